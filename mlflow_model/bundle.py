@@ -1,0 +1,212 @@
+"""A bundle is everything that decides: trees, policy, features, code, known answers, and the digest of each.
+
+Format 1, in one folder: model.txt, policy.json, features.json, golden.json, scoring.py, and manifest.json with the
+format number, the source and the SHA-256 of every other file. The manifest's own digest names the bundle. A change
+that an older reader could misread raises FORMAT; this reader then refuses what it does not know.
+"""
+
+import hashlib
+import json
+import math
+import re
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlflow_model import model_text
+from mlflow_model.errors import LoadingFailed
+from mlflow_model.scoring import DecisionPolicy, Doubles, Scorer
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+FILES = frozenset({"model.txt", "policy.json", "features.json", "golden.json", "scoring.py"})
+GOLDEN_ROWS = 64
+SCORING_SOURCE = Path(__file__).with_name("scoring.py")
+
+_CANDIDATE_ROWS = 4_000
+_PROBABILITY_ULPS = 4
+_WAY_OUT = "réenregistrez le modèle avec « python register.py »"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The bytes of a bundle that was verified, or just built. Immutable: what was checked is what runs."""
+
+    files: Mapping[str, bytes]
+    manifest: bytes
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the manifest, which holds the digest of everything else."""
+        return hashlib.sha256(self.manifest).hexdigest()
+
+    @property
+    def source(self) -> dict[str, str]:
+        """What the bundle was made from: `kind` and `sha256`."""
+        return dict(json.loads(self.manifest)["source"])
+
+    @property
+    def policy(self) -> dict[str, Any]:
+        """policy.json: threshold, margin, labels and provenance."""
+        return dict(json.loads(self.files["policy.json"]))
+
+    def write(self, folder: Path) -> None:
+        """Write the bundle into a new folder. The manifest comes last: a folder without one is no bundle."""
+        folder.mkdir(parents=True)
+        for name, content in self.files.items():
+            (folder / name).write_bytes(content)
+        (folder / MANIFEST).write_bytes(self.manifest)
+
+    def scorer(self) -> Scorer:
+        """Run the bundle's own scoring.py, and have it answer the golden rows before anyone relies on it."""
+        scorer = _run(self.files["scoring.py"], self.digest).Scorer(self.files)
+        _check_golden(scorer, json.loads(self.files["golden.json"]))
+        return scorer
+
+
+def build(
+    text: str,
+    features: Sequence[str],
+    policy: DecisionPolicy,
+    *,
+    source: Mapping[str, str],
+    provenance: Mapping[str, Any] | None = None,
+    scoring_source: bytes | None = None,
+) -> Bundle:
+    """Assemble a bundle and let its own code answer its golden rows. The same arguments give the same bytes.
+
+    `source` says what it was made from (`kind`, `sha256`), `provenance` how the policy was chosen.
+    """
+    labels = {name: label for name, label in asdict(policy).items() if name not in ("threshold", "margin")}
+    files = {
+        "model.txt": text.encode(),
+        "features.json": _canonical(list(features)),
+        "policy.json": _canonical(
+            {
+                "threshold": float(policy.threshold),
+                "margin": float(policy.margin),
+                "labels": labels,
+                "provenance": dict(provenance or {}),
+            }
+        ),
+        "scoring.py": SCORING_SOURCE.read_bytes() if scoring_source is None else scoring_source,
+    }
+    files["golden.json"] = _canonical(_golden(_run(files["scoring.py"], "new").Scorer(files), text))
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    manifest = _canonical({"format": FORMAT, "source": dict(source), "files": digests})
+    return Bundle(types.MappingProxyType(files), manifest)
+
+
+def read(folder: Path) -> Bundle:
+    """Read a bundle and verify all of it: format, exactly its files, every digest, the model text. LoadingFailed."""
+    try:
+        manifest = (folder / MANIFEST).read_bytes()
+        present = {entry.name for entry in folder.iterdir()}
+        files = {name: (folder / name).read_bytes() for name in present - {MANIFEST}}
+    except OSError as error:
+        raise LoadingFailed(f"bundle incomplet ou illisible ; {_WAY_OUT}") from error
+    _verify(manifest, files)
+    return Bundle(types.MappingProxyType(files), manifest)
+
+
+def _verify(manifest: bytes, files: Mapping[str, bytes]) -> None:
+    declared = _declared_digests(manifest)
+    if set(files) != FILES or set(declared) != FILES:
+        raise LoadingFailed(f"le bundle n’a pas exactement les fichiers attendus ; {_WAY_OUT}")
+    for name in sorted(files):
+        if hashlib.sha256(files[name]).hexdigest() != declared[name]:
+            raise LoadingFailed(f"l’empreinte de '{name}' ne correspond pas au manifeste ; {_WAY_OUT}")
+    try:
+        model_text.check(files["model.txt"].decode(), json.loads(files["features.json"]))
+    except ValueError as error:
+        detail = (
+            str(error) if isinstance(error, model_text.BadModelText) else "le texte du modèle est illisible"
+        )
+        raise LoadingFailed(f"{detail} ; {_WAY_OUT}") from error
+
+
+def _declared_digests(manifest: bytes) -> dict[str, str]:
+    try:
+        content = json.loads(manifest)
+        found, digests = content["format"], dict(content["files"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise LoadingFailed(f"le manifeste du bundle est illisible ; {_WAY_OUT}") from error
+    if found != FORMAT:
+        raise LoadingFailed(f"le format de bundle n’est pas pris en charge (attendu : {FORMAT}) ; {_WAY_OUT}")
+    return digests
+
+
+def _canonical(content: object) -> bytes:
+    return json.dumps(content, ensure_ascii=False, sort_keys=True, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def _run(source: bytes, digest: str) -> Any:
+    """Execute a bundle's scoring.py as a module of its own: versions never share code, whatever was imported."""
+    module = types.ModuleType(f"scoring_{digest[:12]}")
+    exec(compile(source, f"<scoring.py of bundle {digest[:12]}>", "exec"), module.__dict__)  # noqa: S102 - verified
+    return module
+
+
+# ---- Golden rows: clients without a person, with the answers that every later load must give again ---------------
+
+
+def _golden(scorer: Scorer, text: str) -> dict[str, Any]:
+    """Rows around the model's own split values: spread over the scores, nearest to the bounds, with missing values."""
+    candidates = _candidate_rows(scorer, text)
+    probabilities = scorer.probabilities(candidates)
+    spread = np.argsort(probabilities, kind="stable")[:: _CANDIDATE_ROWS // (GOLDEN_ROWS // 2)]
+    bounds = (scorer.policy.lower_bound, scorer.policy.threshold, scorer.policy.upper_bound)
+    nearest = [
+        np.argsort(np.abs(probabilities - bound), kind="stable")[: GOLDEN_ROWS // 4] for bound in bounds
+    ]
+    rows = candidates[np.unique(np.concatenate([spread, *nearest]))]
+    return {
+        "rows": [[None if math.isnan(value) else value for value in row] for row in rows.tolist()],
+        "raw_scores": scorer.raw_scores(rows).tolist(),
+        "probabilities": scorer.probabilities(rows).tolist(),
+        "predictions": _labels(scorer, rows),
+    }
+
+
+def _candidate_rows(scorer: Scorer, text: str) -> Doubles:
+    """Values on, just below and just above the splits of each feature; a quarter missing where that was learnt."""
+    generator = np.random.default_rng(0)
+    columns = []
+    for index, name in enumerate(scorer.features):
+        values = np.array(_split_values(text).get(index, [0.0]))
+        values = np.concatenate([values, np.nextafter(values, -np.inf), np.nextafter(values, np.inf)])
+        column = generator.choice(values, _CANDIDATE_ROWS)
+        if name in scorer.nullable:
+            column[generator.random(_CANDIDATE_ROWS) < 0.25] = np.nan
+        columns.append(column)
+    return np.column_stack(columns)
+
+
+def _split_values(text: str) -> dict[int, list[float]]:
+    features = " ".join(re.findall(r"^split_feature=(.*)$", text, re.MULTILINE)).split()
+    thresholds = " ".join(re.findall(r"^threshold=(.*)$", text, re.MULTILINE)).split()
+    values: dict[int, list[float]] = {}
+    for feature, threshold in zip(features, thresholds, strict=True):
+        values.setdefault(int(feature), []).append(float(threshold))
+    return values
+
+
+def _labels(scorer: Scorer, rows: Doubles) -> list[str]:
+    table = dict(zip(scorer.features, rows.T, strict=True))
+    return [str(label) for label in scorer.decide_table(table)["prediction"]]
+
+
+def _check_golden(scorer: Scorer, golden: Mapping[str, Any]) -> None:
+    """Raw scores bit for bit; probabilities within 4 ulp, since `exp` differs between C libraries; the same labels."""
+    rows = np.array([[math.nan if value is None else value for value in row] for row in golden["rows"]])
+    if len(rows) < GOLDEN_ROWS // 2 or not np.array_equal(scorer.raw_scores(rows), golden["raw_scores"]):
+        raise LoadingFailed(f"les scores des lignes de référence ne sont pas reproduits ; {_WAY_OUT}")
+    expected = np.array(golden["probabilities"])
+    if (np.abs(scorer.probabilities(rows) - expected) > _PROBABILITY_ULPS * np.spacing(expected)).any():
+        raise LoadingFailed(f"les probabilités des lignes de référence ne sont pas reproduites ; {_WAY_OUT}")
+    if _labels(scorer, rows) != golden["predictions"]:
+        raise LoadingFailed(f"les décisions des lignes de référence ne sont pas reproduites ; {_WAY_OUT}")

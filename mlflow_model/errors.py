@@ -1,0 +1,82 @@
+"""Every French sentence that a caller can read, with its HTTP status.
+
+Callers pass facts and read `str(error)`. The details of refused values live with the value rules, in scoring.py,
+which travels inside the bundle.
+"""
+
+from collections.abc import Sequence
+
+
+class ScoringError(Exception):
+    """An answer other than a decision: a sentence, and the HTTP status it goes with."""
+
+    status = 500
+
+
+class MissingFeatures(ScoringError):
+    status = 400
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(f"Features manquantes : {list(names)}")
+
+
+class BadData(ScoringError):
+    status = 400
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"Erreur lors du traitement des données : {detail}")
+
+
+class BodyTooLarge(BadData):
+    status = 413
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"le corps de la requête dépasse la limite de {limit // 1024} Kio")
+
+
+class UnsupportedMediaType(BadData):
+    status = 415
+
+
+class NotFound(ScoringError):
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__("Chemin inconnu : consultez GET /docs.")
+
+
+class MethodNotAllowed(ScoringError):
+    status = 405
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        super().__init__(f"Méthode non autorisée : utilisez {' ou '.join(allowed)}.")
+
+
+class InternalError(ScoringError):
+    status = 500
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(f"Erreur interne du serveur (référence {reference})")
+
+
+class ModelUnavailable(ScoringError):
+    """Why there is no model: the API answers it with 503, register.py prints it and exits with 2."""
+
+    status = 503
+
+
+class PickleNotFound(ModelUnavailable):
+    def __init__(self, name: str = "lgbm_final_model.pkl") -> None:
+        super().__init__(f"Le fichier Pickle '{name}' est introuvable.")
+
+
+class PickleWithoutKeys(ModelUnavailable):
+    def __init__(self) -> None:
+        super().__init__("Le fichier Pickle ne contient pas les bonnes clés ('model', 'features').")
+
+
+class LoadingFailed(ModelUnavailable):
+    """`detail` says what was wrong and ends with the way out."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"Erreur lors du chargement du modèle : {detail}")

@@ -1,0 +1,265 @@
+"""Turns the documented pickle into the parts of a bundle without executing it: the only place that reads pickles.
+
+A pickle is a program. Here no name in it reaches a real object: each becomes an inert stand-in that records how it was
+used, and LightGBM's text is then found where a real classifier keeps it. All of it happens in a child process with
+limits, because a pickle can also ask for all the memory, and a model text can kill LightGBM's parser.
+"""
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+
+from mlflow_model import model_text
+from mlflow_model.errors import LoadingFailed, ModelUnavailable, PickleNotFound, PickleWithoutKeys
+from mlflow_model.scoring import Booster, DecisionPolicy, Refusal
+
+_ROOT = Path(__file__).resolve().parents[1]
+_WAY_OUT = "fournissez le dictionnaire documenté {model, features, optimal_threshold, margin} (docs/api.md)"
+_MAX_PICKLE_BYTES = 256 * 2**20
+_MAX_TEXT_CHARACTERS = 64 * 2**20
+_CHILD_MEMORY_BYTES = 2 * 2**30
+_CHILD_CPU_SECONDS = 30
+_CHILD_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class LegacyModel:
+    """What the documented pickle holds: everything that a bundle needs. `threshold` is None where it has none."""
+
+    text: str
+    features: tuple[str, ...]
+    threshold: float | None
+    margin: float
+    sha256: str
+
+    def policy(self, threshold: float | None = None, margin: float | None = None) -> DecisionPolicy:
+        """The pickle's policy, or the given values instead of its own. Raises LoadingFailed."""
+        chosen = self.threshold if threshold is None else threshold
+        if chosen is None:
+            raise LoadingFailed(
+                "le fichier Pickle ne contient pas 'optimal_threshold' : donnez-le avec « --threshold »"
+            )
+        try:
+            return DecisionPolicy(chosen, self.margin if margin is None else margin)
+        except Refusal as refusal:
+            raise LoadingFailed(
+                f"{refusal.detail} ; corrigez-le avec « --threshold » ou « --margin »"
+            ) from refusal
+
+
+def read(path: Path) -> LegacyModel:
+    """Read a documented pickle, which is never executed. Raises PickleNotFound, PickleWithoutKeys, LoadingFailed."""
+    if not path.exists():
+        raise PickleNotFound(path.name)
+    content = _bytes(path)
+    answer = _ask_child(content)
+    if "refused" in answer:
+        _raise_refusal(answer["refused"])
+    digest = hashlib.sha256(content).hexdigest()
+    return LegacyModel(
+        answer["text"], tuple(answer["features"]), answer["threshold"], answer["margin"], digest
+    )
+
+
+def _bytes(path: Path) -> bytes:
+    if not path.is_file():
+        raise LoadingFailed(f"« {path.name} » n’est pas un fichier ; {_WAY_OUT}")
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_PICKLE_BYTES + 1)
+    except OSError as error:
+        raise LoadingFailed(
+            f"le fichier Pickle « {path.name} » est illisible ; vérifiez ses droits"
+        ) from error
+    if len(content) > _MAX_PICKLE_BYTES:
+        raise LoadingFailed(f"le fichier Pickle dépasse {_MAX_PICKLE_BYTES // 2**20} Mio ; {_WAY_OUT}")
+    return content
+
+
+def _ask_child(content: bytes) -> dict[str, Any]:
+    """Have the pickle read by a process of its own. Whatever ends that process otherwise than well is a refusal."""
+    command = [sys.executable, "-m", "mlflow_model.legacy"]
+    environment = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"}
+    try:
+        child = subprocess.run(  # noqa: S603 - this very module
+            command,
+            input=content,
+            capture_output=True,
+            cwd=_ROOT,
+            env=environment,
+            timeout=_CHILD_SECONDS,
+            check=True,
+        )
+        return dict(json.loads(child.stdout))
+    except subprocess.TimeoutExpired as error:
+        raise LoadingFailed(f"le fichier Pickle demande trop de temps ; {_WAY_OUT}") from error
+    except (subprocess.CalledProcessError, ValueError) as error:
+        raise LoadingFailed(f"le fichier Pickle est abîmé ou refusé ; {_WAY_OUT}") from error
+
+
+def _raise_refusal(detail: str | None) -> NoReturn:
+    if detail is None:
+        raise PickleWithoutKeys
+    raise LoadingFailed(f"{detail} ; {_WAY_OUT}")
+
+
+# ---- In the child process ------------------------------------------------------------------------------------
+
+
+class _StandIn:
+    """Takes the place of whatever a pickle names. It keeps what it is given and does nothing."""
+
+    name: ClassVar[tuple[str, str]]
+    args: tuple[Any, ...]
+    state: Any = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "_StandIn":
+        self = super().__new__(cls)
+        self.args = args
+        return self
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Accept what __new__ has kept."""
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Containers that are no dict (defaultdict, OrderedDict) are filled this way; none is of interest."""
+
+
+class _InertUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str, /) -> type[_StandIn]:
+        return type("StandIn", (_StandIn,), {"name": (module, name)})
+
+    def persistent_load(self, _: Any, /) -> NoReturn:
+        raise _Refused("le fichier Pickle renvoie à des objets extérieurs")
+
+
+class _Refused(ModelUnavailable):
+    """A refusal that the child can put in words; None stands for the documented sentence about the keys."""
+
+    def __init__(self, detail: str | None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+def _parts(content: bytes) -> dict[str, Any]:
+    stream = io.BytesIO(content)
+    document = _InertUnpickler(stream).load()
+    if stream.read(1):
+        raise _Refused("des octets suivent la fin du fichier Pickle")
+    if type(document) is not dict or not {"model", "features"} <= set(document):
+        raise _Refused(None)
+    features = _feature_list(document["features"])
+    return {
+        "text": _checked_text(document["model"], features),
+        "features": features,
+        "threshold": _double(document.get("optimal_threshold"), "optimal_threshold"),
+        "margin": _double(document.get("margin"), "margin") or 0.0,
+    }
+
+
+def _feature_list(features: object) -> list[str]:
+    names = list(features) if isinstance(features, (list, tuple)) else []
+    if not names or not all(type(name) is str and name for name in names) or len(set(names)) < len(names):
+        raise _Refused("'features' n’est pas une liste de noms distincts")
+    return names
+
+
+def _checked_text(model: object, features: list[str]) -> str:
+    booster = _state(model).get("_Booster") if _is(model, "lightgbm.sklearn", "LGBMClassifier") else model
+    if not _is(booster, "lightgbm.basic", "Booster"):
+        raise _Refused("'model' n’est ni un LGBMClassifier entraîné ni un Booster de LightGBM")
+    state = _state(booster)
+    text = state.get("_handle", state.get("handle"))
+    if type(text) is not str or len(text) > _MAX_TEXT_CHARACTERS:
+        raise _Refused("'model' ne contient pas le texte d’un modèle LightGBM entraîné")
+    try:
+        model_text.check(text, features)
+    except model_text.BadModelText as error:
+        raise _Refused(str(error)) from error
+    text = _as_predicted(text, state.get("best_iteration"))
+    Booster(text, len(features)).probability([0.0] * len(features))
+    return text
+
+
+def _as_predicted(text: str, best_iteration: object) -> str:
+    """LightGBM predicts with the trees up to the best iteration, although it writes all of them."""
+    if type(best_iteration) is int and 0 < best_iteration < model_text.tree_count(text):
+        return model_text.first_trees(text, best_iteration)
+    return text
+
+
+def _is(value: object, module: str, name: str) -> bool:
+    return isinstance(value, _StandIn) and value.name == (module, name)
+
+
+def _state(value: object) -> dict[Any, Any]:
+    state = getattr(value, "state", None)
+    return state if type(state) is dict else {}
+
+
+def _double(value: object, key: str) -> float | None:
+    """A python number, or a numpy scalar as its pickle spells it: (dtype, bytes)."""
+    if value is None:
+        return None
+    if isinstance(value, _StandIn) and value.name[1] == "scalar" and len(value.args) == 2:
+        return _numpy_double(*value.args, key)
+    if type(value) in (int, float):
+        return float(value)  # type: ignore[arg-type]
+    raise _Refused(f"'{key}' n’est pas un nombre")
+
+
+def _numpy_double(dtype: object, content: object, key: str) -> float:
+    kind = dtype.args[0] if _is(dtype, "numpy", "dtype") and dtype.args else None  # type: ignore[attr-defined]
+    order = dtype.state[1] if kind in ("f8", "f4") else None  # type: ignore[attr-defined]
+    if isinstance(content, _StandIn) and content.name == ("_codecs", "encode"):
+        content = content.args[0].encode("latin-1")  # how protocol 2 spells bytes
+    if order not in ("<", ">") or type(content) is not bytes:
+        raise _Refused(f"'{key}' n’est pas un nombre")
+    return float(struct.unpack(order + {"f8": "d", "f4": "f"}[str(kind)], content)[0])
+
+
+def _limit_resources() -> None:
+    """Bound memory, time and files. Nothing can be written: results leave through a pipe that is already open."""
+    import resource
+
+    limits = {
+        resource.RLIMIT_AS: _CHILD_MEMORY_BYTES,
+        resource.RLIMIT_CPU: _CHILD_CPU_SECONDS,
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NOFILE: 16,
+    }
+    for limit, value in limits.items():
+        resource.setrlimit(limit, (value, value))
+
+
+def _answer_only_through(write: Callable[[bytes], object]) -> None:
+    _limit_resources()
+    try:
+        answer: dict[str, Any] = _parts(sys.stdin.buffer.read())
+    except _Refused as refused:
+        answer = {"refused": refused.detail}
+    write(json.dumps(answer).encode())
+
+
+def _main() -> None:
+    """LightGBM prints its complaints on standard output: keep the answer's pipe apart from it."""
+    with os.fdopen(os.dup(1), "wb") as pipe, open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), 1)
+        _answer_only_through(pipe.write)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,276 @@
+"""The MLflow registry: where models are stored, versioned, named by aliases and fetched back, always verified."""
+
+import importlib.metadata
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.protos.databricks_pb2 import ErrorCode
+from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+from sqlalchemy.exc import SQLAlchemyError
+
+from mlflow_model import bundle as bundles
+from mlflow_model.bundle import Bundle
+from mlflow_model.card import ModelCard
+from mlflow_model.errors import LoadingFailed
+from mlflow_model.features import example_client
+from mlflow_model.scoring import OUTPUT_COLUMNS
+
+ROOT = Path(__file__).resolve().parents[1]
+DEFAULT_STORE = f"sqlite:///{ROOT / 'mlflow.db'}"
+NAME = "scoring-client"
+EXPERIMENT = "scoring-client"
+CHAMPION = "champion"
+DEFAULT_MODEL_URI = f"models:/{NAME}@{CHAMPION}"
+
+_PYFUNC = Path(__file__).with_name("pyfunc.py")
+_RUNTIME_PACKAGES = ("mlflow", "lightgbm", "numpy", "pandas")
+_DESCRIPTION_LIMIT = 5_000  # characters, the column's size in MLflow's schema
+_MISSING = ErrorCode.Name(ErrorCode.Value("RESOURCE_DOES_NOT_EXIST"))
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version, as `register.py list` shows it."""
+
+    number: int
+    aliases: tuple[str, ...]
+    tags: Mapping[str, str]
+    created: datetime
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A verified bundle, and what the registry calls it; `name` and `version` are None for a bare model URI."""
+
+    bundle: Bundle
+    name: str | None = None
+    version: str | None = None
+    alias: str | None = None
+
+
+def connect(*, create: bool = False) -> MlflowClient:
+    """A client of MLFLOW_TRACKING_URI, or of this repository's own store, by absolute path.
+
+    Only `create` makes a store that is absent: reading must not, and it would take seconds.
+    """
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE)
+    store = _sqlite_file()
+    if store is not None and not store.exists() and not create:
+        raise LoadingFailed("aucun registre de modèles : lancez « python register.py »")
+    with _in_words("ouverture du registre"):
+        return MlflowClient()
+
+
+def register(bundle: Bundle, card: ModelCard, *, name: str = NAME, alias: str = CHAMPION) -> tuple[int, bool]:
+    """Make a bundle a version and point the alias at it. Returns (version, whether it is new).
+
+    The alias moves last, and only to a version that was fetched back and verified: a failure at any point leaves the
+    previous champion. A bundle that is registered already is not registered again.
+    """
+    client = connect(create=True)
+    with _in_words("enregistrement du modèle"):
+        known = _version_of_bundle(client, name, bundle.digest)
+        number = known if known is not None else _new_version(client, bundle, card, name)
+        fetch(f"models:/{name}/{number}")
+        promote(number, name=name, alias=alias)
+    return number, known is None
+
+
+def promote(number: int, *, name: str = NAME, alias: str = CHAMPION) -> None:
+    """Point the alias at a version and remember the one that it leaves."""
+    client = connect()
+    with _in_words(f"promotion de la version {number} de {name}"):
+        client.get_model_version(name, str(number))
+        former = [past for past in _history(client, name, alias) if past != number]
+        client.set_registered_model_tag(name, _history_tag(alias), json.dumps([*former, number]))
+        client.set_registered_model_alias(name, alias, str(number))
+
+
+def rollback(*, name: str = NAME, alias: str = CHAMPION) -> int:
+    """Point the alias back at the previous champion. Returns its version."""
+    client = connect()
+    with _in_words(f"retour à la version précédente de {name}"):
+        current = int(client.get_model_version_by_alias(name, alias).version)
+        former = [past for past in _history(client, name, alias) if past != current]
+        if not former:
+            raise LoadingFailed(f"aucun « {alias} » précédent : consultez « python register.py list »")
+        client.set_registered_model_alias(name, alias, str(former[-1]))
+        client.set_registered_model_tag(name, _history_tag(alias), json.dumps(former))
+        return former[-1]
+
+
+def versions(name: str = NAME) -> list[Version]:
+    """All versions of a model, newest first."""
+    client = connect()
+    with _in_words("lecture du registre"):
+        if not client.search_registered_models(f"name = '{name}'"):
+            return []
+        found = [_described(version) for version in client.search_model_versions(f"name = '{name}'")]
+        aliases = client.get_registered_model(name).aliases
+    by_number = {version.number: version for version in found}
+    for alias, number in aliases.items():
+        version = by_number[int(number)]
+        by_number[int(number)] = Version(
+            version.number, (*version.aliases, alias), version.tags, version.created
+        )
+    return sorted(by_number.values(), key=lambda version: -version.number)
+
+
+def fetch(uri: str) -> Fetched:
+    """Resolve an MLflow model URI, download the bundle and verify every digest. Raises LoadingFailed."""
+    client = connect()
+    with _in_words(uri), tempfile.TemporaryDirectory() as folder:
+        version, alias = _resolve(client, uri)
+        source = uri if version is None else f"models:/{version.name}/{version.version}"
+        path = mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=folder)
+        bundle = bundles.read(Path(path) / "artifacts" / "bundle")
+    if version is None:
+        return Fetched(bundle)
+    if version.tags.get("bundle.sha256") != bundle.digest:
+        raise LoadingFailed(
+            f"l’empreinte du bundle n’est pas celle de la version {version.version} de {version.name} ; "
+            "réenregistrez le modèle avec « python register.py »"
+        )
+    return Fetched(bundle, version.name, str(version.version), alias)
+
+
+def _resolve(client: MlflowClient, uri: str) -> tuple[ModelVersion | None, str | None]:
+    """The registered version and alias that a URI names, or (None, None) for a run's or a logged model."""
+    reference = uri.removeprefix("models:/")
+    if reference == uri or reference.startswith("m-"):
+        return None, None
+    name, at, alias = reference.partition("@")
+    if at:
+        return client.get_model_version_by_alias(name, alias), alias
+    name, _, number = reference.partition("/")
+    return client.get_model_version(name, number), None
+
+
+def _new_version(client: MlflowClient, bundle: Bundle, card: ModelCard, name: str) -> int:
+    """A run with parameters, metrics and the bundle; then the version, with all its tags at once."""
+    with mlflow.start_run(run_id=os.environ.get("MLFLOW_RUN_ID"), experiment_id=_experiment(client)) as run:
+        mlflow.log_params({**_policy_tags(bundle), **card.parameters})
+        mlflow.log_metrics({"features": len(_features(bundle)), **card.metrics})
+        mlflow.log_text(card.text, "model_card.md")
+        model_uri = _log_model(client, bundle)
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+    tags = {**_policy_tags(bundle), "source.sha256": bundle.source["sha256"], "bundle.sha256": bundle.digest}
+    description = card.text[:_DESCRIPTION_LIMIT]
+    version = client.create_model_version(name, model_uri, run.info.run_id, tags, description=description)
+    return int(version.version)
+
+
+def _log_model(client: MlflowClient, bundle: Bundle) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        bundle.write(Path(folder) / "bundle")
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(_PYFUNC),
+            artifacts={"bundle": str(Path(folder) / "bundle")},
+            signature=signature(_features(bundle)),
+            input_example=pd.DataFrame([example_client(_features(bundle))]).astype("float64"),
+            pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _RUNTIME_PACKAGES],
+        )
+        _strip_paths(client, info.model_id, Path(folder))
+    return str(info.model_uri)
+
+
+def _strip_paths(client: MlflowClient, model_id: str, folder: Path) -> None:
+    """MLflow records this machine's build paths in MLmodel, where loading needs relative ones only."""
+    location = client.get_logged_model(model_id).artifact_location
+    path = Path(mlflow.artifacts.download_artifacts(f"{location}/MLmodel", dst_path=str(folder)))
+    document = yaml.safe_load(path.read_text())
+    flavour = document["flavors"]["python_function"]
+    flavour["model_code_path"] = _PYFUNC.name
+    flavour["artifacts"]["bundle"]["uri"] = flavour["artifacts"]["bundle"]["path"]
+    path.write_text(yaml.safe_dump(document))
+    client.log_model_artifact(model_id, str(path))
+
+
+def signature(features: Sequence[str]) -> ModelSignature:
+    """Doubles in, the seven columns out; a margin without default, since MLflow would inject it on every call."""
+    outputs = [
+        ColSpec("string", OUTPUT_COLUMNS[0]),
+        *(ColSpec("double", name) for name in OUTPUT_COLUMNS[1:]),
+    ]
+    return ModelSignature(
+        Schema([ColSpec("double", name) for name in features]),
+        Schema([*outputs]),
+        ParamSchema([ParamSpec("margin", "double", None)]),
+    )
+
+
+def _features(bundle: Bundle) -> list[str]:
+    return list(json.loads(bundle.files["features.json"]))
+
+
+def _policy_tags(bundle: Bundle) -> dict[str, str]:
+    return {f"policy.{key}": repr(bundle.policy[key]) for key in ("threshold", "margin")}
+
+
+def _version_of_bundle(client: MlflowClient, name: str, digest: str) -> int | None:
+    query = f"name = '{name}' and tags.`bundle.sha256` = '{digest}'"
+    return max((int(version.version) for version in client.search_model_versions(query)), default=None)
+
+
+def _described(version: ModelVersion) -> Version:
+    created = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
+    return Version(int(version.version), (), dict(version.tags), created)
+
+
+def _history_tag(alias: str) -> str:
+    return f"history.{alias}"
+
+
+def _history(client: MlflowClient, name: str, alias: str) -> list[int]:
+    """Versions that the alias has pointed at, oldest first, each once."""
+    return list(json.loads(client.get_registered_model(name).tags.get(_history_tag(alias), "[]")))
+
+
+def _experiment(client: MlflowClient) -> str | None:
+    """The experiment, made on first use; None inside `mlflow run`, which has chosen one already."""
+    if "MLFLOW_RUN_ID" in os.environ:
+        return None
+    found = client.get_experiment_by_name(EXPERIMENT)
+    return found.experiment_id if found else client.create_experiment(EXPERIMENT, _artifact_root())
+
+
+def _artifact_root() -> str | None:
+    """Artifacts lie beside a SQLite store, whatever the current folder is; a server has a place of its own."""
+    store = _sqlite_file()
+    return None if store is None else (store.parent / "mlartifacts").as_uri()
+
+
+def _sqlite_file() -> Path | None:
+    scheme, separator, path = mlflow.get_tracking_uri().partition("sqlite:///")
+    return Path(path).absolute() if separator and not scheme else None
+
+
+@contextmanager
+def _in_words(attempt: str) -> Iterator[None]:
+    """Say what failed and what to do, in the contract's form and without MLflow's own text."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code == _MISSING or "not found" in str(error.message):
+            raise LoadingFailed(f"{attempt} : introuvable ; lancez « python register.py »") from error
+        raise LoadingFailed(f"{attempt} : refusé ; vérifiez MODEL_URI et MLFLOW_TRACKING_URI") from error
+    except (OSError, SQLAlchemyError) as error:
+        raise LoadingFailed(f"{attempt} : registre injoignable ; vérifiez MLFLOW_TRACKING_URI") from error
