@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
-from mlflow_model import bundle, card, legacy  # noqa: E402 - the root must be importable from any folder
+from mlflow_model import legacy  # noqa: E402 - the root must be importable from any folder
 from mlflow_model.errors import ModelUnavailable  # noqa: E402
 
 DEFAULT_PICKLE = ROOT / "models" / "lgbm_final_model.pkl"
@@ -32,17 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _register(options: argparse.Namespace) -> None:
     _say(f"Reading {options.pickle.name} (nothing in it is executed)")
-    model = legacy.read(options.pickle)
-    policy = model.policy(options.threshold, options.margin)
-    model_card = card.beside(options.pickle, model.sha256)
-    by_operator = options.threshold is not None or options.margin is not None
-    built = bundle.build(
-        model.text,
-        model.features,
-        policy,
-        source={"kind": "pickle", "sha256": model.sha256},
-        provenance={"chosen_by": "register.py options"} if by_operator else model_card.provenance,
-    )
+    built, model_card = legacy.convert(options.pickle, options.threshold, options.margin)
     _say("Opening the registry (the first time takes a few seconds)")
     from mlflow_model import registry
 

@@ -52,6 +52,14 @@ class MethodNotAllowed(ScoringError):
         super().__init__(f"Méthode non autorisée : utilisez {' ou '.join(allowed)}.")
 
 
+class RequestRefused(ScoringError):
+    """What the HTTP server itself refuses for any other cause."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__("Requête HTTP refusée : consultez GET /docs.")
+        self.status = status
+
+
 class InternalError(ScoringError):
     status = 500
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
-from mlflow_model import model_text
+from mlflow_model import bundle, card, model_text
 from mlflow_model.errors import LoadingFailed, ModelUnavailable, PickleNotFound, PickleWithoutKeys
 from mlflow_model.scoring import Booster, DecisionPolicy, Refusal
 
@@ -68,6 +68,23 @@ def read(path: Path) -> LegacyModel:
     return LegacyModel(
         answer["text"], tuple(answer["features"]), answer["threshold"], answer["margin"], digest
     )
+
+
+def convert(
+    path: Path, threshold: float | None = None, margin: float | None = None
+) -> tuple[bundle.Bundle, card.ModelCard]:
+    """The bundle of a documented pickle and its model card; a given threshold or margin takes the pickle's place."""
+    model = read(path)
+    model_card = card.beside(path, model.sha256)
+    by_operator = threshold is not None or margin is not None
+    built = bundle.build(
+        model.text,
+        model.features,
+        model.policy(threshold, margin),
+        source={"kind": "pickle", "sha256": model.sha256},
+        provenance={"chosen_by": "operator"} if by_operator else model_card.provenance,
+    )
+    return built, model_card
 
 
 def _bytes(path: Path) -> bytes:

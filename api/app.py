@@ -1,0 +1,199 @@
+"""The documented Flask application: `python api/app.py`, `cd api && python app.py`, `gunicorn api.app:app`."""
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `python api/app.py` starts without the root
+
+from flask import Flask, Response, jsonify, render_template, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from api import openapi, predict
+from api.served import Model, ServedModel
+from mlflow_model.errors import (
+    BodyTooLarge,
+    MethodNotAllowed,
+    NotFound,
+    RequestRefused,
+    ScoringError,
+)
+from mlflow_model.features import example_client
+
+DEFAULT_PORT = 5000
+
+
+def create_app(served: ServedModel | None = None) -> Flask:
+    """The application. Without a ServedModel it looks for MODEL_URI's in the background and answers 503 until then."""
+    if served is None:
+        served = ServedModel.from_environment()
+        served.start()
+    app = Flask("api", root_path=str(Path(__file__).parent), static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = predict.BODY_LIMIT
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    _add_routes(app, served)
+    _add_error_handlers(app)
+    return app
+
+
+def _add_routes(app: Flask, served: ServedModel) -> None:
+    @app.post("/predict")
+    def decide() -> Response:
+        model = served.model
+        headers = request.headers
+        body = request.get_data()
+        return _json(
+            *predict.answer(model.scorer, headers.get("Content-Type"), headers.get("Content-Encoding"), body)
+        )
+
+    @app.get("/health")
+    def health() -> Response:
+        return jsonify(status="alive")
+
+    @app.get("/ready")
+    def ready() -> Response:
+        return jsonify(_described(served.model))
+
+    @app.get("/openapi.json")
+    def specification() -> Response:
+        return jsonify(openapi.document(served.model.scorer, served.model.version))
+
+    @app.get("/docs")
+    def docs() -> str:
+        model = served.model
+        document = openapi.document(model.scorer, model.version)
+        return render_template(
+            "docs.html", document=document, example=_example(model), model=_described(model)
+        )
+
+    @app.get("/")
+    def index() -> str:
+        return render_template("index.html", **_front_page(served))
+
+
+def _add_error_handlers(app: Flask) -> None:
+    @app.errorhandler(ScoringError)
+    def refuse(error: ScoringError) -> Response:
+        return _json(*predict.refusal(error))
+
+    @app.errorhandler(HTTPException)
+    def refuse_http(error: HTTPException) -> Response:
+        response = _json(*predict.refusal(_in_words(error)))
+        response.headers.extend(header for header in error.get_headers() if header[0] == "Allow")
+        return response
+
+    @app.errorhandler(Exception)
+    def report_bug(error: Exception) -> Response:
+        return _json(*predict.refusal(predict.internal_error(error)))
+
+
+def _in_words(error: HTTPException) -> ScoringError:
+    """The contract's sentence for what Flask itself refuses."""
+    if error.code == 404:
+        return NotFound()
+    if error.code == 405:
+        return MethodNotAllowed(sorted(getattr(error, "valid_methods", None) or ()))
+    if error.code == 413:
+        return BodyTooLarge(predict.BODY_LIMIT)
+    return RequestRefused(error.code or 400)
+
+
+def _json(status: int, body: bytes) -> Response:
+    return Response(body, status, mimetype="application/json")
+
+
+def _described(model: Model) -> dict[str, Any]:
+    policy = model.scorer.policy
+    bounds = {"lower_bound": policy.lower_bound, "upper_bound": policy.upper_bound}
+    return {
+        "status": "ready",
+        "name": model.name,
+        "version": model.version,
+        "alias": model.alias,
+        "digest": model.digest,
+        "policy": {"optimal_threshold": policy.threshold, "margin": policy.margin, **bounds},
+    }
+
+
+def _example(model: Model) -> str:
+    return json.dumps(example_client(model.scorer.features), indent=2)
+
+
+def _front_page(served: ServedModel) -> dict[str, Any]:
+    try:
+        return {"example": _example(served.model), "model": _described(served.model), "problem": None}
+    except ScoringError as problem:
+        return {"example": None, "model": None, "problem": str(problem)}
+
+
+class _RequestHandler(WSGIRequestHandler):
+    """Keeps connections alive, and logs no query string: it could hold an applicant's values."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        logging.getLogger("scoring_client.access").info(
+            "%s %s %s", self.command, self.path.partition("?")[0], code
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve on 127.0.0.1 until interrupted. Returns the exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        listener = socket.create_server((options.host, options.port))
+    except OSError as error:
+        reason = f"Port {options.port} is not available ({error.strerror}): choose another with PORT="
+        sys.stderr.write(reason + "\n")
+        return 1
+    with listener:
+        port = listener.getsockname()[1]
+        server = make_server(
+            options.host,
+            port,
+            create_app(),
+            threaded=True,
+            request_handler=_RequestHandler,
+            fd=listener.fileno(),
+        )
+        logging.info("Scoring Client answers on http://%s:%s (documentation: /docs)", options.host, port)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="api/app.py",
+        description="Serve POST /predict.",
+        epilog="MODEL_URI names the model (default models:/scoring-client@champion), MLFLOW_TRACKING_URI the registry, "
+        "MODEL_CACHE the folder of verified copies.",
+    )
+    port = os.environ.get("PORT", str(DEFAULT_PORT))
+    parser.add_argument("--port", type=int, default=port, help="0 takes a free one (default: PORT, or 5000)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    return parser
+
+
+def __getattr__(name: str) -> Flask:
+    """`gunicorn api.app:app`: the application is made when it is asked for, not at import."""
+    if name == "app":
+        return create_app()
+    raise AttributeError(name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""Describes the API as it is served now: the model's own features, what may be null, and its labels."""
+
+from typing import Any
+
+from mlflow_model.features import BY_NAME, example_client
+from mlflow_model.scoring import OUTPUT_COLUMNS, Scorer
+
+_ERRORS = {
+    "400": "Features manquantes, JSON malformé, valeur refusée ou null refusé.",
+    "413": "Corps de plus de 64 Kio.",
+    "415": "Le type de contenu n’est pas application/json, ou le corps est compressé.",
+    "500": "Erreur interne, avec une référence.",
+    "503": "Aucun modèle n’est chargé, avec la raison.",
+}
+_MEANINGS = {
+    "prediction": "La décision, en mots.",
+    "probability_class_1": "Probabilité de défaut.",
+    "probability_class_0": "1 - probabilité de défaut.",
+    "optimal_threshold": "Seuil de décision de la politique.",
+    "margin": "Marge autour du seuil.",
+    "lower_bound": "Seuil - marge : en dessous, le client est fiable.",
+    "upper_bound": "Seuil + marge : au-dessus, le client est risqué ; entre les deux, zone grise.",
+}
+
+
+def document(scorer: Scorer, version: str | None) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of one served model."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Scoring Client",
+            "version": version or "0",
+            "description": "Décision de crédit : fiable, risqué ou zone grise.",
+        },
+        "paths": {
+            "/predict": {"post": _predict()},
+            "/health": {"get": _get("Le processus est vivant.", "Vivant.")},
+            "/ready": {
+                "get": _get("Quel modèle est servi.", "Nom, version, alias et politique.", unavailable=True)
+            },
+            "/openapi.json": {"get": _get("Ce document.", "Document OpenAPI.", unavailable=True)},
+        },
+        "components": {
+            "schemas": {"Client": _client(scorer), "Decision": _decision(scorer), "Error": _error()},
+        },
+    }
+
+
+def _predict() -> dict[str, Any]:
+    return {
+        "summary": "Décider d’un client.",
+        "operationId": "predict",
+        "requestBody": {"required": True, "content": _json("Client")},
+        "responses": {
+            "200": {"description": "La décision.", "content": _json("Decision")},
+            **{status: _failure(meaning) for status, meaning in _ERRORS.items()},
+        },
+    }
+
+
+def _get(summary: str, success: str, *, unavailable: bool = False) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"type": "object"}}}
+    responses: dict[str, Any] = {"200": {"description": success, "content": content}}
+    if unavailable:
+        responses["503"] = _failure(_ERRORS["503"])
+    return {"summary": summary, "responses": responses}
+
+
+def _failure(meaning: str) -> dict[str, Any]:
+    return {"description": meaning, "content": _json("Error")}
+
+
+def _json(schema: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+
+
+def _client(scorer: Scorer) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": list(scorer.features),
+        "properties": {name: _feature(name, nullable=name in scorer.nullable) for name in scorer.features},
+        "additionalProperties": True,
+        "example": example_client(scorer.features),
+    }
+
+
+def _feature(name: str, *, nullable: bool) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": ["number", "null"] if nullable else "number"}
+    known = BY_NAME.get(name)
+    if known is None:
+        return schema
+    usual = {"x-unit": known.unit, "x-table": known.table, "x-formula": known.formula}
+    return {
+        **schema,
+        "title": known.label,
+        "description": known.meaning,
+        **usual,
+        "x-usual": [known.low, known.high],
+    }
+
+
+def _decision(scorer: Scorer) -> dict[str, Any]:
+    policy = scorer.policy
+    properties: dict[str, Any] = {
+        name: {"type": "number", "description": _MEANINGS[name]} for name in OUTPUT_COLUMNS
+    }
+    properties["prediction"] = {
+        "type": "string",
+        "enum": [policy.reliable, policy.uncertain, policy.risky],
+        "description": _MEANINGS["prediction"],
+    }
+    return {"type": "object", "required": list(OUTPUT_COLUMNS), "properties": properties}
+
+
+def _error() -> dict[str, Any]:
+    return {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}

@@ -1,0 +1,82 @@
+"""Reads a request body by RFC 8259 and nothing looser: one object, no duplicate key, no NaN, bounded depth."""
+
+import json
+import re
+from collections.abc import Callable, Collection
+from typing import Any
+
+from mlflow_model.errors import BadData
+
+MAX_DEPTH = 100
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"?')
+_LONGEST_INTEGER = 400  # digits; a longer one is out of the range of doubles, and int() would take its time
+
+
+class _NotANumber:
+    """Stands for NaN, Infinity and -Infinity, which Python's parser accepts and JSON does not have."""
+
+
+def parse(body: bytes, features: Collection[str]) -> dict[str, Any]:
+    """The object in a body. Raises BadData, which names a key only if it is one of the model's features."""
+    text = _decoded(body)
+    _check_depth(text)
+    try:
+        document = json.loads(
+            text,
+            object_pairs_hook=_object_reader(features),
+            parse_int=_integer,
+            parse_constant=lambda _: _NotANumber(),
+        )
+    except (ValueError, RecursionError) as error:
+        raise BadData("le corps de la requête n’est pas un JSON valide") from error
+    if not isinstance(document, dict):
+        raise BadData("le corps de la requête doit être un objet JSON")
+    return document
+
+
+def _decoded(body: bytes) -> str:
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadData("le corps de la requête n’est pas encodé en UTF-8") from error
+
+
+def _check_depth(text: str) -> None:
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for bracket in re.findall(r"[\[\]{}]", _STRING.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        if depth > MAX_DEPTH:
+            raise BadData(f"le corps de la requête dépasse {MAX_DEPTH} niveaux d’imbrication")
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else float("inf")
+
+
+def _object_reader(features: Collection[str]) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
+    def read(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise BadData(f"la clé{_named(_first_duplicate(pairs), features)} apparaît plusieurs fois")
+        for key, value in pairs:
+            if _holds_nan(value):
+                raise BadData(f"la clé{_named(key, features)} porte NaN ou Infinity, qui ne sont pas du JSON")
+        return found
+
+    return read
+
+
+def _holds_nan(value: object) -> bool:
+    return isinstance(value, _NotANumber) or (isinstance(value, list) and any(map(_holds_nan, value)))
+
+
+def _first_duplicate(pairs: list[tuple[str, Any]]) -> str:
+    seen: set[str] = set()
+    return next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+
+
+def _named(key: str, features: Collection[str]) -> str:
+    return f" '{key}'" if key in features else ""
