@@ -1,7 +1,7 @@
 """Register the documented pickle as a version of the scoring model, and say which version serves.
 
-python register.py                          convert and register models/lgbm_final_model.pkl, point champion at it
-python register.py --margin 0.05            the same model with another margin: a new version, no retraining
+python register.py                 convert and register models/lgbm_final_model.pkl, point champion at it
+python register.py --margin 0.05   the same model with another margin: a new version, no retraining
 python register.py list | promote 3 | rollback
 """
 
@@ -31,6 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _register(options: argparse.Namespace) -> None:
+    if options.unless_champion:
+        from mlflow_model import registry
+
+        if registry.version_at(options.name, options.alias) is not None:
+            return
     _say(f"Reading {options.pickle.name} (nothing in it is executed)")
     built, model_card = legacy.convert(options.pickle, options.threshold, options.margin)
     _say("Opening the registry (the first time takes a few seconds)")
@@ -91,8 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--threshold", type=float, help="instead of the pickle's optimal_threshold")
     parser.add_argument(
-        "--margin", type=float, help="instead of the pickle's margin; 0 to min(threshold, 1 - threshold)"
+        "--margin", type=float, help="instead of the pickle's; 0 to min(threshold, 1 - threshold)"
     )
+    parser.add_argument("--unless-champion", action="store_true", help="nothing to do if the alias is taken")
     parser.set_defaults(run=_register)
     commands = parser.add_subparsers(metavar="{list,promote,rollback}")
     commands.add_parser("list", parents=[target], help="show the versions").set_defaults(run=_list)

@@ -1,4 +1,7 @@
-"""The documented Flask application: `python api/app.py`, `cd api && python app.py`, `gunicorn api.app:app`."""
+"""The documented Flask application.
+
+Started by `python api/app.py`, `cd api && python app.py` or `gunicorn api.app:app`.
+"""
 
 import argparse
 import contextlib
@@ -33,7 +36,10 @@ DEFAULT_PORT = 5000
 
 
 def create_app(served: ServedModel | None = None) -> Flask:
-    """The application. Without a ServedModel it looks for MODEL_URI's in the background and answers 503 until then."""
+    """Make the application.
+
+    Without a ServedModel it looks for MODEL_URI's in the background and answers 503 until then.
+    """
     if served is None:
         served = ServedModel.from_environment()
         served.start()
@@ -179,8 +185,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="api/app.py",
         description="Serve POST /predict.",
-        epilog="MODEL_URI names the model (default models:/scoring-client@champion), MLFLOW_TRACKING_URI the registry, "
-        "MODEL_CACHE the folder of verified copies.",
+        epilog="MODEL_URI names the model (default models:/scoring-client@champion), MLFLOW_TRACKING_URI the "
+        "registry, MODEL_CACHE the folder of verified copies.",
     )
     port = os.environ.get("PORT", str(DEFAULT_PORT))
     parser.add_argument("--port", type=int, default=port, help="0 takes a free one (default: PORT, or 5000)")

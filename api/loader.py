@@ -1,7 +1,8 @@
 """Brings the model that MODEL_URI names into the local cache, in a process of its own, and says where it is.
 
-MLflow is slow, large and can hang; LightGBM's parser can end the process that parses. Neither may happen to a process
-that answers requests: this one resolves, copies, verifies and tries the model out, then prints one line of JSON.
+MLflow is slow, large and can hang; LightGBM's parser can end the process that parses. Neither may happen to a
+process that answers requests: this one resolves, copies, verifies and tries the model out, then prints one
+line of JSON.
 """
 
 import argparse
@@ -26,7 +27,10 @@ def is_pickle(uri: str) -> bool:
 
 
 def load(uri: str, cache: Path) -> dict[str, str | None]:
-    """Put the verified bundle into the cache. Returns its folder and what it is called. Raises ModelUnavailable."""
+    """Put the verified bundle into the cache.
+
+    Returns its folder and what it is called. Raises ModelUnavailable.
+    """
     if is_pickle(uri):
         bundle, _ = legacy.convert(Path(uri))
         names: dict[str, str | None] = {"name": Path(uri).name, "version": None, "alias": None}

@@ -37,7 +37,10 @@ class Model:
 
 
 class ServedModel:
-    """Holds the current model, or the reason why there is none. Loading never happens on the path of a request."""
+    """Holds the current model, or the reason why there is none.
+
+    Loading never happens on the path of a request.
+    """
 
     def __init__(self, uri: str, cache: Path = DEFAULT_CACHE) -> None:
         self._uri = str(Path(uri).absolute()) if loader.is_pickle(uri) else uri

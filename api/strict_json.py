@@ -1,4 +1,4 @@
-"""Reads a request body by RFC 8259 and nothing looser: one object, no duplicate key, no NaN, bounded depth."""
+"""Reads a request body by RFC 8259, no looser: one object, no duplicate key, no NaN, bounded depth."""
 
 import json
 import re

@@ -1,8 +1,9 @@
 """A bundle is everything that decides: trees, policy, features, code, known answers, and the digest of each.
 
-Format 1, in one folder: model.txt, policy.json, features.json, golden.json, scoring.py, and manifest.json with the
-format number, the source and the SHA-256 of every other file. The manifest's own digest names the bundle. A change
-that an older reader could misread raises FORMAT; this reader then refuses what it does not know.
+Format 1, in one folder: model.txt, policy.json, features.json, golden.json, scoring.py, and manifest.json
+with the format number, the source and the SHA-256 of every other file. The manifest's own digest names the
+bundle. A change that an older reader could misread raises FORMAT; this reader then refuses what it does not
+know.
 """
 
 import hashlib
@@ -102,7 +103,10 @@ def build(
 
 
 def read(folder: Path) -> Bundle:
-    """Read a bundle and verify all of it: format, exactly its files, every digest, the model text. LoadingFailed."""
+    """Read a bundle and verify all of it: format, exactly its files, every digest, the model text.
+
+    Raises LoadingFailed.
+    """
     try:
         manifest = (folder / MANIFEST).read_bytes()
         present = {entry.name for entry in folder.iterdir()}
@@ -123,9 +127,7 @@ def _verify(manifest: bytes, files: Mapping[str, bytes]) -> None:
     try:
         model_text.check(files["model.txt"].decode(), json.loads(files["features.json"]))
     except ValueError as error:
-        detail = (
-            str(error) if isinstance(error, model_text.BadModelText) else "le texte du modèle est illisible"
-        )
+        detail = str(error) if isinstance(error, model_text.BadModelText) else "texte du modèle illisible"
         raise LoadingFailed(f"{detail} ; {_WAY_OUT}") from error
 
 
@@ -145,17 +147,18 @@ def _canonical(content: object) -> bytes:
 
 
 def _run(source: bytes, digest: str) -> Any:
-    """Execute a bundle's scoring.py as a module of its own: versions never share code, whatever was imported."""
+    """Execute a bundle's scoring.py as a module of its own: versions never share code."""
     module = types.ModuleType(f"scoring_{digest[:12]}")
-    exec(compile(source, f"<scoring.py of bundle {digest[:12]}>", "exec"), module.__dict__)  # noqa: S102 - verified
+    code = compile(source, f"<scoring.py of bundle {digest[:12]}>", "exec")
+    exec(code, vars(module))  # noqa: S102 - its digest was verified, or it was just built
     return module
 
 
-# ---- Golden rows: clients without a person, with the answers that every later load must give again ---------------
+# ---- Golden rows: clients without a person, with the answers that every later load must give again
 
 
 def _golden(scorer: Scorer, text: str) -> dict[str, Any]:
-    """Rows around the model's own split values: spread over the scores, nearest to the bounds, with missing values."""
+    """Rows around the model's own splits: spread over the scores, nearest to the bounds, some missing."""
     candidates = _candidate_rows(scorer, text)
     probabilities = scorer.probabilities(candidates)
     spread = np.argsort(probabilities, kind="stable")[:: _CANDIDATE_ROWS // (GOLDEN_ROWS // 2)]
@@ -173,7 +176,7 @@ def _golden(scorer: Scorer, text: str) -> dict[str, Any]:
 
 
 def _candidate_rows(scorer: Scorer, text: str) -> Doubles:
-    """Values on, just below and just above the splits of each feature; a quarter missing where that was learnt."""
+    """Values on, just below and just above each feature's splits; a quarter missing where that was learnt."""
     generator = np.random.default_rng(0)
     columns = []
     for index, name in enumerate(scorer.features):
@@ -201,7 +204,7 @@ def _labels(scorer: Scorer, rows: Doubles) -> list[str]:
 
 
 def _check_golden(scorer: Scorer, golden: Mapping[str, Any]) -> None:
-    """Raw scores bit for bit; probabilities within 4 ulp, since `exp` differs between C libraries; the same labels."""
+    """Raw scores bit for bit; probabilities within 4 ulp, as `exp` differs by C library; same labels."""
     rows = np.array([[math.nan if value is None else value for value in row] for row in golden["rows"]])
     if len(rows) < GOLDEN_ROWS // 2 or not np.array_equal(scorer.raw_scores(rows), golden["raw_scores"]):
         raise LoadingFailed(f"les scores des lignes de référence ne sont pas reproduits ; {_WAY_OUT}")

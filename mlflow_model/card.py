@@ -19,12 +19,11 @@ class ModelCard:
 
 
 def beside(pickle_path: Path, sha256: str) -> ModelCard:
-    """The card of exactly this pickle, recognised by its digest, or a short one that says that there is none."""
+    """The card of exactly this pickle, recognised by its digest, or a short one that says there is none."""
     header, text = _split(pickle_path.with_suffix(".md"))
     if header.get("pickle_sha256") != sha256:
-        return ModelCard(
-            f"# {pickle_path.stem}\n\nConverted from a pickle that has no model card (SHA-256 {sha256}).\n"
-        )
+        body = f"Converted from a pickle that has no model card (SHA-256 {sha256})."
+        return ModelCard(f"# {pickle_path.stem}\n\n{body}\n")
     return ModelCard(
         text,
         metrics={name: float(value) for name, value in header.get("metrics", {}).items()},
@@ -34,7 +33,7 @@ def beside(pickle_path: Path, sha256: str) -> ModelCard:
 
 
 def _split(path: Path) -> tuple[dict[str, Any], str]:
-    """The YAML header and the markdown below; an empty header where there is no card or no readable header."""
+    """The YAML header and the markdown below; an empty header where there is none to read."""
     try:
         _, head, text = path.read_text(encoding="utf-8").split("---\n", 2)
         header = yaml.safe_load(head)

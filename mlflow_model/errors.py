@@ -1,7 +1,7 @@
 """Every French sentence that a caller can read, with its HTTP status.
 
-Callers pass facts and read `str(error)`. The details of refused values live with the value rules, in scoring.py,
-which travels inside the bundle.
+Callers pass facts and read `str(error)`. The details of refused values live with the value rules, in
+scoring.py, which travels inside the bundle.
 """
 
 from collections.abc import Sequence

@@ -98,7 +98,7 @@ CATALOGUE: tuple[Feature, ...] = (
     Feature(
         "DAYS_REGISTRATION",
         label="Enregistrement",
-        meaning="Jours entre la demande et le dernier changement d’enregistrement, comptés négativement.",
+        meaning="Jours entre la demande et le dernier enregistrement, comptés négativement.",
         unit="jours (négatifs)",
         table=_APPLICATION,
         formula="DAYS_REGISTRATION",
@@ -109,7 +109,7 @@ CATALOGUE: tuple[Feature, ...] = (
     Feature(
         "EXT_SOURCE_1",
         label="Score externe 1",
-        meaning="Score normalisé d’une première source externe ; manquant pour plus de la moitié des clients.",
+        meaning="Score normalisé d’une première source externe ; manquant plus d’une fois sur deux.",
         unit="score de 0 à 1",
         table=_APPLICATION,
         formula="EXT_SOURCE_1",

@@ -1,8 +1,8 @@
-"""Turns the documented pickle into the parts of a bundle without executing it: the only place that reads pickles.
+"""Turns the documented pickle into a bundle without executing it: the only place that reads pickles.
 
-A pickle is a program. Here no name in it reaches a real object: each becomes an inert stand-in that records how it was
-used, and LightGBM's text is then found where a real classifier keeps it. All of it happens in a child process with
-limits, because a pickle can also ask for all the memory, and a model text can kill LightGBM's parser.
+A pickle is a program. Here no name in it reaches a real object: each becomes an inert stand-in that records
+how it was used, and LightGBM's text is then found where a real classifier keeps it. All of it happens in a
+child process with limits: a pickle can also ask for all the memory, a model text can kill LightGBM's parser.
 """
 
 import hashlib
@@ -33,7 +33,10 @@ _CHILD_SECONDS = 60
 
 @dataclass(frozen=True)
 class LegacyModel:
-    """What the documented pickle holds: everything that a bundle needs. `threshold` is None where it has none."""
+    """What the documented pickle holds: everything that a bundle needs.
+
+    `threshold` is None where it has none.
+    """
 
     text: str
     features: tuple[str, ...]
@@ -57,7 +60,10 @@ class LegacyModel:
 
 
 def read(path: Path) -> LegacyModel:
-    """Read a documented pickle, which is never executed. Raises PickleNotFound, PickleWithoutKeys, LoadingFailed."""
+    """Read a documented pickle, which is never executed.
+
+    Raises PickleNotFound, PickleWithoutKeys, LoadingFailed.
+    """
     if not path.exists():
         raise PickleNotFound(path.name)
     content = _bytes(path)
@@ -73,7 +79,10 @@ def read(path: Path) -> LegacyModel:
 def convert(
     path: Path, threshold: float | None = None, margin: float | None = None
 ) -> tuple[bundle.Bundle, card.ModelCard]:
-    """The bundle of a documented pickle and its model card; a given threshold or margin takes the pickle's place."""
+    """The bundle of a documented pickle, and its model card.
+
+    A given threshold or margin takes the place of the pickle's. Raises what `read` raises.
+    """
     model = read(path)
     model_card = card.beside(path, model.sha256)
     by_operator = threshold is not None or margin is not None
@@ -103,7 +112,10 @@ def _bytes(path: Path) -> bytes:
 
 
 def _ask_child(content: bytes) -> dict[str, Any]:
-    """Have the pickle read by a process of its own. Whatever ends that process otherwise than well is a refusal."""
+    """Have the pickle read by a process of its own.
+
+    Whatever ends that process otherwise than well is a refusal.
+    """
     command = [sys.executable, "-m", "mlflow_model.legacy"]
     environment = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"}
     try:
@@ -129,7 +141,7 @@ def _raise_refusal(detail: str | None) -> NoReturn:
     raise LoadingFailed(f"{detail} ; {_WAY_OUT}")
 
 
-# ---- In the child process ------------------------------------------------------------------------------------
+# ---- In the child process
 
 
 class _StandIn:
@@ -248,7 +260,10 @@ def _numpy_double(dtype: object, content: object, key: str) -> float:
 
 
 def _limit_resources() -> None:
-    """Bound memory, time and files. Nothing can be written: results leave through a pipe that is already open."""
+    """Bound memory, time and files.
+
+    Nothing can be written: results leave through a pipe that is already open.
+    """
     import resource
 
     limits = {

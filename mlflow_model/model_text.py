@@ -1,8 +1,9 @@
 """Checks LightGBM's model text strictly, before LightGBM's own parser sees it.
 
-That parser kills the process on some damaged texts, loads truncated ones without a word, and loops for ever on trees
-that are no trees. What passes here is a whole binary classifier of numeric features. Format: `GBDT::SaveModelToString`
-and `Tree::ToString` of LightGBM 4, https://github.com/lightgbm-org/LightGBM/blob/v4.6.0/src/boosting/gbdt_model_text.cpp.
+That parser kills the process on some damaged texts, loads truncated ones without a word, and loops for ever
+on trees that are no trees. What passes here is a whole binary classifier of numeric features. Format:
+`GBDT::SaveModelToString` and `Tree::ToString` of LightGBM 4,
+https://github.com/lightgbm-org/LightGBM/blob/v4.6.0/src/boosting/gbdt_model_text.cpp.
 """
 
 import math
@@ -61,7 +62,7 @@ class BadModelText(ValueError):
 
 
 def check(text: str, features: Sequence[str]) -> None:
-    """Raise BadModelText unless `text` is one whole binary classifier of exactly these features, in this order."""
+    """Raise BadModelText unless `text` is one whole binary classifier of these features, in this order."""
     header, trees = _split(text)
     _check_header(header, features)
     _expect(len(trees) > 0, "le modèle n’a aucun arbre")

@@ -16,7 +16,7 @@ from mlflow.pyfunc import PythonModel
 class ScoringModel(PythonModel):
     """The bundle behind MLflow's pyfunc: a frame of clients in, a frame of the seven output columns out."""
 
-    # MLflow 3.17 warns at each load about an untyped `predict`; typed, it would accept other payloads at /invocations.
+    # MLflow 3.17 warns at each load of an untyped `predict`; a typed one takes other payloads.
     _skip_type_hint_validation = True
 
     def load_context(self, context):  # type: ignore[no-untyped-def]

@@ -1,4 +1,4 @@
-"""The MLflow registry: where models are stored, versioned, named by aliases and fetched back, always verified."""
+"""The MLflow registry: where versions are stored, named by aliases and fetched back, always verified."""
 
 import importlib.metadata
 import json
@@ -54,7 +54,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Fetched:
-    """A verified bundle, and what the registry calls it; `name` and `version` are None for a bare model URI."""
+    """A verified bundle and what the registry calls it; no name and version for a bare model URI."""
 
     bundle: Bundle
     name: str | None = None
@@ -69,9 +69,8 @@ def connect(*, create: bool = False) -> MlflowClient:
     """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE)
-    store = _sqlite_file()
-    if store is not None and not store.exists() and not create:
+    mlflow.set_tracking_uri(_store())
+    if _absent_store() and not create:
         raise LoadingFailed("aucun registre de modèles : lancez « python register.py »")
     with _in_words("ouverture du registre"):
         return MlflowClient()
@@ -80,8 +79,8 @@ def connect(*, create: bool = False) -> MlflowClient:
 def register(bundle: Bundle, card: ModelCard, *, name: str = NAME, alias: str = CHAMPION) -> tuple[int, bool]:
     """Make a bundle a version and point the alias at it. Returns (version, whether it is new).
 
-    The alias moves last, and only to a version that was fetched back and verified: a failure at any point leaves the
-    previous champion. A bundle that is registered already is not registered again.
+    The alias moves last, and only to a version that was fetched back and verified: a failure at any point
+    leaves the previous champion. A bundle that is registered already is not registered again.
     """
     client = connect(create=True)
     with _in_words("enregistrement du modèle"):
@@ -113,6 +112,14 @@ def rollback(*, name: str = NAME, alias: str = CHAMPION) -> int:
         client.set_registered_model_alias(name, alias, str(former[-1]))
         client.set_registered_model_tag(name, _history_tag(alias), json.dumps(former))
         return former[-1]
+
+
+def version_at(name: str = NAME, alias: str = CHAMPION) -> int | None:
+    """The version that the alias points at, or None where there is no store, no model or no such alias."""
+    if _absent_store():
+        return None
+    found = [version.number for version in versions(name) if alias in version.aliases]
+    return found[0] if found else None
 
 
 def versions(name: str = NAME) -> list[Version]:
@@ -205,7 +212,7 @@ def _strip_paths(client: MlflowClient, model_id: str, folder: Path) -> None:
 
 
 def signature(features: Sequence[str]) -> ModelSignature:
-    """Doubles in, the seven columns out; a margin without default, since MLflow would inject it on every call."""
+    """Doubles in, seven columns out; a margin without default, since MLflow would inject it on every call."""
     outputs = [
         ColSpec("string", OUTPUT_COLUMNS[0]),
         *(ColSpec("double", name) for name in OUTPUT_COLUMNS[1:]),
@@ -253,14 +260,23 @@ def _experiment(client: MlflowClient) -> str | None:
 
 
 def _artifact_root() -> str | None:
-    """Artifacts lie beside a SQLite store, whatever the current folder is; a server has a place of its own."""
+    """Artifacts lie beside a SQLite store, whatever the current folder; a server has its own place."""
     store = _sqlite_file()
     return None if store is None else (store.parent / "mlartifacts").as_uri()
 
 
+def _store() -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+
+
 def _sqlite_file() -> Path | None:
-    scheme, separator, path = mlflow.get_tracking_uri().partition("sqlite:///")
+    scheme, separator, path = _store().partition("sqlite:///")
     return Path(path).absolute() if separator and not scheme else None
+
+
+def _absent_store() -> bool:
+    store = _sqlite_file()
+    return store is not None and not store.exists()
 
 
 @contextmanager

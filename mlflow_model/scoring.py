@@ -1,7 +1,9 @@
-"""The code that decides. It travels inside every bundle and is run from there: editing it changes new versions only.
+"""The code that decides.
 
-Imports the standard library and numpy, and reaches LightGBM by its public C API, so that a decision needs neither
-MLflow nor scikit-learn. Nothing here may import the project.
+It travels inside every bundle and is run from there: editing it changes new versions only.
+
+Imports the standard library and numpy, and reaches LightGBM by its public C API, so that a decision needs
+neither MLflow nor scikit-learn. Nothing here may import the project.
 """
 
 import ctypes
@@ -35,7 +37,10 @@ Doubles = npt.NDArray[np.float64]
 
 
 class Refusal(ValueError):
-    """A client or a margin that must not be decided on. `detail` is the French sentence; it never quotes a value."""
+    """A client or a margin that must not be decided on.
+
+    `detail` is the French sentence; it never quotes a value.
+    """
 
     def __init__(self, detail: str, missing: Sequence[str] = (), row: int | None = None) -> None:
         super().__init__(detail)
@@ -48,7 +53,8 @@ class Refusal(ValueError):
 class DecisionPolicy:
     """Label default probabilities around a threshold.
 
-    Both bounds belong to the grey zone: with a margin of 0, a probability equal to the threshold is uncertain.
+    Both bounds belong to the grey zone: with a margin of 0, a probability equal to the threshold is
+    uncertain.
     """
 
     threshold: float
@@ -107,7 +113,10 @@ class DecisionPolicy:
 
 
 class Scorer:
-    """One bundle, ready to decide. `files` holds the bundle's verified bytes by name: nothing is read again."""
+    """One bundle, ready to decide.
+
+    `files` holds the bundle's verified bytes by name: nothing is read again.
+    """
 
     Refusal = Refusal
 
@@ -138,8 +147,8 @@ class Scorer:
     def decide_table(self, table: Any, margin: float | None = None) -> dict[str, npt.NDArray[Any]]:
         """Decide on n clients at once.
 
-        `table[name]` gives the n values of a feature: a DataFrame, or a mapping of arrays. Raises Refusal, which names
-        the first offending feature and row; either every client is decided on or none.
+        `table[name]` gives the n values of a feature: a DataFrame, or a mapping of arrays. Raises Refusal,
+        which names the first offending feature and row; either every client is decided on or none.
         """
         return self.policy.with_margin(margin).decisions(self.probabilities(self.matrix(table)))
 
@@ -158,7 +167,7 @@ class Scorer:
         return self._booster.probabilities(matrix)
 
     def raw_scores(self, matrix: Doubles) -> Doubles:
-        """Log-odds of shape (n,) before the sigmoid: sums of leaves, the same to the last bit on every machine."""
+        """Log-odds of shape (n,): sums of leaves, the same to the last bit on every machine."""
         return self._booster.raw_scores(matrix)
 
 
@@ -246,8 +255,9 @@ def _no_missing(name: str) -> str:
 def _learnt_missing(model_text: str, width: int) -> list[bool]:
     """Which features LightGBM learnt to find missing, from the `missing_type` bits of their splits.
 
-    A split whose missing type is None scores a missing value as 0 without saying so. A feature without any split has
-    learnt nothing. https://github.com/lightgbm-org/LightGBM/blob/v4.6.0/include/LightGBM/tree.h (GetMissingType).
+    A split whose missing type is None scores a missing value as 0 without saying so. A feature without any
+    split has learnt nothing. https://github.com/lightgbm-org/LightGBM/blob/v4.6.0/include/LightGBM/tree.h
+    (GetMissingType).
     """
     learnt: list[bool | None] = [None] * width
     features = re.findall(r"^split_feature=(.*)$", model_text, re.MULTILINE)
@@ -258,7 +268,7 @@ def _learnt_missing(model_text: str, width: int) -> list[bool]:
     return [bool(known) for known in learnt]
 
 
-# ---- LightGBM by its C API -------------------------------------------------------------------------------------
+# ---- LightGBM by its C API
 
 _NORMAL, _RAW_SCORE = 0, 1
 _FLOAT64 = 1
@@ -280,7 +290,7 @@ def library_path() -> Path:
 
 @functools.cache
 def _libraries() -> tuple[ctypes.CDLL, ctypes.PyDLL]:
-    """LightGBM twice: the first releases the GIL (for a table), the second holds it (for the 5 µs of one row)."""
+    """LightGBM twice: the first releases the GIL (a table), the second holds it (the 5 µs of one row)."""
     path = str(library_path())
     released, held = ctypes.CDLL(path), ctypes.PyDLL(path)
     for library in (released, held):
@@ -294,7 +304,10 @@ def _check(status: int) -> None:
 
 
 class Booster:
-    """A LightGBM model with one default probability a client. Free of the lightgbm package, bit for bit its equal."""
+    """A LightGBM model with one default probability a client.
+
+    Free of the lightgbm package, bit for bit its equal.
+    """
 
     def __init__(self, model_text: str, width: int) -> None:
         self._width = width
@@ -365,7 +378,10 @@ class Booster:
 
 
 class _FastConfig:
-    """LightGBM's FastConfig handle, freed with its owner. Keeps the booster alive for as long as it may be called."""
+    """LightGBM's FastConfig handle, freed with its owner.
+
+    Keeps the booster alive for as long as it may be called.
+    """
 
     def __init__(self, booster: Booster, width: int) -> None:
         self.handle = ctypes.c_void_p()

@@ -1,0 +1,74 @@
+# The two commands to know: `make serve` and `make test`. `make help` lists the rest.
+
+PYTHON ?= $(firstword $(shell command -v python3.11 || command -v python3))
+PORT ?= 5000
+UI_PORT ?= 5001
+INVOCATIONS_PORT ?= 5002
+DASHBOARD_PORT ?= 8501
+API_URL ?= http://127.0.0.1:$(PORT)
+STORE ?= sqlite:///$(CURDIR)/mlflow.db
+UV_VERSION := 0.13.9
+
+BIN := .venv/bin
+RUNTIME := .venv/.runtime-installed
+DEVELOPMENT := .venv/.development-installed
+
+export PORT API_URL
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check register train ui invocations dashboard lock
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+serve: $(RUNTIME) ## register the shipped model if there is no champion, then serve it on http://127.0.0.1:5000 (PORT=)
+	@$(BIN)/python register.py --unless-champion
+	@exec $(BIN)/python api/app.py
+
+test: $(DEVELOPMENT) ## run the whole test suite
+	$(BIN)/python -m pytest -q -n auto --dist loadscope
+
+check: $(DEVELOPMENT) ## lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+
+register: $(RUNTIME) ## make models/lgbm_final_model.pkl a version and the champion
+	$(BIN)/python register.py
+
+train: $(RUNTIME) ## train on the Home Credit tables in DATA_DIR and write models/lgbm_final_model.pkl
+	$(BIN)/python -m training --data-dir "$(DATA_DIR)"
+
+ui: $(RUNTIME) ## MLflow's tracking UI on http://127.0.0.1:5001
+	exec $(BIN)/mlflow ui --backend-store-uri "$(or $(MLFLOW_TRACKING_URI),$(STORE))" --host 127.0.0.1 --port $(UI_PORT)
+
+invocations: $(RUNTIME) ## `mlflow models serve` of the champion on http://127.0.0.1:5002/invocations
+	MLFLOW_TRACKING_URI="$(or $(MLFLOW_TRACKING_URI),$(STORE))" exec $(BIN)/mlflow models serve \
+	  --model-uri models:/scoring-client@champion --env-manager local --host 127.0.0.1 --port $(INVOCATIONS_PORT)
+
+dashboard: $(RUNTIME) ## the loan officer's page on http://127.0.0.1:8501, asking API_URL
+	exec $(BIN)/streamlit run dashboard/app.py --server.address 127.0.0.1 --server.port $(DASHBOARD_PORT) \
+	  --server.headless true --browser.gatherUsageStats false
+
+lock: $(RUNTIME) ## resolve requirements*.in again: hashed locks and conda.yaml
+	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header requirements.in -o requirements.txt
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header requirements-dev.in -o requirements-dev.txt
+	{ printf '# Made by `make lock` from requirements.txt: the same pins, for MLproject.\nname: scoring-client\nchannels: [conda-forge]\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n'; \
+	  sed -n -E 's/^([A-Za-z0-9._-]+(\[[a-z,]+\])?==[^ ;]+).*/      - \1/p' requirements.txt; } > conda.yaml
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null \
+	  || { echo "Python 3.11 is needed: install it, or name it with PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+$(RUNTIME): requirements.txt | .venv/bin/python
+	@echo "Installing what the service needs into .venv (a minute or two, once)" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
+
+$(DEVELOPMENT): requirements-dev.txt $(RUNTIME)
+	@echo "Installing what the tests need into .venv" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
