@@ -7,8 +7,9 @@ python register.py list | promote 3 | rollback
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
@@ -82,15 +83,12 @@ def _say(message: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    target = argparse.ArgumentParser(add_help=False)
-    target.add_argument("--name", default="scoring-client", help="registered model (default: %(default)s)")
-    target.add_argument("--alias", default="champion", help="alias to move (default: %(default)s)")
     parser = argparse.ArgumentParser(
         prog="register.py",
-        description="Register the documented pickle and say which version serves. The pickle is never executed.",
+        description="Register the documented pickle, which is never executed, and say which version serves.",
         epilog="MLFLOW_TRACKING_URI names another registry than this folder's mlflow.db.",
-        parents=[target],
     )
+    _add_target(parser, name="scoring-client", alias="champion")
     parser.add_argument(
         "--pickle", type=Path, default=DEFAULT_PICKLE, help="default: models/lgbm_final_model.pkl"
     )
@@ -101,14 +99,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--unless-champion", action="store_true", help="nothing to do if the alias is taken")
     parser.set_defaults(run=_register)
     commands = parser.add_subparsers(metavar="{list,promote,rollback}")
-    commands.add_parser("list", parents=[target], help="show the versions").set_defaults(run=_list)
-    promote = commands.add_parser("promote", parents=[target], help="point the alias at a version")
+    _add_command(commands, "list", _list, "show the versions")
+    promote = _add_command(commands, "promote", _promote, "point the alias at a version")
     promote.add_argument("version", type=int)
-    promote.set_defaults(run=_promote)
-    commands.add_parser("rollback", parents=[target], help="back to the previous champion").set_defaults(
-        run=_rollback
-    )
+    _add_command(commands, "rollback", _rollback, "back to the previous champion")
     return parser
+
+
+def _add_command(commands: Any, name: str, run: Callable[..., None], purpose: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=purpose, description=purpose.capitalize()
+    )
+    # Without SUPPRESS the command's defaults would silently undo options that stand before it.
+    _add_target(command, name=argparse.SUPPRESS, alias=argparse.SUPPRESS)
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_target(parser: argparse.ArgumentParser, *, name: str, alias: str) -> None:
+    parser.add_argument("--name", default=name, help="registered model (default: scoring-client)")
+    parser.add_argument("--alias", default=alias, help="alias to move (default: champion)")
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ class ServedModel:
     def model(self) -> Model:
         """The model in use. Raises ModelUnavailable, with the reason, while there is none."""
         if self._model is None:
-            raise self._problem
+            raise self._problem.with_traceback(None)  # or each answer would lengthen it
         return self._model
 
     def start(self) -> None:
@@ -106,9 +106,11 @@ class ServedModel:
             outcome: dict[str, Any] = json.loads(process.stdout)
         except subprocess.TimeoutExpired as error:
             raise LoadingFailed("le registre ne répond pas ; vérifiez MLFLOW_TRACKING_URI") from error
-        except (subprocess.CalledProcessError, OSError, ValueError) as error:
+        except subprocess.CalledProcessError as error:
+            _log.error("the loader process failed: %s", error.stderr.decode(errors="replace")[-2000:])
+            raise LoadingFailed("le chargeur s’est arrêté ; vérifiez MODEL_URI et MODEL_CACHE") from error
+        except (OSError, ValueError) as error:
             raise LoadingFailed("le chargeur s’est arrêté ; vérifiez MODEL_URI et MODEL_CACHE") from error
         if "error" in outcome:
-            problem = ModelUnavailable(outcome["error"])
-            raise problem
+            raise ModelUnavailable(outcome["error"])
         return outcome
