@@ -48,6 +48,7 @@ def create_app(served: ServedModel | None = None) -> Flask:
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    app.add_template_filter(_in_french, "french")
     _add_routes(app, served)
     _add_error_handlers(app)
     return app
@@ -141,6 +142,11 @@ def _front_page(served: ServedModel) -> dict[str, Any]:
         return {"example": _example(served.model), "model": _described(served.model), "problem": None}
     except ScoringError as problem:
         return {"example": None, "model": None, "problem": str(problem)}
+
+
+def _in_french(number: float) -> str:
+    """1823436.45 as « 1 823 436,45 », with narrow no-break spaces and a true minus sign."""
+    return f"{number:,.10g}".replace(",", "\u202f").replace(".", ",").replace("-", "\u2212")
 
 
 class _RequestHandler(WSGIRequestHandler):
