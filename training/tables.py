@@ -1,0 +1,231 @@
+"""The door of training: the raw Home Credit tables, checked and typed, as Ibis tables on DuckDB.
+
+Beyond this door a column has its declared type, NULL is the only missing value, and a client applies once.
+"""
+
+import csv
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import ibis
+import ibis.expr.types as ir
+from ibis.backends import BaseBackend
+
+KEY = "SK_ID_CURR"
+LABEL = "TARGET"
+APPLICATION = "application"
+
+
+class BadTable(ValueError):
+    """A file that nothing may be learnt from: a sentence with the file and the column, without any value."""
+
+    def __init__(self, file: str, fault: str) -> None:
+        super().__init__(f"{file}: {fault}")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the values of a column are. `holds` is asked about each one that is not missing, as a double."""
+
+    name: str
+    dtype: str
+    holds: Callable[[ir.FloatingValue], ir.BooleanValue]
+    required: bool = False
+
+
+def _is_number(value: ir.FloatingValue) -> ir.BooleanValue:
+    """Finite, and below 1e15 so that no cast to DECIMAL(18, 3) overflows later."""
+    return value.abs() < 1e15
+
+
+def _is_whole(value: ir.FloatingValue) -> ir.BooleanValue:
+    return _is_number(value) & (value == value.try_cast("int64"))
+
+
+def _is_zero_or_one(value: ir.FloatingValue) -> ir.BooleanValue:
+    return value.isin([0.0, 1.0])
+
+
+NUMBER = Kind("a number below 1e15", "float64", _is_number)
+WHOLE = Kind("a whole number", "int64", _is_whole)
+IDENTIFIER = Kind("a whole number", "int64", _is_whole, required=True)
+OUTCOME = Kind("0 or 1", "int64", _is_zero_or_one, required=True)
+TEXT = None
+
+Columns = Mapping[str, Kind | None]
+
+_TRAIN, _TEST = "application_train", "application_test"
+_APPLICATION_COLUMNS: Columns = {
+    KEY: IDENTIFIER,
+    "CODE_GENDER": TEXT,
+    "AMT_INCOME_TOTAL": NUMBER,
+    "AMT_CREDIT": NUMBER,
+    "AMT_ANNUITY": NUMBER,
+    "AMT_GOODS_PRICE": NUMBER,
+    "DAYS_BIRTH": NUMBER,
+    "DAYS_ID_PUBLISH": NUMBER,
+    "DAYS_REGISTRATION": NUMBER,
+    "EXT_SOURCE_1": NUMBER,
+    "EXT_SOURCE_2": NUMBER,
+    "EXT_SOURCE_3": NUMBER,
+}
+COLUMNS: Mapping[str, Columns] = {
+    _TRAIN: {**_APPLICATION_COLUMNS, LABEL: OUTCOME},
+    _TEST: _APPLICATION_COLUMNS,
+    "bureau": {KEY: IDENTIFIER, "AMT_CREDIT_SUM": NUMBER, "AMT_CREDIT_SUM_DEBT": NUMBER},
+    "previous_application": {KEY: IDENTIFIER, "CNT_PAYMENT": WHOLE},
+    "POS_CASH_balance": {KEY: IDENTIFIER, "CNT_INSTALMENT_FUTURE": WHOLE},
+    "installments_payments": {KEY: IDENTIFIER, "AMT_PAYMENT": NUMBER, "NUM_INSTALMENT_VERSION": WHOLE},
+}
+OPTIONAL = frozenset({_TEST})
+
+
+@dataclass(frozen=True)
+class RawTables:
+    """The checked tables by the names of the catalogue of features, and the number of rows of each file.
+
+    The clients of application_test, where it is there, are in `application` with a NULL TARGET.
+    """
+
+    by_name: Mapping[str, ir.Table]
+    rows: Mapping[Path, int]
+
+
+def read(folder: Path, connection: BaseBackend | None = None) -> RawTables:
+    """The tables of COLUMNS, each from `<table>.parquet` or else `<table>.csv`. Raises BadTable.
+
+    The files are read here to check them, and again when an expression is executed: nothing is held.
+    """
+    connection = connection or ibis.duckdb.connect()
+    files = {name: file for name in COLUMNS if (file := _find(folder, name)) is not None}
+    rows, tables = {}, {}
+    for name, file in files.items():
+        with _readable(file):
+            raw = _open(connection, file, COLUMNS[name])
+            rows[file] = _check(file, raw, COLUMNS[name])
+        tables[name] = _typed(raw, COLUMNS[name])
+    application = _applications(tables)
+    _check_unique(application, [files[name].name for name in (_TRAIN, _TEST) if name in files])
+    return RawTables({**tables, APPLICATION: application}, rows)
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    for file in (folder / f"{name}.parquet", folder / f"{name}.csv"):
+        if file.is_file():
+            return file
+    if name in OPTIONAL:
+        return None
+    raise BadTable(f"{name}.csv", f"the data folder holds neither this file nor {name}.parquet")
+
+
+_UNREADABLE = (OSError, UnicodeDecodeError, csv.Error, duckdb.IOException, duckdb.InvalidInputException)
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """What DuckDB and Python say of a damaged file, in one sentence. Other errors are ours, and pass."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        form = "Parquet" if _is_parquet(file) else "CSV in UTF-8 with the same number of values in each line"
+        raise BadTable(file.name, f"the file cannot be read as {form}") from error
+
+
+def _is_parquet(file: Path) -> bool:
+    return file.suffix == ".parquet"
+
+
+def _open(connection: BaseBackend, file: Path, kinds: Columns) -> ir.Table:
+    """The wanted columns as they are in the file."""
+    with warnings.catch_warnings():
+        # ibis 12.0.0 describes a view by a method that duckdb 2.0.0 deprecates; ibis PR 12001 mends it.
+        warnings.filterwarnings("ignore", "fetch_arrow_table", DeprecationWarning)
+        open_file = _open_parquet if _is_parquet(file) else _open_csv
+        return open_file(connection, file, kinds)
+
+
+def _open_parquet(connection: BaseBackend, file: Path, kinds: Columns) -> ir.Table:
+    raw = connection.read_parquet(file)
+    _expect_columns(file, raw.columns, kinds)
+    for name, kind in kinds.items():
+        dtype = raw[name].type()
+        is_numeric = dtype.is_numeric() and not dtype.is_boolean()
+        if not (dtype.is_string() or (kind is not TEXT and is_numeric)):
+            raise BadTable(file.name, f"column {name} holds neither numbers nor text")
+    return raw.select(*kinds)
+
+
+def _open_csv(connection: BaseBackend, file: Path, kinds: Columns) -> ir.Table:
+    """Values are read as text and columns by their place, so that DuckDB guesses nothing."""
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        header = next(csv.reader(lines), [])
+    if not header:
+        raise BadTable(file.name, "the file is empty")
+    _expect_columns(file, header, kinds)
+    places = {f"column{place}": "VARCHAR" for place in range(len(header))}
+    raw = connection.read_csv(str(file), columns=places, header=True, delim=",", quote='"', escape='"')
+    return raw.select(**{name: raw[header.index(name)] for name in kinds})
+
+
+def _expect_columns(file: Path, found: Sequence[str], kinds: Columns) -> None:
+    for name in kinds:
+        if found.count(name) != 1:
+            fault = "is missing" if name not in found else "is there more than once"
+            raise BadTable(file.name, f"column {name} {fault}")
+
+
+def _check(file: Path, raw: ir.Table, kinds: Columns) -> int:
+    """Refuses a file with a wrong or a missing value; gives its number of rows."""
+    numeric = {name: kind for name, kind in kinds.items() if kind is not TEXT}
+    counts = _only_row(raw.aggregate(rows=raw.count(), **_fault_counts(raw, numeric)))
+    if counts["rows"] == 0:
+        raise BadTable(file.name, "the file has no rows")
+    for name, kind in numeric.items():
+        if wrong := counts[f"wrong {name}"]:
+            raise BadTable(file.name, f"column {name} holds {wrong} value(s) that are not {kind.name}")
+        if kind.required and (missing := counts[f"missing {name}"]):
+            raise BadTable(file.name, f"column {name} lacks {missing} value(s), and none may be missing")
+    return counts["rows"]
+
+
+def _fault_counts(raw: ir.Table, kinds: Mapping[str, Kind]) -> dict[str, ir.IntegerScalar]:
+    counts = {}
+    for name, kind in kinds.items():
+        value = raw[name].try_cast("float64")
+        missing = raw[name].isnull() | value.isnan().fill_null(False)
+        counts[f"missing {name}"] = raw.count(where=missing)
+        counts[f"wrong {name}"] = raw.count(where=~missing & ~kind.holds(value).fill_null(False))
+    return counts
+
+
+def _typed(raw: ir.Table, kinds: Columns) -> ir.Table:
+    """A checked table in its declared types, with NULL for NaN, which a mean would not leave out."""
+    return raw.select(**{name: _typed_column(raw[name], kind) for name, kind in kinds.items()})
+
+
+def _typed_column(raw: ir.Value, kind: Kind | None) -> ir.Value:
+    if kind is TEXT:
+        return raw
+    value = raw.try_cast("float64")
+    return value.try_cast(kind.dtype)
+
+
+def _only_row(table: ir.Table) -> dict[str, int]:
+    return table.to_pyarrow().to_pylist()[0]
+
+
+def _applications(tables: Mapping[str, ir.Table]) -> ir.Table:
+    train, test = tables[_TRAIN], tables.get(_TEST)
+    if test is None:
+        return train
+    return train.union(test.mutate(**{LABEL: ibis.null("int64")}))
+
+
+def _check_unique(application: ir.Table, files: list[str]) -> None:
+    counts = _only_row(application.aggregate(rows=application.count(), clients=application[KEY].nunique()))
+    if repeated := counts["rows"] - counts["clients"]:
+        raise BadTable(" and ".join(files), f"column {KEY} holds {repeated} value(s) more than once")
