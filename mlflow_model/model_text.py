@@ -54,6 +54,7 @@ _TREE_KEYS = (
     "is_linear",
     "shrinkage",
 )
+_BAD_HEADER = "l’en-tête du modèle est abîmé"
 _INTEGER_KEYS = frozenset({"split_feature", "decision_type", "left_child", "right_child"})
 
 
@@ -96,7 +97,7 @@ def _split(text: str) -> tuple[dict[str, str], list[str]]:
     head, separator, body = text[len("tree\n") :].partition("\n\n")
     _expect(bool(separator), "le texte du modèle est tronqué")
     header = _header_values(head)
-    sizes = [int(size) for size in _numbers("tree_sizes", header.get("tree_sizes", ""), _INTEGERS)]
+    sizes = [int(size) for size in _numbers(_BAD_HEADER, header["tree_sizes"], _INTEGERS)]
     trees, rest = _cut(body.encode(), sizes)
     _expect(_TRAILER.fullmatch(rest) is not None, "la fin du texte du modèle est absente ou abîmée")
     return header, trees
@@ -106,7 +107,7 @@ def _header_values(head: str) -> dict[str, str]:
     lines = [line.partition("=") for line in head.split("\n")]
     keys = [key for key, _, _ in lines]
     required = [key for key in keys if key not in _OPTIONAL_HEADER_KEYS]
-    _expect(tuple(required) == _HEADER_KEYS and len(set(keys)) == len(keys), "l’en-tête du modèle est abîmé")
+    _expect(tuple(required) == _HEADER_KEYS and len(set(keys)) == len(keys), _BAD_HEADER)
     return {key: value for key, _, value in lines}
 
 
@@ -135,7 +136,7 @@ def _check_header(header: dict[str, str], features: Sequence[str]) -> None:
         one_class and objective is not None and 0 < float(objective[1]) < math.inf,
         "le modèle n’est pas un classifieur binaire (objective=binary)",
     )
-    _expect(header.get("average_output", "") == "", "l’en-tête du modèle est abîmé")
+    _expect(header.get("average_output", "") == "", _BAD_HEADER)
     _check_names(header["feature_names"].split(" "), features)
     infos = header["feature_infos"].split(" ")
     _expect(
@@ -152,7 +153,7 @@ def _check_header(header: dict[str, str], features: Sequence[str]) -> None:
 def _check_constraints(constraints: str | None, width: int) -> None:
     if constraints is not None:
         values = constraints.split(" ")
-        _expect(len(values) == width and set(values) <= {"-1", "0", "1"}, "l’en-tête du modèle est abîmé")
+        _expect(len(values) == width and set(values) <= {"-1", "0", "1"}, _BAD_HEADER)
 
 
 def _check_names(names: Sequence[str], features: Sequence[str]) -> None:

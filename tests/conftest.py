@@ -1,0 +1,150 @@
+"""What many tests stand on: a small trained model, its documented pickle, a registry that holds it."""
+
+import os
+import pickle
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+# Tests run side by side: OpenMP threads that wait for a busy core by spinning would take minutes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pandas as pd
+import pytest
+from lightgbm import LGBMClassifier
+
+from mlflow_model import legacy
+from mlflow_model.bundle import Bundle
+from mlflow_model.features import BY_NAME
+
+FEATURES = (
+    "AMT_ANNUITY",
+    "AMT_CREDIT",
+    "AMT_GOODS_PRICE",
+    "CREDIT_TERM",
+    "DAYS_BIRTH",
+    "DAYS_ID_PUBLISH",
+    "DAYS_REGISTRATION",
+    "EXT_SOURCE_1",
+    "EXT_SOURCE_2",
+    "EXT_SOURCE_3",
+    "DEBT_CREDIT_RATIO",
+    "ANNUITY_BIRTH_RATIO",
+    "ANNUITY_INCOME_PERCENT",
+    "CREDIT_GOODS_RATIO",
+    "INSTA_AMT_PAYMENT",
+    "INSTA_NUM_INSTALMENT_VERSION",
+    "POS_CNT_INSTALMENT_FUTURE",
+)
+SOMETIMES_MISSING = frozenset(name for name in FEATURES if name.startswith(("EXT", "INSTA", "POS", "DEBT")))
+
+
+def random_clients(count: int, seed: int) -> pd.DataFrame:
+    """Nobody's values: uniform over each feature's usual range, a third missing where missing is usual."""
+    generator = np.random.default_rng(seed)
+    columns = {}
+    for name in FEATURES:
+        values = generator.uniform(BY_NAME[name].low, BY_NAME[name].high, count)
+        if name in SOMETIMES_MISSING:
+            values[generator.random(count) < 1 / 3] = np.nan
+        columns[name] = values
+    return pd.DataFrame(columns)
+
+
+def random_outcomes(clients: pd.DataFrame, seed: int) -> np.ndarray:
+    """Defaults that depend on every feature a little, so that each gets splits."""
+    generator = np.random.default_rng(seed)
+    ranks = clients.rank(pct=True).fillna(0.7).to_numpy() - 0.5
+    weights = np.where(np.arange(len(FEATURES)) % 2, 1.4, -1.4)
+    log_odds = ranks @ weights - 1.2
+    return (generator.random(len(clients)) < 1 / (1 + np.exp(-log_odds))).astype(int)
+
+
+@pytest.fixture(scope="session")
+def trained() -> LGBMClassifier:
+    """A classifier of the 17 documented features, small enough to be fitted in a blink."""
+    clients = random_clients(3000, seed=1)
+    model = LGBMClassifier(n_estimators=60, num_leaves=8, n_jobs=1, random_state=0, verbosity=-1)
+    return model.fit(clients, random_outcomes(clients, seed=2))
+
+
+@pytest.fixture(scope="session")
+def documented_pickle(trained: LGBMClassifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The hand-over in the documented form, with a threshold that puts clients on both sides."""
+    path = tmp_path_factory.mktemp("models") / "lgbm_final_model.pkl"
+    content = {"model": trained, "features": list(FEATURES), "optimal_threshold": 0.25, "margin": 0.02}
+    path.write_bytes(pickle.dumps(content, protocol=4))
+    return path
+
+
+@pytest.fixture(scope="session")
+def bundle(documented_pickle: Path) -> Bundle:
+    return legacy.convert(documented_pickle)[0]
+
+
+@pytest.fixture
+def documented_request() -> dict[str, float]:
+    """The request of the /predict contract, to the letter."""
+    return {
+        "AMT_ANNUITY": 15000,
+        "AMT_CREDIT": 200000,
+        "AMT_GOODS_PRICE": 180000,
+        "CREDIT_TERM": 60,
+        "DAYS_BIRTH": -12000,
+        "DAYS_ID_PUBLISH": -3000,
+        "DAYS_REGISTRATION": -4000,
+        "EXT_SOURCE_1": 0.5,
+        "EXT_SOURCE_2": 0.7,
+        "EXT_SOURCE_3": 0.6,
+        "DEBT_CREDIT_RATIO": 0.3,
+        "ANNUITY_BIRTH_RATIO": 0.02,
+        "ANNUITY_INCOME_PERCENT": 0.1,
+        "CREDIT_GOODS_RATIO": 1.1,
+        "INSTA_AMT_PAYMENT": 10000,
+        "INSTA_NUM_INSTALMENT_VERSION": 3,
+        "POS_CNT_INSTALMENT_FUTURE": 2,
+    }
+
+
+def _use_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+
+
+@pytest.fixture(scope="session")
+def migrated_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new MLflow database costs seconds of migrations: one a session, copied for each test."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    folder = tmp_path_factory.mktemp("migrated")
+    SqlAlchemyStore(f"sqlite:///{folder / 'mlflow.db'}", str(folder / "mlruns")).engine.dispose()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def store(migrated_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of an empty registry, which MLFLOW_TRACKING_URI names."""
+    shutil.copy(migrated_store, tmp_path / "mlflow.db")
+    _use_store(tmp_path, monkeypatch)
+    return tmp_path
+
+
+@pytest.fixture
+def registered(store: Path, documented_pickle: Path) -> Path:
+    """A registry whose champion is the documented pickle."""
+    from mlflow_model import registry
+
+    registry.register(*legacy.convert(documented_pickle))
+    return store
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test depends on, or changes, what the developer has set."""
+    for variable in ("MODEL_URI", "MODEL_CACHE", "PORT", "API_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
