@@ -186,7 +186,7 @@ def _number(name: str, value: object, nullable: bool) -> float:
     if type(value) is int:
         return _exact_double(name, value)
     if type(value) is not float:
-        raise Refusal(_not_a_number(name, value))
+        raise Refusal(_not_a_number(name, value, nullable))
     if math.isinf(value):
         raise Refusal(_out_of_range(name))
     return value
@@ -237,9 +237,9 @@ def _refuse_first(wrong: npt.NDArray[np.bool_], detail: str) -> None:
 _KINDS: dict[type, str] = {bool: "un booléen", str: "un texte", list: "une liste", dict: "un objet"}
 
 
-def _not_a_number(name: str, value: object) -> str:
+def _not_a_number(name: str, value: object, nullable: bool) -> str:
     kind = _KINDS.get(type(value), "une valeur d’un autre type")
-    return f"la feature '{name}' doit être un nombre ou null, et non {kind}"
+    return f"la feature '{name}' doit être un nombre{' ou null' if nullable else ''}, et non {kind}"
 
 
 def _out_of_range(name: str) -> str:

@@ -79,7 +79,7 @@ def tree_line(key: str, tree: int = 2) -> re.Match[str]:
 
 
 def resized(text: str) -> str:
-    """The text with tree_sizes that fit its trees again: the damage has to be found in the trees themselves."""
+    """The text with fitting tree_sizes: the damage has to be found in the trees themselves."""
     body = text[text.index("\n\nTree=0\n") + 2 : text.index("end of trees")]
     sizes = [str(len(tree.encode())) for tree in re.split(r"(?<=\n\n\n)(?=Tree=)", body)]
     return re.sub(r"(?m)^tree_sizes=.*$", "tree_sizes=" + " ".join(sizes), text)
@@ -108,7 +108,7 @@ ARRAYS = [
     "right_child",
     "leaf_value",
 ]
-ARRAYS += ["internal_value", "internal_weight", "internal_count"]
+ARRAYS += ["leaf_value", "internal_value", "internal_weight", "internal_count"]
 WRONG_NUMBERS = [
     "nan",
     "inf",
