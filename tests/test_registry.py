@@ -1,0 +1,262 @@
+"""The registry: versions with their provenance, aliases that move, and only what was verified comes back."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from mlflow_model import bundle as bundles
+from mlflow_model import legacy, registry
+from mlflow_model.bundle import Bundle
+from mlflow_model.card import ModelCard
+from mlflow_model.errors import LoadingFailed
+from mlflow_model.scoring import OUTPUT_COLUMNS
+from tests.conftest import FEATURES
+
+ROOT = Path(__file__).resolve().parents[1]
+CARD = ModelCard(
+    "# Card\n\nText.\n", metrics={"auc": 0.75}, parameters={"seed": 0}, provenance={"costs": "5:1"}
+)
+
+
+def register_py(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "register.py"), *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=120, env=dict(os.environ)
+    )
+
+
+def with_margin(documented_pickle: Path, margin: float) -> tuple[Bundle, ModelCard]:
+    return legacy.convert(documented_pickle, margin=margin)
+
+
+def champion() -> int | None:
+    return registry.version_at()
+
+
+def artifact_folder(store: Path) -> Path:
+    (folder,) = store.glob("mlartifacts/models/m-*/artifacts")
+    return folder
+
+
+def test_the_same_bundle_twice_is_registered_once(store: Path, bundle: Bundle) -> None:
+    assert registry.register(bundle, CARD) == (1, True)
+    assert registry.register(bundle, CARD) == (1, False)
+
+
+def test_a_margin_alone_is_a_new_version_and_the_champion(registered: Path, documented_pickle: Path) -> None:
+    number, new = registry.register(*with_margin(documented_pickle, 0.05))
+
+    assert (number, new, champion()) == (2, True, 2)
+    assert registry.fetch("models:/scoring-client@champion").bundle.policy["margin"] == 0.05
+
+
+def test_a_version_carries_its_policy_its_source_and_its_card(store: Path, bundle: Bundle) -> None:
+    registry.register(bundle, CARD)
+
+    version = MlflowClient().get_model_version("scoring-client", "1")
+    assert version.tags == {
+        "policy.threshold": "0.25",
+        "policy.margin": "0.02",
+        "source.sha256": bundle.source["sha256"],
+        "bundle.sha256": bundle.digest,
+    }
+    assert version.description == "# Card\n\nText.\n"
+
+
+def test_versions_can_be_searched_by_their_policy(store: Path, bundle: Bundle) -> None:
+    registry.register(bundle, CARD)
+
+    found = MlflowClient().search_model_versions("tags.`policy.threshold` = '0.25'")
+
+    assert [version.version for version in found] in (["1"], [1])
+
+
+def test_the_run_shows_parameters_metrics_and_the_card(store: Path, bundle: Bundle) -> None:
+    registry.register(bundle, CARD)
+
+    experiment = MlflowClient().get_experiment_by_name("scoring-client")
+    assert experiment is not None
+    (run,) = MlflowClient().search_runs([experiment.experiment_id])
+    assert run.data.metrics == {"auc": 0.75, "features": 17.0}
+    assert run.data.params == {"policy.threshold": "0.25", "policy.margin": "0.02", "seed": "0"}
+    assert mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/model_card.md") == CARD.text
+
+
+def test_the_signature_asks_for_every_feature_and_answers_seven_columns(registered: Path) -> None:
+    model = mlflow.models.get_model_info("models:/scoring-client/1")
+    signature = model.signature
+    assert signature is not None
+
+    inputs = [(column.name, str(column.type), column.required) for column in signature.inputs]
+    assert inputs == [(name, "DataType.double", True) for name in FEATURES]
+    assert signature.outputs.input_names() == list(OUTPUT_COLUMNS)
+    assert [(param.name, param.default) for param in signature.params] == [("margin", None)]
+
+
+def test_the_input_example_is_the_documented_client(
+    registered: Path, documented_request: dict[str, float]
+) -> None:
+    example = json.loads((artifact_folder(registered) / "input_example.json").read_text())
+
+    assert dict(zip(example["columns"], example["data"][0], strict=True)) == documented_request
+
+
+def test_the_stored_model_names_no_folder_of_the_machine_that_built_it(registered: Path) -> None:
+    document = yaml.safe_load((artifact_folder(registered) / "MLmodel").read_text())
+
+    flavour = document["flavors"]["python_function"]
+    assert flavour["model_code_path"] == "pyfunc.py"
+    assert flavour["artifacts"]["bundle"] == {"path": "artifacts/bundle", "uri": "artifacts/bundle"}
+
+
+def test_promote_then_rollback_returns_to_the_former_champion(
+    registered: Path, documented_pickle: Path
+) -> None:
+    registry.register(*with_margin(documented_pickle, 0.05))
+    registry.register(*with_margin(documented_pickle, 0.06))
+    registry.promote(1)
+
+    assert [registry.rollback(), registry.rollback()] == [3, 2]
+    assert champion() == 2
+    with pytest.raises(LoadingFailed, match="aucun « champion » précédent"):
+        registry.rollback()
+
+
+def test_another_alias_leaves_the_champion_alone(registered: Path, documented_pickle: Path) -> None:
+    registry.register(*with_margin(documented_pickle, 0.05), alias="challenger")
+
+    assert (champion(), registry.version_at(alias="challenger")) == (1, 2)
+
+
+UNKNOWN: dict[str, Callable[[], Any]] = {
+    "promote": lambda: registry.promote(9),
+    "alias": lambda: registry.fetch("models:/scoring-client@nope"),
+    "version": lambda: registry.fetch("models:/scoring-client/9"),
+    "name": lambda: registry.fetch("models:/nope/1"),
+    "a name's alias": lambda: registry.fetch("models:/nope@champion"),
+    "run": lambda: registry.fetch("runs:/0123456789abcdef0123456789abcdef/model"),
+    "logged model": lambda: registry.fetch("models:/m-0123456789abcdef0123456789abcdef"),
+    "scheme": lambda: registry.fetch("nope:/x"),
+    "empty": lambda: registry.fetch("models:/"),
+    "path": lambda: registry.fetch("models:/scoring-client/1/../../x"),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_what_is_not_there_is_refused_with_the_way_out(registered: Path, name: str) -> None:
+    with pytest.raises(
+        LoadingFailed, match=r"^Erreur lors du chargement du modèle : .* ; (lancez|vérifiez) "
+    ) as no:
+        UNKNOWN[name]()
+
+    assert str(registered) not in str(no.value)
+
+
+def test_a_logged_model_can_be_fetched_without_a_version(registered: Path, bundle: Bundle) -> None:
+    fetched = registry.fetch(f"models:/{artifact_folder(registered).parent.name}")
+
+    assert (fetched.bundle, fetched.name, fetched.version) == (bundle, None, None)
+
+
+@pytest.mark.parametrize("name", sorted([*bundles.FILES, "manifest.json"]))
+def test_a_tampered_artifact_is_not_served(registered: Path, name: str) -> None:
+    path = artifact_folder(registered) / "artifacts" / "bundle" / name
+    path.write_bytes(path.read_bytes() + b" ")
+
+    with pytest.raises(LoadingFailed, match=r"empreinte|manifeste"):
+        registry.fetch("models:/scoring-client@champion")
+
+
+def test_a_bundle_exchanged_for_another_whole_one_is_not_served(
+    registered: Path, documented_pickle: Path
+) -> None:
+    folder = artifact_folder(registered) / "artifacts" / "bundle"
+    other, _ = with_margin(documented_pickle, 0.2)
+    for name, content in {**other.files, "manifest.json": other.manifest}.items():
+        (folder / name).write_bytes(content)
+
+    with pytest.raises(LoadingFailed, match="l’empreinte du bundle n’est pas celle de la version 1"):
+        registry.fetch("models:/scoring-client@champion")
+
+
+def test_a_failed_registration_leaves_the_champion(registered: Path, documented_pickle: Path) -> None:
+    artifacts = registered / "mlartifacts"
+    artifacts.rename(registered / "aside")
+    artifacts.write_text("where the artifacts' folder should be")
+
+    with pytest.raises(LoadingFailed, match="enregistrement du modèle : "):
+        registry.register(*with_margin(documented_pickle, 0.05))
+
+    artifacts.unlink()
+    (registered / "aside").rename(artifacts)
+    assert registry.fetch("models:/scoring-client@champion").version == "1"
+
+
+def test_reading_makes_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'absent.db'}")
+
+    with pytest.raises(LoadingFailed, match="aucun registre de modèles : lancez"):
+        registry.fetch("models:/scoring-client@champion")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unreachable_server_is_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+    with pytest.raises(LoadingFailed, match=r"MLFLOW_TRACKING_URI$"):
+        registry.fetch("models:/scoring-client@champion")
+
+
+def test_a_store_that_is_no_database_is_said_to_be_unreadable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"not a database" * 100)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+    with pytest.raises(LoadingFailed, match=r"MLFLOW_TRACKING_URI$"):
+        registry.fetch("models:/scoring-client@champion")
+
+
+def test_the_command_line_registers_lists_promotes_and_rolls_back(
+    store: Path, documented_pickle: Path
+) -> None:
+    pickle = ("--pickle", str(documented_pickle))
+    first, again = register_py(*pickle), register_py(*pickle)
+    wider = register_py(*pickle, "--margin", "0.05", "--threshold", "0.3")
+    promoted, rolled_back, listed = register_py("promote", "1"), register_py("rollback"), register_py("list")
+
+    assert "scoring-client version 1 registered; champion points at it" in first.stderr
+    assert "scoring-client version 1 was registered already" in again.stderr
+    assert "scoring-client version 2 registered" in wider.stderr
+    assert "champion of scoring-client points at version 1" in promoted.stderr
+    assert "champion of scoring-client points at version 2 again" in rolled_back.stderr
+    rows = [line.split()[:4] for line in listed.stdout.splitlines()]
+    assert rows == [
+        ["version", "alias", "threshold", "margin"],
+        ["2", "champion", "0.3", "0.05"],
+        ["1", "-", "0.25", "0.02"],
+    ]
+
+
+def test_a_refused_margin_registers_nothing(registered: Path, documented_pickle: Path) -> None:
+    refused = register_py("--pickle", str(documented_pickle), "--margin", "0.6")
+
+    assert refused.returncode == 2
+    assert "la marge doit être un nombre compris entre 0 et min(seuil, 1 - seuil)" in refused.stderr
+    assert len(registry.versions()) == 1
+
+
+def test_options_before_a_command_are_kept(registered: Path) -> None:
+    assert register_py("--alias", "challenger", "promote", "1").returncode == 0
+
+    assert registry.version_at(alias="challenger") == 1
