@@ -43,28 +43,26 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--data-dir", type=Path, required=True, metavar="DIR", help="folder of the raw tables"
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("models"), help="folder to write to (default: models)"
-    )
-    parser.add_argument("--seed", type=_seed, default=0, help="of the folds and of LightGBM (default: 0)")
-    parser.add_argument(
-        "--margin", type=_margin, default=0.02, help="half the grey zone's width (default: 0.02)"
-    )
-    parser.add_argument(
-        "--cost-fn", type=_cost, default=5.0, help="cost of lending to a defaulter (default: 5)"
-    )
-    parser.add_argument(
-        "--cost-fp", type=_cost, default=1.0, help="cost of refusing a good client (default: 1)"
-    )
+    add = parser.add_argument
+    add("--data-dir", type=Path, required=True, metavar="DIR", help="folder of the raw tables")
+    add("--out", type=Path, default=Path("models"), help="folder to write to (default: models)")
+    add("--seed", type=_seed, default=0, help="of the folds and of LightGBM (default: 0)")
+    add("--margin", type=_margin, default=0.02, help="half the width of the grey zone (default: 0.02)")
+    add("--cost-fn", type=_cost, default=5.0, help="cost of lending to a defaulter (default: 5)")
+    add("--cost-fp", type=_cost, default=1.0, help="cost of refusing a good client (default: 1)")
+    add("--n-jobs", type=_threads, default=1, help="threads; they do not change the model (default: 1)")
     return parser
 
 
 def _seed(text: str) -> int:
     if not (text.isdecimal() and int(text) < 2**31):
         raise argparse.ArgumentTypeError("must be a whole number from 0 to 2147483647")
+    return int(text)
+
+
+def _threads(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError("must be a whole number above 0")
     return int(text)
 
 
@@ -95,10 +93,10 @@ def _train(options: argparse.Namespace) -> None:
     clients = _labelled(raw)
     _say(f"Fitting {fit.FOLDS} folds of {len(clients):,} labelled clients")
     target = clients[tables.LABEL]
-    probabilities = fit.out_of_fold(clients, target, options.seed)
+    probabilities = fit.out_of_fold(clients, target, options.seed, options.n_jobs)
     chosen = policy.choose(target, probabilities, costs, options.margin)
     _say("Fitting the delivered model on all of them")
-    model = fit.fit(clients, target, options.seed)
+    model = fit.fit(clients, target, options.seed, options.n_jobs)
     results = report.Results(
         policy=chosen,
         costs=costs,

@@ -35,12 +35,10 @@ class TooFewClients(ValueError):
         super().__init__(f"column TARGET is {outcome} for {count} client(s): at least {FOLDS} are needed")
 
 
-def fit(
-    features: pd.DataFrame, target: pd.Series, seed: int = 0, n_jobs: int | None = None
-) -> LGBMClassifier:
-    """Fit on the MODEL_FEATURES of `features`, NaN meaning missing. With `n_jobs` None, on every core.
+def fit(features: pd.DataFrame, target: pd.Series, seed: int = 0, n_jobs: int = 1) -> LGBMClassifier:
+    """Fit on the MODEL_FEATURES of `features`, NaN meaning missing, with `n_jobs` threads.
 
-    The threads are limited from outside: LightGBM would write a parameter for them into the model's text.
+    Their number is set from outside: LightGBM would write a parameter for it into the model's text.
     """
     model = LGBMClassifier(**PARAMETERS, random_state=seed, n_jobs=0, verbosity=-1)
     with threadpool_limits(n_jobs, user_api="openmp"):
@@ -48,7 +46,7 @@ def fit(
 
 
 def out_of_fold(
-    features: pd.DataFrame, target: pd.Series, seed: int = 0, n_jobs: int | None = None
+    features: pd.DataFrame, target: pd.Series, seed: int = 0, n_jobs: int = 1
 ) -> npt.NDArray[np.float64]:
     """Default probabilities of shape (n,), each from a model that has not seen the client.
 
@@ -59,15 +57,14 @@ def out_of_fold(
             raise TooFewClients(outcome, count)
     probabilities = np.empty(len(target))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    with threadpool_limits(n_jobs, user_api="openmp"):
-        for known, unseen in folds.split(features, target):
-            model = fit(features.iloc[known], target.iloc[known], seed)
-            probabilities[unseen] = _predict(model, features.iloc[unseen])
+    for known, unseen in folds.split(features, target):
+        model = fit(features.iloc[known], target.iloc[known], seed, n_jobs)
+        probabilities[unseen] = _predict(model, features.iloc[unseen], n_jobs)
     return probabilities
 
 
-def _predict(model: LGBMClassifier, features: pd.DataFrame) -> npt.NDArray[np.float64]:
-    return np.asarray(model.predict_proba(features[list(MODEL_FEATURES)]))[:, 1]
+def _predict(model: LGBMClassifier, features: pd.DataFrame, n_jobs: int) -> npt.NDArray[np.float64]:
+    return np.asarray(model.predict_proba(features[list(MODEL_FEATURES)], num_threads=n_jobs))[:, 1]
 
 
 def unused_features(model: LGBMClassifier) -> tuple[str, ...]:

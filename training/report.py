@@ -158,6 +158,7 @@ The cost counts every client as decided by the threshold alone. The standard err
 
 - These are not the clients of the bank that will use the model. Measure AUC, calibration and cost on its own
   clients before a decision rests on them.
+- The model was trained on {clients} clients. No feature of their past is known for more than {known} of them.
 - With {defaults} defaults, a difference of AUC below {noise} (two standard errors) says little, and the
   cheapest threshold is uncertain too.
 - The cost of the threshold is measured on the probabilities that chose it, which flatters it a little.
@@ -172,22 +173,27 @@ With the pinned dependencies of `requirements.txt`, and the files above in the f
 
     {command}
 
-The same files and the same seed give the same trees to the last digit, for any number of threads.
+On one machine, the same files and seed give the same trees to the last digit, for any number of threads.
 """
 
 
 def _text(results: Results) -> str:
     metrics, costs = results.metrics, results.costs
+    past = [f for f in CATALOGUE if f.table != APPLICATION and f.name in results.known]
     return _TEXT.format(
         clients=f"{metrics['rows']:,.0f}",
         base_rate=f"{metrics['base_rate']:.2%}",
         files=_table(("file", "rows"), ((name, f"{file.rows:,}") for name, file in results.data.items())),
-        history=_table(("table", "feature", "clients that have it"), _history(results.known)),
+        history=_table(
+            ("table", "feature", "clients that have it"),
+            ((f.table, f.name, f"{results.known[f.name]:.1%}") for f in past),
+        ),
         folds=FOLDS,
         false_negative=f"{costs.false_negative:g}",
         false_positive=f"{costs.false_positive:g}",
         ideal=f"{costs.ideal_threshold:.4f}",
         figures=_table(("figure", "value"), _figures(results)),
+        known=f"{max(results.known[f.name] for f in past):.1%}",
         defaults=f"{metrics['rows'] * metrics['base_rate']:,.0f}",
         noise=f"{2 * metrics['auc_standard_error']:.3f}",
         unused=", ".join(results.unused) or "none",
@@ -197,12 +203,6 @@ def _text(results: Results) -> str:
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ("---",) * len(header), *rows))
-
-
-def _history(known: Mapping[str, float]) -> Iterable[tuple[str, ...]]:
-    for feature in CATALOGUE:
-        if feature.table != APPLICATION and feature.name in known:
-            yield feature.table, feature.name, f"{known[feature.name]:.1%}"
 
 
 def _figures(results: Results) -> Iterable[tuple[str, str]]:

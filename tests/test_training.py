@@ -1,0 +1,602 @@
+"""Training, from raw tables to the pickle and its card. Expected values were computed by hand."""
+
+import hashlib
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ibis
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from ibis.backends.sql.compilers import PySparkCompiler
+from ibis.config import Config
+
+from mlflow_model.scoring import DecisionPolicy
+from training import fit, policy, report
+from training.__main__ import main
+from training.aggregate import FEATURES, client_features
+from training.tables import BadTable, read
+
+ROOT = Path(__file__).parents[1]
+SAMPLE = Path(__file__).parents[2] / "shared" / "data" / "home_credit_sample"
+DOCUMENTED_REQUEST = """
+    {"AMT_ANNUITY": 15000, "AMT_CREDIT": 200000, "AMT_GOODS_PRICE": 180000, "CREDIT_TERM": 60,
+     "DAYS_BIRTH": -12000, "DAYS_ID_PUBLISH": -3000, "DAYS_REGISTRATION": -4000, "EXT_SOURCE_1": 0.5,
+     "EXT_SOURCE_2": 0.7, "EXT_SOURCE_3": 0.6, "DEBT_CREDIT_RATIO": 0.3, "ANNUITY_BIRTH_RATIO": 0.02,
+     "ANNUITY_INCOME_PERCENT": 0.1, "CREDIT_GOODS_RATIO": 1.1, "INSTA_AMT_PAYMENT": 10000,
+     "INSTA_NUM_INSTALMENT_VERSION": 3, "POS_CNT_INSTALMENT_FUTURE": 2}
+"""
+
+Row = dict[str, object]
+
+APPLICANT: Row = {
+    "SK_ID_CURR": 1,
+    "TARGET": 0,
+    "CODE_GENDER": "F",
+    "AMT_INCOME_TOTAL": 400.0,
+    "AMT_CREDIT": 1200.0,
+    "AMT_ANNUITY": 100.0,
+    "AMT_GOODS_PRICE": 1000.0,
+    "DAYS_BIRTH": -7300,
+    "DAYS_ID_PUBLISH": -20,
+    "DAYS_REGISTRATION": -30.0,
+    "EXT_SOURCE_1": None,
+    "EXT_SOURCE_2": 0.25,
+    "EXT_SOURCE_3": 0.5,
+}
+CREDIT: Row = {"SK_ID_CURR": 1, "AMT_CREDIT_SUM": 100.0, "AMT_CREDIT_SUM_DEBT": 50.0}
+PREVIOUS: Row = {"SK_ID_CURR": 1, "CNT_PAYMENT": 24.0}
+BALANCE: Row = {"SK_ID_CURR": 1, "CNT_INSTALMENT_FUTURE": 12.0}
+PAYMENT: Row = {"SK_ID_CURR": 1, "AMT_PAYMENT": 10.0, "NUM_INSTALMENT_VERSION": 1.0}
+ONE_CLIENT: dict[str, list[Row]] = {
+    "application_train": [APPLICANT],
+    "bureau": [CREDIT],
+    "previous_application": [PREVIOUS],
+    "POS_CASH_balance": [BALANCE],
+    "installments_payments": [PAYMENT],
+}
+
+
+def write(file: Path, rows: list[Row]) -> None:
+    table = pd.DataFrame(rows)
+    if file.suffix == ".csv":
+        table.to_csv(file, index=False)
+    else:
+        table.to_parquet(file)
+
+
+def write_tables(folder: Path, **changed: list[Row]) -> Path:
+    for name, rows in (ONE_CLIENT | changed).items():
+        write(folder / f"{name}.csv", rows)
+    return folder
+
+
+def features_of(folder: Path, threads: int = 2) -> pd.DataFrame:
+    raw = read(folder, ibis.duckdb.connect(threads=threads))
+    return client_features(raw.by_name).to_pyarrow().to_pandas().set_index("SK_ID_CURR")
+
+
+def rows_of(row: Row, column: str, values: list[object]) -> list[Row]:
+    return [row | {column: value} for value in values]
+
+
+def without(column: str, row: Row) -> Row:
+    return {name: value for name, value in row.items() if name != column}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_trees() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(fit.PARAMETERS, "n_estimators", 40)
+        yield
+
+
+# ---- Features ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def one_client(tmp_path_factory: pytest.TempPathFactory) -> pd.Series:
+    return features_of(write_tables(tmp_path_factory.mktemp("one"))).iloc[0]
+
+
+def test_the_ratios_of_an_application_are_the_documented_ones(one_client: pd.Series) -> None:
+    assert one_client["CREDIT_TERM"] == 12.0
+    assert one_client["ANNUITY_BIRTH_RATIO"] == 5.0
+    assert one_client["ANNUITY_INCOME_PERCENT"] == 0.25
+    assert one_client["CREDIT_GOODS_RATIO"] == pytest.approx(1.199999988, abs=1e-12)
+
+
+def test_an_application_keeps_its_own_columns_and_its_missing_values(one_client: pd.Series) -> None:
+    assert one_client[["AMT_ANNUITY", "AMT_CREDIT", "AMT_GOODS_PRICE"]].tolist() == [100.0, 1200.0, 1000.0]
+    assert one_client[["DAYS_BIRTH", "DAYS_ID_PUBLISH"]].tolist() == [-7300.0, -20.0]
+    assert one_client[["DAYS_REGISTRATION", "EXT_SOURCE_2", "EXT_SOURCE_3"]].tolist() == [-30.0, 0.25, 0.5]
+    assert np.isnan(one_client["EXT_SOURCE_1"])
+    assert one_client[["TARGET", "CODE_GENDER"]].tolist() == [0, "F"]
+
+
+@pytest.mark.parametrize("value", [0, None], ids=["zero", "missing"])
+def test_a_denominator_of_zero_or_none_gives_a_missing_ratio(tmp_path: Path, value: object) -> None:
+    denominators = ["AMT_ANNUITY", "DAYS_BIRTH", "AMT_INCOME_TOTAL"]
+    changed = [{"SK_ID_CURR": number, name: value} for number, name in enumerate(denominators)]
+    write_tables(tmp_path, application_train=[APPLICANT | change for change in changed])
+
+    ratios = features_of(tmp_path)[["CREDIT_TERM", "ANNUITY_BIRTH_RATIO", "ANNUITY_INCOME_PERCENT"]]
+
+    assert np.isnan(ratios.to_numpy().diagonal()).all()
+
+
+def test_a_goods_price_of_zero_is_divided_by_with_the_documented_epsilon(tmp_path: Path) -> None:
+    write_tables(tmp_path, application_train=[APPLICANT | {"AMT_GOODS_PRICE": 0}])
+
+    assert features_of(tmp_path).loc[1, "CREDIT_GOODS_RATIO"] == pytest.approx(1.2e8)
+
+
+def test_a_missing_or_infinite_debt_ratio_counts_as_zero(tmp_path: Path) -> None:
+    debts = [(50, 100), (80, 100), (None, 100), (30, None), (30, 0), (0, 0), (1e9, 0.5), (-10, 100)]
+    bureau = [CREDIT | {"AMT_CREDIT_SUM_DEBT": debt, "AMT_CREDIT_SUM": total} for debt, total in debts]
+    write_tables(tmp_path, bureau=bureau)
+
+    assert features_of(tmp_path).loc[1, "DEBT_CREDIT_RATIO"] == (0.5 + 0.8 - 0.1) / 8
+
+
+def test_a_mean_leaves_missing_values_out(tmp_path: Path) -> None:
+    amounts = rows_of(PAYMENT, "AMT_PAYMENT", [10.005, None, 20.5])
+    versions = rows_of(PAYMENT | {"AMT_PAYMENT": None}, "NUM_INSTALMENT_VERSION", [None, 3.0])
+    balances = rows_of(BALANCE, "CNT_INSTALMENT_FUTURE", [12, 7, None])
+    write_tables(tmp_path, installments_payments=amounts + versions, POS_CASH_balance=balances)
+
+    client = features_of(tmp_path).loc[1]
+
+    assert client["INSTA_AMT_PAYMENT"] == 15.2525
+    assert client["INSTA_NUM_INSTALMENT_VERSION"] == (1 + 1 + 1 + 3) / 4
+    assert client["POS_CNT_INSTALMENT_FUTURE"] == 9.5
+
+
+def test_nan_is_a_missing_value_and_zero_is_none(tmp_path: Path) -> None:
+    durations = [(1, None), (1, 0), (1, 24), (2, "NaN"), (2, 24), (3, "nan"), (3, None)]
+    previous = [PREVIOUS | {"SK_ID_CURR": client, "CNT_PAYMENT": months} for client, months in durations]
+    applications = rows_of(APPLICANT, "SK_ID_CURR", [1, 2, 3])
+    write_tables(tmp_path, application_train=applications, previous_application=previous)
+
+    np.testing.assert_array_equal(features_of(tmp_path)["PREV_CNT_PAYMENT"], [12.0, 24.0, np.nan])
+
+
+def test_a_client_without_rows_in_a_table_lacks_its_features(tmp_path: Path) -> None:
+    write_tables(tmp_path, application_train=[APPLICANT, APPLICANT | {"SK_ID_CURR": 2}])
+
+    history = features_of(tmp_path)[["DEBT_CREDIT_RATIO", "INSTA_AMT_PAYMENT", "PREV_CNT_PAYMENT"]]
+
+    np.testing.assert_array_equal(history, [[0.5, 10.0, 24.0], [np.nan, np.nan, np.nan]])
+
+
+def test_clients_come_once_each_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    applications = rows_of(APPLICANT, "SK_ID_CURR", [30, 1, 20])
+    write_tables(tmp_path, application_train=applications, bureau=rows_of(CREDIT, "SK_ID_CURR", [20, 20, 99]))
+
+    assert features_of(tmp_path).index.tolist() == [1, 20, 30]
+
+
+def test_clients_of_application_test_have_features_and_no_outcome(tmp_path: Path) -> None:
+    write_tables(tmp_path, application_test=[without("TARGET", APPLICANT) | {"SK_ID_CURR": 2}])
+
+    clients = features_of(tmp_path)
+
+    assert clients["CREDIT_TERM"].tolist() == [12.0, 12.0]
+    assert clients["TARGET"].isna().tolist() == [False, True]
+
+
+@pytest.mark.skipif(not SAMPLE.is_dir(), reason="the public sample is not beside the repository")
+def test_the_real_client_100002_has_the_published_features() -> None:
+    client = features_of(SAMPLE).loc[100002]
+
+    published = {
+        "AMT_ANNUITY": 24700.5,
+        "AMT_CREDIT": 406597.5,
+        "CREDIT_TERM": 16.461104,
+        "ANNUITY_BIRTH_RATIO": 952.931244,
+        "ANNUITY_INCOME_PERCENT": 0.121978,
+        "CREDIT_GOODS_RATIO": 1.158397,
+    }
+    assert client[list(published)].astype(float).round(6).to_dict() == published
+
+
+# ---- A generated portfolio ---------------------------------------------------------------------------------
+
+
+HISTORY = {
+    "bureau": ["AMT_CREDIT_SUM", "AMT_CREDIT_SUM_DEBT"],
+    "previous_application": ["CNT_PAYMENT"],
+    "POS_CASH_balance": ["CNT_INSTALMENT_FUTURE"],
+    "installments_payments": ["AMT_PAYMENT", "NUM_INSTALMENT_VERSION"],
+}
+
+
+def portfolio(clients: int) -> dict[str, pd.DataFrame]:
+    """Raw tables with missing values, zero denominators, clients without history, history without clients."""
+    random = np.random.default_rng(0)
+    history = {name: _history(random, clients, columns) for name, columns in HISTORY.items()}
+    return {"application_train": _applications(random, clients), **history}
+
+
+def _history(random: np.random.Generator, clients: int, columns: list[str]) -> pd.DataFrame:
+    table = pd.DataFrame({"SK_ID_CURR": random.integers(1, 2 * clients, 3 * clients)})
+    for column in columns:
+        values = np.round(random.gamma(2, 10, len(table)), 3 if column == "AMT_PAYMENT" else 0)
+        table[column] = np.where(random.random(len(table)) < 0.1, np.nan, values)
+    return table
+
+
+def _applications(random: np.random.Generator, clients: int) -> pd.DataFrame:
+    score = random.random(clients)
+    return pd.DataFrame(
+        {
+            "SK_ID_CURR": random.permutation(clients) + 1,
+            "TARGET": (random.random(clients) < 0.4 * (1 - score) ** 2).astype(int),
+            "CODE_GENDER": random.choice(["F", "M", "XNA"], clients),
+            "AMT_INCOME_TOTAL": random.integers(0, 9, clients) * 1e4,
+            "AMT_CREDIT": random.integers(1, 99, clients) * 1e4,
+            "AMT_ANNUITY": random.integers(0, 9, clients) * 1e3,
+            "AMT_GOODS_PRICE": np.where(random.random(clients) < 0.1, np.nan, 2e5),
+            "DAYS_BIRTH": -random.integers(7000, 25000, clients),
+            "DAYS_ID_PUBLISH": -random.integers(0, 5000, clients),
+            "DAYS_REGISTRATION": -random.integers(0, 9000, clients) * 1.0,
+            "EXT_SOURCE_1": np.where(random.random(clients) < 0.5, np.nan, random.random(clients)),
+            "EXT_SOURCE_2": score,
+            "EXT_SOURCE_3": random.random(clients),
+        }
+    )
+
+
+def write_portfolio(folder: Path, tables: dict[str, pd.DataFrame]) -> Path:
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+    return folder
+
+
+def pandas_features(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """The definitions of the features once more, by other means."""
+    means = {name: tables[name].groupby("SK_ID_CURR").mean() for name in HISTORY}
+    clients = tables["application_train"].set_index("SK_ID_CURR").sort_index()
+    bureau = tables["bureau"]
+    share = (bureau["AMT_CREDIT_SUM_DEBT"] / bureau["AMT_CREDIT_SUM"]).replace([np.inf, -np.inf], np.nan)
+    payments = means["installments_payments"]
+    return clients.assign(
+        CREDIT_TERM=clients["AMT_CREDIT"] / clients["AMT_ANNUITY"].replace(0, np.nan),
+        DEBT_CREDIT_RATIO=share.fillna(0).groupby(bureau["SK_ID_CURR"]).mean(),
+        ANNUITY_BIRTH_RATIO=clients["AMT_ANNUITY"] / (-clients["DAYS_BIRTH"] / 365),
+        ANNUITY_INCOME_PERCENT=clients["AMT_ANNUITY"] / clients["AMT_INCOME_TOTAL"].replace(0, np.nan),
+        CREDIT_GOODS_RATIO=clients["AMT_CREDIT"] / (clients["AMT_GOODS_PRICE"] + 1e-5),
+        INSTA_AMT_PAYMENT=payments["AMT_PAYMENT"],
+        INSTA_NUM_INSTALMENT_VERSION=payments["NUM_INSTALMENT_VERSION"],
+        POS_CNT_INSTALMENT_FUTURE=means["POS_CASH_balance"]["CNT_INSTALMENT_FUTURE"],
+        PREV_CNT_PAYMENT=means["previous_application"]["CNT_PAYMENT"],
+    )[list(FEATURES)]
+
+
+@pytest.fixture(scope="module")
+def generated() -> dict[str, pd.DataFrame]:
+    return portfolio(1500)
+
+
+@pytest.fixture(scope="module")
+def folder(generated: dict[str, pd.DataFrame], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_portfolio(tmp_path_factory.mktemp("portfolio"), generated)
+
+
+@pytest.fixture(scope="module")
+def clients(folder: Path) -> pd.DataFrame:
+    return features_of(folder)
+
+
+def test_the_features_of_a_portfolio_are_those_that_pandas_computes(
+    generated: dict[str, pd.DataFrame], clients: pd.DataFrame
+) -> None:
+    expected = pandas_features(generated)
+
+    np.testing.assert_allclose(clients[list(FEATURES)], expected, rtol=1e-13, atol=1e-9)
+
+
+def test_parquet_files_give_the_same_features_with_their_nan_as_missing(
+    generated: dict[str, pd.DataFrame], clients: pd.DataFrame, tmp_path: Path
+) -> None:
+    for name, table in generated.items():
+        # Not by pandas, which writes NULL for NaN.
+        columns = {column: table[column].to_numpy() for column in table}
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+
+    pd.testing.assert_frame_equal(features_of(tmp_path), clients, check_exact=True)
+
+
+def test_the_features_are_the_same_to_the_last_bit_for_any_number_of_threads(tmp_path: Path) -> None:
+    tables = portfolio(20_000)
+    for name, table in tables.items():
+        # Many row groups, for DuckDB gives each thread whole ones.
+        table.to_parquet(tmp_path / f"{name}.parquet", row_group_size=1024)
+
+    alone, together = features_of(tmp_path, threads=1), features_of(tmp_path, threads=4)
+
+    assert alone[list(FEATURES)].to_numpy().tobytes() == together[list(FEATURES)].to_numpy().tobytes()
+
+
+def test_the_same_expressions_compile_for_spark(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class SparkOptions(Config):
+        treat_nan_as_null: bool = False
+
+    monkeypatch.setattr(ibis.options, "pyspark", SparkOptions())
+
+    query = PySparkCompiler().to_sqlglot(client_features(read(folder).by_name)).sql("spark")
+
+    assert "AS DECIMAL(18, 3)" in query
+
+
+# ---- Refusals ----------------------------------------------------------------------------------------------
+
+
+NO_CSV = "the file cannot be read as CSV in UTF-8 with the same number of values in each line"
+NO_NUMBER = "holds 1 value(s) that are not a number below 1e15"
+LACKS = "lacks 1 value(s), and none may be missing"
+INFINITE = rows_of(PAYMENT, "AMT_PAYMENT", [10.0, float("inf")])
+BOOLEAN = APPLICANT | {"EXT_SOURCE_1": 0.1, "TARGET": True}
+TWICE = b"SK_ID_CURR,CNT_PAYMENT,CNT_PAYMENT\n1,2,3\n"
+
+# What takes the place of a good file (None: nothing), and what is said of it.
+REFUSALS: dict[str, tuple[str, bytes | list[Row] | None, str]] = {
+    "no file": ("bureau.csv", None, "the data folder holds neither this file nor bureau.parquet"),
+    "empty": ("bureau.csv", b"", "the file is empty"),
+    "header only": ("bureau.csv", b"SK_ID_CURR,AMT_CREDIT_SUM,AMT_CREDIT_SUM_DEBT\n", "the file has no rows"),
+    "ragged": ("POS_CASH_balance.csv", b"SK_ID_CURR,CNT_INSTALMENT_FUTURE\n1,2\n1\n", NO_CSV),
+    "not utf-8": ("POS_CASH_balance.csv", b"SK_ID_CURR,CNT_INSTALMENT_FUTURE\n1,\xff\n", NO_CSV),
+    "not parquet": ("bureau.parquet", b"PAR1, or so it says", "the file cannot be read as Parquet"),
+    "no column": ("bureau.csv", [without("AMT_CREDIT_SUM", CREDIT)], "column AMT_CREDIT_SUM is missing"),
+    "column twice": ("previous_application.csv", TWICE, "column CNT_PAYMENT is there more than once"),
+    "boolean": ("application_train.parquet", [BOOLEAN], "column TARGET holds neither numbers nor text"),
+    "infinite": ("installments_payments.parquet", INFINITE, f"column AMT_PAYMENT {NO_NUMBER}"),
+    "too large": ("bureau.csv", [CREDIT | {"AMT_CREDIT_SUM": 1e15}], f"column AMT_CREDIT_SUM {NO_NUMBER}"),
+    "text": ("bureau.csv", [CREDIT | {"AMT_CREDIT_SUM": "much"}], f"column AMT_CREDIT_SUM {NO_NUMBER}"),
+    "half": (
+        "POS_CASH_balance.csv",
+        [BALANCE | {"CNT_INSTALMENT_FUTURE": 1.5}],
+        "column CNT_INSTALMENT_FUTURE holds 1 value(s) that are not a whole number",
+    ),
+    "other outcome": (
+        "application_train.csv",
+        [APPLICANT | {"TARGET": 2}],
+        "column TARGET holds 1 value(s) that are not 0 or 1",
+    ),
+    "no outcome": ("application_train.csv", [APPLICANT | {"TARGET": None}], f"column TARGET {LACKS}"),
+    "no client": ("application_train.csv", [APPLICANT | {"SK_ID_CURR": None}], f"column SK_ID_CURR {LACKS}"),
+    "client twice": (
+        "application_train.csv",
+        [APPLICANT, APPLICANT],
+        "column SK_ID_CURR holds 1 value(s) more than once",
+    ),
+}
+
+
+def replace(file: Path, content: bytes | list[Row] | None) -> None:
+    if content is None:
+        file.unlink()
+    elif isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        write(file, content)
+
+
+@pytest.mark.parametrize(("file", "content", "fault"), REFUSALS.values(), ids=REFUSALS.keys())
+def test_a_bad_file_is_refused_in_one_sentence_that_names_it(
+    file: str,
+    content: bytes | list[Row] | None,
+    fault: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    replace(write_tables(tmp_path) / file, content)
+
+    status = main(["--data-dir", str(tmp_path), "--out", str(tmp_path / "out")])
+
+    assert status == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"Refused: {file}: {fault}"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_client_with_an_outcome_and_without_is_refused(tmp_path: Path) -> None:
+    write_tables(tmp_path, application_test=[without("TARGET", APPLICANT)])
+
+    with pytest.raises(BadTable, match=r"train\.csv and application_test\.csv: column SK_ID_CURR holds 1"):
+        read(tmp_path)
+
+
+def test_too_few_clients_of_one_outcome_are_refused(clients: pd.DataFrame) -> None:
+    target = pd.Series(0, clients.index).where(clients.index > 4, 1)
+
+    with pytest.raises(fit.TooFewClients, match=r"TARGET is 1 for 4 client\(s\): at least 5 are needed"):
+        fit.out_of_fold(clients, target)
+
+
+def test_the_command_line_refuses_without_a_traceback(tmp_path: Path) -> None:
+    (write_tables(tmp_path) / "bureau.csv").unlink()
+
+    command = [sys.executable, "-m", "training", "--data-dir", str(tmp_path), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert "Refused: bureau.csv: the data folder holds neither" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--margin", "0.6"), ("--margin", "nan"), ("--cost-fn", "0"), ("--seed", "-1"), ("--n-jobs", "0")],
+)
+def test_an_option_out_of_its_range_is_refused_before_anything_is_read(
+    option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--data-dir", "nowhere", f"{option}={value}"])
+
+    assert f"argument {option}: must be" in capsys.readouterr().err
+
+
+# ---- The policy --------------------------------------------------------------------------------------------
+
+OUTCOMES = [0, 0, 1, 0, 1]
+PROBABILITIES = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
+
+
+def test_the_cost_of_a_threshold_counts_both_mistakes() -> None:
+    thresholds, cost = policy.cost_curve(OUTCOMES, PROBABILITIES, policy.Costs(5, 1))
+
+    assert thresholds == pytest.approx([0.05, 0.15, 0.25, 0.35, 0.45, 0.75])
+    assert cost == pytest.approx([3 / 5, 2 / 5, 1 / 5, 6 / 5, 5 / 5, 10 / 5])
+
+
+def test_clients_of_equal_probability_are_never_parted() -> None:
+    thresholds, cost = policy.cost_curve([1, 0, 1], np.array([0.2, 0.2, 0.6]), policy.Costs(5, 1))
+
+    assert thresholds == pytest.approx([0.1, 0.4, 0.8])
+    assert cost == pytest.approx([1 / 3, 5 / 3, 10 / 3])
+
+
+def test_the_policy_is_the_cheapest_threshold_with_its_margin() -> None:
+    chosen = policy.choose(OUTCOMES, PROBABILITIES, policy.Costs(5, 1), margin=0.02)
+
+    assert chosen == DecisionPolicy(0.25, 0.02)
+
+
+def test_of_thresholds_that_cost_the_same_the_lowest_is_chosen() -> None:
+    chosen = policy.choose([0, 1, 0, 1], np.array([0.1, 0.3, 0.5, 0.7]), policy.Costs(1, 1), margin=0.0)
+
+    assert chosen.threshold == 0.2
+
+
+def test_a_margin_wider_than_the_room_around_the_threshold_is_refused() -> None:
+    with pytest.raises(policy.BadMargin, match=r"margin 0\.3 is not between 0 and 0\.2500"):
+        policy.choose(OUTCOMES, PROBABILITIES, policy.Costs(5, 1), margin=0.3)
+
+
+def test_the_figures_are_those_of_the_policy() -> None:
+    figures = report.metrics(
+        pd.Series(OUTCOMES), PROBABILITIES, DecisionPolicy(0.25, 0.06), policy.Costs(5, 1)
+    )
+
+    expected = {
+        "rows": 5,
+        "base_rate": 0.4,
+        "mean_probability": 0.3,
+        "auc": 5 / 6,
+        "brier": (0.01 + 0.04 + 0.49 + 0.16 + 0.25) / 5,
+        "cost_per_client": 0.2,
+        "cost_per_client_lending_to_all": 2.0,
+        "approval_rate": 0.2,
+        "grey_rate": 0.4,
+        "default_rate_of_approved": 0.0,
+    }
+    assert {name: figures[name] for name in expected} == pytest.approx(expected)
+
+
+# ---- The model, from end to end ----------------------------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_trees_for_any_number_of_threads(clients: pd.DataFrame) -> None:
+    alone, together, other_seed = (
+        fit.fit(clients, clients["TARGET"], seed, threads).booster_.model_to_string()
+        for seed, threads in ((7, 1), (7, 4), (8, 1))
+    )
+
+    assert alone == together
+    assert alone != other_seed
+
+
+def test_each_client_is_scored_by_a_model_that_has_not_seen_it(clients: pd.DataFrame) -> None:
+    shuffled = clients["TARGET"].sample(frac=1, random_state=0).set_axis(clients.index)
+
+    probabilities = fit.out_of_fold(clients, shuffled)
+
+    assert report.metrics(shuffled, probabilities, DecisionPolicy(0.5), policy.Costs())["auc"] < 0.6
+
+
+@pytest.fixture(scope="module")
+def delivered(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("delivered")
+    assert main(["--data-dir", str(folder), "--out", str(out), "--margin", "0.01", "--cost-fn", "4"]) == 0
+    return out
+
+
+def front_matter(card: Path) -> dict[str, Any]:
+    _, block, _ = card.read_text().split("---\n", 2)
+    return yaml.safe_load(block)
+
+
+def test_the_pickle_holds_exactly_what_is_documented(delivered: Path) -> None:
+    content = pickle.loads((delivered / "lgbm_final_model.pkl").read_bytes())
+
+    assert list(content) == ["model", "features", "optimal_threshold", "margin"]
+    assert content["features"] == list(json.loads(DOCUMENTED_REQUEST))
+    assert content["model"].booster_.feature_name() == content["features"]
+    assert isinstance(content["optimal_threshold"], float)
+    assert content["margin"] == 0.01
+
+
+def test_the_card_describes_the_pickle_beside_it(delivered: Path) -> None:
+    pickled = (delivered / "lgbm_final_model.pkl").read_bytes()
+
+    card = front_matter(delivered / "lgbm_final_model.md")
+
+    assert card["pickle_sha256"] == hashlib.sha256(pickled).hexdigest()
+    assert card["policy"]["threshold"] == pickle.loads(pickled)["optimal_threshold"]
+    assert card["policy"]["costs"] == {"false_negative": 4.0, "false_positive": 1.0}
+    assert card["command"] == (
+        "python -m training --data-dir DIR --seed 0 --margin 0.01 --cost-fn 4.0 --cost-fp 1.0"
+    )
+
+
+def test_the_card_names_its_data_as_sha256sum_does(delivered: Path, folder: Path) -> None:
+    card = front_matter(delivered / "lgbm_final_model.md")
+
+    digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+    lines = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
+    assert {name: data["sha256"] for name, data in card["data"].items()} == digests
+    assert card["data"]["bureau.csv"]["rows"] == 4500
+    assert card["policy"]["data_sha256"] == hashlib.sha256(lines.encode()).hexdigest()
+
+
+def test_training_leaves_two_files_and_no_path_of_this_machine(delivered: Path, folder: Path) -> None:
+    files = sorted(delivered.iterdir())
+
+    assert [file.name for file in files] == ["lgbm_final_model.md", "lgbm_final_model.pkl"]
+    for file in files:
+        content = file.read_bytes()
+        assert not any(str(path).encode() in content for path in (ROOT, folder, delivered))
+
+
+def test_training_again_beside_clients_without_an_outcome_gives_the_same_pickle(
+    delivered: Path, folder: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(folder, tmp_path / "data")
+    write(data / "application_test.csv", [without("TARGET", APPLICANT) | {"SK_ID_CURR": 9999}])
+
+    main(["--data-dir", str(data), "--out", str(tmp_path), "--margin", "0.01", "--cost-fn", "4"])
+
+    name = "lgbm_final_model.pkl"
+    assert (tmp_path / name).read_bytes() == (delivered / name).read_bytes()
+
+
+def test_a_refused_margin_leaves_the_files_of_before(
+    delivered: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {file.name: file.read_bytes() for file in delivered.iterdir()}
+
+    status = main(["--data-dir", str(folder), "--out", str(delivered), "--margin", "0.5"])
+
+    assert status == 2
+    assert "Refused: margin 0.5 is not between 0 and" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in delivered.iterdir()} == before
