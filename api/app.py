@@ -34,6 +34,9 @@ from mlflow_model.features import example_client
 
 DEFAULT_PORT = 5000
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
+_access_log = logging.getLogger("scoring_client.access")
+
 
 def create_app(served: ServedModel | None = None) -> Flask:
     """Make the application.
@@ -44,13 +47,15 @@ def create_app(served: ServedModel | None = None) -> Flask:
         served = ServedModel.from_environment()
         served.start()
     app = Flask("api", root_path=str(Path(__file__).parent), static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = predict.BODY_LIMIT
+    # One more than the limit: Werkzeug cuts a chunked body there without a word, and `answer` must see that.
+    app.config["MAX_CONTENT_LENGTH"] = predict.BODY_LIMIT + 1
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.add_template_filter(_in_french, "french")
     _add_routes(app, served)
     _add_error_handlers(app)
+    app.after_request(_log_answer)
     return app
 
 
@@ -105,6 +110,14 @@ def _add_error_handlers(app: Flask) -> None:
         return _json(*predict.refusal(predict.internal_error(error)))
 
 
+def _log_answer(response: Response) -> Response:
+    """One line an answer, with nothing in it that the client made up."""
+    method = request.method if request.method in _METHODS else "?"
+    place = request.url_rule.rule if request.url_rule else "unknown path"
+    _access_log.info("%s %s %s", method, place, response.status_code)
+    return response
+
+
 def _in_words(error: HTTPException) -> ScoringError:
     """The contract's sentence for what Flask itself refuses."""
     if error.code == 404:
@@ -150,14 +163,22 @@ def _in_french(number: float) -> str:
 
 
 class _RequestHandler(WSGIRequestHandler):
-    """Keeps connections alive, and logs no query string: it could hold an applicant's values."""
+    """Keeps connections alive, says the contract's form of "no" to what is no HTTP, and logs none of it."""
 
     protocol_version = "HTTP/1.1"
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        logging.getLogger("scoring_client.access").info(
-            "%s %s %s", self.command, self.path.partition("?")[0], code
-        )
+        """Flask logs what it answers, without what the client wrote."""
+
+    def log_error(self, format: str, *args: object) -> None:
+        _access_log.info("malformed HTTP")
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        status, body = predict.refusal(RequestRefused(code))
+        head = f"HTTP/1.1 {int(status)} Refused\r\nContent-Type: application/json\r\n"
+        self.wfile.write(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
+        self.close_connection = True
+        self.log_error("")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -167,8 +188,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         listener = socket.create_server((options.host, options.port))
     except OSError as error:
-        reason = f"Port {options.port} is not available ({error.strerror}): choose another with PORT="
-        sys.stderr.write(reason + "\n")
+        reason = os.strerror(error.errno or 0)
+        sys.stderr.write(f"Port {options.port} is not available ({reason}): choose another with PORT=\n")
         return 1
     with listener:
         port = listener.getsockname()[1]

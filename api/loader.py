@@ -41,7 +41,7 @@ def load(uri: str, cache: Path) -> dict[str, str | None]:
 
         fetched = registry.fetch(uri)
         bundle = fetched.bundle
-        names = {"name": fetched.name or uri, "version": fetched.version, "alias": fetched.alias}
+        names = {"name": fetched.name, "version": fetched.version, "alias": fetched.alias}
     bundle.scorer()
     return {"folder": str(_cached(bundle, cache)), **names}
 

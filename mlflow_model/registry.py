@@ -54,10 +54,10 @@ class Version:
 
 @dataclass(frozen=True)
 class Fetched:
-    """A verified bundle and what the registry calls it; no name and version for a bare model URI."""
+    """A verified bundle and what to call it; only a registered model has a version."""
 
     bundle: Bundle
-    name: str | None = None
+    name: str
     version: str | None = None
     alias: str | None = None
 
@@ -142,13 +142,13 @@ def versions(name: str = NAME) -> list[Version]:
 def fetch(uri: str) -> Fetched:
     """Resolve an MLflow model URI, download the bundle and verify every digest. Raises LoadingFailed."""
     client = connect()
-    with _in_words(uri), tempfile.TemporaryDirectory() as folder:
+    with _in_words(_shown(uri)), tempfile.TemporaryDirectory() as folder:
         version, alias = _resolve(client, uri)
         source = uri if version is None else f"models:/{version.name}/{version.version}"
         path = mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=folder)
         bundle = bundles.read(Path(path) / "artifacts" / "bundle")
     if version is None:
-        return Fetched(bundle)
+        return Fetched(bundle, _shown(uri))
     if version.tags.get("bundle.sha256") != bundle.digest:
         raise LoadingFailed(
             f"l’empreinte du bundle n’est pas celle de la version {version.version} de {version.name} ; "
@@ -166,7 +166,15 @@ def _resolve(client: MlflowClient, uri: str) -> tuple[ModelVersion | None, str |
     if at:
         return client.get_model_version_by_alias(name, alias), alias
     name, _, number = reference.partition("/")
+    if number == "latest":
+        found = client.search_model_versions(f"name = '{name}'", max_results=1)
+        number = str(found[0].version) if found else "0"
     return client.get_model_version(name, number), None
+
+
+def _shown(uri: str) -> str:
+    """What a caller may read of a model URI: a path would tell about the machine."""
+    return uri if uri.startswith(("models:/", "runs:/")) else "MODEL_URI"
 
 
 def _new_version(client: MlflowClient, bundle: Bundle, card: ModelCard, name: str) -> int:

@@ -1,110 +1,75 @@
 """The commands of the README, run as a newcomer runs them: make, and mlflow run."""
 
-import json
 import os
 import re
-import signal
 import socket
 import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-BIN = Path(sys.executable).parent
-PATIENCE = 60.0
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+from tests import servers
+from tests.servers import BIN, PATIENCE, ROOT, SocketDoor
+from tests.test_training import portfolio, write_portfolio
 
 
 @pytest.fixture
 def newcomer(tmp_path: Path) -> dict[str, str]:
     """An environment whose registry and cache are empty and apart from the repository's own."""
-    return os.environ | {
-        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}",
-        "MODEL_CACHE": str(tmp_path / "cache"),
-        "PATH": f"{BIN}:{os.environ['PATH']}",
-    }
+    return {**servers.registry_in(tmp_path), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
 
 
-@contextmanager
-def running(command: list[str], environment: dict[str, str], log: Path) -> Iterator[None]:
-    """A command and its children, stopped at the end by the group that it leads."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
-        )
-        try:
-            yield
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(timeout=20)
-
-
-def answer(url: str, body: dict[str, float] | None = None) -> bytes:
-    """The first 200 answer within the patience of a newcomer."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            with urllib.request.urlopen(request, timeout=5) as response:
-                return bytes(response.read())
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
+@pytest.fixture(scope="module")
+def raw_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_portfolio(tmp_path_factory.mktemp("raw"), portfolio(300))
 
 
 def test_make_serve_registers_once_and_then_only_serves(
     newcomer: dict[str, str], documented_request: dict[str, float], tmp_path: Path
 ) -> None:
-    port, log = free_port(), tmp_path / "log"
-    with running(["make", "serve", f"PORT={port}"], newcomer, log):
-        first = answer(f"http://127.0.0.1:{port}/predict", documented_request)
-    assert "version 1 registered" in log.read_text()
+    said, answers = [], []
+    for _ in range(2):
+        port, log = servers.free_port(), tmp_path / "log"
+        with servers.process(["make", "serve", f"PORT={port}"], newcomer, log) as child:
+            door = SocketDoor(port, log, child.pid)
+            servers.ready(door)
+            answers.append(door.predict(documented_request).content)
+            said.append(door.said)
 
-    with running(["make", "serve", f"PORT={port}"], newcomer, log):
-        second = answer(f"http://127.0.0.1:{port}/predict", documented_request)
-    assert second == first
-    assert "registered" not in log.read_text()
+    assert answers[0] == answers[1]
+    assert "scoring-client version 1 registered; champion points at it" in said[0]
+    assert "registered" not in said[1]
 
 
 def test_make_serve_on_a_taken_port_says_so_in_one_line(newcomer: dict[str, str]) -> None:
-    subprocess.run(["make", "register"], cwd=ROOT, env=newcomer, check=True, capture_output=True)
+    environment = os.environ | newcomer
+    subprocess.run(["make", "register"], cwd=ROOT, env=environment, check=True, capture_output=True)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
+        command = ["make", "serve", f"PORT={port}"]
 
         refused = subprocess.run(
-            ["make", "serve", f"PORT={port}"],
-            cwd=ROOT,
-            env=newcomer,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
 
-    ours = [line for line in refused.stderr.splitlines() if not line.startswith("make")]
+    said = [line for line in refused.stderr.splitlines() if not line.startswith("make")]
     assert refused.returncode != 0
-    assert len(ours) == 1
-    assert re.match(rf"Port {port} is not available .*PORT=", ours[0])
+    assert said == [f"Port {port} is not available (Address already in use): choose another with PORT="]
 
 
 def test_make_ui_shows_the_registry(newcomer: dict[str, str], tmp_path: Path) -> None:
-    port = free_port()
-    with running(["make", "ui", f"UI_PORT={port}"], newcomer, tmp_path / "log"):
-        page = answer(f"http://127.0.0.1:{port}/")
+    port = servers.free_port()
+    with servers.process(["make", "ui", f"UI_PORT={port}"], newcomer, tmp_path / "log") as child:
+        page = servers.ready(SocketDoor(port, tmp_path / "log", child.pid), "/")
 
-    assert b"MLflow" in page
+    assert b"MLflow" in page.body
+
+
+def test_make_invocations_serves_the_champion(registered: Path, tmp_path: Path) -> None:
+    port, environment = servers.free_port(), {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    command = ["make", "invocations", f"INVOCATIONS_PORT={port}"]
+    with servers.process(command, environment, tmp_path / "log") as child:
+        assert servers.ready(SocketDoor(port, tmp_path / "log", child.pid), "/ping").status == 200
 
 
 def test_make_help_names_every_command() -> None:
@@ -118,7 +83,13 @@ def test_make_help_names_every_command() -> None:
 def mlflow_run(environment: dict[str, str], *arguments: str) -> str:
     command = [str(BIN / "mlflow"), "run", ".", "--env-manager", "local", *arguments]
     process = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=3 * PATIENCE
+        command,
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=3 * PATIENCE,
+        check=False,
     )
     assert process.returncode == 0, process.stderr
     return process.stderr
@@ -141,7 +112,7 @@ def test_mlflow_run_trains_and_registers_what_it_trained(
     assert (out / "lgbm_final_model.pkl").exists()
 
 
-def test_mlflow_run_train_only_writes_the_pickle(
+def test_mlflow_run_train_only_writes_the_pickle_and_its_card(
     newcomer: dict[str, str], raw_tables: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "models"

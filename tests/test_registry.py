@@ -162,9 +162,11 @@ def test_what_is_not_there_is_refused_with_the_way_out(registered: Path, name: s
 
 
 def test_a_logged_model_can_be_fetched_without_a_version(registered: Path, bundle: Bundle) -> None:
-    fetched = registry.fetch(f"models:/{artifact_folder(registered).parent.name}")
+    uri = f"models:/{artifact_folder(registered).parent.name}"
 
-    assert (fetched.bundle, fetched.name, fetched.version) == (bundle, None, None)
+    fetched = registry.fetch(uri)
+
+    assert (fetched.bundle, fetched.name, fetched.version) == (bundle, uri, None)
 
 
 @pytest.mark.parametrize("name", sorted([*bundles.FILES, "manifest.json"]))

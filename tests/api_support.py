@@ -1,0 +1,109 @@
+"""Fixtures of the API's tests: the two HTTP doors, and a registry with two versions, each made once."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from api.app import create_app
+from mlflow_model import bundle as bundles
+from mlflow_model.bundle import Bundle
+from mlflow_model.card import ModelCard
+from mlflow_model.scoring import DecisionPolicy
+from tests import servers
+from tests.servers import Door, FlaskDoor, SocketDoor
+
+# Another rule, not only other numbers: version 2 keeps twice the margin below the threshold.
+OTHER_RULE = b"""
+DecisionPolicy.lower_bound = property(lambda policy: policy.threshold - 2 * policy.margin)
+"""
+
+
+@pytest.fixture(scope="session")
+def flask_door(bundle: Bundle) -> FlaskDoor:
+    return FlaskDoor(create_app(servers.serving(bundle.scorer())))
+
+
+@pytest.fixture(scope="session")
+def socket_door(documented_pickle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SocketDoor]:
+    """`python api/app.py` with the documented pickle standing alone."""
+    folder = tmp_path_factory.mktemp("api")
+    with servers.api(servers.alone(documented_pickle, folder), folder / "log") as door:
+        servers.ready(door)
+        yield door
+
+
+@pytest.fixture(params=["flask", "socket"])
+def door(request: pytest.FixtureRequest) -> Door:
+    """A test that asks for `door` runs at both."""
+    found: Door = request.getfixturevalue(f"{request.param}_door")
+    return found
+
+
+@pytest.fixture(scope="session")
+def other_bundle(bundle: Bundle) -> Bundle:
+    """The same trees with another policy, and with rules of its own."""
+    source = bundles.SCORING_SOURCE.read_bytes() + OTHER_RULE
+    return bundles.build(
+        bundle.files["model.txt"].decode(),
+        bundle.scorer().features,
+        DecisionPolicy(0.5, 0.125),
+        source=bundle.source,
+        scoring_source=source,
+    )
+
+
+@pytest.fixture(scope="session")
+def several_versions(
+    migrated_store: Path,
+    bundle: Bundle,
+    other_bundle: Bundle,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The folder of a registry: the documented pickle is champion, version 2 decides otherwise.
+
+    A second model, `wrecks`, has one version for each way in which its artifacts were damaged afterwards.
+    """
+    from mlflow_model import registry
+
+    folder = tmp_path_factory.mktemp("several_versions")
+    shutil.copy(migrated_store, folder / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", servers.registry_in(folder)["MLFLOW_TRACKING_URI"])
+        registry.register(bundle, ModelCard("# The documented pickle\n"))
+        registry.register(other_bundle, ModelCard("# Another rule\n"), alias="challenger")
+        for (alias, wreck), margin in zip(_WRECKERS.items(), (0.03, 0.04, 0.05), strict=True):
+            sound = _with_margin(bundle, margin)
+            registry.register(sound, ModelCard("# Soon a wreck\n"), name="wrecks", alias=alias)
+            wreck(_artifact(folder, sound), other_bundle)
+    return folder
+
+
+def _with_margin(bundle: Bundle, margin: float) -> Bundle:
+    text = bundle.files["model.txt"].decode()
+    policy = DecisionPolicy(0.25, margin)
+    return bundles.build(text, bundle.scorer().features, policy, source=bundle.source)
+
+
+def _artifact(folder: Path, bundle: Bundle) -> Path:
+    """Where the registry keeps a bundle."""
+    manifests = folder.rglob("bundle/manifest.json")
+    return next(path.parent for path in manifests if path.read_bytes() == bundle.manifest)
+
+
+def _tamper(artifact: Path, _: Bundle) -> None:
+    policy = artifact / "policy.json"
+    policy.write_text(policy.read_text(encoding="utf-8").replace("0.25", "0.95"), encoding="utf-8")
+
+
+def _swap(artifact: Path, other: Bundle) -> None:
+    shutil.rmtree(artifact)
+    other.write(artifact)
+
+
+def _lose(artifact: Path, _: Bundle) -> None:
+    shutil.rmtree(artifact.parents[1])
+
+
+_WRECKERS = {"tampered": _tamper, "swapped": _swap, "lost": _lose}

@@ -1,0 +1,241 @@
+"""The doors that tests knock at: Flask's own client, a real socket, and the servers behind the socket."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from typing import Any, TypeVar
+
+from flask import Flask
+
+from api.served import Model, ServedModel
+from mlflow_model.bundle import Bundle
+from mlflow_model.scoring import Scorer
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+PATIENCE = 45.0
+JSON = {"Content-Type": "application/json"}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, byte for byte."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def content(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> str:
+        """The sentence of an answer that must be JSON with the one key `error`."""
+        assert self.headers["Content-Type"] == "application/json"
+        ((key, sentence),) = self.content.items()
+        assert key == "error"
+        return str(sentence)
+
+
+class Door:
+    """Somewhere to send a request: method, path, exactly these headers, exactly these bytes."""
+
+    def send(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        raise NotImplementedError
+
+    def get(self, path: str) -> Answer:
+        return self.send("GET", path)
+
+    def predict(self, client: object) -> Answer:
+        return self.send("POST", "/predict", json.dumps(client).encode(), JSON)
+
+
+@dataclass(frozen=True)
+class FlaskDoor(Door):
+    app: Flask
+
+    def send(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        response = self.app.test_client().open(path, method=method, data=body, headers=dict(headers or {}))
+        return Answer(response.status_code, dict(response.headers), response.data)
+
+
+@dataclass(frozen=True)
+class SocketDoor(Door):
+    """A server process on 127.0.0.1, and the file that holds all that it prints."""
+
+    port: int
+    log: Path = field(compare=False)
+    pid: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def send(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)) as connection:
+            connection.putrequest(method, path, skip_accept_encoding=True)
+            for name, value in (headers or {}).items():
+                connection.putheader(name, value)
+            if body is not None:
+                connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body)
+            return _read(connection.getresponse())
+
+    def send_raw(self, request: bytes) -> Answer:
+        """Bytes that need not be HTTP at all."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as connection:
+            connection.sendall(request)
+            connection.shutdown(socket.SHUT_WR)
+            with closing(HTTPResponse(connection)) as response:
+                response.begin()
+                return _read(response)
+
+
+def _read(response: HTTPResponse) -> Answer:
+    return Answer(response.status, dict(response.getheaders()), response.read())
+
+
+class Serving(ServedModel):
+    """Serves a given model from the first request on, without a loader."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__("models:/given")
+        self._given = model
+
+    @property
+    def model(self) -> Model:
+        return self._given
+
+
+def serving(scorer: Scorer, version: str | None = None) -> Serving:
+    return Serving(Model(scorer, "scoring-client", version, "champion" if version else None, "0" * 64))
+
+
+def with_policy(bundle: Bundle, threshold: float, margin: float) -> Scorer:
+    """The bundle's trees under another threshold and margin."""
+    policy = json.dumps(bundle.policy | {"threshold": threshold, "margin": margin})
+    return Scorer({**bundle.files, "policy.json": policy.encode()})
+
+
+def eventually(attempt: Callable[[], T | None], awaited: str) -> T:
+    """The first result other than None, within the patience of a newcomer."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if (result := attempt()) is not None:
+            return result
+        time.sleep(0.05)
+    raise TimeoutError(awaited)
+
+
+def registry_in(folder: Path) -> dict[str, str]:
+    """The environment of a process that works with the registry and the cache of this folder."""
+    return {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+        "MODEL_CACHE": str(folder / "cache"),
+    }
+
+
+def alone(pickle: Path, folder: Path) -> dict[str, str]:
+    """The environment of an API that serves a pickle; the registry of this folder is beside the point."""
+    return {"MODEL_URI": str(pickle), **registry_in(folder)}
+
+
+@contextmanager
+def process(
+    command: list[str], environment: Mapping[str, str], log: Path, folder: Path = ROOT
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server in a session of its own. At the end its own process group goes, whatever the test did."""
+    inherited = {name: value for name, value in os.environ.items() if name not in ("PORT", "MODEL_URI")}
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**inherited, **environment},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        try:
+            yield child
+        finally:
+            _stop(child)
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is not None:
+        return
+    os.killpg(child.pid, signal.SIGTERM)
+    try:
+        child.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait(timeout=10)
+
+
+@contextmanager
+def api(
+    environment: Mapping[str, str], log: Path, folder: Path = ROOT, script: str = "api/app.py"
+) -> Iterator[SocketDoor]:
+    """`python api/app.py` on a free port, as soon as it listens; it may have no model yet."""
+    with process([sys.executable, script, "--port", "0"], environment, log, folder) as child:
+        yield eventually(lambda: listening(child, log), "the API's address in its log")
+
+
+def listening(child: subprocess.Popen[bytes], log: Path) -> SocketDoor | None:
+    said = log.read_text(encoding="utf-8", errors="replace")
+    if child.poll() is not None:
+        raise ChildProcessError(said)
+    address = re.search(r"http://127\.0\.0\.1:(\d+) ", said)
+    return SocketDoor(int(address[1]), log, child.pid) if address else None
+
+
+def ready(door: Door, path: str = "/ready") -> Answer:
+    """The first 200 at a door that may still be loading, or may not even listen yet."""
+
+    def attempt() -> Answer | None:
+        try:
+            answer = door.get(path)
+        except ConnectionError:
+            return None
+        return answer if answer.status == 200 else None
+
+    return eventually(attempt, f"200 at {path}")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def invocations(model_uri: str, environment: Mapping[str, str], log: Path) -> Iterator[SocketDoor]:
+    """`mlflow models serve` of a registered model, perhaps still starting: wait for /ping."""
+    port = free_port()
+    command = [str(BIN / "mlflow"), "models", "serve", "-m", model_uri, "--env-manager", "local"]
+    command += ["--host", "127.0.0.1", "-p", str(port)]
+    path = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    with process(command, {**environment, **path}, log) as child:
+        yield SocketDoor(port, log, child.pid)

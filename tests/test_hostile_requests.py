@@ -1,0 +1,586 @@
+"""What nobody should send: answered by the contract, at both doors alike, and without a trace.
+
+Values that a leak would show are 987654.…, and the name DUPONT.
+"""
+
+import gzip
+import json
+import re
+import socket
+import struct
+import sys
+import zlib
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pytest
+
+from tests.servers import JSON, ROOT, Answer, FlaskDoor, SocketDoor
+
+pytest_plugins = ["tests.api_support"]
+
+GOOD = b"""{"AMT_ANNUITY": 15000, "AMT_CREDIT": 200000, "AMT_GOODS_PRICE": 180000, "CREDIT_TERM": 60,
+ "DAYS_BIRTH": -12000, "DAYS_ID_PUBLISH": -3000, "DAYS_REGISTRATION": -4000, "EXT_SOURCE_1": 0.5,
+ "EXT_SOURCE_2": 0.7, "EXT_SOURCE_3": 0.6, "DEBT_CREDIT_RATIO": 0.3, "ANNUITY_BIRTH_RATIO": 0.02,
+ "ANNUITY_INCOME_PERCENT": 0.1, "CREDIT_GOODS_RATIO": 1.1, "INSTA_AMT_PAYMENT": 10000,
+ "INSTA_NUM_INSTALMENT_VERSION": 3, "POS_CNT_INSTALMENT_FUTURE": 2}"""
+LIMIT = 64 * 1024
+LEAKS = re.compile(r"98765|DUPONT", re.IGNORECASE)
+INSIDES = re.compile(f"Traceback|site-packages|\\.py\\b|{re.escape(str(ROOT))}|{re.escape(sys.prefix)}")
+
+BAD = "Erreur lors du traitement des données : "
+MALFORMED = BAD + "le corps de la requête n’est pas un JSON valide"
+NOT_UTF8 = BAD + "le corps de la requête n’est pas encodé en UTF-8"
+NOT_AN_OBJECT = BAD + "le corps de la requête doit être un objet JSON"
+TOO_DEEP = BAD + "le corps de la requête dépasse 100 niveaux d’imbrication"
+TOO_LARGE = BAD + "le corps de la requête dépasse la limite de 64 Kio"
+CREDIT = BAD + "la feature 'AMT_CREDIT' "
+NOT_FINITE = CREDIT + "doit être un nombre fini, dans la plage des doubles"
+INEXACT = CREDIT + "est un entier trop grand pour être représenté exactement"
+NAN = BAD + "la clé 'AMT_CREDIT' porte NaN ou Infinity, qui ne sont pas du JSON"
+NAN_ELSEWHERE = BAD + "la clé porte NaN ou Infinity, qui ne sont pas du JSON"
+TWICE = BAD + "la clé 'AMT_CREDIT' apparaît plusieurs fois"
+TWICE_ELSEWHERE = BAD + "la clé apparaît plusieurs fois"
+NO_CREDIT = "Features manquantes : ['AMT_CREDIT']"
+NOTHING = (
+    "Features manquantes : ['AMT_ANNUITY', 'AMT_CREDIT', 'AMT_GOODS_PRICE', 'CREDIT_TERM', 'DAYS_BIRTH', "
+    "'DAYS_ID_PUBLISH', 'DAYS_REGISTRATION', 'EXT_SOURCE_1', 'EXT_SOURCE_2', 'EXT_SOURCE_3', "
+    "'DEBT_CREDIT_RATIO', 'ANNUITY_BIRTH_RATIO', 'ANNUITY_INCOME_PERCENT', 'CREDIT_GOODS_RATIO', "
+    "'INSTA_AMT_PAYMENT', 'INSTA_NUM_INSTALMENT_VERSION', 'POS_CNT_INSTALMENT_FUTURE']"
+)
+NOT_JSON = BAD + "le type de contenu doit être application/json"
+COMPRESSED = BAD + "le corps de la requête ne doit pas être compressé (Content-Encoding)"
+UNKNOWN = "Chemin inconnu : consultez GET /docs."
+POST_ONLY = "Méthode non autorisée : utilisez POST."
+REFUSED = "Requête HTTP refusée : consultez GET /docs."
+SAME, OTHER, ANY = "the documented request's decision", "another decision", ""
+
+
+class Request(NamedTuple):
+    """One request, its status, and its sentence; for a decision, whether it is the documented request's."""
+
+    status: int
+    sentence: str
+    body: bytes | None = GOOD
+    headers: dict[str, str] = JSON
+    path: str = "/predict"
+    method: str = "POST"
+
+
+def credit(value: str) -> bytes:
+    """The documented request with these characters for the credit."""
+    return GOOD.replace(b"200000", value.encode())
+
+
+def renamed(key: str) -> bytes:
+    """The documented request with these characters for the name of the credit."""
+    return GOOD.replace(b'"AMT_CREDIT"', key.encode())
+
+
+def plus(members: str | bytes) -> bytes:
+    """The documented request with these characters for more members."""
+    return GOOD[:-1] + b", " + (members if isinstance(members, bytes) else members.encode()) + b"}"
+
+
+def typed(content_type: str) -> dict[str, str]:
+    return {"Content-Type": content_type}
+
+
+def encoded(encoding: str) -> dict[str, str]:
+    return JSON | {"Content-Encoding": encoding}
+
+
+NULLS = re.sub(rb": [-\d.]+", b": null", GOOD)
+
+MALFORMED_JSON = {
+    "empty body": b"",
+    "no body": None,
+    "only spaces": b" \t\r\n ",
+    "only a brace": b"{",
+    "truncated in a key": GOOD[:60],
+    "truncated in a number": GOOD[:20],
+    "without the last brace": GOOD[:-1],
+    "two last braces": GOOD + b"}",
+    "trailing comma": GOOD[:-1] + b",}",
+    "trailing comma in an array": plus('"x": [1,]'),
+    "leading comma": b"{," + GOOD[1:],
+    "two commas": GOOD.replace(b", ", b",, ", 1),
+    "no comma": GOOD.replace(b", ", b" ", 1),
+    "no colon": GOOD.replace(b": ", b" ", 1),
+    "equals for colon": GOOD.replace(b": ", b"= ", 1),
+    "mismatched brackets": plus('"x": [1}'),
+    "line comment": b"// DUPONT\n" + GOOD,
+    "block comment": b"/* DUPONT */" + GOOD,
+    "hash comment": b"# DUPONT\n" + GOOD,
+    "single quotes": GOOD.replace(b'"', b"'"),
+    "unquoted key": renamed("AMT_CREDIT"),
+    "typographic quotes": renamed("“AMT_CREDIT”"),
+    "unquoted text": credit("DUPONT"),
+    "unfinished string": credit('"DUPONT'),
+    "byte order mark": b"\xef\xbb\xbf" + GOOD,
+    "UTF-16 without mark": GOOD.decode().encode("utf-16-le"),
+    "UTF-32 without mark": GOOD.decode().encode("utf-32-be"),
+    "newline in a string": plus('"nom": "DU\nPONT"'),
+    "tab in a string": plus('"nom": "DU\tPONT"'),
+    "NUL in a string": plus('"nom": "DU\0PONT"'),
+    "escape character in a key": plus('"\x1b[31mDUPONT": 1'),
+    "NUL after the document": GOOD + b"\0",
+    "NUL before the document": b"\0" + GOOD,
+    "vertical tab for space": b"\v" + GOOD,
+    "no-break space": "\u00a0".encode() + GOOD,
+    "line separator": "\u2028".encode() + GOOD,
+    "hexadecimal escape": plus(r'"nom": "\x41"'),
+    "short unicode escape": plus(r'"nom": "\u12"'),
+    "escape of nothing": plus('"nom": "DUPONT\\"'),
+    "leading zero": credit("0987654"),
+    "minus and leading zero": credit("-0987654"),
+    "plus sign": credit("+987654"),
+    "two minus signs": credit("--987654"),
+    "minus and space": credit("- 987654"),
+    "only minus": credit("-"),
+    "no digit before the point": credit(".987654"),
+    "no digit after the point": credit("987654."),
+    "no digit in the exponent": credit("987654e"),
+    "half an exponent": credit("987654e+"),
+    "decimal comma": credit("987654,25"),
+    "thousands space": credit("987 654"),
+    "underscore": credit("987_654"),
+    "hexadecimal number": credit("0x98765"),
+    "octal number": credit("0o17"),
+    "binary number": credit("0b1"),
+    "number with a suffix": credit("987654f"),
+    "arabic digits": credit("٩٨٧"),
+    "full-width digits": credit("９８７"),
+    "no value": credit(""),
+    "nan in lower case": credit("nan"),
+    "inf": credit("inf"),
+    "python's None": credit("None"),
+    "python's True": credit("True"),
+    "capital NULL": credit("NULL"),
+    "undefined": credit("undefined"),
+    "function call": credit("__import__('os')"),
+    "two documents": GOOD + GOOD,
+    "two lines of documents": GOOD + b"\n" + GOOD,
+    "document and text": GOOD + b" DUPONT",
+    "callback": b"DUPONT(" + GOOD + b")",
+    "anti-hijacking prefix": b")]}',\n" + GOOD,
+    "form": b"AMT_CREDIT=987654&nom=DUPONT",
+    "XML": b"<client><AMT_CREDIT>987654</AMT_CREDIT></client>",
+    "YAML": b"AMT_CREDIT: 987654\nnom: DUPONT\n",
+    "template": credit("{{ 987654 }}"),
+}
+
+NOT_TEXT = {
+    "UTF-16 with mark": GOOD.decode().encode("utf-16"),
+    "Latin-1": plus('"nom": "DUPONT né"'.encode("latin-1")),
+    "overlong": plus(b'"nom": "\xc0\x80"'),
+    "surrogate in UTF-8": plus(b'"nom": "\xed\xa0\x80"'),
+    "beyond unicode": plus(b'"nom": "\xf4\x90\x80\x80"'),
+    "truncated character": plus(b'"nom": "\xe2\x82"'),
+    "gzip without saying so": gzip.compress(GOOD, mtime=0),
+    "random bytes": bytes(range(256)),
+    "pickle": b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x07987654A\x94.",
+}
+
+NOT_OBJECTS = {
+    "array of a request": b"[" + GOOD + b"]",
+    "empty array": b"[]",
+    "array of numbers": b"[987654, 1]",
+    "string": b'"DUPONT"',
+    "request in a string": json.dumps(GOOD.decode()).encode(),
+    "number": b"987654",
+    "zero": b"0",
+    "minus zero": b"-0",
+    "5000 digits": b"9" * 5000,
+    "null": b"null",
+    "true": b"true",
+    "false": b"false",
+    "NaN alone": b"NaN",
+    "100 arrays": b"[" * 100 + b"]" * 100,
+}
+
+DEEP = {
+    "101 arrays": b"[" * 101 + b"]" * 101,
+    "101 levels in an extra key": plus('"x": ' + "[" * 100 + "]" * 100),
+    "101 objects in an extra key": plus('"x": ' + '{"y":' * 100 + "1" + "}" * 100),
+    "1000 levels": plus('"x": ' + "[" * 999 + "]" * 999),
+    "20000 levels": plus('"x": ' + "[" * 20_000 + "]" * 20_000),
+    "60000 open arrays": b"[" * 60_000,
+    "10000 open objects": b'{"x":' * 10_000,
+    "deep behind a string of brackets": plus('"x": "]]]]\\"]]]]", "y": ' + "[" * 100 + "]" * 100),
+}
+
+VALUES = {
+    "text": ('"DUPONT"', CREDIT + "doit être un nombre, et non un texte"),
+    "number as text": ('"987654"', CREDIT + "doit être un nombre, et non un texte"),
+    "empty text": ('""', CREDIT + "doit être un nombre, et non un texte"),
+    "NaN as text": ('"NaN"', CREDIT + "doit être un nombre, et non un texte"),
+    "true value": ("true", CREDIT + "doit être un nombre, et non un booléen"),
+    "false value": ("false", CREDIT + "doit être un nombre, et non un booléen"),
+    "list": ("[987654]", CREDIT + "doit être un nombre, et non une liste"),
+    "empty list": ("[]", CREDIT + "doit être un nombre, et non une liste"),
+    "object": ('{"nom": "DUPONT"}', CREDIT + "doit être un nombre, et non un objet"),
+    "empty object": ("{}", CREDIT + "doit être un nombre, et non un objet"),
+    "null not learnt": ("null", CREDIT + "ne peut pas être null : le modèle n’a appris"),
+    "1e400": ("1e400", NOT_FINITE),
+    "-1e400": ("-1e400", NOT_FINITE),
+    "987654e999999999": ("987654e999999999", NOT_FINITE),
+    "10 to the 309": ("1" + "0" * 309, NOT_FINITE),
+    "minus 10 to the 400": ("-1" + "0" * 400, NOT_FINITE),
+    "5000 nines": ("9" * 5000, NOT_FINITE),
+    "60000 nines": ("9" * 60_000, NOT_FINITE),
+    "60000 nines and a half": ("9" * 60_000 + ".5", NOT_FINITE),
+    "25 digits": ("9876543210987654321098765", INEXACT),
+    "2 to the 53 plus 1": ("9007199254740993", INEXACT),
+    "minus 2 to the 53 minus 1": ("-9007199254740993", INEXACT),
+    "NaN": ("NaN", NAN),
+    "Infinity": ("Infinity", NAN),
+    "-Infinity": ("-Infinity", NAN),
+    "NaN in a list": ("[987654, NaN]", NAN),
+}
+
+BAD_OBJECTS = {
+    "NaN in an extra key": (plus('"DUPONT": NaN'), NAN_ELSEWHERE),
+    "NaN in an extra list": (plus('"x": [1, [NaN]]'), NAN_ELSEWHERE),
+    "NaN in an extra object": (plus('"x": {"DUPONT": -Infinity}'), NAN_ELSEWHERE),
+    "feature twice": (plus('"AMT_CREDIT": 987654'), TWICE),
+    "feature twice alike": (plus('"AMT_CREDIT": 200000'), TWICE),
+    "feature twice, once escaped": (plus(r'"\u0041MT_CREDIT": 987654'), TWICE),
+    "feature three times": (plus('"AMT_CREDIT": 1, "AMT_CREDIT": 2'), TWICE),
+    "extra key twice": (plus('"DUPONT": 1, "DUPONT": 1'), TWICE_ELSEWHERE),
+    "extra key twice, once escaped": (plus(r'"DUPONT": 1, "DUP\u004fNT": 1'), TWICE_ELSEWHERE),
+    "key twice in an extra object": (plus('"x": {"DUPONT": 1, "DUPONT": 2}'), TWICE_ELSEWHERE),
+    "key twice in a list's object": (plus('"x": [{"DUPONT": 1, "DUPONT": 2}]'), TWICE_ELSEWHERE),
+    "empty key twice": (plus('"": 1, "": 1'), TWICE_ELSEWHERE),
+    "all null": (NULLS, BAD + "la feature 'AMT_ANNUITY' ne peut pas être null"),
+    "empty object": (b"{}", NOTHING),
+    "only extra keys": (b'{"DUPONT": 987654}', NOTHING),
+    "features in an inner object": (b'{"client": ' + GOOD + b"}", NOTHING),
+    "features in a list": (b'{"instances": [' + GOOD + b"]}", NOTHING),
+    "MLflow's own form": (b'{"dataframe_split": {"columns": ["DUPONT"], "data": [[987654]]}}', NOTHING),
+    "one absent": (renamed('"DUPONT"'), NO_CREDIT),
+    "lower case": (renamed('"amt_credit"'), NO_CREDIT),
+    "space before the name": (renamed('" AMT_CREDIT"'), NO_CREDIT),
+    "space after the name": (renamed('"AMT_CREDIT "'), NO_CREDIT),
+    "NUL after the name": (renamed(r'"AMT_CREDIT\u0000"'), NO_CREDIT),
+    "cyrillic A in the name": (renamed('"АMT_CREDIT"'), NO_CREDIT),
+    "zero-width space in the name": (renamed('"AMT_\u200bCREDIT"'), NO_CREDIT),
+    "escaped backslash in the name": (renamed(r'"\\u0041MT_CREDIT"'), NO_CREDIT),
+}
+
+UNUSUAL_BUT_VALID = {
+    "spaces, tabs and lines": (b"\r\n\t " + GOOD.replace(b":", b" \t:\r\n ") + b" \n", SAME),
+    "no spaces": (re.sub(rb"\s", b"", GOOD), SAME),
+    "exponent": (credit("2e5"), SAME),
+    "exponent with signs": (credit("+20000000E-2"[1:]), SAME),
+    "many zeros": (credit("200000." + "0" * 1000), SAME),
+    "escaped name": (renamed(r'"\u0041\u004d\u0054_CREDIT"'), SAME),
+    "other order": (json.dumps(dict(reversed(json.loads(GOOD).items()))).encode(), SAME),
+    "zero": (credit("0"), ANY),
+    "minus zero": (credit("-0"), ANY),
+    "minus zero point zero": (credit("-0.0"), ANY),
+    "smallest double": (credit("5e-324"), ANY),
+    "less than the smallest double": (credit("1e-400"), ANY),
+    "largest double": (credit("1.7976931348623157e308"), ANY),
+    "2 to the 53": (credit("9007199254740992"), ANY),
+    "1000 digits after the point": (credit("0." + "9" * 1000), ANY),
+    "null where it is learnt": (GOOD.replace(b'"EXT_SOURCE_1": 0.5', b'"EXT_SOURCE_1": null'), ANY),
+    "extra text": (plus('"nom": "DUPONT"'), SAME),
+    "extra null": (plus('"x": null'), SAME),
+    "extra number out of range": (plus('"x": 1e400, "y": -1e400'), SAME),
+    "extra long integer": (plus('"x": ' + "9" * 10_000), SAME),
+    "extra empty key": (plus('"": 987654'), SAME),
+    "extra key of 30000 characters": (plus('"' + "DUPONT" * 5000 + '": 1'), SAME),
+    "2000 extra keys": (plus(", ".join(f'"x{number}": {number}' for number in range(2000))), SAME),
+    "extra unicode": (plus('"né": "💶 \u2028 \ufeff"'), SAME),
+    "extra surrogate pair": (plus(r'"x": "\ud83d\udcb6"'), SAME),
+    "extra lone surrogate": (plus(r'"\ud800": "\udc00"'), SAME),
+    "extra escaped NUL": (plus(r'"x\u0000": "\u0000"'), SAME),
+    "extra DEL": (plus('"x": "\x7f"'), SAME),
+    "100 levels": (plus('"x": ' + "[" * 99 + "]" * 99), SAME),
+    "1000 brackets in a string": (plus('"x": "' + "[{" * 1000 + '"'), SAME),
+    "brackets behind an escaped quote": (plus('"x": "\\"' + "[" * 1000 + '"'), SAME),
+    "brackets behind escaped backslashes": (plus('"x\\\\": "' + "[" * 1000 + '\\\\"'), SAME),
+    "1000 arrays side by side": (plus('"x": [' + ", ".join(["[]"] * 1000) + "]"), SAME),
+    "another margin": (plus('"margin": 0.2, "params": {"margin": 0.2}'), SAME),
+    "another threshold": (plus('"optimal_threshold": 0.99, "threshold": 0.99'), SAME),
+    "python's attributes": (plus('"__class__": "DUPONT", "__proto__": {"x": 1}'), SAME),
+    "the limit": (GOOD.ljust(LIMIT), SAME),
+}
+
+HEADERS = {
+    "no content type": ({}, 415, NOT_JSON),
+    "empty content type": (typed(""), 415, NOT_JSON),
+    "text": (typed("text/plain"), 415, NOT_JSON),
+    "form type": (typed("application/x-www-form-urlencoded"), 415, NOT_JSON),
+    "multipart": (typed("multipart/form-data; boundary=DUPONT"), 415, NOT_JSON),
+    "multipart without boundary": (typed("multipart/form-data"), 415, NOT_JSON),
+    "text json": (typed("text/json"), 415, NOT_JSON),
+    "json lines": (typed("application/jsonl"), 415, NOT_JSON),
+    "problem json": (typed("application/problem+json"), 415, NOT_JSON),
+    "json and text": (typed("application/json, text/plain"), 415, NOT_JSON),
+    "json with a space": (typed("application/ json"), 415, NOT_JSON),
+    "json as a parameter": (typed("text/plain; type=application/json"), 415, NOT_JSON),
+    "unknown type with a name": (typed("DUPONT/987654"), 415, NOT_JSON),
+    "json in mixed case": (typed("Application/JSON"), 200, SAME),
+    "json with a charset": (typed("application/json; charset=utf-8"), 200, SAME),
+    "json with another charset": (typed("application/json; charset=latin-1"), 200, SAME),
+    "json with an empty parameter": (typed("application/json;"), 200, SAME),
+    "json with a space before the parameter": (typed("application/json ; charset=utf-8"), 200, SAME),
+    "gzip": (encoded("gzip"), 415, COMPRESSED),
+    "deflate": (encoded("deflate"), 415, COMPRESSED),
+    "brotli": (encoded("br"), 415, COMPRESSED),
+    "identity and gzip": (encoded("identity, gzip"), 415, COMPRESSED),
+    "unknown encoding": (encoded("DUPONT"), 415, COMPRESSED),
+    "identity": (encoded("identity"), 200, SAME),
+    "identity in capitals": (encoded("IDENTITY"), 200, SAME),
+    "empty encoding": (encoded(""), 200, SAME),
+    "method override": (JSON | {"X-HTTP-Method-Override": "DELETE"}, 200, SAME),
+    "path override": (JSON | {"X-Original-URL": "/DUPONT", "X-Rewrite-URL": "/DUPONT"}, 200, SAME),
+    "forwarded": (JSON | {"X-Forwarded-Prefix": "/x", "X-Forwarded-Host": "DUPONT"}, 200, SAME),
+    "wants HTML": (JSON | {"Accept": "text/html"}, 200, SAME),
+    "wants nothing we have": (JSON | {"Accept": "image/png", "Accept-Charset": "utf-16"}, 200, SAME),
+    "wants gzip": (JSON | {"Accept-Encoding": "gzip"}, 200, SAME),
+    "range": (JSON | {"Range": "bytes=0-1", "If-None-Match": "*"}, 200, SAME),
+    "strange host": (JSON | {"X-Host": "DUPONT", "Referer": "http://DUPONT/?AMT_CREDIT=987654"}, 200, SAME),
+    "credentials": (JSON | {"Authorization": "Basic RFVQT05U", "Cookie": "session=987654"}, 200, SAME),
+    "long header": (JSON | {"X-Client": "DUPONT" * 5000}, 200, SAME),
+}
+
+LARGE = {
+    "one byte over the limit": GOOD.ljust(LIMIT + 1),
+    "one megabyte of nothing": b" " * 2**20,
+    "one megabyte of arrays": b"[" * 2**20,
+    "one megabyte of digits": b"9" * 2**20,
+}
+
+PLACES = {
+    "query with values": ("POST", "/predict?AMT_CREDIT=987654&nom=DUPONT", 200, SAME),
+    "query with a margin": ("POST", "/predict?margin=0.2", 200, SAME),
+    "query with a method": ("POST", "/predict?_method=DELETE", 200, SAME),
+    "percent-encoded path": ("POST", "/%70redict", 200, SAME),
+    "trailing slash": ("POST", "/predict/", 404, UNKNOWN),
+    "capitals": ("POST", "/Predict", 404, UNKNOWN),
+    "extension": ("POST", "/predict.json", 404, UNKNOWN),
+    "trailing space": ("POST", "/predict%20", 404, UNKNOWN),
+    "NUL in the path": ("POST", "/predict%00", 404, UNKNOWN),
+    "newline in the path": ("POST", "/predict%0d%0aX: 1".replace(" ", "%20"), 404, UNKNOWN),
+    "invalid UTF-8 in the path": ("POST", "/predict%ff", 404, UNKNOWN),
+    "client in the path": ("POST", "/predict/DUPONT-987654", 404, UNKNOWN),
+    "MLflow's path": ("POST", "/invocations", 404, UNKNOWN),
+    "parent folder": ("GET", "/../api/app.py", 404, UNKNOWN),
+    "encoded parent folder": ("GET", "/%2e%2e%2fapi%2fapp.py", 404, UNKNOWN),
+    "template": ("GET", "/templates/index.html", 404, UNKNOWN),
+    "static file": ("GET", "/static/app.py", 404, UNKNOWN),
+    "debugger": ("GET", "/console", 404, UNKNOWN),
+    "debugger's resource": ("GET", "/console?__debugger__=yes&cmd=resource&f=style.css", 404, UNKNOWN),
+    "secrets": ("GET", "/.env", 404, UNKNOWN),
+    "icon": ("GET", "/favicon.ico", 404, UNKNOWN),
+    "4000 characters": ("GET", "/" + "DUPONT" * 700, 404, UNKNOWN),
+    "markup in the path": ("GET", "/%3Cscript%3EDUPONT%3C/script%3E", 404, UNKNOWN),
+    "GET": ("GET", "/predict", 405, POST_ONLY),
+    "GET with values": ("GET", "/predict?AMT_CREDIT=987654", 405, POST_ONLY),
+    "PUT": ("PUT", "/predict", 405, POST_ONLY),
+    "PATCH": ("PATCH", "/predict", 405, POST_ONLY),
+    "DELETE": ("DELETE", "/predict", 405, POST_ONLY),
+    "OPTIONS": ("OPTIONS", "/predict", 405, POST_ONLY),
+    "TRACE": ("TRACE", "/predict", 405, POST_ONLY),
+    "CONNECT": ("CONNECT", "/predict", 405, POST_ONLY),
+    "unheard-of method": ("DUPONT", "/predict", 405, POST_ONLY),
+    "PROPFIND of nothing": ("PROPFIND", "/nothing", 404, UNKNOWN),
+}
+
+REQUESTS: dict[str, Request] = {
+    **{f"malformed: {name}": Request(400, MALFORMED, body) for name, body in MALFORMED_JSON.items()},
+    **{f"not text: {name}": Request(400, NOT_UTF8, body) for name, body in NOT_TEXT.items()},
+    **{f"not an object: {name}": Request(400, NOT_AN_OBJECT, body) for name, body in NOT_OBJECTS.items()},
+    **{f"deep: {name}": Request(400, TOO_DEEP, body) for name, body in DEEP.items()},
+    **{f"value: {name}": Request(400, said, credit(value)) for name, (value, said) in VALUES.items()},
+    **{f"object: {name}": Request(400, said, body) for name, (body, said) in BAD_OBJECTS.items()},
+    **{f"valid: {name}": Request(200, said, body) for name, (body, said) in UNUSUAL_BUT_VALID.items()},
+    **{f"large: {name}": Request(413, TOO_LARGE, body) for name, body in LARGE.items()},
+    **{
+        f"header: {name}": Request(status, said, GOOD, headers)
+        for name, (headers, status, said) in HEADERS.items()
+    },
+    "header: gzip, and gzip it is": Request(415, COMPRESSED, gzip.compress(GOOD, mtime=0), encoded("gzip")),
+    "header: deflate, and deflate it is": Request(415, COMPRESSED, zlib.compress(GOOD), encoded("deflate")),
+    **{
+        f"place: {name}": Request(status, said, GOOD if method == "POST" else None, JSON, path, method)
+        for name, (method, path, status, said) in PLACES.items()
+    },
+}
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One hostile request at both doors, the good requests after it, and what the server logged meanwhile."""
+
+    request: Request
+    answers: list[Answer]
+    afterwards: list[Answer]
+    logged: str
+
+
+@pytest.fixture(scope="module")
+def usual(flask_door: FlaskDoor) -> Answer:
+    """What the documented request is answered."""
+    return flask_door.send("POST", "/predict", GOOD, JSON)
+
+
+@pytest.fixture(scope="module", params=list(REQUESTS.values()), ids=list(REQUESTS))
+def exchange(request: pytest.FixtureRequest, flask_door: FlaskDoor, socket_door: SocketDoor) -> Exchange:
+    sent: Request = request.param
+    doors = [flask_door, socket_door]
+    before = len(socket_door.said)
+    answers = [door.send(sent.method, sent.path, sent.body, sent.headers) for door in doors]
+    afterwards = [door.send("POST", "/predict", GOOD, JSON) for door in doors]
+    return Exchange(sent, answers, afterwards, socket_door.said[before:])
+
+
+def said(answer: Answer, usual: Answer) -> str:
+    """The sentence of a refusal; of a decision, whether it is the documented request's."""
+    if answer.status != 200:
+        return answer.error
+    return SAME if answer.body == usual.body else OTHER
+
+
+def test_both_doors_give_the_contracts_status_and_sentence(exchange: Exchange, usual: Answer) -> None:
+    for answer in exchange.answers:
+        assert answer.status == exchange.request.status
+        assert said(answer, usual).startswith(exchange.request.sentence)
+
+
+def test_both_doors_answer_byte_for_byte_the_same(exchange: Exchange) -> None:
+    at_flask, at_the_socket = exchange.answers
+
+    assert at_flask.body == at_the_socket.body
+    assert at_flask.headers["Content-Type"] == at_the_socket.headers["Content-Type"] == "application/json"
+
+
+def test_no_answer_repeats_a_value_or_shows_the_inside(exchange: Exchange) -> None:
+    for answer in exchange.answers:
+        shown = answer.body.decode() + str(answer.headers)
+        assert LEAKS.search(shown) is None
+        assert INSIDES.search(shown) is None
+
+
+def test_the_log_holds_no_value_and_no_traceback(exchange: Exchange) -> None:
+    assert LEAKS.search(exchange.logged) is None
+    assert "Traceback" not in exchange.logged
+
+
+def test_the_next_good_request_is_answered_as_before(exchange: Exchange, usual: Answer) -> None:
+    assert usual.status == 200
+    assert [answer.body for answer in exchange.afterwards] == [usual.body, usual.body]
+
+
+# ---- What only a socket can be sent
+
+
+def post(headers: bytes, body: bytes, line: bytes = b"POST /predict HTTP/1.1") -> bytes:
+    return line + b"\r\nHost: x\r\nContent-Type: application/json\r\n" + headers + b"\r\n\r\n" + body
+
+
+def chunks(body: bytes, size: int) -> bytes:
+    parts = [body[start : start + size] for start in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+
+
+LENGTH = b"Content-Length: %d" % len(GOOD)
+CHUNKED = b"Transfer-Encoding: chunked"
+
+BYTES: dict[str, tuple[int, str, bytes]] = {
+    "one chunk": (200, SAME, post(CHUNKED, chunks(GOOD, LIMIT))),
+    "many chunks": (200, SAME, post(CHUNKED, chunks(GOOD, 7))),
+    "chunks up to the limit": (200, SAME, post(CHUNKED, chunks(GOOD.ljust(LIMIT), 4096))),
+    "chunks over the limit": (413, TOO_LARGE, post(CHUNKED, chunks(GOOD.ljust(LIMIT + 1), 4096))),
+    "chunks of truncated JSON": (400, MALFORMED, post(CHUNKED, chunks(GOOD[:-1], 100))),
+    "chunk size that is no number": (400, REFUSED, post(CHUNKED, b"DUPONT\r\n" + GOOD)),
+    "negative chunk size": (400, REFUSED, post(CHUNKED, b"-1\r\n" + GOOD)),
+    "chunk without its end": (400, REFUSED, post(CHUNKED, b"2\r\n" + GOOD)),
+    "chunks without an end": (400, REFUSED, post(CHUNKED, b"FFFF\r\n" + GOOD)),
+    "length and chunks": (200, SAME, post(LENGTH + b"\r\n" + CHUNKED, chunks(GOOD, 100))),
+    "no length": (400, MALFORMED, post(b"X-Client: DUPONT", GOOD)),
+    "negative length": (400, MALFORMED, post(b"Content-Length: -987654", GOOD)),
+    "length that is no number": (400, MALFORMED, post(b"Content-Length: DUPONT", GOOD)),
+    "length too short": (400, MALFORMED, post(b"Content-Length: 40", GOOD)),
+    "length too long": (400, REFUSED, post(b"Content-Length: 60000", GOOD)),
+    "absurd length": (413, TOO_LARGE, post(b"Content-Length: 98765432109876543210", GOOD)),
+    "two content types": (415, NOT_JSON, post(LENGTH + b"\r\nContent-Type: text/plain", GOOD)),
+    "two encodings": (
+        415,
+        COMPRESSED,
+        post(LENGTH + b"\r\nContent-Encoding: identity\r\nContent-Encoding: gzip", GOOD),
+    ),
+    "HTTP/1.0": (200, SAME, post(LENGTH, GOOD, b"POST /predict HTTP/1.0")),
+    "no host": (200, SAME, post(LENGTH, GOOD).replace(b"Host: x\r\n", b"")),
+    "host with markup": (200, SAME, post(LENGTH, GOOD).replace(b"Host: x", b"Host: <b>DUPONT</b>")),
+    "Expect: 100-continue": (200, SAME, post(LENGTH + b"\r\nExpect: 100-continue", GOOD)),
+    "header that is not ASCII": (200, SAME, post(LENGTH + b"\r\nX-Client: DUPONT \xe9\xff", GOOD)),
+    "absolute address": (200, SAME, post(LENGTH, GOOD, b"POST http://DUPONT/predict HTTP/1.1")),
+    "two requests in one": (200, SAME, post(LENGTH, GOOD + post(LENGTH, GOOD, b"PUT /DUPONT HTTP/1.1"))),
+    "escape character in the path": (404, UNKNOWN, post(LENGTH, GOOD, b"POST /\x1b[31mDUPONT HTTP/1.1")),
+    "bytes in the path": (404, UNKNOWN, post(LENGTH, GOOD, b"POST /DUPONT\xff HTTP/1.1")),
+    "unknown version of HTTP": (505, REFUSED, post(LENGTH, GOOD, b"POST /predict?nom=DUPONT HTTP/9.9")),
+    "no version of HTTP": (400, REFUSED, post(LENGTH, GOOD, b"POST /predict?nom=DUPONT")),
+    "space in the query": (400, REFUSED, post(LENGTH, GOOD, b"POST /predict?nom=DUPONT 987654 HTTP/1.1")),
+    "only a method": (400, REFUSED, post(LENGTH, GOOD, b"POST")),
+    "TLS": (400, REFUSED, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 DUPONT\r\n\r\n"),
+    "JSON instead of HTTP": (400, REFUSED, b'{"AMT_CREDIT": 987654, "nom": "DUPONT"}\r\n\r\n'),
+    "address of 70000 characters": (
+        414,
+        REFUSED,
+        post(LENGTH, GOOD, b"POST /" + b"DUPONT" * 12_000 + b" HTTP/1.1"),
+    ),
+    "header of 70000 characters": (431, REFUSED, post(b"X-Client: " + b"DUPONT" * 12_000, GOOD)),
+    "150 headers": (431, REFUSED, post(b"\r\n".join(b"X-%d: DUPONT" % n for n in range(150)), GOOD)),
+}
+
+
+@pytest.fixture(params=list(BYTES.values()), ids=list(BYTES))
+def sent(request: pytest.FixtureRequest) -> tuple[int, str, bytes]:
+    found: tuple[int, str, bytes] = request.param
+    return found
+
+
+def test_the_socket_answers_any_bytes_with_a_status_and_a_sentence(
+    sent: tuple[int, str, bytes], socket_door: SocketDoor, usual: Answer
+) -> None:
+    status, sentence, request = sent
+
+    answer = socket_door.send_raw(request)
+
+    assert (answer.status, said(answer, usual)) == (status, sentence)
+
+
+def test_any_bytes_leave_no_value_in_the_log_and_no_harm_behind(
+    sent: tuple[int, str, bytes], socket_door: SocketDoor, usual: Answer
+) -> None:
+    before = len(socket_door.said)
+
+    exchange_quietly(socket_door, sent[2])
+
+    logged = socket_door.said[before:]
+    assert socket_door.send("POST", "/predict", GOOD, JSON).body == usual.body
+    assert re.search(f"{LEAKS.pattern}|Traceback|\x1b", logged) is None
+
+
+def exchange_quietly(door: SocketDoor, request: bytes) -> None:
+    """Send, and read to the end whatever comes."""
+    with socket.create_connection(("127.0.0.1", door.port), timeout=10) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(65_536):
+            pass
+
+
+def test_a_client_that_hangs_up_in_the_middle_disturbs_nobody(socket_door: SocketDoor, usual: Answer) -> None:
+    before = len(socket_door.said)
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", socket_door.port), timeout=10) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.sendall(post(LENGTH, GOOD[:100]))
+
+    assert socket_door.send("POST", "/predict", GOOD, JSON).body == usual.body
+    assert "Traceback" not in socket_door.said[before:]

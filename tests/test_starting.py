@@ -1,0 +1,257 @@
+"""Every documented way to start, and to end: each says what it does, and none shows a traceback."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests import servers
+from tests.servers import BIN, ROOT, SocketDoor
+
+pytest_plugins = ["tests.api_support"]
+
+HEAVY = ("mlflow", "lightgbm", "pandas", "sklearn", "scipy", "sqlalchemy")
+
+
+@pytest.fixture(autouse=True)
+def _interruptible() -> Iterator[None]:
+    """A suite in the background of a shell ignores SIGINT, and its children would too."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+def run(arguments: list[str], folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command that is expected to end by itself."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=servers.PATIENCE,
+        check=False,
+    )
+
+
+# ---- The ways in
+
+
+@pytest.mark.parametrize(
+    ("folder", "script"),
+    [
+        pytest.param(ROOT, "api/app.py", id="python api/app.py"),
+        pytest.param(ROOT / "api", "app.py", id="cd api && python app.py"),
+    ],
+)
+def test_both_documented_commands_serve_decisions(
+    documented_pickle: Path, documented_request: dict[str, float], tmp_path: Path, folder: Path, script: str
+) -> None:
+    environment = servers.alone(documented_pickle, tmp_path)
+
+    with servers.api(environment, tmp_path / "log", folder, script) as door:
+        servers.ready(door)
+        answer = door.predict(documented_request)
+
+    assert (answer.status, answer.content["prediction"]) == (200, "Classe_1 (risqué)")
+
+
+def test_a_relative_pickle_is_looked_for_in_the_current_folder(
+    documented_pickle: Path, tmp_path: Path
+) -> None:
+    environment = servers.alone(Path(documented_pickle.name), tmp_path)
+
+    with servers.api(
+        environment, tmp_path / "log", documented_pickle.parent, str(ROOT / "api" / "app.py")
+    ) as door:
+        content = servers.ready(door).content
+
+    assert content["name"] == "lgbm_final_model.pkl"
+
+
+def test_a_relative_registry_is_looked_for_in_the_current_folder(
+    several_versions: Path, tmp_path: Path
+) -> None:
+    environment = {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db", "MODEL_CACHE": str(tmp_path / "cache")}
+
+    with servers.api(environment, tmp_path / "log", several_versions, str(ROOT / "api" / "app.py")) as door:
+        content = servers.ready(door).content
+
+    assert (content["name"], content["version"]) == ("scoring-client", "1")
+
+
+@pytest.mark.parametrize("application", ["api.app:app", "api.app:create_app()"])
+def test_gunicorn_serves_the_module_attribute_and_the_factory(
+    documented_pickle: Path, tmp_path: Path, application: str
+) -> None:
+    port = servers.free_port()
+    command = [str(BIN / "gunicorn"), application, "--bind", f"127.0.0.1:{port}", "--workers", "1"]
+    environment = servers.alone(documented_pickle, tmp_path)
+
+    with servers.process(command, environment, tmp_path / "log") as child:
+        content = servers.ready(SocketDoor(port, tmp_path / "log", child.pid)).content
+
+    assert content["name"] == "lgbm_final_model.pkl"
+
+
+def test_the_module_attribute_and_the_factory_are_flask_applications(tmp_path: Path) -> None:
+    code = "import api.app; print(*(type(a).__name__ for a in (api.app.app, api.app.create_app())))"
+
+    shown = run(["-c", code], **servers.alone(tmp_path / "absent.pkl", tmp_path))
+
+    assert (shown.stdout, shown.stderr) == ("Flask Flask\n", "")
+
+
+def test_the_module_attribute_is_one_application_however_often_it_is_asked_for(tmp_path: Path) -> None:
+    code = "import api.app; print(api.app.app is api.app.app)"
+
+    shown = run(["-c", code], **servers.alone(tmp_path / "absent.pkl", tmp_path))
+
+    assert shown.stdout == "True\n"
+
+
+def test_the_module_has_no_other_attribute_than_its_own() -> None:
+    shown = run(["-c", "import api.app; api.app.application"])
+
+    assert shown.stderr.splitlines()[-1].startswith("AttributeError: ")
+    assert "application" in shown.stderr.splitlines()[-1]
+
+
+# ---- Nothing happens at import, and nothing heavy while serving
+
+
+def test_importing_the_application_starts_nothing(tmp_path: Path) -> None:
+    code = (
+        "import sys, threading, api.app; "
+        f"print(threading.active_count(), [name for name in {HEAVY} if name in sys.modules])"
+    )
+
+    shown = run(["-c", code], PYTHONDONTWRITEBYTECODE="1", **servers.alone(tmp_path / "absent.pkl", tmp_path))
+
+    assert (shown.stdout, shown.stderr) == ("1 []\n", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_serving_process_has_loaded_neither_mlflow_nor_pandas(
+    documented_pickle: Path, tmp_path: Path
+) -> None:
+    code = f"""
+import sys, time
+import api.app
+client = api.app.create_app().test_client()
+deadline = time.monotonic() + {servers.PATIENCE}
+while client.get("/ready").status_code != 200 and time.monotonic() < deadline:
+    time.sleep(0.05)
+print(client.get("/ready").status_code, [name for name in {HEAVY} if name in sys.modules])
+"""
+
+    shown = run(["-c", code], **servers.alone(documented_pickle, tmp_path))
+
+    assert shown.stdout == "200 []\n"
+
+
+# ---- What the command line says
+
+
+def test_help_names_the_options_and_the_variables() -> None:
+    shown = run(["api/app.py", "--help"])
+
+    named = ("--port", "--host", "MODEL_URI", "MLFLOW_TRACKING_URI", "MODEL_CACHE", "PORT")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert [name for name in named if name not in shown.stdout] == []
+
+
+def one_line(ended: subprocess.CompletedProcess[str]) -> str:
+    (line,) = ended.stderr.splitlines()
+    assert ended.stdout == ""
+    return line
+
+
+@pytest.mark.parametrize("how", ["PORT", "--port"])
+def test_a_taken_port_is_one_clear_line(tmp_path: Path, how: str) -> None:
+    environment = servers.alone(tmp_path / "absent.pkl", tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        arguments = ["--port", port] if how == "--port" else []
+
+        ended = run(["api/app.py", *arguments], PORT=port, **environment)
+
+    assert ended.returncode == 1
+    assert one_line(ended).startswith(f"Port {port} is not available (Address already in use")
+
+
+@pytest.mark.parametrize("port", ["70000", "-1", "99999999999999999999"])
+def test_a_port_that_cannot_be_is_one_clear_line(tmp_path: Path, port: str) -> None:
+    ended = run(["api/app.py", f"--port={port}"], **servers.alone(tmp_path / "absent.pkl", tmp_path))
+
+    assert ended.returncode != 0
+    assert port in ended.stderr.splitlines()[-1]
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("port", ["http", "5000.5"])
+def test_a_port_that_is_no_number_is_a_usage_error(tmp_path: Path, port: str) -> None:
+    ended = run(["api/app.py"], PORT=port, **servers.alone(tmp_path / "absent.pkl", tmp_path))
+
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1] == f"api/app.py: error: argument --port: invalid int value: '{port}'"
+
+
+def test_an_unknown_host_is_one_clear_line(tmp_path: Path) -> None:
+    ended = run(
+        ["api/app.py", "--host=nowhere.invalid", "--port=0"],
+        **servers.alone(tmp_path / "absent.pkl", tmp_path),
+    )
+
+    assert ended.returncode == 1
+    assert "nowhere.invalid" in one_line(ended)
+
+
+def test_the_log_says_where_it_answers(socket_door: SocketDoor) -> None:
+    first = socket_door.said.splitlines()[0]
+
+    assert first.endswith(f"Scoring Client answers on {socket_door.url} (documentation: /docs)")
+
+
+# ---- The way out
+
+
+def ends_by(
+    number: signal.Signals, environment: Mapping[str, str], log: Path, *, whole_group: bool, when_ready: bool
+) -> tuple[int, str]:
+    """Start the API, send it a signal, and return its exit code and all that it has printed."""
+    command = [sys.executable, "api/app.py", "--port", "0"]
+    with servers.process(command, environment, log) as child:
+        door = servers.eventually(lambda: servers.listening(child, log), "the API's address in its log")
+        if when_ready:
+            servers.ready(door)
+        (os.killpg if whole_group else os.kill)(child.pid, number)
+        return child.wait(timeout=10), door.said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_serving_api_ends_cleanly(documented_pickle: Path, tmp_path: Path, number: signal.Signals) -> None:
+    environment = servers.alone(documented_pickle, tmp_path)
+
+    code, said = ends_by(number, environment, tmp_path / "log", whole_group=False, when_ready=True)
+
+    assert code == 0
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("whole_group", [False, True], ids=["the process alone", "Ctrl-C, with its loader"])
+def test_an_api_that_has_just_said_where_it_answers_ends_cleanly(
+    tmp_path: Path, number: signal.Signals, whole_group: bool
+) -> None:
+    environment = servers.registry_in(tmp_path)
+
+    code, said = ends_by(number, environment, tmp_path / "log", whole_group=whole_group, when_ready=False)
+
+    assert code == 0
+    assert "Traceback" not in said

@@ -1,0 +1,378 @@
+"""The drawn portfolio: what is promised of its files, its rows and its labels."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training import synthetic_tables
+from training.calibration import Calibration
+from training.synthetic import FolderTaken, main, write_portfolio
+from training.synthetic_rows import Rows, spread
+
+ROOT = Path(__file__).parents[1]
+CALIBRATION = json.loads((ROOT / "training" / "calibration.json").read_text())
+CLIENTS, SEED = 3000, 11
+FORMATS = ["parquet", "csv"]
+
+APPLICATION = {
+    "NAME_CONTRACT_TYPE": "str",
+    "CODE_GENDER": "str",
+    "AMT_INCOME_TOTAL": "float64",
+    "AMT_CREDIT": "float64",
+    "AMT_ANNUITY": "float64",
+    "AMT_GOODS_PRICE": "float64",
+    "DAYS_BIRTH": "int64",
+    "DAYS_REGISTRATION": "float64",
+    "DAYS_ID_PUBLISH": "int64",
+    "EXT_SOURCE_1": "float64",
+    "EXT_SOURCE_2": "float64",
+    "EXT_SOURCE_3": "float64",
+}
+EXPECTED = {
+    "application_train": {"SK_ID_CURR": "int64", "TARGET": "int64", **APPLICATION},
+    "application_test": {"SK_ID_CURR": "int64", **APPLICATION},
+    "bureau": {
+        "SK_ID_CURR": "int64",
+        "SK_ID_BUREAU": "int64",
+        "AMT_CREDIT_SUM": "float64",
+        "AMT_CREDIT_SUM_DEBT": "float64",
+    },
+    "previous_application": {"SK_ID_PREV": "int64", "SK_ID_CURR": "int64", "CNT_PAYMENT": "float64"},
+    "POS_CASH_balance": {"SK_ID_PREV": "int64", "SK_ID_CURR": "int64", "CNT_INSTALMENT_FUTURE": "float64"},
+    "installments_payments": {
+        "SK_ID_PREV": "int64",
+        "SK_ID_CURR": "int64",
+        "NUM_INSTALMENT_VERSION": "float64",
+        "AMT_PAYMENT": "float64",
+    },
+    "true_probabilities": {"SK_ID_CURR": "int64", "TRUE_PROBABILITY": "float64"},
+}
+HISTORIES = ["bureau", "previous_application", "POS_CASH_balance", "installments_payments"]
+
+Tables = dict[str, pd.DataFrame]
+
+
+def written(folder: Path, file_format: str, clients: int = CLIENTS, seed: int = SEED) -> Path:
+    out = folder / f"{file_format}-{seed}"
+    write_portfolio(clients, seed, out, file_format)
+    return out
+
+
+def read(folder: Path, file_format: str) -> Tables:
+    read_table = pd.read_csv if file_format == "csv" else pd.read_parquet
+    return {table: read_table(folder / f"{table}.{file_format}") for table in EXPECTED}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "training.synthetic", *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("portfolio"), "parquet")
+
+
+@pytest.fixture(scope="module")
+def csv_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("portfolio"), "csv")
+
+
+@pytest.fixture(scope="module")
+def tables(folder: Path) -> Tables:
+    return read(folder, "parquet")
+
+
+@pytest.fixture(scope="module")
+def applications(tables: Tables) -> pd.DataFrame:
+    return pd.concat([tables["application_train"], tables["application_test"]]).set_index("SK_ID_CURR")
+
+
+# ---- Files -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_the_same_seed_gives_the_same_bytes_in_another_process(
+    file_format: str, folder: Path, csv_folder: Path, tmp_path: Path
+) -> None:
+    before = folder if file_format == "parquet" else csv_folder
+    arguments = ("--clients", CLIENTS, "--seed", SEED, "--format", file_format, "--out", tmp_path / "again")
+
+    again = run(*arguments, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", PYTHONHASHSEED="1")
+
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+    assert contents(tmp_path / "again") == contents(before)
+
+
+def test_another_seed_gives_other_tables(folder: Path, tmp_path: Path) -> None:
+    other = contents(written(tmp_path, "parquet", seed=SEED + 1))
+
+    assert [name for name, content in contents(folder).items() if other[name] == content] == []
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_the_columns_and_their_types_are_those_of_the_competition(
+    file_format: str, folder: Path, csv_folder: Path
+) -> None:
+    tables = read(folder if file_format == "parquet" else csv_folder, file_format)
+
+    assert {name: table.dtypes.astype(str).to_dict() for name, table in tables.items()} == EXPECTED
+
+
+def test_a_type_does_not_depend_on_which_values_were_drawn(tmp_path: Path) -> None:
+    tables = read(written(tmp_path, "csv", clients=3), "csv")
+
+    assert {name: table.dtypes.astype(str).to_dict() for name, table in tables.items()} == EXPECTED
+
+
+def test_both_formats_hold_the_same_values(folder: Path, csv_folder: Path) -> None:
+    of_parquet, of_csv = read(folder, "parquet"), read(csv_folder, "csv")
+
+    for table in EXPECTED:
+        pd.testing.assert_frame_equal(of_csv[table], of_parquet[table], rtol=1e-15)
+
+
+def test_the_portfolio_says_what_it_is_and_how_to_make_it_again(folder: Path, tables: Tables) -> None:
+    description = json.loads((folder / "portfolio.json").read_text())
+
+    assert (description["clients"], description["seed"], description["format"]) == (CLIENTS, SEED, "parquet")
+    assert description["rows"] == {name: len(table) for name, table in tables.items()}
+    assert description["command"] == (
+        f"python -m training.synthetic --clients {CLIENTS} --seed {SEED} --format parquet --out DIR"
+    )
+
+
+# ---- Clients -----------------------------------------------------------------------------------------------
+
+
+def test_each_client_applies_once_and_the_test_clients_have_the_proportion_of_the_competition(
+    tables: Tables, applications: pd.DataFrame
+) -> None:
+    assert len(tables["application_train"]) == CLIENTS
+    assert len(tables["application_test"]) == round(CLIENTS * 48744 / 307511)
+    assert applications.index.is_unique
+    assert tables["true_probabilities"]["SK_ID_CURR"].tolist() == applications.index.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [
+        ("EXT_SOURCE_1", 0.5638),
+        ("EXT_SOURCE_2", 0.0021),
+        ("EXT_SOURCE_3", 0.1983),
+        ("AMT_GOODS_PRICE", 0.0009),
+        ("AMT_CREDIT", 0.0),
+        ("DAYS_BIRTH", 0.0),
+    ],
+)
+def test_values_are_missing_as_often_as_among_real_clients(
+    applications: pd.DataFrame, name: str, share: float
+) -> None:
+    assert applications[name].isna().mean() == pytest.approx(
+        share, abs=4 * np.sqrt(share / len(applications))
+    )
+
+
+def test_whoever_has_no_bureau_rows_mostly_lacks_the_third_external_score(
+    tables: Tables, applications: pd.DataFrame
+) -> None:
+    unknown = applications.loc[~applications.index.isin(tables["bureau"]["SK_ID_CURR"])]
+
+    assert unknown["EXT_SOURCE_3"].isna().mean() == pytest.approx(0.9767, abs=0.03)
+
+
+@pytest.mark.parametrize("table", HISTORIES)
+def test_some_clients_have_no_history_and_most_have_several_rows(
+    tables: Tables, applications: pd.DataFrame, table: str
+) -> None:
+    rows = tables[table]["SK_ID_CURR"].value_counts().reindex(applications.index, fill_value=0)
+
+    assert 0.02 < (rows == 0).mean() < 0.2
+    assert (rows > 1).mean() > 0.5
+    assert rows.sum() == len(tables[table])
+
+
+@pytest.mark.parametrize("table", HISTORIES)
+def test_a_credit_belongs_to_one_client(tables: Tables, table: str) -> None:
+    key = "SK_ID_BUREAU" if table == "bureau" else "SK_ID_PREV"
+    credits = pd.concat(tables[table] for table in HISTORIES if key in tables[table])
+
+    assert credits.groupby(key)["SK_ID_CURR"].nunique().max() == 1
+
+
+def test_a_previous_application_is_there_once(tables: Tables) -> None:
+    assert tables["previous_application"]["SK_ID_PREV"].is_unique
+    assert tables["bureau"]["SK_ID_BUREAU"].is_unique
+
+
+# ---- Labels ------------------------------------------------------------------------------------------------
+
+
+def ratios(client: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "CREDIT_TERM": client["AMT_CREDIT"] / client["AMT_ANNUITY"],
+            "ANNUITY_INCOME_PERCENT": client["AMT_ANNUITY"] / client["AMT_INCOME_TOTAL"],
+            "CREDIT_GOODS_RATIO": client["AMT_CREDIT"] / (client["AMT_GOODS_PRICE"] + 1e-5),
+            "ANNUITY_BIRTH_RATIO": client["AMT_ANNUITY"] / (client["DAYS_BIRTH"].abs() / 365),
+        }
+    )
+
+
+def means(tables: Tables) -> pd.DataFrame:
+    bureau = tables["bureau"]
+    debt = bureau["AMT_CREDIT_SUM_DEBT"] / bureau["AMT_CREDIT_SUM"]
+    payments = tables["installments_payments"].groupby("SK_ID_CURR").mean()
+    return pd.DataFrame(
+        {
+            "DEBT_CREDIT_RATIO": debt.replace(np.inf, 0).fillna(0).groupby(bureau["SK_ID_CURR"]).mean(),
+            "INSTA_AMT_PAYMENT": payments["AMT_PAYMENT"],
+            "INSTA_NUM_INSTALMENT_VERSION": payments["NUM_INSTALMENT_VERSION"],
+            "POS_CNT_INSTALMENT_FUTURE": tables["POS_CASH_balance"]
+            .groupby("SK_ID_CURR")["CNT_INSTALMENT_FUTURE"]
+            .mean(),
+        }
+    )
+
+
+def log_odds(client: pd.Series) -> float:
+    """As calibration.json says: intercept + effects[number of edges <= value], or effect_missing."""
+    model = CALIBRATION["label_model"]
+    effects = [
+        feature["effect_missing"]
+        if np.isnan(client[feature["name"]])
+        else feature["effects"][sum(edge <= client[feature["name"]] for edge in feature["edges"])]
+        for feature in model["features"]
+    ]
+    return model["intercept"] + sum(effects)
+
+
+def test_the_true_probability_is_that_of_the_features_which_the_rows_aggregate_to(
+    tables: Tables, applications: pd.DataFrame
+) -> None:
+    features = applications.join([ratios(applications), means(tables)]).select_dtypes("number").head(1000)
+
+    expected = 1 / (1 + np.exp(-features.apply(log_odds, axis="columns")))
+
+    true = tables["true_probabilities"].set_index("SK_ID_CURR")["TRUE_PROBABILITY"]
+    np.testing.assert_allclose(true.loc[features.index], expected, atol=1e-6)
+
+
+def test_clients_default_as_often_as_their_true_probabilities_say(tables: Tables) -> None:
+    clients = tables["application_train"].merge(tables["true_probabilities"])
+    riskier = clients["TRUE_PROBABILITY"] > clients["TRUE_PROBABILITY"].median()
+
+    for half in (clients[riskier], clients[~riskier]):
+        assert half["TARGET"].mean() == pytest.approx(half["TRUE_PROBABILITY"].mean(), abs=0.03)
+    assert clients["TRUE_PROBABILITY"].mean() == pytest.approx(0.0807, abs=0.01)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 10**9),
+            st.lists(st.floats(0, 1000), max_size=6).map(lambda weights: [1.0, *weights]),
+        ),
+        min_size=1,
+    )
+)
+def test_spread_rows_sum_to_the_total_of_their_client(clients: list[tuple[int, list[float]]]) -> None:
+    totals = np.array([total for total, _ in clients], dtype=float)
+    rows = Rows(np.array([len(weights) for _, weights in clients]))
+    weights = np.concatenate([weights for _, weights in clients])
+
+    values = spread(totals, weights, rows)
+
+    assert (values >= 0).all()
+    assert rows.sum(values).tolist() == totals.tolist()
+
+
+# ---- Refusals ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--clients", "0"], "argument --clients: must be a whole number from 1 on"),
+        (["--clients", "1e5"], "argument --clients: must be a whole number from 1 on"),
+        (["--seed", "x"], "argument --seed: must be a whole number from 0 on"),
+        (["--format", "xml"], "argument --format: invalid choice: 'xml' (choose from 'parquet', 'csv')"),
+    ],
+)
+def test_a_bad_argument_is_refused_with_one_sentence(
+    tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    refused = run("--out", tmp_path / "portfolio", *arguments)
+
+    assert (refused.returncode, refused.stdout, refused.stderr) == (2, "", f"Refused: {sentence}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_something_else_in_it_is_refused_even_by_force(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+
+    refused = run("--clients", 10, "--out", tmp_path, "--force")
+
+    assert refused.returncode == 2
+    assert refused.stderr == f"Refused: {tmp_path} is not an empty folder: choose another --out\n"
+    assert contents(tmp_path) == {"thesis.txt": b"mine"}
+
+
+def test_a_portfolio_is_replaced_by_force_only(tmp_path: Path) -> None:
+    out = written(tmp_path, "csv", clients=10)
+
+    with pytest.raises(FolderTaken, match="replace the portfolio in it with --force"):
+        write_portfolio(20, SEED, out)
+    write_portfolio(20, SEED, out, force=True)
+
+    assert len(pd.read_parquet(out / "application_train.parquet")) == 20
+    assert list(out.glob("*.csv")) == []
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_an_interrupted_portfolio_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw_chunks = synthetic_tables.draw_chunks
+
+    def interrupted(calibration: Calibration, labelled: int, seed: int) -> Iterator[synthetic_tables.Chunk]:
+        yield next(draw_chunks(calibration, labelled, seed))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(synthetic_tables, "draw_chunks", interrupted)
+
+    assert main(["--clients", "10", "--out", str(tmp_path / "portfolio"), "--quiet"]) == 130
+    assert capsys.readouterr().err == "Interrupted: nothing was written.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    limited = ["sh", "-c", 'ulimit -f 16; exec "$0" "$@"', sys.executable, "-m", "training.synthetic"]
+
+    stopped = subprocess.run(
+        [*limited, "--clients", "3000", "--out", tmp_path / "portfolio"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert stopped.returncode == 2
+    assert "File too large" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert list(tmp_path.iterdir()) == []
