@@ -167,7 +167,7 @@ def _resolve(client: MlflowClient, uri: str) -> tuple[ModelVersion | None, str |
         return client.get_model_version_by_alias(name, alias), alias
     name, _, number = reference.partition("/")
     if number == "latest":
-        found = client.search_model_versions(f"name = '{name}'", max_results=1)
+        found = client.search_model_versions(f"name = '{name}'", 1, ["version_number DESC"])
         number = str(found[0].version) if found else "0"
     return client.get_model_version(name, number), None
 
