@@ -5,6 +5,7 @@ Started by `python api/app.py`, `cd api && python app.py` or `gunicorn api.app:a
 
 import argparse
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -181,31 +182,34 @@ class _RequestHandler(WSGIRequestHandler):
         self.log_error("")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve on 127.0.0.1 until interrupted. Returns the exit code."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve on 127.0.0.1 until interrupted or terminated."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    try:
-        listener = socket.create_server((options.host, options.port))
-    except OSError as error:
-        reason = os.strerror(error.errno or 0)
-        sys.stderr.write(f"Port {options.port} is not available ({reason}): choose another with PORT=\n")
-        return 1
-    with listener:
-        port = listener.getsockname()[1]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt), _listener(options.host, options.port) as listener:
+        host, port = listener.getsockname()[:2]
         server = make_server(
-            options.host,
+            host,
             port,
             create_app(),
             threaded=True,
             request_handler=_RequestHandler,
             fd=listener.fileno(),
         )
-        logging.info("Scoring Client answers on http://%s:%s (documentation: /docs)", options.host, port)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        with contextlib.suppress(KeyboardInterrupt):
-            server.serve_forever()
-    return 0
+        logging.info("Scoring Client answers on http://%s:%s (documentation: /docs)", host, port)
+        server.serve_forever()
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """A listening socket, or one line that says why there is none and what to do."""
+    try:
+        return socket.create_server((host, port))
+    except OverflowError:
+        sys.exit(f"Port {port} does not exist: choose one from 1 to 65535 with PORT=")
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        sys.exit(f"Port {port} is not available ({reason}): choose another with PORT=")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -222,11 +226,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def __getattr__(name: str) -> Flask:
-    """`gunicorn api.app:app`: the application is made when it is asked for, not at import."""
+    """`gunicorn api.app:app`: the application is made when it is first asked for, not at import."""
     if name == "app":
-        return create_app()
-    raise AttributeError(name)
+        return _the_app()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@functools.cache
+def _the_app() -> Flask:
+    return create_app()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

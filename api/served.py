@@ -101,7 +101,7 @@ class ServedModel:
         command = [sys.executable, "-m", "api.loader", self._uri, str(self._cache)]
         try:
             process = subprocess.run(  # noqa: S603 - this project's own module
-                command, cwd=ROOT, capture_output=True, timeout=_LOADING_SECONDS, check=True
+                command, env=_loader_environment(), capture_output=True, timeout=_LOADING_SECONDS, check=True
             )
             outcome: dict[str, Any] = json.loads(process.stdout)
         except subprocess.TimeoutExpired as error:
@@ -114,3 +114,8 @@ class ServedModel:
         if "error" in outcome:
             raise ModelUnavailable(outcome["error"])
         return outcome
+
+
+def _loader_environment() -> dict[str, str]:
+    """The loader finds this project's modules first, and relative paths mean what they mean here."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}

@@ -201,15 +201,20 @@ def api(
 ) -> Iterator[SocketDoor]:
     """`python api/app.py` on a free port, as soon as it listens; it may have no model yet."""
     with process([sys.executable, script, "--port", "0"], environment, log, folder) as child:
-        yield eventually(lambda: listening(child, log), "the API's address in its log")
+        yield listening(child, log)
 
 
-def listening(child: subprocess.Popen[bytes], log: Path) -> SocketDoor | None:
-    said = log.read_text(encoding="utf-8", errors="replace")
-    if child.poll() is not None:
-        raise ChildProcessError(said)
-    address = re.search(r"http://127\.0\.0\.1:(\d+) ", said)
-    return SocketDoor(int(address[1]), log, child.pid) if address else None
+def listening(child: subprocess.Popen[bytes], log: Path) -> SocketDoor:
+    """The door of an API that is starting, as soon as its log names the port."""
+
+    def address() -> SocketDoor | None:
+        said = log.read_text(encoding="utf-8", errors="replace")
+        if child.poll() is not None:
+            raise ChildProcessError(said)
+        found = re.search(r"http://127\.0\.0\.1:(\d+) ", said)
+        return SocketDoor(int(found[1]), log, child.pid) if found else None
+
+    return eventually(address, "the API's address in its log")
 
 
 def ready(door: Door, path: str = "/ready") -> Answer:

@@ -16,6 +16,7 @@ from tests.test_training import portfolio, write_portfolio
 @pytest.fixture
 def newcomer(tmp_path: Path) -> dict[str, str]:
     """An environment whose registry and cache are empty and apart from the repository's own."""
+    (tmp_path / "cache").mkdir()
     return {**servers.registry_in(tmp_path), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
 
 
@@ -81,10 +82,11 @@ def test_make_help_names_every_command() -> None:
 
 
 def mlflow_run(environment: dict[str, str], *arguments: str) -> str:
-    command = [str(BIN / "mlflow"), "run", ".", "--env-manager", "local", *arguments]
+    """From a folder of its own, where MLflow puts what it stores for the run."""
+    command = [str(BIN / "mlflow"), "run", str(ROOT), "--env-manager", "local", *arguments]
     process = subprocess.run(
         command,
-        cwd=ROOT,
+        cwd=environment["MODEL_CACHE"],
         env=os.environ | environment,
         capture_output=True,
         text=True,

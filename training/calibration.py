@@ -1,0 +1,129 @@
+"""What is measured of real Home Credit clients, in a form that one can draw from.
+
+The figures are in calibration.json beside this file: aggregates only, nobody's row.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Facts = Mapping[str, Any]
+
+FILE = Path(__file__).with_name("calibration.json")
+
+
+def _normal_scores(probabilities: Iterable[float]) -> list[float]:
+    return [NormalDist().inv_cdf(probability) for probability in probabilities]
+
+
+@dataclass(frozen=True)
+class Quantiles:
+    """A quantile function that takes normal scores: flat beyond its ends, and a repeated value is an atom.
+
+    Linear in the score between two levels, which is linear in the probability but for less than 0.001.
+    """
+
+    scores: Floats
+    values: Floats
+
+    def __call__(self, scores: Floats) -> Floats:
+        return np.interp(scores, self.scores, self.values)
+
+    @property
+    def median(self) -> float:
+        return float(self(np.zeros(1))[0])
+
+
+@dataclass(frozen=True)
+class Copula:
+    """Standard normals that move together, each named after the variable or the event that it decides."""
+
+    names: tuple[str, ...]
+    root: Floats
+    thresholds: Mapping[str, float]
+
+    @classmethod
+    def of(cls, facts: Facts) -> "Copula":
+        events = facts["probability"]
+        thresholds = _normal_scores(1 - probability for probability in events.values())
+        root = np.linalg.cholesky(np.array(facts["correlation"]))
+        return cls(tuple(facts["names"]), root, dict(zip(events, thresholds, strict=True)))
+
+    def draw(self, count: int, generator: np.random.Generator) -> dict[str, Floats]:
+        independent = generator.standard_normal((len(self.names), count))
+        # Not `@`: the last bits of a BLAS product may depend on the number of threads.
+        together = np.einsum("ij,jk->ik", self.root, independent)
+        return dict(zip(self.names, together, strict=True))
+
+    def happens(self, event: str, scores: Mapping[str, Floats]) -> Flags:
+        return scores[event] > self.thresholds[event]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a feature adds to the log-odds of default: a step function, already changed at each edge."""
+
+    edges: Floats
+    steps: Floats
+    missing: float
+
+    def __call__(self, values: Floats) -> Floats:
+        steps = self.steps[np.searchsorted(self.edges, values, side="right")]
+        return np.where(np.isnan(values), self.missing, steps)
+
+
+@dataclass(frozen=True)
+class LabelModel:
+    intercept: float
+    effects: Mapping[str, Effect]
+
+    @classmethod
+    def of(cls, facts: Facts) -> "LabelModel":
+        effects = {
+            feature["name"]: Effect(
+                np.array(feature["edges"]), np.array(feature["effects"]), feature["effect_missing"]
+            )
+            for feature in facts["features"]
+        }
+        return cls(facts["intercept"], effects)
+
+    def default_probability(self, features: Mapping[str, Floats]) -> Floats:
+        log_odds = self.intercept + sum(effect(features[name]) for name, effect in self.effects.items())
+        return 1 / (1 + np.exp(-log_odds))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    sha256: str
+    facts: Facts
+
+    @classmethod
+    def read(cls) -> "Calibration":
+        content = FILE.read_bytes()
+        return cls(hashlib.sha256(content).hexdigest(), json.loads(content))
+
+    @cached_property
+    def copula(self) -> Copula:
+        return Copula.of(self.facts["latent"])
+
+    @cached_property
+    def label_model(self) -> LabelModel:
+        return LabelModel.of(self.facts["label_model"])
+
+    def quantiles(self, part: str, *path: str) -> Quantiles:
+        """The quantile function at a path under "application", "revolving" or "history"."""
+        group = self.facts["application"]["revolving"] if part == "revolving" else self.facts[part]
+        values = group
+        for key in path:
+            values = values[key]
+        return Quantiles(np.array(_normal_scores(group["quantile_levels"])), np.array(values))
