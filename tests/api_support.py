@@ -19,6 +19,13 @@ OTHER_RULE = b"""
 DecisionPolicy.lower_bound = property(lambda policy: policy.threshold - 2 * policy.margin)
 """
 
+# Stands for a model text that kills LightGBM's parser: whoever loads this is gone, without a word.
+DEADLY = b"""
+import os
+if "DEADLY" in os.environ:
+    os._exit(139)
+"""
+
 
 @pytest.fixture(scope="session")
 def flask_door(bundle: Bundle) -> FlaskDoor:
@@ -44,14 +51,7 @@ def door(request: pytest.FixtureRequest) -> Door:
 @pytest.fixture(scope="session")
 def other_bundle(bundle: Bundle) -> Bundle:
     """The same trees with another policy, and with rules of its own."""
-    source = bundles.SCORING_SOURCE.read_bytes() + OTHER_RULE
-    return bundles.build(
-        bundle.files["model.txt"].decode(),
-        bundle.scorer().features,
-        DecisionPolicy(0.5, 0.125),
-        source=bundle.source,
-        scoring_source=source,
-    )
+    return _rebuilt(bundle, DecisionPolicy(0.5, 0.125), more_code=OTHER_RULE)
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +63,7 @@ def several_versions(
 ) -> Path:
     """The folder of a registry: the documented pickle is champion, version 2 decides otherwise.
 
-    A second model, `wrecks`, has one version for each way in which its artifacts were damaged afterwards.
+    A second model, `wrecks`, has one version for each way in which a model cannot be loaded.
     """
     from mlflow_model import registry
 
@@ -74,16 +74,22 @@ def several_versions(
         registry.register(bundle, ModelCard("# The documented pickle\n"))
         registry.register(other_bundle, ModelCard("# Another rule\n"), alias="challenger")
         for (alias, wreck), margin in zip(_WRECKERS.items(), (0.03, 0.04, 0.05), strict=True):
-            sound = _with_margin(bundle, margin)
+            sound = _rebuilt(bundle, DecisionPolicy(0.25, margin))
             registry.register(sound, ModelCard("# Soon a wreck\n"), name="wrecks", alias=alias)
             wreck(_artifact(folder, sound), other_bundle)
+        deadly = _rebuilt(bundle, DecisionPolicy(0.25), more_code=DEADLY)
+        registry.register(deadly, ModelCard("# Deadly\n"), name="wrecks", alias="deadly")
     return folder
 
 
-def _with_margin(bundle: Bundle, margin: float) -> Bundle:
-    text = bundle.files["model.txt"].decode()
-    policy = DecisionPolicy(0.25, margin)
-    return bundles.build(text, bundle.scorer().features, policy, source=bundle.source)
+def _rebuilt(bundle: Bundle, policy: DecisionPolicy, more_code: bytes = b"") -> Bundle:
+    return bundles.build(
+        bundle.files["model.txt"].decode(),
+        bundle.scorer().features,
+        policy,
+        source=bundle.source,
+        scoring_source=bundles.SCORING_SOURCE.read_bytes() + more_code,
+    )
 
 
 def _artifact(folder: Path, bundle: Bundle) -> Path:

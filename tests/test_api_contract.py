@@ -467,6 +467,11 @@ def test_a_file_that_is_no_pickle_is_a_loading_failure(tmp_path: Path) -> None:
             "models:/scoring-client@champion : refusé ; vérifiez MODEL_URI et MLFLOW_TRACKING_URI",
             id="registry that does not answer",
         ),
+        pytest.param(
+            {"MODEL_URI": "models:/wrecks@deadly", "DEADLY": "1"},
+            "le chargeur s’est arrêté ; vérifiez MODEL_URI et MODEL_CACHE",
+            id="model that kills whoever loads it",
+        ),
     ],
 )
 def test_any_other_failure_to_load_is_told_with_the_way_out(
