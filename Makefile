@@ -27,7 +27,7 @@ serve: $(RUNTIME) ## register the shipped model if there is no champion, then se
 	@exec $(BIN)/python api/app.py
 
 test: $(DEVELOPMENT) ## run the whole test suite
-	$(BIN)/python -m pytest -q -n auto --dist loadscope
+	$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 check: $(DEVELOPMENT) ## lint, formatting and types
 	$(BIN)/ruff check .

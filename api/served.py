@@ -47,6 +47,7 @@ class ServedModel:
         self._cache = cache
         self._model: Model | None = None
         self._stopping = threading.Event()
+        self._loader: subprocess.Popen[bytes] | None = None
         self._problem: ModelUnavailable = LoadingFailed(
             "chargement en cours ; réessayez dans quelques secondes"
         )
@@ -73,13 +74,16 @@ class ServedModel:
     def stop(self) -> None:
         """Give up looking."""
         self._stopping.set()
+        loading = self._loader
+        if loading is not None:
+            loading.kill()
 
     def _look(self) -> None:
         while not self._stopping.is_set():
             try:
                 self._model = self._load()
             except ModelUnavailable as problem:
-                if str(problem) != str(self._problem):
+                if str(problem) != str(self._problem) and not self._stopping.is_set():
                     _log.warning("no model yet: %s", problem)
                 self._problem = problem
                 self._stopping.wait(_RETRY_SECONDS)
@@ -100,20 +104,33 @@ class ServedModel:
     def _ask_loader(self) -> dict[str, Any]:
         command = [sys.executable, "-m", "api.loader", self._uri, str(self._cache)]
         try:
-            process = subprocess.run(  # noqa: S603 - this project's own module
-                command, env=_loader_environment(), capture_output=True, timeout=_LOADING_SECONDS, check=True
-            )
-            outcome: dict[str, Any] = json.loads(process.stdout)
+            # In a session of its own, a Ctrl-C meant for this process does not strike the loader as well.
+            with subprocess.Popen(  # noqa: S603 - this project's own module
+                command,
+                env=_loader_environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            ) as self._loader:
+                said, complaint = _heard(self._loader)
+                if self._loader.returncode != 0 and not self._stopping.is_set():
+                    _log.error("the loader process failed: %s", complaint.decode(errors="replace")[-2000:])
+            outcome: dict[str, Any] = json.loads(said)
         except subprocess.TimeoutExpired as error:
             raise LoadingFailed("le registre ne répond pas ; vérifiez MLFLOW_TRACKING_URI") from error
-        except subprocess.CalledProcessError as error:
-            _log.error("the loader process failed: %s", error.stderr.decode(errors="replace")[-2000:])
-            raise LoadingFailed("le chargeur s’est arrêté ; vérifiez MODEL_URI et MODEL_CACHE") from error
         except (OSError, ValueError) as error:
             raise LoadingFailed("le chargeur s’est arrêté ; vérifiez MODEL_URI et MODEL_CACHE") from error
         if "error" in outcome:
             raise ModelUnavailable(outcome["error"])
         return outcome
+
+
+def _heard(process: "subprocess.Popen[bytes]") -> tuple[bytes, bytes]:
+    try:
+        return process.communicate(timeout=_LOADING_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
 
 
 def _loader_environment() -> dict[str, str]:
