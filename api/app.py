@@ -187,12 +187,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with contextlib.suppress(KeyboardInterrupt), _listener(options.host, options.port) as listener:
+    served = ServedModel.from_environment()
+    with contextlib.ExitStack() as at_the_end:
+        at_the_end.enter_context(contextlib.suppress(KeyboardInterrupt))
+        listener = at_the_end.enter_context(_listener(options.host, options.port))
+        at_the_end.callback(served.stop)
+        served.start()
         host, port = listener.getsockname()[:2]
         server = make_server(
             host,
             port,
-            create_app(),
+            create_app(served),
             threaded=True,
             request_handler=_RequestHandler,
             fd=listener.fileno(),

@@ -48,6 +48,7 @@ class ServedModel:
         self._model: Model | None = None
         self._stopping = threading.Event()
         self._loader: subprocess.Popen[bytes] | None = None
+        self._starting_loader = threading.Lock()
         self._problem: ModelUnavailable = LoadingFailed(
             "chargement en cours ; réessayez dans quelques secondes"
         )
@@ -74,9 +75,9 @@ class ServedModel:
     def stop(self) -> None:
         """Give up looking."""
         self._stopping.set()
-        loading = self._loader
-        if loading is not None:
-            loading.kill()
+        with self._starting_loader:
+            if self._loader is not None:
+                self._loader.kill()
 
     def _look(self) -> None:
         while not self._stopping.is_set():
@@ -104,17 +105,10 @@ class ServedModel:
     def _ask_loader(self) -> dict[str, Any]:
         command = [sys.executable, "-m", "api.loader", self._uri, str(self._cache)]
         try:
-            # In a session of its own, a Ctrl-C meant for this process does not strike the loader as well.
-            with subprocess.Popen(  # noqa: S603 - this project's own module
-                command,
-                env=_loader_environment(),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-            ) as self._loader:
-                said, complaint = _heard(self._loader)
-                if self._loader.returncode != 0 and not self._stopping.is_set():
-                    _log.error("the loader process failed: %s", complaint.decode(errors="replace")[-2000:])
+            with self._started_loader(command) as process:
+                said, complaint = _heard(process)
+            if process.returncode != 0 and not self._stopping.is_set():
+                _log.error("the loader process failed: %s", complaint.decode(errors="replace")[-2000:])
             outcome: dict[str, Any] = json.loads(said)
         except subprocess.TimeoutExpired as error:
             raise LoadingFailed("le registre ne répond pas ; vérifiez MLFLOW_TRACKING_URI") from error
@@ -123,6 +117,20 @@ class ServedModel:
         if "error" in outcome:
             raise ModelUnavailable(outcome["error"])
         return outcome
+
+    def _started_loader(self, command: list[str]) -> "subprocess.Popen[bytes]":
+        """In a session of its own: a Ctrl-C meant for this process does not strike the loader as well."""
+        with self._starting_loader:
+            if self._stopping.is_set():
+                raise LoadingFailed("le service s’arrête")
+            self._loader = subprocess.Popen(  # noqa: S603 - this project's own module
+                command,
+                env=_loader_environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        return self._loader
 
 
 def _heard(process: "subprocess.Popen[bytes]") -> tuple[bytes, bytes]:

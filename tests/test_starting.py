@@ -254,3 +254,17 @@ def test_an_api_that_has_just_said_where_it_answers_ends_cleanly(
 
     assert child.returncode == 0
     assert b"Traceback" not in said
+    assert _loaders_of(environment["MODEL_CACHE"]) == []
+
+
+def _loaders_of(cache: str) -> list[int]:
+    """The running processes that have this folder on their command line."""
+    lines = {file: _read(file) for file in Path("/proc").glob("[0-9]*/cmdline")}
+    return [int(file.parent.name) for file, line in lines.items() if cache in line]
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError:  # it has just ended
+        return ""
