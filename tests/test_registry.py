@@ -1,9 +1,9 @@
 """The registry: versions with their provenance, aliases that move, and only what was verified comes back."""
 
+import contextlib
+import io
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+import register
 from mlflow_model import bundle as bundles
 from mlflow_model import legacy, registry
 from mlflow_model.bundle import Bundle
@@ -28,10 +29,11 @@ CARD = ModelCard(
 
 
 def register_py(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "register.py"), *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=120, env=dict(os.environ)
-    )
+    """The command line, in this process: `make serve` and the documentation's tests start the real one."""
+    said, told = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(told):
+        code = register.main(arguments)
+    return subprocess.CompletedProcess(arguments, code, said.getvalue(), told.getvalue())
 
 
 def with_margin(documented_pickle: Path, margin: float) -> tuple[Bundle, ModelCard]:
