@@ -15,11 +15,13 @@ import mlflow
 import pandas as pd
 import yaml
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.protos.databricks_pb2 import ErrorCode
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
 from mlflow_model import bundle as bundles
@@ -72,7 +74,7 @@ def connect(*, create: bool = False) -> MlflowClient:
     mlflow.set_tracking_uri(_store())
     if _absent_store() and not create:
         raise LoadingFailed("aucun registre de modèles : lancez « python register.py »")
-    with _in_words("ouverture du registre"):
+    with in_words("ouverture du registre"):
         return MlflowClient()
 
 
@@ -83,7 +85,7 @@ def register(bundle: Bundle, card: ModelCard, *, name: str = NAME, alias: str = 
     leaves the previous champion. A bundle that is registered already is not registered again.
     """
     client = connect(create=True)
-    with _in_words("enregistrement du modèle"):
+    with in_words("enregistrement du modèle"):
         known = _version_of_bundle(client, name, bundle.digest)
         number = known if known is not None else _new_version(client, bundle, card, name)
         fetch(f"models:/{name}/{number}")
@@ -94,7 +96,7 @@ def register(bundle: Bundle, card: ModelCard, *, name: str = NAME, alias: str = 
 def promote(number: int, *, name: str = NAME, alias: str = CHAMPION) -> None:
     """Point the alias at a version and remember the one that it leaves."""
     client = connect()
-    with _in_words(f"promotion de la version {number} de {name}"):
+    with in_words(f"promotion de la version {number} de {name}"):
         client.get_model_version(name, str(number))
         former = [past for past in _history(client, name, alias) if past != number]
         client.set_registered_model_tag(name, _history_tag(alias), json.dumps([*former, number]))
@@ -104,7 +106,7 @@ def promote(number: int, *, name: str = NAME, alias: str = CHAMPION) -> None:
 def rollback(*, name: str = NAME, alias: str = CHAMPION) -> int:
     """Point the alias back at the previous champion. Returns its version."""
     client = connect()
-    with _in_words(f"retour à la version précédente de {name}"):
+    with in_words(f"retour à la version précédente de {name}"):
         current = int(client.get_model_version_by_alias(name, alias).version)
         former = [past for past in _history(client, name, alias) if past != current]
         if not former:
@@ -125,7 +127,7 @@ def version_at(name: str = NAME, alias: str = CHAMPION) -> int | None:
 def versions(name: str = NAME) -> list[Version]:
     """All versions of a model, newest first."""
     client = connect()
-    with _in_words("lecture du registre"):
+    with in_words("lecture du registre"):
         if not client.search_registered_models(f"name = '{name}'"):
             return []
         found = [_described(version) for version in client.search_model_versions(f"name = '{name}'")]
@@ -142,7 +144,7 @@ def versions(name: str = NAME) -> list[Version]:
 def fetch(uri: str) -> Fetched:
     """Resolve an MLflow model URI, download the bundle and verify every digest. Raises LoadingFailed."""
     client = connect()
-    with _in_words(_shown(uri)), tempfile.TemporaryDirectory() as folder:
+    with in_words(_shown(uri)), tempfile.TemporaryDirectory() as folder:
         version, alias = _resolve(client, uri)
         source = uri if version is None else f"models:/{version.name}/{version.version}"
         path = mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=folder)
@@ -179,17 +181,38 @@ def _shown(uri: str) -> str:
 
 def _new_version(client: MlflowClient, bundle: Bundle, card: ModelCard, name: str) -> int:
     """A run with parameters, metrics and the bundle; then the version, with all its tags at once."""
-    with mlflow.start_run(run_id=os.environ.get("MLFLOW_RUN_ID"), experiment_id=_experiment(client)) as run:
+    known = {"run_id": os.environ.get("MLFLOW_RUN_ID"), "experiment_id": experiment(client)}
+    with mlflow.start_run(**known, run_name="registration") as run:
         mlflow.log_params({**_policy_tags(bundle), **card.parameters})
         mlflow.log_metrics({"features": len(_features(bundle)), **card.metrics})
         mlflow.log_text(card.text, "model_card.md")
         model_uri = _log_model(client, bundle)
+        training = _link_to_training(client, run, bundle)
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
     tags = {**_policy_tags(bundle), "source.sha256": bundle.source["sha256"], "bundle.sha256": bundle.digest}
+    tags |= {"training.run": training} if training is not None else {}
     description = card.text[:_DESCRIPTION_LIMIT]
     version = client.create_model_version(name, model_uri, run.info.run_id, tags, description=description)
+    if training is not None:
+        client.set_tag(training, "registered.version", f"{name}/{version.version}")
     return int(version.version)
+
+
+def _link_to_training(client: MlflowClient, run: Run, bundle: Bundle) -> str | None:
+    """Put the run below the training that made this pickle, with its data sets. Gives the training's run.
+
+    The training names its pickle in a tag. None where this registry has not seen it.
+    """
+    query = f"tags.`pickle.sha256` = '{bundle.source['sha256']}'"
+    found = client.search_runs([run.info.experiment_id], query, max_results=1)
+    if not found or found[0].info.run_id == run.info.run_id:
+        return found[0].info.run_id if found else None
+    training = found[0]
+    client.set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, training.info.run_id)
+    if training.inputs is not None:
+        client.log_inputs(run.info.run_id, training.inputs.dataset_inputs)
+    return str(training.info.run_id)
 
 
 def _log_model(client: MlflowClient, bundle: Bundle) -> str:
@@ -259,12 +282,14 @@ def _history(client: MlflowClient, name: str, alias: str) -> list[int]:
     return list(json.loads(client.get_registered_model(name).tags.get(_history_tag(alias), "[]")))
 
 
-def _experiment(client: MlflowClient) -> str | None:
+def experiment(client: MlflowClient) -> str | None:
     """The experiment, made on first use; None inside `mlflow run`, which has chosen one already."""
     if "MLFLOW_RUN_ID" in os.environ:
         return None
     found = client.get_experiment_by_name(EXPERIMENT)
-    return found.experiment_id if found else client.create_experiment(EXPERIMENT, _artifact_root())
+    if found:
+        return str(found.experiment_id)
+    return str(client.create_experiment(EXPERIMENT, _artifact_root()))
 
 
 def _artifact_root() -> str | None:
@@ -288,7 +313,7 @@ def _absent_store() -> bool:
 
 
 @contextmanager
-def _in_words(attempt: str) -> Iterator[None]:
+def in_words(attempt: str) -> Iterator[None]:
     """Say what failed and what to do, in the contract's form and without MLflow's own text."""
     try:
         yield

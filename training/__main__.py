@@ -1,38 +1,60 @@
-"""`python -m training`: from the raw tables to the pickle that is handed over, and its card."""
+"""`python -m training`: from raw tables to the pickle that is handed over, its card and its MLflow run."""
 
 import argparse
+import contextlib
 import hashlib
 import math
 import pickle
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-from lightgbm import LGBMClassifier
+from mlflow.entities import Run
+from tqdm import tqdm
 
-from mlflow_model.scoring import DecisionPolicy
-from training import aggregate, fit, policy, report, tables
+from mlflow_model.errors import ModelUnavailable
+from training import aggregate, experiment, policy, report, synthetic, tables, tracking
+from training.candidates import MODEL_FEATURES
+from training.experiment import Outcome, Settings
+from training.measures import Costs
 
 NAME = "lgbm_final_model"
 EPILOG = f"""\
 DIR holds application_train, bureau, previous_application, POS_CASH_balance and installments_payments in the
 layout of Kaggle's "Home Credit Default Risk", each as <table>.parquet or else <table>.csv. application_test
-may be there too: it is checked, and not learnt from.
+may be there too: it is checked, and not learnt from. With --clients the tables are drawn instead, of clients
+who do not exist, by `python -m training.synthetic`.
 
-Writes OUT/{NAME}.pkl and its model card OUT/{NAME}.md, or neither.
-Exit codes: 0 written, 2 refused, with one sentence that says why.
+MARGIN, half the width of the grey zone, is a number or one of
+  auto:ci             covers the bootstrap interval of the cheapest threshold
+  auto:capacity=0.05  the widest that sends at most this share of the clients to a loan officer
+  auto:chow=0.8       the cheapest if a review costs this many times what refusing a good client costs
+
+Writes OUT/{NAME}.pkl and its model card OUT/{NAME}.md, or neither, and shows the candidates, their
+figures and the data in MLflow (MLFLOW_TRACKING_URI, or this repository's own store). `python register.py
+--pickle OUT/{NAME}.pkl` makes the result a version.
+
+Exit codes: 0 written, 2 refused, with one sentence that says why, 130 interrupted.
 """
+_OF_KAGGLE = 'Tables in the layout of Kaggle\'s "Home Credit Default Risk".'
+_OF_NOBODY = (
+    'Clients who do not exist, drawn from aggregates of Kaggle\'s "Home Credit Default Risk" by\n'
+    "`python -m training.synthetic --clients {clients} --seed {seed}`."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         _train(options)
-    except (tables.BadTable, fit.TooFewClients, policy.BadMargin, OSError) as error:
+    except (tables.BadTable, experiment.TooFewClients, policy.BadMargin, ModelUnavailable, OSError) as error:
         _say(f"Refused: {error}")
         return 2
+    except KeyboardInterrupt:
+        _say("Interrupted.")
+        return 130
     return 0
 
 
@@ -44,13 +66,16 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--data-dir", type=Path, required=True, metavar="DIR", help="folder of the raw tables")
-    add("--out", type=Path, default=Path("models"), help="folder to write to (default: models)")
-    add("--seed", type=_seed, default=0, help="of the folds and of LightGBM (default: 0)")
-    add("--margin", type=_margin, default=0.02, help="half the width of the grey zone (default: 0.02)")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of the raw tables")
+    source.add_argument("--clients", type=_count, metavar="N", help="draw so many labelled clients instead")
+    add("--out", type=Path, default=Path("trained"), help="folder to write to (default: trained)")
+    add("--seed", type=_seed, default=0, help="of the drawn clients, the split and the models (default: 0)")
+    add("--margin", type=_margin, default="0.02", help="a number, or see below (default: 0.02)")
     add("--cost-fn", type=_cost, default=5.0, help="cost of lending to a defaulter (default: 5)")
     add("--cost-fp", type=_cost, default=1.0, help="cost of refusing a good client (default: 1)")
-    add("--n-jobs", type=_threads, default=1, help="threads; they do not change the model (default: 1)")
+    add("--search", type=_cost, default=0.0, metavar="MINUTES", help="look for better LightGBM parameters")
+    add("--n-jobs", type=_count, default=1, help="threads; they do not change the model (default: 1)")
     return parser
 
 
@@ -60,81 +85,114 @@ def _seed(text: str) -> int:
     return int(text)
 
 
-def _threads(text: str) -> int:
+def _count(text: str) -> int:
     if not (text.isdecimal() and int(text) > 0):
         raise argparse.ArgumentTypeError("must be a whole number above 0")
     return int(text)
 
 
-def _margin(text: str) -> float:
-    if not 0.0 <= _double(text) <= 0.5:
-        raise argparse.ArgumentTypeError("must be a number from 0 to 0.5")
-    return _double(text)
+def _margin(text: str) -> policy.MarginRule:
+    try:
+        return policy.margin_rule(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _cost(text: str) -> float:
-    if not 0.0 < _double(text) < math.inf:
-        raise argparse.ArgumentTypeError("must be a number above 0")
-    return _double(text)
-
-
-def _double(text: str) -> float:
     try:
-        return float(text)
+        cost = float(text)
     except ValueError:
-        return math.nan
+        cost = math.nan
+    if not 0.0 < cost < math.inf:
+        raise argparse.ArgumentTypeError("must be a number above 0")
+    return cost
 
 
 def _train(options: argparse.Namespace) -> None:
-    costs = policy.Costs(options.cost_fn, options.cost_fp)
-    _say(f"Reading and checking the tables in {options.data_dir}")
-    raw = tables.read(options.data_dir)
-    _say(f"Aggregating {sum(raw.rows.values()):,} rows to one row a client")
-    clients = _labelled(raw)
-    _say(f"Fitting {fit.FOLDS} folds of {len(clients):,} labelled clients")
-    target = clients[tables.LABEL]
-    probabilities = fit.out_of_fold(clients, target, options.seed, options.n_jobs)
-    chosen = policy.choose(target, probabilities, costs, options.margin)
-    _say("Fitting the delivered model on all of them")
-    model = fit.fit(clients, target, options.seed, options.n_jobs)
-    results = report.Results(
-        policy=chosen,
-        costs=costs,
-        metrics=report.metrics(target, probabilities, chosen, costs),
-        parameters={**fit.PARAMETERS, "seed": options.seed, "folds": fit.FOLDS},
-        data=report.data_files(raw.rows),
-        known=dict(clients[list(fit.MODEL_FEATURES)].notna().mean()),
-        unused=fit.unused_features(model),
-        command=_command(options),
-    )
-    _deliver(options.out, model, results)
+    costs = Costs(options.cost_fn, options.cost_fp)
+    settings = Settings(options.margin, costs, options.seed, options.search, options.n_jobs)
+    _say("Opening the registry (the first time takes a few seconds)")
+    with tracking.training_run("training") as run, _raw_data(options) as folder:
+        _say("Reading and checking the tables")
+        raw = tables.read(folder)
+        _say(f"Aggregating {sum(raw.rows.values()):,} rows to one row a client")
+        clients = _labelled(raw)
+        _say(f"Comparing models on {len(clients):,} labelled clients")
+        with tqdm(unit=" steps", disable=None, leave=False) as bar:
+            outcome = experiment.run(clients, settings, _shown_on(bar), _truth(folder, clients))
+        _deliver(options, run, outcome, report.Source(_described(options), report.data_files(raw.rows)))
+    _say(f"Its run in MLflow: {run.info.run_id}")
+
+
+@contextlib.contextmanager
+def _raw_data(options: argparse.Namespace) -> Iterator[Path]:
+    """The folder of the tables; those that are drawn are gone at the end: their seed brings them back."""
+    if options.data_dir is not None:
+        yield options.data_dir
+        return
+    with tempfile.TemporaryDirectory(prefix="portfolio-") as scratch:
+        _say(f"Drawing the tables of {options.clients:,} labelled clients, seed {options.seed}")
+        folder = Path(scratch) / "portfolio"
+        synthetic.write_portfolio(options.clients, options.seed, folder, progress=True)
+        yield folder
 
 
 def _labelled(raw: tables.RawTables) -> pd.DataFrame:
-    return aggregate.client_features(raw.by_name).drop_null(tables.LABEL).to_pyarrow().to_pandas()
+    features = aggregate.client_features(raw.by_name).drop_null(tables.LABEL)
+    return features.to_pyarrow().to_pandas().set_index(tables.KEY)
+
+
+def _truth(folder: Path, clients: pd.DataFrame) -> pd.Series | None:
+    """The true default probabilities of drawn clients: to compare with, never to learn from."""
+    file = folder / "true_probabilities.parquet"
+    if not file.is_file():
+        return None
+    return pd.read_parquet(file).set_index(tables.KEY)["TRUE_PROBABILITY"].reindex(clients.index)
+
+
+def _shown_on(bar: tqdm) -> experiment.Step:
+    def step(text: str) -> None:
+        bar.set_description(text, refresh=False)
+        bar.update()
+
+    return step
+
+
+def _described(options: argparse.Namespace) -> str:
+    if options.clients is None:
+        return _OF_KAGGLE
+    return _OF_NOBODY.format(clients=options.clients, seed=options.seed)
 
 
 def _command(options: argparse.Namespace) -> str:
     """What reproduces the card, with no path of the machine in it."""
+    source = "--data-dir DIR" if options.clients is None else f"--clients {options.clients}"
+    search = f" --search {options.search:g}" if options.search else ""
     return (
-        f"python -m training --data-dir DIR --seed {options.seed} --margin {options.margin}"
-        f" --cost-fn {options.cost_fn} --cost-fp {options.cost_fp}"
+        f"python -m training {source} --seed {options.seed} --margin {options.margin.text}"
+        f" --cost-fn {options.cost_fn:g} --cost-fp {options.cost_fp:g}{search}"
     )
 
 
-def _deliver(folder: Path, model: LGBMClassifier, results: report.Results) -> None:
-    pickled = _pickle(model, results.policy)
-    card = report.card(results, hashlib.sha256(pickled).hexdigest())
-    _write(folder, {f"{NAME}.pkl": pickled, f"{NAME}.md": card.encode()})
-    sys.stdout.write(f"{folder / NAME}.pkl and its card {folder / NAME}.md\n{report.summary(results)}\n")
+def _deliver(options: argparse.Namespace, run: Run, outcome: Outcome, source: report.Source) -> None:
+    """First the files, then MLflow: a registry that has gone away costs the picture and not the model."""
+    pickled = _pickle(outcome)
+    digest = hashlib.sha256(pickled).hexdigest()
+    command = _command(options)
+    card = report.card(outcome, source, digest, command)
+    _write(options.out, {f"{NAME}.pkl": pickled, f"{NAME}.md": card.encode()})
+    file = options.out / NAME
+    sys.stdout.write(f"{file}.pkl and its card {file}.md\n{report.summary(outcome)}\n")
+    _say("Drawing the figures and logging to MLflow")
+    tracking.log(run, outcome, source, report.text(outcome, source, command), digest)
 
 
-def _pickle(model: LGBMClassifier, chosen: DecisionPolicy) -> bytes:
+def _pickle(outcome: Outcome) -> bytes:
     content = {
-        "model": model,
-        "features": list(fit.MODEL_FEATURES),
-        "optimal_threshold": chosen.threshold,
-        "margin": chosen.margin,
+        "model": outcome.champion.model,
+        "features": list(MODEL_FEATURES),
+        "optimal_threshold": outcome.champion.policy.threshold,
+        "margin": outcome.champion.policy.margin,
     }
     return pickle.dumps(content, protocol=4)
 

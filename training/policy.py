@@ -1,58 +1,147 @@
-"""Where to draw the line: the threshold that costs the bank least, and the margin around it."""
+"""Where to draw the line, and how wide to leave it: the threshold and the margin, each with its reason."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from mlflow_model.scoring import DecisionPolicy, Refusal
-
-Doubles = npt.NDArray[np.float64]
+from mlflow_model.scoring import DecisionPolicy
+from training import measures
+from training.measures import Costs, Doubles, Interval, ScoredClients
 
 
 class BadMargin(ValueError):
-    def __init__(self, margin: float, threshold: float) -> None:
-        room = min(threshold, 1.0 - threshold)
-        super().__init__(f"margin {margin} is not between 0 and {room:.4f}, the room around {threshold:.4f}")
+    """A margin that the policy has no room for, or a rule that does not apply."""
 
 
 @dataclass(frozen=True)
-class Costs:
-    """What it costs, in any unit, to lend to a client who defaults and to refuse one who would repay."""
+class Threshold:
+    """What theory says, what is cheapest on out-of-fold probabilities, and which of them was taken."""
 
-    false_negative: float = 5.0
-    false_positive: float = 1.0
+    ideal: float
+    optimum: Interval
+    chosen: float
 
     @property
-    def ideal_threshold(self) -> float:
-        """Where both mistakes cost the same, if the probabilities are right."""
-        return self.false_positive / (self.false_negative + self.false_positive)
+    def reason(self) -> str:
+        if self.chosen == self.ideal:
+            return "theory: the ratio of the costs, which lies in the interval of the cheapest threshold"
+        return "the cheapest threshold on out-of-fold probabilities: theory's lies outside its interval"
 
 
-def cost_curve(target: npt.ArrayLike, probabilities: Doubles, costs: Costs) -> tuple[Doubles, Doubles]:
-    """Ascending thresholds, and the cost per client of refusing whoever is above each.
+def choose_threshold(clients: ScoredClients, costs: Costs, seed: int) -> Threshold:
+    """Theory's threshold where out-of-fold probabilities do not speak against it, else their optimum."""
 
-    The thresholds are the middles between neighbouring distinct probabilities, 0 and 1 included: one for each
-    way to part these clients by their risk.
-    """
-    distinct, position = np.unique(probabilities, return_inverse=True)
-    edges = np.concatenate([[0.0], distinct, [1.0]])
-    defaults = np.bincount(position, weights=np.asarray(target, dtype=np.float64))
-    repaid = np.bincount(position) - defaults
-    accepted_defaults = np.concatenate([[0.0], np.cumsum(defaults)])
-    refused_good = repaid.sum() - np.concatenate([[0.0], np.cumsum(repaid)])
-    cost = costs.false_negative * accepted_defaults + costs.false_positive * refused_good
-    return (edges[:-1] + edges[1:]) / 2, cost / len(probabilities)
+    def optimum(counts: Doubles | None) -> dict[str, float]:
+        return {"threshold": measures.cheapest_threshold(clients.tally(counts), costs)}
+
+    found = measures.intervals(len(clients), seed, optimum)["threshold"]
+    ideal = costs.ideal_threshold
+    return Threshold(ideal, found, ideal if found.low <= ideal <= found.high else found.value)
 
 
-def choose(target: npt.ArrayLike, probabilities: Doubles, costs: Costs, margin: float) -> DecisionPolicy:
-    """The policy of least cost, and of thresholds that cost the same the lowest, which lends least.
+@dataclass(frozen=True)
+class Evidence:
+    """What a margin may be chosen from: out-of-fold probabilities, and whether they are of default."""
 
-    Raises BadMargin.
-    """
-    thresholds, cost = cost_curve(target, probabilities, costs)
-    threshold = float(thresholds[cost.argmin()])
-    try:
+    threshold: Threshold
+    probabilities: Doubles
+    calibrated: bool
+    costs: Costs
+
+
+@dataclass(frozen=True)
+class MarginRule:
+    """How to find the margin, as written on the command line."""
+
+    text: str
+    meaning: str
+    margin: Callable[[Evidence], float]
+
+    def policy(self, evidence: Evidence) -> DecisionPolicy:
+        """The threshold with this rule's margin. Raises BadMargin."""
+        threshold, margin = evidence.threshold.chosen, self.margin(evidence)
+        room = min(threshold, 1.0 - threshold)
+        if not 0.0 <= margin <= room:
+            raise BadMargin(
+                f"margin {margin:g} is not between 0 and {room:.4f}, the room around {threshold:.4f}"
+            )
         return DecisionPolicy(threshold, margin)
-    except Refusal as error:
-        raise BadMargin(margin, threshold) from error
+
+
+def margin_rule(text: str) -> MarginRule:
+    """Reads `0.02`, `auto:ci`, `auto:capacity=0.05` or `auto:chow=0.8`. Raises ValueError with a sentence."""
+    kind, _, argument = text.partition("=")
+    if kind == "auto:ci" and not argument:
+        return MarginRule(text, "covers the bootstrap interval of the cheapest threshold", _of_interval)
+    if kind == "auto:capacity":
+        share = _number(argument, 1.0, "the share of clients that can be reviewed")
+        meaning = f"the widest that sends at most {share:.1%} of the clients to a loan officer"
+        return MarginRule(text, meaning, lambda evidence: _of_capacity(evidence, share))
+    if kind == "auto:chow":
+        review = _number(argument, np.inf, "the cost of a review in units of one refused good client")
+        meaning = (
+            f"the cheapest when a review costs {review:g} times a refused good client (Chow's reject option)"
+        )
+        return MarginRule(text, meaning, lambda evidence: _of_reject_option(evidence, review))
+    margin = _number(text, 0.5, "a margin (or auto:ci, auto:capacity=SHARE, auto:chow=COST)")
+    return MarginRule(text, "given, not estimated", lambda _: margin)
+
+
+def _number(text: str, highest: float, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not (0.0 <= value <= highest and np.isfinite(value)):
+        limit = f"from 0 to {highest:g}" if np.isfinite(highest) else "from 0 on"
+        raise ValueError(f"must be a number {limit}: {what}")
+    return value
+
+
+def _of_interval(evidence: Evidence) -> float:
+    """Within it, resampling the clients could have drawn the line on either side.
+
+    Percentile bootstrap: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
+    """
+    threshold, optimum = evidence.threshold.chosen, evidence.threshold.optimum
+    return max(threshold - optimum.low, optimum.high - threshold)
+
+
+def _of_capacity(evidence: Evidence, share: float) -> float:
+    """By distance to the threshold, half-way from the last client who can be reviewed to the next."""
+    threshold = evidence.threshold.chosen
+    room = min(threshold, 1.0 - threshold)
+    distances = np.sort(np.abs(evidence.probabilities - threshold))
+    reviewed = int(share * len(distances))
+    if reviewed >= len(distances):
+        return room
+    first_left_out = distances[reviewed]
+    inside = distances[distances < first_left_out]
+    last = inside[-1] if len(inside) else 0.0
+    return float(min((last + first_left_out) / 2, room))
+
+
+def _of_reject_option(evidence: Evidence, review: float) -> float:
+    """The margin of least expected cost when each review costs `review`.
+
+    Chow, IEEE Transactions on Information Theory 16 (1970), refuses to decide wherever the expected cost of
+    the better decision, here min(FN p, FP (1 - p)), exceeds that of a review. That zone reaches further on
+    one side of the threshold than on the other; a policy's is symmetric: this is the best symmetric one.
+    """
+    if not evidence.calibrated:
+        raise BadMargin(
+            "auto:chow needs probabilities of default, and the champion's classes are weighted: give a margin"
+        )
+    threshold, costs, p = evidence.threshold.chosen, evidence.costs, evidence.probabilities
+    distance = np.abs(p - threshold)
+    within = distance <= min(threshold, 1.0 - threshold)
+    decided = np.where(p <= threshold, costs.false_negative * p, costs.false_positive * (1.0 - p))
+    order = np.argsort(distance[within], kind="stable")
+    saved = np.cumsum((decided - review * costs.false_positive)[within][order])
+    if not len(saved) or saved.max() <= 0.0:
+        return 0.0
+    last = int(saved.argmax())
+    ascending = distance[within][order]
+    beyond = ascending[last + 1] if last + 1 < len(ascending) else min(threshold, 1.0 - threshold)
+    return float((ascending[last] + beyond) / 2)

@@ -1,20 +1,16 @@
-"""What a training reached, and the model card that says so to people and, above its text, to machines."""
+"""The model card: what a training found, for people and, in a YAML header above the text, for machines."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import yaml
-from sklearn.metrics import roc_auc_score
 
-from mlflow_model.features import CATALOGUE
-from mlflow_model.scoring import DecisionPolicy
-from training.fit import FOLDS
-from training.policy import Costs, Doubles
-from training.tables import APPLICATION
+from training.candidates import MODEL_FEATURES, unused_features
+from training.experiment import FOLDS, TEST_SHARE, Outcome, Trial
+from training.measures import RESAMPLINGS, Interval
+from training.tables import LABEL
 
 
 @dataclass(frozen=True)
@@ -26,17 +22,17 @@ class DataFile:
 
 
 @dataclass(frozen=True)
-class Results:
-    """What the card tells. `known`: the share of clients with each feature. `unused`: features in no tree."""
+class Source:
+    """Where the clients come from: a sentence about them, and the files that were read."""
 
-    policy: DecisionPolicy
-    costs: Costs
-    metrics: Mapping[str, float]
-    parameters: Mapping[str, object]
-    data: Mapping[str, DataFile]
-    known: Mapping[str, float]
-    unused: tuple[str, ...]
-    command: str
+    described: str
+    files: Mapping[str, DataFile]
+
+    @property
+    def sha256(self) -> str:
+        """One digest for all files: that of what `sha256sum` prints for them, in the order of their names."""
+        lines = (f"{self.files[name].sha256}  {name}\n" for name in sorted(self.files))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def data_files(rows: Mapping[Path, int]) -> dict[str, DataFile]:
@@ -50,170 +46,212 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def data_sha256(data: Mapping[str, DataFile]) -> str:
-    """One digest for all files: that of what `sha256sum` prints for them, in the order of their names."""
-    lines = (f"{data[name].sha256}  {name}\n" for name in sorted(data))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+def summary(outcome: Outcome) -> str:
+    """What the command line says at the end."""
+    figures = "\n".join(f"{name}: {value}" for name, value in _figures(outcome))
+    return f"champion: {outcome.champion.candidate.name}\n{_policy(outcome)}\n{figures}"
 
 
-def metrics(
-    target: pd.Series, probabilities: Doubles, policy: DecisionPolicy, costs: Costs
-) -> dict[str, float]:
-    """Figures on out-of-fold probabilities of shape (n,). The cost is the threshold's, with no grey zone."""
-    defaulted = target.to_numpy() == 1
-    labels = policy.decisions(probabilities)["prediction"]
-    approved = labels == policy.reliable
-    refused = probabilities > policy.threshold
-    auc = float(roc_auc_score(defaulted, probabilities))
-    figures = {
-        "rows": len(defaulted),
-        "base_rate": defaulted.mean(),
-        "mean_probability": probabilities.mean(),
-        "auc": auc,
-        "auc_standard_error": _auc_standard_error(auc, int(defaulted.sum()), int((~defaulted).sum())),
-        "brier": np.mean((probabilities - defaulted) ** 2),
-        "cost_per_client": np.mean(
-            costs.false_negative * (defaulted & ~refused) + costs.false_positive * (~defaulted & refused)
-        ),
-        "cost_per_client_lending_to_all": costs.false_negative * defaulted.mean(),
-        "approval_rate": approved.mean(),
-        "grey_rate": (labels == policy.uncertain).mean(),
-        "default_rate_of_approved": (approved & defaulted).sum() / max(approved.sum(), 1),
+def card(outcome: Outcome, source: Source, pickle_sha256: str, command: str) -> str:
+    """The text under YAML front matter between `---` lines. Reads the same wherever it was made."""
+    header = _front_matter(outcome, source, pickle_sha256, command)
+    front_matter = yaml.safe_dump(header, sort_keys=False, width=120)
+    return f"---\n{front_matter}---\n\n{text(outcome, source, command)}"
+
+
+def metrics(trial: Trial) -> dict[str, float]:
+    """The figures on the test set by name, with `_low` and `_high` for their intervals."""
+    return {
+        name + suffix: bound
+        for name, figure in trial.test.items()
+        for suffix, bound in zip(("", "_low", "_high"), figure, strict=True)
     }
-    return {name: float(value) for name, value in figures.items()}
 
 
-def _auc_standard_error(auc: float, defaults: int, repaid: int) -> float:
-    """Hanley and McNeil, Radiology 143 (1982), p. 29-36."""
-    two_defaults, two_repaid = auc / (2 - auc), 2 * auc**2 / (1 + auc)
-    spread = auc * (1 - auc) + (defaults - 1) * (two_defaults - auc**2) + (repaid - 1) * (two_repaid - auc**2)
-    return float(np.sqrt(spread / (defaults * repaid)))
-
-
-def summary(results: Results) -> str:
-    return "\n".join(f"{name}: {value}" for name, value in _figures(results))
-
-
-def card(results: Results, pickle_sha256: str) -> str:
-    """Markdown under YAML front matter between `---` lines. Reads the same wherever it was made."""
-    front_matter = yaml.safe_dump(_front_matter(results, pickle_sha256), sort_keys=False, width=120)
-    return f"---\n{front_matter}---\n\n{_text(results)}"
-
-
-def _front_matter(results: Results, pickle_sha256: str) -> dict[str, object]:
+def _front_matter(outcome: Outcome, source: Source, pickle_sha256: str, command: str) -> dict[str, object]:
+    champion, settings = outcome.champion, outcome.settings
     return {
         "pickle_sha256": pickle_sha256,
         "policy": {
-            "threshold": results.policy.threshold,
-            "margin": results.policy.margin,
-            "costs": asdict(results.costs),
-            "threshold_chosen": "least cost on out-of-fold probabilities, the lowest of equals",
-            "margin_chosen": "given on the command line or by its default",
-            "data_sha256": data_sha256(results.data),
+            "threshold": champion.policy.threshold,
+            "margin": champion.policy.margin,
+            "costs": asdict(settings.costs),
+            "threshold_chosen": champion.threshold.reason,
+            "threshold_in_theory": champion.threshold.ideal,
+            "threshold_cheapest": champion.threshold.optimum._asdict(),
+            "margin_chosen": f"{settings.margin.text}: {settings.margin.meaning}",
+            "data_sha256": source.sha256,
         },
-        "metrics": dict(results.metrics),
-        "parameters": dict(results.parameters),
-        "data": {name: asdict(file) for name, file in results.data.items()},
-        "command": results.command,
+        "metrics": {**metrics(champion), **_sizes(outcome)},
+        "parameters": {**champion.candidate.parameters, "seed": settings.seed, "folds": FOLDS},
+        "data": {name: asdict(file) for name, file in source.files.items()},
+        "command": command,
     }
 
 
-_TEXT = """\
-# Model card: lgbm_final_model
+def _sizes(outcome: Outcome) -> dict[str, float]:
+    test = outcome.test[LABEL]
+    sizes = {
+        "development_clients": float(len(outcome.development)),
+        "test_clients": float(len(test)),
+        "test_default_rate": float(test.mean()),
+    }
+    return sizes if outcome.truth is None else {**sizes, "auc_of_true_probabilities": outcome.truth.value}
 
-A gradient-boosted tree model (LightGBM) that estimates the probability that a client defaults on a loan, and
-the policy that turns the probability into a decision. The training wrote this text and the block above it.
+
+_TEXT = """\
+# Model card: {champion}
+
+Gradient-boosted trees (LightGBM) estimate the probability that a client defaults; a policy turns it into a
+decision.
 
 ## Data
 
-{clients} labelled clients, of whom {base_rate} defaulted, in tables of the layout of the public Kaggle
-competition "Home Credit Default Risk":
-
-{files}
-
-The block above holds the digest of each file, and `policy.data_sha256` that of what `sha256sum` prints for
-all of them, in the order of their names. What is known of the clients' past, and for how many of them:
-
-{history}
+{described}
+{clients} labelled clients; {default_rate} of the test set defaulted. SHA-256 over the files:
+`{data_sha256}`.
 
 ## Protocol
 
-Features are aggregated from the raw tables. A missing value stays missing: LightGBM learns what that means.
-Classes are not weighted, so that the output is a probability. The figures come from {folds}-fold stratified
-cross-validation: each client is scored by a model that has not seen that client. The delivered model is then
-fitted on all of them with the same parameters.
+{test_share} of the clients were set aside, stratified. Everything was chosen on {folds}-fold out-of-fold
+predictions for the others: the champion, the threshold and the margin. The candidates were then fitted on all
+of the others, and the test set was used once. Intervals: 95 % of {resamplings} bootstraps.
 
-The threshold is the one that costs least on these out-of-fold probabilities, when lending to a client who
-defaults costs {false_negative} and refusing one who would repay costs {false_positive}. Of thresholds that
-cost the same it is the lowest, which lends least. With perfect probabilities it would be {ideal}.
-The margin was given, not estimated: within it, on either side, the decision is left to a loan officer.
+{candidates}
 
-## Figures
+The champion is the cheapest that can be delivered; among those whose difference in cost cannot be told from
+zero, one that gives probabilities of default. The last column is out of fold.
+
+## Policy
+
+Lending to a defaulter costs {false_negative}, refusing a client who would repay {false_positive}.
+{policy}
+
+## Figures on the test set
 
 {figures}
 
-The cost counts every client as decided by the threshold alone. The standard error is Hanley and McNeil's.
+The cost counts each client as decided by the threshold alone. ECE: ten bins of equal numbers of clients.
+
+## Fairness on the test set
+
+Approved: below the grey zone. Equal opportunity: the share approved of those who repaid.
+
+{fairness}
+
+Of these attributes the model knows the age alone, as DAYS_BIRTH. Differences in approval follow those in
+risk; whether they are acceptable is the bank's to judge.
 
 ## Limits
 
-- These are not the clients of the bank that will use the model. Measure AUC, calibration and cost on its own
-  clients before a decision rests on them.
-- The model was trained on {clients} clients. No feature of their past is known for more than {known} of them.
-- With {defaults} defaults, a difference of AUC below {noise} (two standard errors) says little, and the
-  cheapest threshold is uncertain too.
-- The cost of the threshold is measured on the probabilities that chose it, which flatters it a little.
-- Features in no tree, because too few clients have them or because they do not help: {unused}.
-  The model learnt nothing about them, not even what their absence means.
+- These are not the clients of the bank that will use the model: measure AUC, calibration and cost on its own.
 - Only clients who were lent to have a label: the model never saw the outcome of a refused application.
-- Fairness between groups of clients (gender, age) was not examined.
+- In no tree, so that nothing was learnt about them, not even what their absence means: {unused}.
 
 ## How to reproduce
 
-With the pinned dependencies of `requirements.txt`, and the files above in the folder DIR:
-
     {command}
 
-On one machine, the same files and seed give the same trees to the last digit, for any number of threads.
+With the pins of `requirements.txt`, on one machine, the same data and seed give the same trees to the last
+digit, for any number of threads.
 """
 
 
-def _text(results: Results) -> str:
-    metrics, costs = results.metrics, results.costs
-    past = [f for f in CATALOGUE if f.table != APPLICATION and f.name in results.known]
+def text(outcome: Outcome, source: Source, command: str) -> str:
+    """The card for people, in markdown."""
+    settings = outcome.settings
     return _TEXT.format(
-        clients=f"{metrics['rows']:,.0f}",
-        base_rate=f"{metrics['base_rate']:.2%}",
-        files=_table(("file", "rows"), ((name, f"{file.rows:,}") for name, file in results.data.items())),
-        history=_table(
-            ("table", "feature", "clients that have it"),
-            ((f.table, f.name, f"{results.known[f.name]:.1%}") for f in past),
-        ),
+        champion=outcome.champion.candidate.name,
+        described=source.described,
+        clients=f"{len(outcome.development) + len(outcome.test):,}",
+        default_rate=f"{outcome.test[LABEL].mean():.2%}",
+        data_sha256=source.sha256,
+        test_share=f"{TEST_SHARE:.0%}",
         folds=FOLDS,
-        false_negative=f"{costs.false_negative:g}",
-        false_positive=f"{costs.false_positive:g}",
-        ideal=f"{costs.ideal_threshold:.4f}",
-        figures=_table(("figure", "value"), _figures(results)),
-        known=f"{max(results.known[f.name] for f in past):.1%}",
-        defaults=f"{metrics['rows'] * metrics['base_rate']:,.0f}",
-        noise=f"{2 * metrics['auc_standard_error']:.3f}",
-        unused=", ".join(results.unused) or "none",
-        command=results.command,
+        resamplings=f"{RESAMPLINGS:,}",
+        candidates=_table(("candidate", "AUC", "cost", "cost over the champion's"), _candidates(outcome)),
+        false_negative=f"{settings.costs.false_negative:g}",
+        false_positive=f"{settings.costs.false_positive:g}",
+        policy=_policy(outcome),
+        figures=_table(("figure", "value [95 %]"), _figures(outcome)),
+        fairness=_fairness(outcome),
+        unused=", ".join(_unused(outcome)) or "none",
+        command=command,
     )
+
+
+def _candidates(outcome: Outcome) -> Iterator[tuple[str, ...]]:
+    for trial in outcome.trials:
+        extra = "champion" if trial is outcome.champion else _short(trial.extra_cost)
+        yield trial.candidate.name, _short(trial.test["auc"]), _short(trial.test["cost_per_client"]), extra
+    if outcome.truth is not None:
+        yield "the true probabilities", _short(outcome.truth), "", ""
+
+
+def _policy(outcome: Outcome) -> str:
+    champion, margin = outcome.champion, outcome.settings.margin
+    threshold = champion.threshold
+    return (
+        f"Threshold {champion.policy.threshold:.4f}: {threshold.reason} "
+        f"(theory {threshold.ideal:.4f}, cheapest {_short(threshold.optimum)}).\n"
+        f"Margin {champion.policy.margin:.4f} ({margin.text}): {margin.meaning}."
+    )
+
+
+_NAMES = {
+    "auc": "AUC",
+    "gini": "Gini",
+    "ks": "KS",
+    "pr_auc": "PR-AUC",
+    "brier": "Brier score",
+    "ece": "ECE",
+    "cost_per_client": "cost per client",
+    "approval_rate": "approved",
+    "grey_rate": "in the grey zone",
+    "default_rate_of_approved": "defaults among the approved",
+}
+
+
+def _figures(outcome: Outcome) -> Iterator[tuple[str, str]]:
+    for name, figure in outcome.champion.test.items():
+        yield _NAMES[name], _short(figure)
+
+
+def _fairness(outcome: Outcome) -> str:
+    tables = []
+    for comparison in outcome.fairness:
+        header = (comparison.attribute, "clients", "defaulted", "predicted", "approved", "equal opportunity")
+        rows = [
+            (
+                group.name,
+                f"{group.clients:,}",
+                *(
+                    f"{rate:.1%}"
+                    for rate in (
+                        group.default_rate,
+                        group.mean_probability,
+                        group.approval_rate,
+                        group.equal_opportunity,
+                    )
+                ),
+            )
+            for group in comparison.groups
+        ]
+        rows.append(
+            ("gap", "", "", "", f"{comparison.approval_gap:.1%}", f"{comparison.equal_opportunity_gap:.1%}")
+        )
+        tables.append(_table(header, rows))
+    return "\n\n".join(tables) or "The data allows no comparison."
+
+
+def _unused(outcome: Outcome) -> tuple[str, ...]:
+    unused = unused_features(outcome.champion.model)
+    return tuple(name for name in MODEL_FEATURES if name in unused)
+
+
+def _short(figure: Interval) -> str:
+    return f"{figure.value:.4f} [{figure.low:.4f}, {figure.high:.4f}]"
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ("---",) * len(header), *rows))
-
-
-def _figures(results: Results) -> Iterable[tuple[str, str]]:
-    policy, values = results.policy, results.metrics
-    yield "threshold and margin", f"{policy.threshold:.4f} ± {policy.margin:g}"
-    yield "AUC", f"{values['auc']:.4f}, standard error {values['auc_standard_error']:.4f}"
-    yield "Brier score", f"{values['brier']:.5f}"
-    yield "mean probability", f"{values['mean_probability']:.2%}"
-    yield "rate of defaults", f"{values['base_rate']:.2%}"
-    yield "cost per client", f"{values['cost_per_client']:.4f}"
-    yield "cost per client if all were lent to", f"{values['cost_per_client_lending_to_all']:.4f}"
-    yield "clients approved", f"{values['approval_rate']:.1%}"
-    yield "clients in the grey zone", f"{values['grey_rate']:.1%}"
-    yield "defaults among the approved", f"{values['default_rate_of_approved']:.2%}"
