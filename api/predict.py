@@ -40,7 +40,7 @@ def answer(
 
 
 def written(decision: Mapping[str, Any]) -> bytes:
-    """A decision as JSON, byte for byte what json.dumps writes: only the two probabilities are formatted anew."""
+    """A decision as JSON, byte for byte as json.dumps writes it; only two numbers are formatted anew."""
     margin = decision["margin"]
     frame = _frame(
         decision["prediction"],

@@ -1,7 +1,7 @@
 """Reads a request body by RFC 8259, no looser: one object, no duplicate key, no NaN, bounded depth.
 
-Two readers give the same object: a fast one for numbers and nulls under plain names, which steps aside whenever
-it is in doubt, and a strict one for everything else and for every refusal.
+Two readers give the same object: a fast one for numbers and nulls under plain names, which steps aside
+whenever it is in doubt, and a strict one for everything else and for every refusal.
 """
 
 import json
@@ -37,10 +37,10 @@ def parse(body: bytes, features: Collection[str]) -> dict[str, Any]:
 def ordinary(body: bytes) -> dict[str, Any] | None:
     """What `strict` gives for an object of numbers of a usual size and nulls; None when there is any doubt.
 
-    Without a backslash each string has two quotes: twice as many quotes as keys leave room for no string among
-    the values, no key twice and no key further in. What fills a list or an object inside is no number for
-    `hypot`. Nor is any number greater than the `hypot` of all: none is infinite, and none is an integer so
-    long that orjson reads it as a double.
+    Without a backslash each string has two quotes: twice as many quotes as keys leave no room for a string
+    among the values, for a key twice or for a key further in. `hypot` takes numbers only, so that no list or
+    object has anything in it; and no number is greater than the `hypot` of all, so that none is an integer
+    long enough for orjson to read it as a double.
     """
     try:
         document = orjson.loads(body)
