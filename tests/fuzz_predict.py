@@ -6,10 +6,12 @@ two seconds; the body that breaks a promise is printed and kept in the current f
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import atheris
 
@@ -54,19 +56,28 @@ def seeds(features: Sequence[str]) -> list[bytes]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="tests.fuzz_predict", description=__doc__)
     parser.add_argument("--seconds", type=int, default=300)
-    seconds = parser.parse_args(arguments).seconds
+    parser.add_argument("--folder", type=Path, help="keeps the corpus there (default: it is thrown away)")
+    options = parser.parse_args(arguments)
+    if options.folder is not None:
+        fuzz(options.seconds, options.folder)
+    with tempfile.TemporaryDirectory() as folder:  # libFuzzer ends its process: another one tidies up
+        command = [sys.executable, "-m", "tests.fuzz_predict", "--seconds", str(options.seconds)]
+        sys.exit(subprocess.run([*command, "--folder", folder], check=False).returncode)
+
+
+def fuzz(seconds: int, folder: Path) -> NoReturn:
     scorer = Scorer(legacy.convert(PICKLE)[0].files)
-    with tempfile.TemporaryDirectory() as folder:
-        corpus, words = Path(folder) / "corpus", Path(folder) / "words"
-        corpus.mkdir()
-        for number, seed in enumerate(seeds(scorer.features)):
-            (corpus / str(number)).write_bytes(seed)
-        words.write_text("".join(f"{_quoted(word)}\n" for word in (*TOKENS, *scorer.features)))
-        limits = [f"-max_total_time={seconds}", "-max_len=2048", "-print_final_stats=1"]
-        atheris.Setup(
-            [sys.argv[0], *limits, f"-dict={words}", str(corpus)], lambda body: check(scorer, bytes(body))
-        )
-        atheris.Fuzz()
+    corpus, words = folder / "corpus", folder / "words"
+    corpus.mkdir(exist_ok=True)
+    for number, seed in enumerate(seeds(scorer.features)):
+        (corpus / str(number)).write_bytes(seed)
+    words.write_text("".join(f"{_quoted(word)}\n" for word in (*TOKENS, *scorer.features)))
+    limits = [f"-max_total_time={seconds}", "-max_len=2048", "-print_final_stats=1"]
+    atheris.Setup(
+        [sys.argv[0], *limits, f"-dict={words}", str(corpus)], lambda body: check(scorer, bytes(body))
+    )
+    atheris.Fuzz()
+    raise AssertionError("libFuzzer ends its process")
 
 
 def _quoted(word: str) -> str:
