@@ -1,9 +1,13 @@
 """Decides one request: headers and body bytes in, status and body bytes out. Every HTTP door calls this."""
 
+import functools
 import json
 import logging
+import math
 import traceback
 import uuid
+from collections.abc import Mapping
+from typing import Any
 
 from api import strict_json
 from mlflow_model.errors import (
@@ -26,12 +30,27 @@ def answer(
 ) -> tuple[int, bytes]:
     """The whole of POST /predict but for the transport. Never raises what the contract has a sentence for."""
     try:
-        _check_headers(content_type, content_encoding)
+        if content_type != "application/json" or content_encoding is not None:
+            _check_headers(content_type, content_encoding)
         if len(body) > BODY_LIMIT:
             raise BodyTooLarge(BODY_LIMIT)
-        return 200, _encoded(_decide(scorer, body))
+        return 200, written(_decide(scorer, body))
     except ScoringError as error:
         return refusal(error)
+
+
+def written(decision: Mapping[str, Any]) -> bytes:
+    """A decision as JSON, byte for byte as json.dumps writes it; only two numbers are formatted anew."""
+    margin = decision["margin"]
+    frame = _frame(
+        decision["prediction"],
+        decision["optimal_threshold"],
+        margin,
+        math.copysign(1.0, margin),
+        decision["lower_bound"],
+        decision["upper_bound"],
+    )
+    return frame % (decision["probability_class_1"], decision["probability_class_0"])
 
 
 def refusal(error: ScoringError) -> tuple[int, bytes]:
@@ -47,6 +66,26 @@ def internal_error(error: BaseException) -> InternalError:
     )
     _log.error("internal error %s: %s at %s", reference, type(error).__name__, places)
     return InternalError(reference)
+
+
+@functools.lru_cache(maxsize=64)
+def _frame(label: str, threshold: float, margin: float, sign: float, lower: float, upper: float) -> bytes:
+    """The answer of every client with this label under one policy, with room for two probabilities.
+
+    `sign` keeps 0.0 and -0.0 apart, which are equal and written differently.
+    """
+    fixed = _encoded(
+        {
+            "prediction": label,
+            "probability_class_1": "<probability>",
+            "probability_class_0": "<probability>",
+            "optimal_threshold": threshold,
+            "margin": margin,
+            "lower_bound": lower,
+            "upper_bound": upper,
+        }
+    )
+    return fixed.replace(b"%", b"%%").replace(b'"<probability>"', b"%r")
 
 
 def _decide(scorer: Scorer, body: bytes) -> dict[str, str | float]:

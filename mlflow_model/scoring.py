@@ -11,7 +11,9 @@ import functools
 import importlib.util
 import json
 import math
+import operator
 import re
+import struct
 import sys
 import threading
 import weakref
@@ -71,11 +73,11 @@ class DecisionPolicy:
         if not (_is_number(self.margin) and 0.0 <= self.margin <= min(self.threshold, 1.0 - self.threshold)):
             raise Refusal("la marge doit être un nombre compris entre 0 et min(seuil, 1 - seuil)")
 
-    @property
+    @functools.cached_property
     def lower_bound(self) -> float:
         return self.threshold - self.margin
 
-    @property
+    @functools.cached_property
     def upper_bound(self) -> float:
         return self.threshold + self.margin
 
@@ -130,6 +132,8 @@ class Scorer:
             name for name, known in zip(self.features, learnt_missing, strict=True) if known
         )
         self._admits_null = tuple((name, name in self.nullable) for name in self.features)
+        self._nullable_places = tuple(i for i, (_, nullable) in enumerate(self._admits_null) if nullable)
+        self._values = _reader(self.features)
         self._booster = Booster(text, len(self.features))
 
     def decide(self, client: Mapping[str, object], margin: float | None = None) -> dict[str, str | float]:
@@ -137,12 +141,35 @@ class Scorer:
 
         `client` maps every feature to a number or None; other keys are ignored. Raises Refusal.
         """
+        row = self._ordinary_row(client)
+        if row is not None:
+            return self.policy.with_margin(margin).decision(self._booster.probability(row))
         missing = [name for name in self.features if name not in client]
         if missing:
             raise Refusal(f"Features manquantes : {missing}", missing)
         policy = self.policy.with_margin(margin)
         row = [_number(name, client[name], nullable) for name, nullable in self._admits_null]
         return policy.decision(self._booster.probability(row))
+
+    def _ordinary_row(self, client: Mapping[str, object]) -> list[float] | None:
+        """The row of nearly every client: doubles and integers of a usual size, null where it is learnt.
+
+        None when there is any doubt: the rules of `_number` then decide, value by value and in words.
+        """
+        if type(client) is not dict:
+            return None
+        try:
+            row: list[Any] = list(self._values(client))
+            nulls = [place for place in self._nullable_places if row[place] is None]
+            for place in nulls:
+                row[place] = 0.0
+            if not (_ORDINARY.issuperset(map(type, row)) and math.hypot(*row) < _USUAL_SIZE):
+                return None
+        except (KeyError, OverflowError):
+            return None
+        for place in nulls:
+            row[place] = math.nan
+        return row
 
     def decide_table(self, table: Any, margin: float | None = None) -> dict[str, npt.NDArray[Any]]:
         """Decide on n clients at once.
@@ -169,6 +196,19 @@ class Scorer:
     def raw_scores(self, matrix: Doubles) -> Doubles:
         """Log-odds of shape (n,): sums of leaves, the same to the last bit on every machine."""
         return self._booster.raw_scores(matrix)
+
+
+# NaN, infinities and integers that no double equals all fail `hypot(*row) < _USUAL_SIZE`: no value is greater
+# than the root of the sum of their squares.
+_ORDINARY = frozenset({float, int})
+_USUAL_SIZE = 2.0**52
+
+
+def _reader(features: Sequence[str]) -> Callable[[Mapping[str, object]], tuple[object, ...]]:
+    """What reads the features of a client, in order. KeyError if one is missing."""
+    if len(features) == 1:
+        return lambda client: (client[features[0]],)
+    return operator.itemgetter(*features)
 
 
 def _is_number(value: object) -> bool:
@@ -328,7 +368,7 @@ class Booster:
             predict = self._per_thread.predict
         except AttributeError:
             predict = self._per_thread.predict = self._fast_predict()
-        return float(predict(row))
+        return predict(row)
 
     def _fast_predict(self) -> Callable[[Sequence[float]], float]:
         """LightGBM's prepared call for one row. It holds buffers: one a thread, never shared."""
@@ -336,10 +376,11 @@ class Booster:
         function = self._held.LGBM_BoosterPredictForMatSingleRowFast
         buffer = (ctypes.c_double * self._width)()
         result, length = ctypes.c_double(), ctypes.c_int64()
-        arguments = (config.handle, buffer, ctypes.byref(length), ctypes.byref(result))
+        fill = struct.Struct(f"{self._width}d").pack_into
+        arguments = (config.handle, ctypes.byref(buffer), ctypes.byref(length), ctypes.byref(result))
 
         def predict(row: Sequence[float], config: _FastConfig = config) -> float:
-            buffer[:] = row  # type: ignore[call-overload]  # any sequence will do
+            fill(buffer, 0, *row)
             _check(function(*arguments))
             return result.value
 

@@ -2,6 +2,7 @@
 
 import math
 import threading
+from collections import defaultdict
 from typing import Any
 
 import lightgbm
@@ -291,6 +292,18 @@ def test_missing_features_are_named_in_the_model_s_order(
         scorer.decide(client)
 
     assert refusal.value.missing == ("EXT_SOURCE_1", "EXT_SOURCE_2", "EXT_SOURCE_3")
+
+
+def test_a_mapping_that_makes_up_values_has_none_of_them_scored(
+    scorer: Scorer, documented_request: dict[str, Any]
+) -> None:
+    client = defaultdict(float, documented_request)
+    del client["AMT_CREDIT"]
+
+    with pytest.raises(Refusal, match="Features manquantes") as refusal:
+        scorer.decide(client)
+
+    assert refusal.value.missing == ("AMT_CREDIT",)
 
 
 def test_other_keys_and_their_order_change_nothing(

@@ -1,0 +1,72 @@
+"""`python -m benchmarks.predict_function`: what one POST /predict costs, without the transport.
+
+The shipped model and the documented body, every contender in each round, in turn, on one thread.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import timeit
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from api import predict, strict_json
+from mlflow_model import legacy
+from mlflow_model.features import example_client
+from mlflow_model.scoring import Scorer
+
+PICKLE = Path(__file__).resolve().parents[1] / "models" / "lgbm_final_model.pkl"
+CALLS = 500
+
+
+def contenders(scorer: Scorer) -> dict[str, Callable[[], object]]:
+    """The booster alone comes first: the others are told as multiples of it."""
+    client = example_client(scorer.features)
+    missing = client | dict.fromkeys(scorer.nullable & {"EXT_SOURCE_1"})
+    body, with_null = json.dumps(client).encode(), json.dumps(missing).encode()
+    row = [float(client[name]) for name in scorer.features]
+    decision = scorer.decide(client)
+    return {
+        "the booster's own call": lambda: scorer._booster.probability(row),
+        "Scorer.decide": lambda: scorer.decide(client),
+        "reading the body": lambda: strict_json.parse(body, scorer.features),
+        "writing the answer": lambda: predict.written(decision),
+        "answer()": lambda: predict.answer(scorer, "application/json", None, body),
+        "answer(), EXT_SOURCE_1 null": lambda: predict.answer(scorer, "application/json", None, with_null),
+        "the careful path": lambda: careful(scorer, body),
+    }
+
+
+def careful(scorer: Scorer, body: bytes) -> bytes:
+    """The same answer by the strict reader, the rule of each value, and json.dumps."""
+    client = MappingProxyType(strict_json.strict(body, scorer.features))  # no dict is no ordinary client
+    return json.dumps(scorer.decide(client), ensure_ascii=False).encode()
+
+
+def measure(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Microseconds a call, sorted, by contender."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            times[name].append(timeit.timeit(call, number=CALLS) / CALLS * 1e6)
+    return {name: sorted(found) for name, found in times.items()}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.predict_function", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=200)
+    rounds = parser.parse_args(arguments).rounds
+    times = measure(contenders(Scorer(legacy.convert(PICKLE)[0].files)), rounds)
+    alone = statistics.median(next(iter(times.values())))
+    print(f"{'microseconds a call':<30}{'median':>8}{'10 %':>8}{'90 %':>8}{'x booster':>11}")
+    for name, found in times.items():
+        tenth, median = found[len(found) // 10], statistics.median(found)
+        print(f"{name:<30}{median:>8.2f}{tenth:>8.2f}{found[-len(found) // 10]:>8.2f}{median / alone:>11.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""POST /predict by the careful path alone: the strict reader, every value by its rule, json.dumps."""
+
+import json
+from types import MappingProxyType
+
+from api import predict, strict_json
+from mlflow_model.errors import BadData, MissingFeatures, ScoringError
+from mlflow_model.scoring import Refusal, Scorer
+
+
+def answer(scorer: Scorer, body: bytes) -> tuple[int, bytes]:
+    """What `predict.answer` must give for a JSON body within the limit, to the byte."""
+    try:
+        client = MappingProxyType(strict_json.strict(body, scorer.features))  # no dict is no ordinary client
+        return 200, json.dumps(scorer.decide(client), ensure_ascii=False).encode()
+    except ScoringError as error:
+        return predict.refusal(error)
+    except Refusal as refused:
+        return predict.refusal(
+            MissingFeatures(refused.missing) if refused.missing else BadData(refused.detail)
+        )
