@@ -19,6 +19,19 @@ ROW_LIMIT = 100_000
 _METADATA_LIMIT = 1024 * 1024  # of one message; a schema of thousands of columns fits
 _BATCH_LIMIT = 1_000
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+_NUMBERS = {
+    pa.int8(): np.int8,
+    pa.int16(): np.int16,
+    pa.int32(): np.int32,
+    pa.int64(): np.int64,
+    pa.uint8(): np.uint8,
+    pa.uint16(): np.uint16,
+    pa.uint32(): np.uint32,
+    pa.uint64(): np.uint64,
+    pa.float16(): np.float16,
+    pa.float32(): np.float32,
+    pa.float64(): np.float64,
+}  # DataType.to_pandas_dtype() knows them too, but imports pandas
 _EXACT = 2.0**53  # from here on a double may stand for several integers
 
 
@@ -113,7 +126,7 @@ def _field(flatbuffer: bytes, table: int, number: int) -> int:
 
 
 def _check_type(name: str, kind: Any) -> None:
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind)):
+    if kind not in _NUMBERS and kind != pa.null():
         raise BadData(f"la colonne '{name}' doit être numérique (entiers ou flottants)")
 
 
@@ -131,11 +144,11 @@ def _batches(body: bytes, places: Sequence[int]) -> Iterator[Any]:
 
 def _column(array: Any) -> Column:
     """One column of a batch. Read from its buffers, since pyarrow's own conversion may import pandas."""
-    if pa.types.is_null(array.type) or not len(array):
+    if array.type == pa.null() or not len(array):
         return np.full(len(array), np.nan)
     validity, data = array.buffers()
     end = array.offset + len(array)
-    values = np.frombuffer(data, array.type.to_pandas_dtype(), end)[array.offset :]
+    values = np.frombuffer(data, _NUMBERS[array.type], end)[array.offset :]
     if validity is None:
         missing = np.zeros(len(array), np.bool_)
     else:
