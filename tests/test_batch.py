@@ -240,7 +240,7 @@ def spoilt(
     values: Mapping[int, Mapping[str, str]], separator: str = ": "
 ) -> tuple[list[Client], list[tuple[str, str]]]:
     """Three clients with marks, and what the marks stand for."""
-    rows, marks = [dict(client) for client in THREE], []
+    rows, marks = [dict(client) for client in THREE], list[tuple[str, str]]()
     for row, changes in values.items():
         for name, text in changes.items():
             mark = 987654.5 + len(marks)
@@ -451,7 +451,7 @@ GOOD_ARROW = as_arrow(THREE)
 ARROW_REFUSALS = {
     **{
         f"a column of {kind}": (arrow_credit(values, kind), NOT_NUMERIC)
-        for kind, values in {
+        for kind, values in dict[pa.DataType, list[object]]({
             pa.bool_(): [True, False, None],
             pa.utf8(): ["1", "2", "3"],
             pa.large_binary(): [b"1", b"2", b"3"],
@@ -463,7 +463,7 @@ ARROW_REFUSALS = {
             pa.list_(pa.float64()): [[1.0], [2.0], []],
             pa.struct([("a", pa.float64())]): [{"a": 1.0}] * 3,
             pa.map_(pa.utf8(), pa.float64()): [[], [], []],
-        }.items()
+        }).items()
     },
     "a dictionary": (dictionary_column("AMT_CREDIT"), DICTIONARY),
     "another dictionary": (dictionary_column("nom"), DICTIONARY),
