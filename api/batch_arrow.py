@@ -32,6 +32,7 @@ _NUMBERS = {
     pa.float32(): np.float32,
     pa.float64(): np.float64,
 }  # DataType.to_pandas_dtype() knows them too, but imports pandas
+_BROKEN = "le flux Arrow est abîmé ou tronqué"
 _EXACT = 2.0**53  # from here on a double may stand for several integers
 
 
@@ -63,7 +64,7 @@ def _complaints() -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError, struct.error) as error:
-        raise BadData("le flux Arrow est abîmé ou tronqué") from error
+        raise BadData(_BROKEN) from error
 
 
 def _checked_messages(body: bytes) -> Any:
@@ -79,14 +80,14 @@ def _checked_messages(body: bytes) -> Any:
         if message.metadata.size > _METADATA_LIMIT:
             raise BadData("le flux Arrow décrit trop de colonnes")
         if schema is None:
-            schema = pa.ipc.read_schema(message)
+            schema = _schema(message)
             continue
         _check_batch(message)
         batches += 1
         if batches > _BATCH_LIMIT:
             raise BadData(f"le flux Arrow a plus de {_BATCH_LIMIT} lots d’enregistrements (record batches)")
     if schema is None or body[end:] != _END_OF_STREAM:
-        raise BadData("le flux Arrow est abîmé ou tronqué")
+        raise BadData(_BROKEN)
     return schema
 
 
@@ -94,6 +95,13 @@ def _each(messages: Any) -> Iterator[Any]:
     with contextlib.suppress(StopIteration):
         while True:
             yield messages.read_next_message()
+
+
+def _schema(message: Any) -> Any:
+    """The type first: pyarrow 25 takes the metadata of any message for a schema's, and dies of it."""
+    if message.type != "schema":
+        raise BadData(_BROKEN)
+    return pa.ipc.read_schema(message)
 
 
 def _check_batch(message: Any) -> None:

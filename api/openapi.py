@@ -13,7 +13,7 @@ _ERRORS = {
     "503": "Aucun modèle n’est chargé, avec la raison.",
 }
 _BATCH_ERRORS = {
-    "400": "Features manquantes, corps malformé, valeur refusée (avec sa ligne et sa feature) ou aucun client.",
+    "400": "Features manquantes, corps malformé, valeur refusée (avec ligne et feature) ou aucun client.",
     "413": "Corps de plus de 16 Mio, ou trop de clients.",
     "415": "Le type de contenu n’est pas l’un des trois, ou le corps est compressé.",
     "503": "Trop de lots en cours (avec Retry-After), ou aucun modèle n’est chargé.",

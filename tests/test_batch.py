@@ -488,6 +488,7 @@ ARROW_REFUSALS = {
     "nothing": (b"", BROKEN_ARROW),
     "no end marker": (GOOD_ARROW[:-8], BROKEN_ARROW),
     "end marker alone": (GOOD_ARROW[-8:], BROKEN_ARROW),
+    "no schema": (GOOD_ARROW[GOOD_ARROW.index(b"\xff\xff\xff\xff", 4) :], BROKEN_ARROW),
     "two streams": (GOOD_ARROW * 2, BROKEN_ARROW),
     "bytes after the end": (GOOD_ARROW + b"\0", BROKEN_ARROW),
     "Arrow file": (b"ARROW1\0\0" + GOOD_ARROW, BROKEN_ARROW),
