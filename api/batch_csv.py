@@ -16,11 +16,11 @@ MEDIA_TYPE = "text/csv; charset=utf-8"
 ROW_LIMIT = 10_000
 
 _INTEGER = r"-?+(?:0|[1-9][0-9]*+)"
-_NUMBER = rf"{_INTEGER}(?:\.[0-9]++)?+(?:[eE][-+]?+[0-9]++)?+"
+_FRACTION = r"(?:\.[0-9]++)?+(?:[eE][-+]?+[0-9]++)?+"
+_SURELY_EXACT = r"-?+(?:0|[1-9][0-9]{0,14}+)" + _FRACTION  # an integer of 16 digits may not fit in a double
 _INTEGER_CELL = re.compile(_INTEGER)
-_NUMBER_CELL = re.compile(_NUMBER)
-_NUMBER_CELLS = re.compile(rf"(?:{_NUMBER})?+(?:,(?:{_NUMBER})?+)*+")
-_LONG_INTEGER = re.compile(r"(?<![.0-9eE+])[0-9]{16}")  # perhaps one that no double represents
+_NUMBER_CELL = re.compile(_INTEGER + _FRACTION)
+_PLAIN_CELLS = re.compile(rf"(?:{_SURELY_EXACT})?+(?:,(?:{_SURELY_EXACT})?+)*+")
 _LONGEST_INTEGER = 400  # digits; a longer one is out of the range of doubles, and int() would take its time
 _LINE = ",".join(["%s"] * len(OUTPUT_COLUMNS))
 
@@ -89,8 +89,7 @@ def _decoded(body: bytes) -> str:
 def _column(cells: Sequence[str]) -> Column:
     """Doubles where every cell is plainly a number; otherwise Python objects, for the scorer to judge."""
     joined = ",".join(cells)
-    plain = joined.count(",") == max(len(cells) - 1, 0) and _NUMBER_CELLS.fullmatch(joined)
-    if plain and not _LONG_INTEGER.search(joined):
+    if joined.count(",") == max(len(cells) - 1, 0) and _PLAIN_CELLS.fullmatch(joined):
         return np.fromiter((float(cell or "nan") for cell in cells), np.float64, len(cells))
     return np.fromiter(map(_value, cells), object, len(cells))
 
