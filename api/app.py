@@ -22,10 +22,11 @@ from flask import Flask, Response, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from api import openapi, predict
+from api import batch, openapi, predict
 from api.served import Model, ServedModel
 from mlflow_model.errors import (
     BodyTooLarge,
+    Busy,
     MethodNotAllowed,
     NotFound,
     RequestRefused,
@@ -69,6 +70,18 @@ def _add_routes(app: Flask, served: ServedModel) -> None:
         return _json(
             *predict.answer(model.scorer, headers.get("Content-Type"), headers.get("Content-Encoding"), body)
         )
+
+    @app.post("/predict/batch")
+    def decide_many() -> Response:
+        request.max_content_length = batch.BODY_LIMIT + 1
+        model = served.model
+        headers = request.headers
+        body = request.get_data()
+        status, content_type, content = batch.answer(
+            model.scorer, headers.get("Content-Type"), headers.get("Content-Encoding"), body
+        )
+        again = {"Retry-After": "1"} if status == Busy.status else {}
+        return Response(content, status, again, content_type=content_type)
 
     @app.get("/health")
     def health() -> Response:
@@ -126,7 +139,7 @@ def _in_words(error: HTTPException) -> ScoringError:
     if error.code == 405:
         return MethodNotAllowed(sorted(getattr(error, "valid_methods", None) or ()))
     if error.code == 413:
-        return BodyTooLarge(predict.BODY_LIMIT)
+        return BodyTooLarge((request.max_content_length or predict.BODY_LIMIT + 1) - 1)
     return RequestRefused(error.code or 400)
 
 

@@ -12,6 +12,12 @@ _ERRORS = {
     "500": "Erreur interne, avec une référence.",
     "503": "Aucun modèle n’est chargé, avec la raison.",
 }
+_BATCH_ERRORS = {
+    "400": "Features manquantes, corps malformé, valeur refusée (avec ligne et feature) ou aucun client.",
+    "413": "Corps de plus de 16 Mio, ou trop de clients.",
+    "415": "Le type de contenu n’est pas l’un des trois, ou le corps est compressé.",
+    "503": "Trop de lots en cours (avec Retry-After), ou aucun modèle n’est chargé.",
+}
 _MEANINGS = {
     "prediction": "La décision, en mots.",
     "probability_class_1": "Probabilité de défaut.",
@@ -34,6 +40,7 @@ def document(scorer: Scorer, version: str | None) -> dict[str, Any]:
         },
         "paths": {
             "/predict": {"post": _predict()},
+            "/predict/batch": {"post": _predict_batch()},
             "/health": {"get": _get("Le processus est vivant.", "Vivant.")},
             "/ready": {
                 "get": _get("Quel modèle est servi.", "Nom, version, alias et politique.", unavailable=True)
@@ -58,6 +65,25 @@ def _predict() -> dict[str, Any]:
     }
 
 
+def _predict_batch() -> dict[str, Any]:
+    """JSON in full; for CSV and Arrow what OpenAPI can say of a body that is not JSON."""
+    text, stream = {"type": "string"}, {"type": "string", "format": "binary"}
+    others = {"text/csv": {"schema": text}, "application/vnd.apache.arrow.stream": {"schema": stream}}
+    return {
+        "summary": "Décider de plusieurs clients : tous, ou aucun.",
+        "operationId": "predictBatch",
+        "description": "Tableau JSON ou CSV : 1 à 10 000 clients ; flux Arrow : 1 à 100 000 ; 16 Mio.",
+        "requestBody": {"required": True, "content": {**_json_array("Client"), **others}},
+        "responses": {
+            "200": {
+                "description": "Les décisions, dans l’ordre et le format de la requête.",
+                "content": {**_json_array("Decision"), **others},
+            },
+            **{status: _failure(meaning) for status, meaning in (_ERRORS | _BATCH_ERRORS).items()},
+        },
+    }
+
+
 def _get(summary: str, success: str, *, unavailable: bool = False) -> dict[str, Any]:
     content = {"application/json": {"schema": {"type": "object"}}}
     responses: dict[str, Any] = {"200": {"description": success, "content": content}}
@@ -72,6 +98,13 @@ def _failure(meaning: str) -> dict[str, Any]:
 
 def _json(schema: str) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+
+
+def _json_array(schema: str) -> dict[str, Any]:
+    items = {"$ref": f"#/components/schemas/{schema}"}
+    return {
+        "application/json": {"schema": {"type": "array", "minItems": 1, "maxItems": 10_000, "items": items}}
+    }
 
 
 def _client(scorer: Scorer) -> dict[str, Any]:

@@ -25,13 +25,39 @@ class BadData(ScoringError):
 
     def __init__(self, detail: str) -> None:
         super().__init__(f"Erreur lors du traitement des données : {detail}")
+        self.detail = detail
+
+
+class BadRow(BadData):
+    """`row` is the client's number in the batch, counted from 1."""
+
+    def __init__(self, row: int, detail: str) -> None:
+        super().__init__(f"ligne {row} : {detail}")
+
+
+class NotUtf8(BadData):
+    def __init__(self) -> None:
+        super().__init__("le corps de la requête n’est pas encodé en UTF-8")
+
+
+class NoClient(BadData):
+    def __init__(self) -> None:
+        super().__init__("le corps de la requête ne contient aucun client")
 
 
 class BodyTooLarge(BadData):
     status = 413
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"le corps de la requête dépasse la limite de {limit // 1024} Kio")
+        size = f"{limit // 1024} Kio" if limit < 1024 * 1024 else f"{limit // 1024 // 1024} Mio"
+        super().__init__(f"le corps de la requête dépasse la limite de {size}")
+
+
+class TooManyClients(BadData):
+    status = 413
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"le corps de la requête dépasse la limite de {limit} clients dans ce format")
 
 
 class UnsupportedMediaType(BadData):
@@ -65,6 +91,15 @@ class InternalError(ScoringError):
 
     def __init__(self, reference: str) -> None:
         super().__init__(f"Erreur interne du serveur (référence {reference})")
+
+
+class Busy(ScoringError):
+    """Every place for a batch is taken: the same request may succeed a little later."""
+
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__("Trop de lots sont en cours de calcul : réessayez dans une seconde.")
 
 
 class ModelUnavailable(ScoringError):

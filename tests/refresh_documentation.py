@@ -192,6 +192,8 @@ def _written(status: int, headers: Mapping[str, str], body: str) -> str:
 
 def _indented(body: str) -> str:
     """JSON of several keys on as many lines. No digit is lost: Python reads and writes doubles exactly."""
+    if body[:1] not in ("{", "["):
+        return body.replace("\r\n", "\n").rstrip("\n")  # CSV
     content = json.loads(body)
     return _json(content) if list(content) in (["error"], ["status"]) else _json(content, indent=2)
 

@@ -120,6 +120,11 @@ def _sentences(module: str, callees: set[str]) -> list[str]:
         ("mlflow_model/errors.py", {"__init__"}),
         ("api/strict_json.py", {"BadData"}),
         ("api/predict.py", {"BadData", "UnsupportedMediaType"}),
+        ("api/batch.py", {"UnsupportedMediaType"}),
+        ("api/batch_arrow.py", {"BadData"}),
+        ("api/batch_columns.py", {"BadData"}),
+        ("api/batch_csv.py", {"BadData", "BadRow"}),
+        ("api/batch_json.py", {"BadData", "BadRow"}),
     ],
 )
 def test_every_french_sentence_is_in_the_documentation(module: str, callees: set[str]) -> None:

@@ -132,6 +132,21 @@ def test_every_status_that_predict_can_answer_is_declared(document: dict[str, An
     assert declared == seen | {500, 503}
 
 
+def test_a_batch_declares_its_three_formats_its_limits_and_its_errors(document: dict[str, Any]) -> None:
+    batch = document["paths"]["/predict/batch"]["post"]
+
+    formats = ["application/json", "text/csv", "application/vnd.apache.arrow.stream"]
+    assert list(batch["requestBody"]["content"]) == formats
+    assert list(batch["responses"]["200"]["content"]) == formats
+    assert batch["requestBody"]["content"]["application/json"]["schema"] == {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 10_000,
+        "items": {"$ref": "#/components/schemas/Client"},
+    }
+    assert list(batch["responses"]) == ["200", "400", "413", "415", "500", "503"]
+
+
 def test_every_declared_get_answers_200_in_json(door: Door, document: dict[str, Any]) -> None:
     paths = [path for path, methods in document["paths"].items() if "get" in methods]
 
@@ -194,7 +209,7 @@ def test_every_schema_is_json_schema_2020_12(document: dict[str, Any]) -> None:
         "title",
         "description",
     }
-    keywords |= {"example"}
+    keywords |= {"example", "items", "minItems", "maxItems", "format"}
     types = {"object", "array", "number", "string", "null", "integer", "boolean"}
     schemas = schemas_in(document)
 
