@@ -181,8 +181,8 @@ def _shown(uri: str) -> str:
 
 def _new_version(client: MlflowClient, bundle: Bundle, card: ModelCard, name: str) -> int:
     """A run with parameters, metrics and the bundle; then the version, with all its tags at once."""
-    known = {"run_id": os.environ.get("MLFLOW_RUN_ID"), "experiment_id": experiment(client)}
-    with mlflow.start_run(**known, run_name="registration") as run:
+    given = os.environ.get("MLFLOW_RUN_ID")
+    with mlflow.start_run(given, experiment(client), run_name="registration") as run:
         mlflow.log_params({**_policy_tags(bundle), **card.parameters})
         mlflow.log_metrics({"features": len(_features(bundle)), **card.metrics})
         mlflow.log_text(card.text, "model_card.md")
