@@ -250,7 +250,7 @@ def _column(name: str, values: Any, nullable: bool) -> Doubles:
     if array.dtype.kind not in "fiu":
         return _column_of_objects(name, array, nullable)
     doubles = array.astype(np.float64)
-    if array.dtype.kind in "iu" and (np.abs(doubles) > 2.0**53).any():
+    if array.dtype.kind in "iu" and (np.abs(doubles) >= 2.0**53).any():
         return _column_of_objects(name, array, nullable)
     _refuse_first(np.isinf(doubles), _out_of_range(name))
     if not nullable:
