@@ -5,6 +5,8 @@ PORT ?= 5000
 UI_PORT ?= 5001
 INVOCATIONS_PORT ?= 5002
 DASHBOARD_PORT ?= 8501
+CLIENTS ?= 50000
+TRAINED ?= trained
 API_URL ?= http://127.0.0.1:$(PORT)
 STORE ?= sqlite:///$(CURDIR)/mlflow.db
 UV_VERSION := 0.13.9
@@ -37,8 +39,9 @@ check: $(DEVELOPMENT) ## lint, formatting and types
 register: $(RUNTIME) ## make models/lgbm_final_model.pkl a version and the champion
 	$(BIN)/python register.py
 
-train: $(RUNTIME) ## train on the Home Credit tables in DATA_DIR and write models/lgbm_final_model.pkl
-	$(BIN)/python -m training --data-dir "$(DATA_DIR)"
+train: $(RUNTIME) ## draw CLIENTS (50000) or read DATA_DIR, train, register the result as a candidate
+	$(BIN)/python -m training $(if $(DATA_DIR),--data-dir "$(DATA_DIR)",--clients $(CLIENTS)) --out $(TRAINED)
+	$(BIN)/python register.py --pickle $(TRAINED)/lgbm_final_model.pkl --alias candidate
 
 ui: $(RUNTIME) ## MLflow's tracking UI on http://127.0.0.1:5001
 	exec $(BIN)/mlflow ui --backend-store-uri "$(or $(MLFLOW_TRACKING_URI),$(STORE))" --host 127.0.0.1 --port $(UI_PORT)

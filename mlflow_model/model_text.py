@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 _NUMBER = r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
 _NUMBERS = re.compile(rf"{_NUMBER}(?: {_NUMBER})*")
+_THRESHOLDS = re.compile(rf"(?:{_NUMBER}|inf)(?: (?:{_NUMBER}|inf))*")
 _INTEGERS = re.compile(r"-?\d{1,9}(?: -?\d{1,9})*")
 _FEATURE_INFO = re.compile(rf"none|\[(?:{_NUMBER}|-inf):(?:{_NUMBER}|inf)\]")
 _TRAILER = re.compile(
@@ -56,6 +57,7 @@ _TREE_KEYS = (
 )
 _BAD_HEADER = "l’en-tête du modèle est abîmé"
 _INTEGER_KEYS = frozenset({"split_feature", "decision_type", "left_child", "right_child"})
+_MISSING_IS_NAN = 8  # in a split's decision_type
 
 
 class BadModelText(ValueError):
@@ -171,16 +173,26 @@ def _check_tree(number: int, tree: str, width: int) -> None:
     leaves = int(values["num_leaves"])
     _expect(values["num_cat"] == "0", "le modèle utilise des features catégorielles")
     _expect(values["is_linear"] == "0", "les arbres linéaires ne sont pas pris en charge")
-    splits = {
-        key: _numbers(where, values[key], _INTEGERS if key in _INTEGER_KEYS else _NUMBERS)
-        for key in _PER_SPLIT
-    }
+    splits = {key: _numbers(where, values[key], _grammar(key)) for key in _PER_SPLIT}
     _expect(all(len(numbers) == leaves - 1 for numbers in splits.values()), where)
     _check_leaves(where, values, leaves)
     _expect(all(0 <= feature < width for feature in splits["split_feature"]), where)
     _expect(all(decision in (0, 2, 4, 6, 8, 10) for decision in splits["decision_type"]), where)
-    _expect(all(math.isfinite(threshold) for threshold in splits["threshold"]), where)
+    thresholds = zip(values["threshold"].split(), splits["decision_type"], strict=True)
+    _expect(all(_parts(threshold, int(decision)) for threshold, decision in thresholds), where)
     _check_shape(where, splits["left_child"], splits["right_child"], leaves)
+
+
+def _grammar(key: str) -> re.Pattern[str]:
+    if key == "threshold":
+        return _THRESHOLDS
+    return _INTEGERS if key in _INTEGER_KEYS else _NUMBERS
+
+
+def _parts(threshold: str, decision: int) -> bool:
+    """Whether a split can part clients: at infinity the missing from the known, if it knows the missing."""
+    knows_missing = decision & _MISSING_IS_NAN != 0
+    return knows_missing if threshold == "inf" else math.isfinite(float(threshold))
 
 
 def _tree_values(number: int, tree: str) -> dict[str, str]:

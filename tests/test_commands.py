@@ -10,7 +10,7 @@ import pytest
 
 from tests import servers
 from tests.servers import BIN, PATIENCE, ROOT, SocketDoor
-from tests.test_training import portfolio, write_portfolio
+from tests.test_features_from_tables import portfolio, write_portfolio
 
 
 @pytest.fixture
@@ -103,15 +103,28 @@ def test_mlflow_run_registers_the_shipped_pickle(newcomer: dict[str, str]) -> No
     assert "scoring-client version 1 registered; champion points at it" in said
 
 
-def test_mlflow_run_trains_and_registers_what_it_trained(
-    newcomer: dict[str, str], raw_tables: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "models"
+def test_mlflow_run_draws_trains_and_registers_a_candidate(newcomer: dict[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "trained"
 
-    said = mlflow_run(newcomer, "-P", f"data_dir={raw_tables}", "-P", f"out={out}")
+    said = mlflow_run(newcomer, "-P", "clients=1000", "-P", f"out={out}")
 
-    assert "scoring-client version 1 registered; champion points at it" in said
+    assert "Drawing the tables of 1,000 labelled clients" in said
+    assert "scoring-client version 1 registered; candidate points at it" in said
     assert (out / "lgbm_final_model.pkl").exists()
+
+
+def test_make_train_registers_a_candidate_and_leaves_the_champion(
+    newcomer: dict[str, str], tmp_path: Path
+) -> None:
+    command = ["make", "train", "CLIENTS=1000", f"TRAINED={tmp_path / 'trained'}"]
+
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | newcomer, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "scoring-client version 1 registered; candidate points at it" in done.stderr
+    assert "champion: LightGBM" in done.stdout
 
 
 def test_mlflow_run_train_only_writes_the_pickle_and_its_card(

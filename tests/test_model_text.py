@@ -52,6 +52,35 @@ def test_every_kind_of_binary_classifier_passes(parameters: dict[str, object]) -
     model_text.check(train(**parameters).model_to_string(), NAMES)
 
 
+def test_a_split_of_the_missing_from_all_known_passes_and_predicts_what_lightgbm_predicts() -> None:
+    random = np.random.default_rng(0)
+    score = np.where(random.random(2000) < 0.5, np.nan, random.integers(0, 2, 2000) * 1.0)
+    outcome = (random.random(2000) < np.where(np.isnan(score), 0.4, 0.1)).astype(int)
+    data = lightgbm.Dataset(score[:, None], outcome, feature_name=["score"])
+    trained = lightgbm.train({"objective": "binary", "num_leaves": 3, "verbosity": -1}, data, 3)
+    text = trained.model_to_string()
+
+    model_text.check(text, ["score"])
+
+    assert re.search(r"^threshold=.*\binf\b", text, re.MULTILINE)
+    rows = np.array([[np.nan], [0.0], [1.0], [1e308]])
+    assert Booster(text, 1).probabilities(rows).tolist() == np.asarray(trained.predict(rows)).tolist()
+
+
+def test_an_infinite_threshold_that_does_not_know_the_missing_is_refused() -> None:
+    random = np.random.default_rng(0)
+    score = random.random(2000)
+    data = lightgbm.Dataset(score[:, None], (random.random(2000) < score).astype(int), feature_name=["score"])
+    text = lightgbm.train({"objective": "binary", "verbosity": -1}, data, 1).model_to_string()
+    head, threshold, rest = re.split(r"(?m)(?<=^threshold=)(\S+)", text, maxsplit=1)
+    size = re.search(r"(?m)^tree_sizes=(\d+)$", head)
+    assert size is not None
+    resized = head.replace(size[0], f"tree_sizes={int(size[1]) - len(threshold) + len('inf')}")
+
+    with pytest.raises(BadModelText, match="arbre 0"):
+        model_text.check(f"{resized}inf{rest}", ["score"])
+
+
 def test_a_model_without_feature_names_passes_under_any_names() -> None:
     generic = TEXT.replace("feature_names=a b c d", "feature_names=Column_0 Column_1 Column_2 Column_3")
     generic = re.sub(r"feature_importances:\n(?:.*=\d+\n)*", "feature_importances:\n", generic)

@@ -111,16 +111,18 @@ def _cost(text: str) -> float:
 def _train(options: argparse.Namespace) -> None:
     costs = Costs(options.cost_fn, options.cost_fp)
     settings = Settings(options.margin, costs, options.seed, options.search, options.n_jobs)
-    _say("Opening the registry (the first time takes a few seconds)")
-    with tracking.training_run("training") as run, _raw_data(options) as folder:
+    with _raw_data(options) as folder:
         _say("Reading and checking the tables")
         raw = tables.read(folder)
         _say(f"Aggregating {sum(raw.rows.values()):,} rows to one row a client")
-        clients = _labelled(raw)
+        clients, truth = _labelled(raw), _truth(folder)
+        source = report.Source(_described(options), report.data_files(raw.rows))
+    _say("Opening MLflow (the first time takes a few seconds)")
+    with tracking.training_run("training") as run:
         _say(f"Comparing models on {len(clients):,} labelled clients")
         with tqdm(unit=" steps", disable=None, leave=False) as bar:
-            outcome = experiment.run(clients, settings, _shown_on(bar), _truth(folder, clients))
-        _deliver(options, run, outcome, report.Source(_described(options), report.data_files(raw.rows)))
+            outcome = experiment.run(clients, settings, _shown_on(bar), truth)
+        _deliver(options, run, outcome, source)
     _say(f"Its run in MLflow: {run.info.run_id}")
 
 
@@ -142,12 +144,12 @@ def _labelled(raw: tables.RawTables) -> pd.DataFrame:
     return features.to_pyarrow().to_pandas().set_index(tables.KEY)
 
 
-def _truth(folder: Path, clients: pd.DataFrame) -> pd.Series | None:
+def _truth(folder: Path) -> pd.Series | None:
     """The true default probabilities of drawn clients: to compare with, never to learn from."""
     file = folder / "true_probabilities.parquet"
     if not file.is_file():
         return None
-    return pd.read_parquet(file).set_index(tables.KEY)["TRUE_PROBABILITY"].reindex(clients.index)
+    return pd.read_parquet(file).set_index(tables.KEY)["TRUE_PROBABILITY"]
 
 
 def _shown_on(bar: tqdm) -> experiment.Step:

@@ -79,7 +79,7 @@ class Outcome:
 def run(clients: pd.DataFrame, settings: Settings, step: Step, truth: pd.Series | None = None) -> Outcome:
     """Train and compare all candidates on labelled clients, one a row.
 
-    `truth`: true default probabilities with the index of `clients`, compared with and never learnt from.
+    `truth`: true default probabilities by the index of `clients`, compared with and never learnt from.
     Raises TooFewClients, BadMargin.
     """
     _check_outcomes(clients[LABEL])
@@ -103,7 +103,7 @@ def run(clients: pd.DataFrame, settings: Settings, step: Step, truth: pd.Series 
         test,
         trials,
         champion,
-        None if truth is None else _true_auc(test[LABEL], truth.iloc[unseen], settings.seed),
+        None if truth is None else _true_auc(test[LABEL], truth[test.index], settings.seed),
         fairness.compare(test, champion.probabilities, champion.policy),
     )
 

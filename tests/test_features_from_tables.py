@@ -1,14 +1,6 @@
-"""Training, from raw tables to the pickle and its card. Expected values were computed by hand."""
+"""From raw tables to the features of clients. Expected values were computed by hand."""
 
-import hashlib
-import json
-import pickle
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import ibis
 import numpy as np
@@ -16,12 +8,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from ibis.backends.sql.compilers import PySparkCompiler
 from ibis.config import Config
 
-from mlflow_model.scoring import DecisionPolicy
-from training import fit, policy, report
 from training.__main__ import main
 from training.aggregate import FEATURES, client_features
 from training.tables import BadTable, read
@@ -91,13 +80,6 @@ def rows_of(row: Row, column: str, values: list[object]) -> list[Row]:
 
 def without(column: str, row: Row) -> Row:
     return {name: value for name, value in row.items() if name != column}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_trees() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(fit.PARAMETERS, "n_estimators", 40)
-        yield
 
 
 # ---- Features ----------------------------------------------------------------------------------------------
@@ -284,7 +266,7 @@ def pandas_features(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def generated() -> dict[str, pd.DataFrame]:
-    return portfolio(1500)
+    return portfolio(2000)
 
 
 @pytest.fixture(scope="module")
@@ -413,190 +395,3 @@ def test_a_client_with_an_outcome_and_without_is_refused(tmp_path: Path) -> None
 
     with pytest.raises(BadTable, match=r"train\.csv and application_test\.csv: column SK_ID_CURR holds 1"):
         read(tmp_path)
-
-
-def test_too_few_clients_of_one_outcome_are_refused(clients: pd.DataFrame) -> None:
-    target = pd.Series(0, clients.index).where(clients.index > 4, 1)
-
-    with pytest.raises(fit.TooFewClients, match=r"TARGET is 1 for 4 client\(s\): at least 5 are needed"):
-        fit.out_of_fold(clients, target)
-
-
-def test_the_command_line_refuses_without_a_traceback(tmp_path: Path) -> None:
-    (write_tables(tmp_path) / "bureau.csv").unlink()
-
-    command = [sys.executable, "-m", "training", "--data-dir", str(tmp_path), "--out", str(tmp_path / "out")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-    assert done.returncode == 2
-    assert "Refused: bureau.csv: the data folder holds neither" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [("--margin", "0.6"), ("--margin", "nan"), ("--cost-fn", "0"), ("--seed", "-1"), ("--n-jobs", "0")],
-)
-def test_an_option_out_of_its_range_is_refused_before_anything_is_read(
-    option: str, value: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main(["--data-dir", "nowhere", f"{option}={value}"])
-
-    assert f"argument {option}: must be" in capsys.readouterr().err
-
-
-# ---- The policy --------------------------------------------------------------------------------------------
-
-OUTCOMES = [0, 0, 1, 0, 1]
-PROBABILITIES = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
-
-
-def test_the_cost_of_a_threshold_counts_both_mistakes() -> None:
-    thresholds, cost = policy.cost_curve(OUTCOMES, PROBABILITIES, policy.Costs(5, 1))
-
-    assert thresholds == pytest.approx([0.05, 0.15, 0.25, 0.35, 0.45, 0.75])
-    assert cost == pytest.approx([3 / 5, 2 / 5, 1 / 5, 6 / 5, 5 / 5, 10 / 5])
-
-
-def test_clients_of_equal_probability_are_never_parted() -> None:
-    thresholds, cost = policy.cost_curve([1, 0, 1], np.array([0.2, 0.2, 0.6]), policy.Costs(5, 1))
-
-    assert thresholds == pytest.approx([0.1, 0.4, 0.8])
-    assert cost == pytest.approx([1 / 3, 5 / 3, 10 / 3])
-
-
-def test_the_policy_is_the_cheapest_threshold_with_its_margin() -> None:
-    chosen = policy.choose(OUTCOMES, PROBABILITIES, policy.Costs(5, 1), margin=0.02)
-
-    assert chosen == DecisionPolicy(0.25, 0.02)
-
-
-def test_of_thresholds_that_cost_the_same_the_lowest_is_chosen() -> None:
-    chosen = policy.choose([0, 1, 0, 1], np.array([0.1, 0.3, 0.5, 0.7]), policy.Costs(1, 1), margin=0.0)
-
-    assert chosen.threshold == 0.2
-
-
-def test_a_margin_wider_than_the_room_around_the_threshold_is_refused() -> None:
-    with pytest.raises(policy.BadMargin, match=r"margin 0\.3 is not between 0 and 0\.2500"):
-        policy.choose(OUTCOMES, PROBABILITIES, policy.Costs(5, 1), margin=0.3)
-
-
-def test_the_figures_are_those_of_the_policy() -> None:
-    figures = report.metrics(
-        pd.Series(OUTCOMES), PROBABILITIES, DecisionPolicy(0.25, 0.06), policy.Costs(5, 1)
-    )
-
-    expected = {
-        "rows": 5,
-        "base_rate": 0.4,
-        "mean_probability": 0.3,
-        "auc": 5 / 6,
-        "brier": (0.01 + 0.04 + 0.49 + 0.16 + 0.25) / 5,
-        "cost_per_client": 0.2,
-        "cost_per_client_lending_to_all": 2.0,
-        "approval_rate": 0.2,
-        "grey_rate": 0.4,
-        "default_rate_of_approved": 0.0,
-    }
-    assert {name: figures[name] for name in expected} == pytest.approx(expected)
-
-
-# ---- The model, from end to end ----------------------------------------------------------------------------
-
-
-def test_the_same_seed_gives_the_same_trees_for_any_number_of_threads(clients: pd.DataFrame) -> None:
-    alone, together, other_seed = (
-        fit.fit(clients, clients["TARGET"], seed, threads).booster_.model_to_string()
-        for seed, threads in ((7, 1), (7, 4), (8, 1))
-    )
-
-    assert alone == together
-    assert alone != other_seed
-
-
-def test_each_client_is_scored_by_a_model_that_has_not_seen_it(clients: pd.DataFrame) -> None:
-    shuffled = clients["TARGET"].sample(frac=1, random_state=0).set_axis(clients.index)
-
-    probabilities = fit.out_of_fold(clients, shuffled)
-
-    assert report.metrics(shuffled, probabilities, DecisionPolicy(0.5), policy.Costs())["auc"] < 0.6
-
-
-@pytest.fixture(scope="module")
-def delivered(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("delivered")
-    assert main(["--data-dir", str(folder), "--out", str(out), "--margin", "0.01", "--cost-fn", "4"]) == 0
-    return out
-
-
-def front_matter(card: Path) -> dict[str, Any]:
-    _, block, _ = card.read_text().split("---\n", 2)
-    return yaml.safe_load(block)
-
-
-def test_the_pickle_holds_exactly_what_is_documented(delivered: Path) -> None:
-    content = pickle.loads((delivered / "lgbm_final_model.pkl").read_bytes())
-
-    assert list(content) == ["model", "features", "optimal_threshold", "margin"]
-    assert content["features"] == list(json.loads(DOCUMENTED_REQUEST))
-    assert content["model"].booster_.feature_name() == content["features"]
-    assert isinstance(content["optimal_threshold"], float)
-    assert content["margin"] == 0.01
-
-
-def test_the_card_describes_the_pickle_beside_it(delivered: Path) -> None:
-    pickled = (delivered / "lgbm_final_model.pkl").read_bytes()
-
-    card = front_matter(delivered / "lgbm_final_model.md")
-
-    assert card["pickle_sha256"] == hashlib.sha256(pickled).hexdigest()
-    assert card["policy"]["threshold"] == pickle.loads(pickled)["optimal_threshold"]
-    assert card["policy"]["costs"] == {"false_negative": 4.0, "false_positive": 1.0}
-    assert card["command"] == (
-        "python -m training --data-dir DIR --seed 0 --margin 0.01 --cost-fn 4.0 --cost-fp 1.0"
-    )
-
-
-def test_the_card_names_its_data_as_sha256sum_does(delivered: Path, folder: Path) -> None:
-    card = front_matter(delivered / "lgbm_final_model.md")
-
-    digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
-    lines = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
-    assert {name: data["sha256"] for name, data in card["data"].items()} == digests
-    assert card["data"]["bureau.csv"]["rows"] == 4500
-    assert card["policy"]["data_sha256"] == hashlib.sha256(lines.encode()).hexdigest()
-
-
-def test_training_leaves_two_files_and_no_path_of_this_machine(delivered: Path, folder: Path) -> None:
-    files = sorted(delivered.iterdir())
-
-    assert [file.name for file in files] == ["lgbm_final_model.md", "lgbm_final_model.pkl"]
-    for file in files:
-        content = file.read_bytes()
-        assert not any(str(path).encode() in content for path in (ROOT, folder, delivered))
-
-
-def test_training_again_beside_clients_without_an_outcome_gives_the_same_pickle(
-    delivered: Path, folder: Path, tmp_path: Path
-) -> None:
-    data = shutil.copytree(folder, tmp_path / "data")
-    write(data / "application_test.csv", [without("TARGET", APPLICANT) | {"SK_ID_CURR": 9999}])
-
-    main(["--data-dir", str(data), "--out", str(tmp_path), "--margin", "0.01", "--cost-fn", "4"])
-
-    name = "lgbm_final_model.pkl"
-    assert (tmp_path / name).read_bytes() == (delivered / name).read_bytes()
-
-
-def test_a_refused_margin_leaves_the_files_of_before(
-    delivered: Path, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = {file.name: file.read_bytes() for file in delivered.iterdir()}
-
-    status = main(["--data-dir", str(folder), "--out", str(delivered), "--margin", "0.5"])
-
-    assert status == 2
-    assert "Refused: margin 0.5 is not between 0 and" in capsys.readouterr().err
-    assert {file.name: file.read_bytes() for file in delivered.iterdir()} == before

@@ -1,0 +1,214 @@
+"""Measures, threshold and margin: values from paper or from scikit-learn, and laws that hold for all."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score, roc_curve
+
+from mlflow_model.scoring import DecisionPolicy
+from training import measures, policy
+from training.measures import Costs, Interval, ScoredClients
+from training.policy import BadMargin, Evidence, Threshold, margin_rule
+
+OUTCOMES = [0, 0, 1, 0, 1]
+PROBABILITIES = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
+COSTS = Costs(5, 1)
+
+
+def tally(outcomes: list[int], probabilities: list[float]) -> measures.Tally:
+    return ScoredClients(outcomes, np.array(probabilities)).tally()
+
+
+# ---- Measures ----------------------------------------------------------------------------------------------
+
+
+def test_the_figures_are_those_of_the_policy() -> None:
+    clients = ScoredClients(OUTCOMES, PROBABILITIES)
+
+    figures = measures.measure(clients, DecisionPolicy(0.25, 0.06), COSTS)
+
+    assert figures == pytest.approx(
+        {
+            "auc": 5 / 6,
+            "gini": 2 / 3,
+            "ks": 2 / 3,
+            "pr_auc": (1 / 1 + 2 / 3) / 2,
+            "brier": (0.01 + 0.04 + 0.49 + 0.16 + 0.25) / 5,
+            "ece": (0.1 + 0.2 + 0.7 + 0.4 + 0.5) / 5,
+            "cost_per_client": 0.2,
+            "approval_rate": 0.2,
+            "grey_rate": 0.4,
+            "default_rate_of_approved": 0.0,
+        }
+    )
+
+
+scored = st.lists(
+    st.tuples(st.booleans(), st.sampled_from([0.05, 0.1, 0.2, 0.2, 0.35, 0.6])), min_size=4, max_size=60
+).filter(lambda clients: 0 < sum(defaulted for defaulted, _ in clients) < len(clients))
+
+
+@given(scored)
+def test_the_measures_are_scikit_learn_s_with_ties_too(clients: list[tuple[bool, float]]) -> None:
+    outcomes, probabilities = np.array([c[0] for c in clients], int), np.array([c[1] for c in clients])
+    counted = ScoredClients(outcomes, probabilities).tally()
+    refused_good, refused_bad, _ = roc_curve(outcomes, probabilities, drop_intermediate=False)
+
+    assert measures.auc(counted) == pytest.approx(roc_auc_score(outcomes, probabilities))
+    assert measures.average_precision(counted) == pytest.approx(
+        average_precision_score(outcomes, probabilities)
+    )
+    assert measures.brier(counted) == pytest.approx(brier_score_loss(outcomes, probabilities))
+    assert measures.kolmogorov_smirnov(counted) == pytest.approx(np.abs(refused_bad - refused_good).max())
+
+
+@given(scored, st.integers(0, 2**32 - 1))
+def test_counting_a_client_twice_is_as_having_two_of_it(clients: list[tuple[bool, float]], seed: int) -> None:
+    outcomes, probabilities = np.array([c[0] for c in clients], int), np.array([c[1] for c in clients])
+    counts = np.random.default_rng(seed).integers(1, 4, len(clients))
+
+    counted = ScoredClients(outcomes, probabilities).tally(counts.astype(float))
+    repeated = ScoredClients(np.repeat(outcomes, counts), np.repeat(probabilities, counts)).tally()
+
+    assert counted.defaulted == pytest.approx(repeated.defaulted)
+    assert counted.repaid == pytest.approx(repeated.repaid)
+
+
+def test_the_interval_of_a_rate_is_as_wide_as_theory_says() -> None:
+    """1,000 clients of whom a tenth defaulted: 0.1 give or take 1.96 times 0.0095."""
+    outcomes = np.repeat([0, 1], [900, 100])
+
+    found = measures.intervals(1000, 0, lambda counts: {"rate": float(np.average(outcomes, weights=counts))})[
+        "rate"
+    ]
+
+    assert found.value == 0.1
+    assert (found.low, found.high) == pytest.approx((0.0814, 0.1186), abs=0.002)
+
+
+# ---- The threshold -----------------------------------------------------------------------------------------
+
+
+def test_the_cost_of_a_threshold_counts_both_mistakes() -> None:
+    thresholds, cost = measures.cost_curve(tally(OUTCOMES, list(PROBABILITIES)), COSTS)
+
+    assert thresholds == pytest.approx([0.05, 0.15, 0.25, 0.35, 0.45, 0.75])
+    assert cost == pytest.approx([3 / 5, 2 / 5, 1 / 5, 6 / 5, 5 / 5, 10 / 5])
+
+
+def test_clients_of_equal_probability_are_never_parted() -> None:
+    thresholds, cost = measures.cost_curve(tally([1, 0, 1], [0.2, 0.2, 0.6]), COSTS)
+
+    assert thresholds == pytest.approx([0.1, 0.4, 0.8])
+    assert cost == pytest.approx([1 / 3, 5 / 3, 10 / 3])
+
+
+def test_of_thresholds_that_cost_the_same_the_lowest_is_chosen() -> None:
+    clients = tally([0, 1, 0, 1], [0.1, 0.3, 0.5, 0.7])
+
+    assert measures.cheapest_threshold(clients, Costs(1, 1)) == 0.2
+
+
+def test_theory_s_threshold_is_one_sixth_for_costs_of_five_to_one() -> None:
+    assert COSTS.ideal_threshold == 1 / 6
+
+
+@pytest.mark.parametrize(("distortion", "chosen"), [(1.0, "theory"), (3.0, "the cheapest")])
+def test_theory_s_threshold_is_taken_unless_the_probabilities_speak_against_it(
+    distortion: float, chosen: str
+) -> None:
+    random = np.random.default_rng(0)
+    true = random.beta(1, 9, 5000)
+    outcomes = (random.random(5000) < true).astype(int)
+
+    found = policy.choose_threshold(ScoredClients(outcomes, np.minimum(distortion * true, 1.0)), COSTS, 0)
+
+    assert found.reason.startswith(chosen)
+    assert found.chosen == (found.ideal if chosen == "theory" else found.optimum.value)
+
+
+# ---- The margin --------------------------------------------------------------------------------------------
+
+unit = st.integers(1, 9_999).map(lambda number: number / 10_000)
+
+
+def evidence(probabilities: list[float], threshold: float, calibrated: bool = True) -> Evidence:
+    found = Threshold(threshold, Interval(threshold, threshold, threshold), threshold)
+    return Evidence(found, np.array(probabilities), calibrated, COSTS)
+
+
+def grey(chosen: DecisionPolicy, probabilities: list[float]) -> int:
+    return int((chosen.decisions(np.array(probabilities))["prediction"] == chosen.uncertain).sum())
+
+
+def test_a_given_margin_is_kept() -> None:
+    assert margin_rule("0.02").policy(evidence([0.3], 0.25)) == DecisionPolicy(0.25, 0.02)
+
+
+def test_a_margin_wider_than_the_room_around_the_threshold_is_refused() -> None:
+    with pytest.raises(BadMargin, match=r"margin 0\.3 is not between 0 and 0\.2500"):
+        margin_rule("0.3").policy(evidence([0.3], 0.25))
+
+
+@given(unit, unit, unit)
+def test_the_margin_of_the_interval_covers_it(one: float, two: float, three: float) -> None:
+    low, value, high = sorted([one, two, three])
+    found = Threshold(value, Interval(value, low, high), value)
+
+    chosen = margin_rule("auto:ci").margin(Evidence(found, np.array([]), True, COSTS))
+
+    assert value - chosen <= low + 1e-12
+    assert value + chosen >= high - 1e-12
+    assert chosen == pytest.approx(max(value - low, high - value))
+
+
+@given(st.lists(unit, min_size=1, max_size=40), unit, st.floats(0, 1))
+def test_the_margin_of_a_capacity_sends_no_more_than_it_and_no_fewer_than_it_must(
+    probabilities: list[float], place: float, share: float
+) -> None:
+    threshold = place + 0.00003  # nobody stands on it: with any margin that client would be grey
+    chosen = margin_rule(f"auto:capacity={share!r}").policy(evidence(probabilities, threshold))
+
+    capacity = int(share * len(probabilities))
+    room = min(threshold, 1 - threshold)
+    distances = np.sort(np.abs(np.array(probabilities) - threshold))
+    if chosen.margin > 0:
+        assert grey(chosen, probabilities) <= capacity
+    if chosen.margin < room:
+        left_out = distances[distances > chosen.margin]
+        assert np.count_nonzero(distances <= left_out[0]) > capacity
+
+
+def expected_cost(chosen: DecisionPolicy, probabilities: list[float], review: float) -> float:
+    """Chow's objective, client by client."""
+    total = 0.0
+    for p in probabilities:
+        if chosen.lower_bound <= p <= chosen.upper_bound:
+            total += review * COSTS.false_positive
+        elif p < chosen.threshold:
+            total += COSTS.false_negative * p
+        else:
+            total += COSTS.false_positive * (1 - p)
+    return total
+
+
+@given(st.lists(unit, min_size=1, max_size=30), st.floats(0.05, 0.95), st.floats(0, 2), st.floats(0, 1))
+def test_no_other_margin_costs_less_than_that_of_the_reject_option(
+    probabilities: list[float], threshold: float, review: float, other: float
+) -> None:
+    chosen = margin_rule(f"auto:chow={review!r}").policy(evidence(probabilities, threshold))
+    rival = DecisionPolicy(threshold, other * min(threshold, 1 - threshold))
+
+    assert expected_cost(chosen, probabilities, review) <= (
+        expected_cost(rival, probabilities, review) + 1e-9
+    )
+
+
+def test_a_review_that_costs_more_than_any_mistake_leaves_no_grey_zone() -> None:
+    assert margin_rule("auto:chow=0.9").policy(evidence([0.1, 0.16, 0.18, 0.5], 1 / 6)).margin == 0.0
+
+
+def test_the_reject_option_refuses_what_is_no_probability() -> None:
+    with pytest.raises(BadMargin, match="classes are weighted"):
+        margin_rule("auto:chow=0.8").policy(evidence([0.5], 0.5, calibrated=False))

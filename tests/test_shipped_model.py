@@ -1,0 +1,106 @@
+"""The shipped model: made anew from its seed, and as good on unseen clients as its card says."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from mlflow_model import legacy
+from mlflow_model.scoring import Scorer
+from training import aggregate, candidates, experiment, measures, synthetic, tables
+from training.experiment import Settings
+from training.measures import ScoredClients
+from training.policy import margin_rule
+
+PICKLE = Path(__file__).parents[1] / "models" / "lgbm_final_model.pkl"
+FULL_SIZE = 307_511
+
+
+@pytest.fixture(scope="module")
+def portfolio(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """All labelled clients of the portfolio that the card names, with their true default probability."""
+    folder = tmp_path_factory.mktemp("full") / "portfolio"
+    synthetic.write_portfolio(FULL_SIZE, 0, folder)
+    features = aggregate.client_features(tables.read(folder).by_name).drop_null(tables.LABEL)
+    truth = pd.read_parquet(folder / "true_probabilities.parquet").set_index(tables.KEY)
+    clients = features.to_pyarrow().to_pandas().set_index(tables.KEY).join(truth)
+    shutil.rmtree(folder)
+    return clients
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Scorer:
+    built, _ = legacy.convert(PICKLE)
+    return built.scorer()
+
+
+@pytest.fixture(scope="module")
+def split(portfolio: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    known, unseen = experiment.split(portfolio[tables.LABEL], seed=0)
+    return portfolio.iloc[known], portfolio.iloc[unseen]
+
+
+def test_training_again_gives_the_shipped_trees(split: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    development, _ = split
+
+    model = candidates.fit(candidates.lightgbm("LightGBM"), development, development[tables.LABEL], seed=0)
+
+    shipped_text = legacy.convert(PICKLE)[0].files["model.txt"].decode()
+    assert _trees(model.booster_.model_to_string()) == _trees(shipped_text)
+
+
+def _trees(text: str) -> str:
+    """Without the parameters at the end, which hold no tree."""
+    return re.sub(r"\nparameters:.*", "", text, flags=re.DOTALL)
+
+
+def test_on_unseen_clients_it_is_nearly_as_good_as_the_truth(
+    split: tuple[pd.DataFrame, pd.DataFrame], shipped: Scorer
+) -> None:
+    _, test = split
+
+    probabilities = shipped.probabilities(shipped.matrix(test))
+
+    scored = ScoredClients(test[tables.LABEL], probabilities)
+    best = ScoredClients(test[tables.LABEL], test["TRUE_PROBABILITY"].to_numpy())
+    assert measures.auc(scored.tally()) >= 0.765
+    assert measures.auc(scored.tally()) >= measures.auc(best.tally()) - 0.008
+    assert scored.calibration_error(scored.tally()) <= 0.006
+
+
+def test_the_card_s_figures_are_those_of_the_test_set(
+    split: tuple[pd.DataFrame, pd.DataFrame], shipped: Scorer
+) -> None:
+    _, test = split
+    header = yaml.safe_load(PICKLE.with_suffix(".md").read_text().split("---\n", 2)[1])
+
+    probabilities = shipped.probabilities(shipped.matrix(test))
+
+    scored = ScoredClients(test[tables.LABEL], probabilities)
+    assert header["command"].startswith(f"python -m training --clients {FULL_SIZE} --seed 0")
+    assert header["metrics"]["auc"] == pytest.approx(measures.auc(scored.tally()), abs=1e-9)
+    assert header["metrics"]["test_clients"] == len(test)
+
+
+def test_it_accepts_missing_history(shipped: Scorer) -> None:
+    assert {"DEBT_CREDIT_RATIO", "INSTA_AMT_PAYMENT", "POS_CNT_INSTALMENT_FUTURE", "EXT_SOURCE_1"} <= (
+        shipped.nullable
+    )
+
+
+def test_shuffled_outcomes_cannot_be_learnt(portfolio: pd.DataFrame) -> None:
+    some = portfolio.iloc[:40_000]
+    shuffled = np.random.default_rng(0).permutation(some[tables.LABEL])
+
+    guessed = experiment.out_of_fold(
+        candidates.lightgbm("LightGBM"),
+        some.assign(**{tables.LABEL: shuffled}),
+        Settings(margin_rule("0.02")),
+        lambda _: None,
+    )
+
+    assert measures.auc(ScoredClients(shuffled, guessed).tally()) == pytest.approx(0.5, abs=0.02)

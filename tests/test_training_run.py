@@ -1,0 +1,405 @@
+"""A training, from clients to the pickle, its card and its runs in MLflow."""
+
+import hashlib
+import pickle
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+import register
+from tests.test_features_from_tables import ROOT, portfolio, write_portfolio, write_tables
+from training import aggregate, candidates, experiment, fairness, measures, policy, tables
+from training.__main__ import main
+from training.experiment import Settings
+from training.policy import margin_rule
+
+DOCUMENTED_FEATURES = [
+    "AMT_ANNUITY",
+    "AMT_CREDIT",
+    "AMT_GOODS_PRICE",
+    "CREDIT_TERM",
+    "DAYS_BIRTH",
+    "DAYS_ID_PUBLISH",
+    "DAYS_REGISTRATION",
+    "EXT_SOURCE_1",
+    "EXT_SOURCE_2",
+    "EXT_SOURCE_3",
+    "DEBT_CREDIT_RATIO",
+    "ANNUITY_BIRTH_RATIO",
+    "ANNUITY_INCOME_PERCENT",
+    "CREDIT_GOODS_RATIO",
+    "INSTA_AMT_PAYMENT",
+    "INSTA_NUM_INSTALMENT_VERSION",
+    "POS_CNT_INSTALMENT_FUTURE",
+]
+SETTINGS = Settings(margin_rule("0.02"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_training() -> Iterator[None]:
+    """Few trees and few bootstraps: what is tested here is true of any number."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(candidates.PARAMETERS, "n_estimators", 40)
+        patch.setattr(measures, "RESAMPLINGS", 40)
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_portfolio(tmp_path_factory.mktemp("portfolio"), portfolio(1500))
+
+
+@pytest.fixture(scope="module")
+def clients(folder: Path) -> pd.DataFrame:
+    features = aggregate.client_features(tables.read(folder).by_name)
+    return features.to_pyarrow().to_pandas().set_index("SK_ID_CURR")
+
+
+def silently(_: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def outcome(clients: pd.DataFrame) -> experiment.Outcome:
+    return experiment.run(clients, SETTINGS, silently)
+
+
+# ---- The protocol ------------------------------------------------------------------------------------------
+
+
+def test_no_client_of_the_test_set_is_among_those_that_the_models_saw(
+    outcome: experiment.Outcome, clients: pd.DataFrame
+) -> None:
+    known, asked = set(outcome.development.index), set(outcome.test.index)
+
+    assert not known & asked
+    assert known | asked == set(clients.index)
+    assert len(asked) == 300
+    assert outcome.test["TARGET"].mean() == pytest.approx(clients["TARGET"].mean(), abs=0.002)
+
+
+def test_each_client_is_scored_by_a_model_that_has_not_seen_it(clients: pd.DataFrame) -> None:
+    """Otherwise a boosted model would tell its own clients' shuffled outcomes apart."""
+    shuffled = clients.assign(TARGET=clients["TARGET"].sample(frac=1, random_state=0).to_numpy())
+
+    guessed = experiment.out_of_fold(candidates.lightgbm("any"), shuffled, SETTINGS, silently)
+
+    scored = measures.ScoredClients(shuffled["TARGET"], guessed)
+    assert measures.auc(scored.tally()) < 0.6
+
+
+def test_no_feature_sees_the_outcome(tmp_path: Path) -> None:
+    raw = portfolio(300)
+    flipped = raw | {
+        "application_train": raw["application_train"].assign(TARGET=1 - raw["application_train"]["TARGET"])
+    }
+
+    pd.testing.assert_frame_equal(
+        _features_of(raw, tmp_path / "some"), _features_of(flipped, tmp_path / "other")
+    )
+    assert "TARGET" not in candidates.MODEL_FEATURES
+
+
+def _features_of(raw: dict[str, pd.DataFrame], folder: Path) -> pd.DataFrame:
+    folder.mkdir()
+    read = tables.read(write_portfolio(folder, raw))
+    found = aggregate.client_features(read.by_name).to_pyarrow().to_pandas()
+    return found[list(candidates.MODEL_FEATURES)]
+
+
+def test_four_candidates_compete_and_a_deliverable_one_wins(outcome: experiment.Outcome) -> None:
+    names = [trial.candidate.name for trial in outcome.trials]
+
+    assert names == ["constant", "logistic regression", "LightGBM", "LightGBM, class weights"]
+    assert outcome.champion.candidate.deliverable
+    assert outcome.champion.extra_cost == (0.0, 0.0, 0.0)
+
+
+def test_too_few_clients_of_one_outcome_are_refused(clients: pd.DataFrame) -> None:
+    few = clients.assign(TARGET=np.where(np.arange(len(clients)) < 4, 1, 0))
+
+    with pytest.raises(experiment.TooFewClients, match=r"TARGET is 1 for 4 client\(s\): at least 10 are"):
+        experiment.run(few, SETTINGS, silently)
+
+
+def test_the_same_seed_gives_the_same_trees_for_any_number_of_threads(clients: pd.DataFrame) -> None:
+    alone, together, other_seed = (
+        candidates.fit(
+            candidates.lightgbm("any"), clients, clients["TARGET"], seed, threads
+        ).booster_.model_to_string()
+        for seed, threads in ((7, 1), (7, 4), (8, 1))
+    )
+
+    assert alone == together
+    assert alone != other_seed
+
+
+def test_a_search_brings_a_fifth_candidate_into_the_same_protocol(
+    clients: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(candidates.PARAMETERS, "n_estimators", 100)
+    steps: list[str] = []
+
+    searched = experiment.run(clients, Settings(margin_rule("0.02"), search_minutes=0.05), steps.append)
+
+    assert [trial.candidate.name for trial in searched.trials][-1] == "LightGBM, searched"
+    assert any(step.startswith("search: trial 1") for step in steps)
+
+
+# ---- Fairness ----------------------------------------------------------------------------------------------
+
+
+def test_groups_are_compared_by_approval_and_by_equal_opportunity() -> None:
+    people = pd.DataFrame(
+        {
+            "TARGET": [0, 0, 1, 0, 0, 1],
+            "CODE_GENDER": ["F", "F", "F", "M", "M", "XNA"],
+            "DAYS_BIRTH": [-25 * 366, -25 * 366, -25 * 366, -65 * 366, -65 * 366, -65 * 366],
+        }
+    )
+    refuse_above_half = policy.DecisionPolicy(0.5)
+
+    by_age, by_sex = fairness.compare(people, np.array([0.1, 0.6, 0.2, 0.1, 0.2, 0.9]), refuse_above_half)
+
+    women, men = by_sex.groups
+    assert [group.name for group in by_age.groups] == ["under 30", "60 and over"]
+    assert (women.name, women.clients) == ("women", 3)
+    assert [women.default_rate, women.approval_rate] == pytest.approx([1 / 3, 2 / 3])
+    assert women.equal_opportunity == 0.5
+    assert (men.approval_rate, men.equal_opportunity) == (1.0, 1.0)
+    assert by_sex.equal_opportunity_gap == 0.5
+
+
+# ---- The command -------------------------------------------------------------------------------------------
+
+
+def test_the_command_line_refuses_without_a_traceback(tmp_path: Path) -> None:
+    (write_tables(tmp_path) / "bureau.csv").unlink()
+
+    command = [sys.executable, "-m", "training", "--data-dir", str(tmp_path), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert "Refused: bureau.csv: the data folder holds neither" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--margin", "0.6"),
+        ("--margin", "nan"),
+        ("--margin", "auto:capacity=2"),
+        ("--margin", "auto:magic"),
+        ("--cost-fn", "0"),
+        ("--seed", "-1"),
+        ("--n-jobs", "0"),
+    ],
+)
+def test_an_option_out_of_its_range_is_refused_before_anything_is_read(
+    option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--data-dir", "nowhere", f"{option}={value}"])
+
+    assert f"argument {option}: must be" in capsys.readouterr().err
+
+
+ARGUMENTS = ["--margin", "0.01", "--cost-fn", "4"]
+
+
+@pytest.fixture(scope="module")
+def delivered(folder: Path, migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that a training wrote to, with its registry in it, registered as a candidate."""
+    base = tmp_path_factory.mktemp("delivered")
+    shutil.copy(migrated_store, base / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{base / 'mlflow.db'}")
+        assert main(["--data-dir", str(folder), "--out", str(base / "out"), *ARGUMENTS]) == 0
+        pickled = base / "out" / "lgbm_final_model.pkl"
+        assert register.main(["--pickle", str(pickled), "--alias", "candidate"]) == 0
+    return base / "out"
+
+
+def front_matter(card: Path) -> dict[str, Any]:
+    _, block, _ = card.read_text().split("---\n", 2)
+    return dict(yaml.safe_load(block))
+
+
+def test_the_pickle_holds_exactly_what_is_documented(delivered: Path) -> None:
+    content = pickle.loads((delivered / "lgbm_final_model.pkl").read_bytes())
+
+    assert list(content) == ["model", "features", "optimal_threshold", "margin"]
+    assert content["features"] == DOCUMENTED_FEATURES
+    assert content["model"].booster_.feature_name() == content["features"]
+    assert isinstance(content["optimal_threshold"], float)
+    assert content["margin"] == 0.01
+
+
+def test_the_card_describes_the_pickle_beside_it(delivered: Path) -> None:
+    pickled = (delivered / "lgbm_final_model.pkl").read_bytes()
+
+    card = front_matter(delivered / "lgbm_final_model.md")
+
+    assert card["pickle_sha256"] == hashlib.sha256(pickled).hexdigest()
+    assert card["policy"]["threshold"] == pickle.loads(pickled)["optimal_threshold"]
+    assert card["policy"]["threshold_in_theory"] == 0.2
+    assert card["policy"]["margin_chosen"] == "0.01: given, not estimated"
+    assert card["policy"]["costs"] == {"false_negative": 4.0, "false_positive": 1.0}
+    assert card["command"] == (
+        "python -m training --data-dir DIR --seed 0 --margin 0.01 --cost-fn 4 --cost-fp 1"
+    )
+
+
+def test_the_card_names_its_data_as_sha256sum_does(delivered: Path, folder: Path) -> None:
+    card = front_matter(delivered / "lgbm_final_model.md")
+
+    digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+    lines = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
+    assert {name: data["sha256"] for name, data in card["data"].items()} == digests
+    assert card["data"]["bureau.csv"]["rows"] == 4500
+    assert card["policy"]["data_sha256"] == hashlib.sha256(lines.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "part", ["## Data", "## Protocol", "## Figures", "Equal opportunity", "## Limits", "python -m training"]
+)
+def test_the_card_tells_all_that_a_risk_committee_asks_and_fits_the_version_s_description(
+    delivered: Path, part: str
+) -> None:
+    text = (delivered / "lgbm_final_model.md").read_text().split("---\n", 2)[2]
+
+    assert part in text
+    assert len(text) < 5000
+
+
+def test_training_leaves_two_files_and_no_path_of_this_machine(delivered: Path, folder: Path) -> None:
+    files = sorted(delivered.iterdir())
+
+    assert [file.name for file in files] == ["lgbm_final_model.md", "lgbm_final_model.pkl"]
+    for file in files:
+        content = file.read_bytes()
+        assert not any(str(path).encode() in content for path in (ROOT, folder, delivered))
+
+
+def test_training_again_beside_clients_without_an_outcome_gives_the_same_pickle(
+    delivered: Path, folder: Path, tmp_path: Path, store: Path
+) -> None:
+    data = shutil.copytree(folder, tmp_path / "data")
+    applicants = pd.read_csv(data / "application_train.csv").drop(columns="TARGET").head(5)
+    applicants["SK_ID_CURR"] += 1_000_000
+    applicants.to_csv(data / "application_test.csv", index=False)
+
+    main(["--data-dir", str(data), "--out", str(tmp_path), *ARGUMENTS])
+
+    name = "lgbm_final_model.pkl"
+    assert (tmp_path / name).read_bytes() == (delivered / name).read_bytes()
+
+
+def test_a_refused_margin_leaves_the_files_of_before(
+    delivered: Path, folder: Path, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {file.name: file.read_bytes() for file in delivered.iterdir()}
+
+    status = main(["--data-dir", str(folder), "--out", str(delivered), "--margin", "0.5"])
+
+    assert status == 2
+    assert "Refused: margin 0.5 is not between 0 and" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in delivered.iterdir()} == before
+
+
+# ---- What MLflow shows -------------------------------------------------------------------------------------
+
+FIGURES = ["calibration", "cost", "gains", "precision_recall", "roc", "scores"]
+
+
+@pytest.fixture
+def registry_of(delivered: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{delivered.parent / 'mlflow.db'}")
+    mlflow.set_tracking_uri(f"sqlite:///{delivered.parent / 'mlflow.db'}")
+    return MlflowClient()
+
+
+def runs(client: MlflowClient) -> dict[str, Any]:
+    found = client.get_experiment_by_name("scoring-client")
+    assert found is not None
+    return {run.info.run_name: run for run in client.search_runs([found.experiment_id])}
+
+
+def test_candidates_are_sibling_runs_below_the_training(registry_of: MlflowClient) -> None:
+    found = runs(registry_of)
+    parent = found.pop("training")
+
+    assert set(found) == {
+        "constant",
+        "logistic regression",
+        "LightGBM",
+        "LightGBM, class weights",
+        "registration",
+    }
+    assert {run.data.tags["mlflow.parentRunId"] for run in found.values()} == {parent.info.run_id}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["auc", "gini", "ks", "pr_auc", "brier", "ece", "cost_per_client", "approval_rate", "grey_rate"],
+)
+def test_every_figure_has_its_interval(registry_of: MlflowClient, name: str) -> None:
+    shown = runs(registry_of)["LightGBM"].data.metrics
+
+    assert shown[f"{name}_low"] <= shown[name] <= shown[f"{name}_high"]
+
+
+@pytest.mark.parametrize(
+    ("name", "figures"),
+    [("logistic regression", FIGURES), ("LightGBM", sorted([*FIGURES, "importance", "shap"]))],
+)
+def test_a_candidate_is_drawn(registry_of: MlflowClient, name: str, figures: list[str]) -> None:
+    run = runs(registry_of)[name]
+
+    drawn = [Path(file.path).stem for file in registry_of.list_artifacts(run.info.run_id, "figures")]
+
+    assert sorted(drawn) == figures
+
+
+def test_version_training_and_data_are_linked(registry_of: MlflowClient, delivered: Path) -> None:
+    found = runs(registry_of)
+    version = registry_of.get_model_version_by_alias("scoring-client", "candidate")
+    digest = front_matter(delivered / "lgbm_final_model.md")["policy"]["data_sha256"]
+
+    assert version.tags["training.run"] == found["training"].info.run_id
+    assert version.run_id == found["registration"].info.run_id
+    assert found["training"].data.tags["registered.version"] == f"scoring-client/{version.version}"
+    for name in ("training", "LightGBM", "registration"):
+        data = found[name].inputs.dataset_inputs
+        assert {entry.dataset.digest for entry in data} == {digest[:36]}
+        assert sorted(entry.dataset.name for entry in data) == ["test", "training"]
+
+
+def test_a_training_that_fails_is_shown_as_failed(folder: Path, store: Path) -> None:
+    main(["--data-dir", str(folder), "--out", str(store / "out"), "--margin", "0.5"])
+
+    mlflow.set_tracking_uri(f"sqlite:///{store / 'mlflow.db'}")
+    assert runs(MlflowClient())["training"].info.status == "FAILED"
+
+
+def test_the_policy_of_a_version_says_how_threshold_and_margin_were_chosen(
+    registry_of: MlflowClient, delivered: Path
+) -> None:
+    from mlflow_model import registry
+
+    chosen = registry.fetch("models:/scoring-client@candidate").bundle.policy
+
+    assert "threshold" in chosen["provenance"]["threshold_chosen"]
+    assert chosen["provenance"]["margin_chosen"] == "0.01: given, not estimated"
+    assert chosen["provenance"]["costs"] == {"false_negative": 4.0, "false_positive": 1.0}
