@@ -359,17 +359,22 @@ def _figures(_: Project) -> str:
     """The model card's own figures."""
     card = yaml.safe_load(CARD.read_text(encoding="utf-8").split("---\n", 2)[1])
     metrics, policy = card["metrics"], card["policy"]
+
+    def interval(name: str) -> str:
+        return f"{metrics[name]:.4f} [{metrics[f'{name}_low']:.4f}, {metrics[f'{name}_high']:.4f}]"
+
     rows = [
-        ["out-of-fold figure", "value"],
+        ["on the test set", "value [95 %]"],
         ["---", "---"],
-        ["labelled clients", f"{metrics['rows']:,.0f}"],
-        ["of whom defaulted", f"{metrics['base_rate']:.2%}"],
-        ["AUC (standard error)", f"{metrics['auc']:.3f} ({metrics['auc_standard_error']:.3f})"],
-        ["Brier score", f"{metrics['brier']:.4f}"],
-        ["mean probability", f"{metrics['mean_probability']:.2%}"],
+        ["clients", f"{metrics['test_clients']:,.0f}"],
+        ["of whom defaulted", f"{metrics['test_default_rate']:.2%}"],
+        ["AUC", interval("auc")],
+        ["AUC of the true probabilities", f"{metrics['auc_of_true_probabilities']:.4f}"],
+        ["calibration error (ECE)", interval("ece")],
+        ["cost per client", interval("cost_per_client")],
+        ["approved", interval("approval_rate")],
+        ["in the grey zone", interval("grey_rate")],
         ["threshold ± margin", f"{policy['threshold']:.4f} ± {policy['margin']:g}"],
-        ["cost per client, lending to all", f"{metrics['cost_per_client_lending_to_all']:.3f}"],
-        ["cost per client, by the threshold", f"{metrics['cost_per_client']:.3f}"],
     ]
     return "".join(_row(row) + "\n" for row in rows)
 
