@@ -182,24 +182,27 @@ def _expect_columns(file: Path, found: Sequence[str], kinds: Columns) -> None:
 def _check(file: Path, raw: ir.Table, kinds: Columns) -> int:
     """Refuses a file with a wrong or a missing value; gives its number of rows."""
     numeric = {name: kind for name, kind in kinds.items() if kind is not TEXT}
-    counts = _only_row(raw.aggregate(rows=raw.count(), **_fault_counts(raw, numeric)))
-    if counts["rows"] == 0:
+    counts = _only_row(raw.aggregate(rows=raw.count(), **_counts(raw, numeric)))
+    rows = counts["rows"]
+    if rows == 0:
         raise BadTable(file.name, "the file has no rows")
     for name, kind in numeric.items():
-        if wrong := counts[f"wrong {name}"]:
+        present = counts[f"present {name}"]
+        if wrong := present - counts[f"right {name}"]:
             raise BadTable(file.name, f"column {name} holds {wrong} value(s) that are not {kind.name}")
-        if kind.required and (missing := counts[f"missing {name}"]):
-            raise BadTable(file.name, f"column {name} lacks {missing} value(s), and none may be missing")
-    return counts["rows"]
+        if kind.required and present < rows:
+            raise BadTable(
+                file.name, f"column {name} lacks {rows - present} value(s), and none may be missing"
+            )
+    return rows
 
 
-def _fault_counts(raw: ir.Table, kinds: Mapping[str, Kind]) -> dict[str, ir.IntegerScalar]:
+def _counts(raw: ir.Table, kinds: Mapping[str, Kind]) -> dict[str, ir.IntegerScalar]:
     counts = {}
     for name, kind in kinds.items():
         value = raw[name].try_cast("float64")
-        missing = raw[name].isnull() | value.isnan().fill_null(False)
-        counts[f"missing {name}"] = raw.count(where=missing)
-        counts[f"wrong {name}"] = raw.count(where=~missing & ~kind.holds(value).fill_null(False))
+        counts[f"present {name}"] = raw[name].count() - raw.count(where=value.isnan())
+        counts[f"right {name}"] = raw.count(where=kind.holds(value))
     return counts
 
 
