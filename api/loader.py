@@ -6,12 +6,15 @@ line of JSON.
 """
 
 import argparse
-import json
+import contextlib
 import os
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
+from api import remembered
+from api.news import Copy, News
 from mlflow_model import bundle as bundles
 from mlflow_model import legacy
 from mlflow_model.bundle import Bundle
@@ -21,29 +24,33 @@ from mlflow_model.errors import LoadingFailed, ModelUnavailable
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 
 
-def is_pickle(uri: str) -> bool:
-    """Whether a MODEL_URI is the path of a documented pickle rather than an MLflow model URI."""
-    return uri.endswith(".pkl")
-
-
-def load(uri: str, cache: Path) -> dict[str, str | None]:
-    """Put the verified bundle into the cache.
-
-    Returns its folder and what it is called. Raises ModelUnavailable.
-    """
-    if is_pickle(uri):
+def load(uri: str, cache: Path) -> Copy:
+    """Put the verified bundle into the cache, where this URI is known to name it. Raises ModelUnavailable."""
+    name: str
+    version = alias = None
+    if remembered.is_pickle(uri):
         bundle, _ = legacy.convert(Path(uri))
-        names: dict[str, str | None] = {"name": Path(uri).name, "version": None, "alias": None}
+        name = Path(uri).name
     else:
         for variable, value in _PATIENCE.items():
             os.environ.setdefault(variable, value)
         from mlflow_model import registry
 
         fetched = registry.fetch(uri)
-        bundle = fetched.bundle
-        names = {"name": fetched.name, "version": fetched.version, "alias": fetched.alias}
+        bundle, name, version, alias = fetched.bundle, fetched.name, fetched.version, fetched.alias
     bundle.scorer()
-    return {"folder": str(_cached(bundle, cache)), **names}
+    with _cache_in_words():
+        copy = Copy(str(_cached(bundle, cache)), name, version, alias)
+        remembered.remember(uri, cache, copy)
+    return copy
+
+
+@contextlib.contextmanager
+def _cache_in_words() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LoadingFailed("le cache local est inaccessible ou plein ; vérifiez MODEL_CACHE") from error
 
 
 def _cached(bundle: Bundle, cache: Path) -> Path:
@@ -58,23 +65,23 @@ def _cached(bundle: Bundle, cache: Path) -> Path:
     try:
         bundle.write(arriving)
         arriving.rename(folder)
-    except OSError as error:
+    except OSError:
         if not folder.exists():  # another process may have been faster
-            raise LoadingFailed("le cache local est inaccessible ou plein ; vérifiez MODEL_CACHE") from error
+            raise
     return folder
 
 
 def main() -> None:
-    """Print one line of JSON: the folder and the names, or the sentence that says why there is none."""
+    """Print one line of JSON: the copy, or the sentence that says why there is none."""
     parser = argparse.ArgumentParser(prog="python -m api.loader", description=main.__doc__)
     parser.add_argument("uri")
     parser.add_argument("cache", type=Path)
     options = parser.parse_args()
     try:
-        outcome = load(options.uri, options.cache)
+        news = News(load(options.uri, options.cache))
     except ModelUnavailable as error:
-        outcome = {"error": str(error)}
-    sys.stdout.write(json.dumps(outcome) + "\n")
+        news = News(problem=str(error))
+    sys.stdout.buffer.write(news.line())
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ import yaml
 import register
 from api import loader, openapi
 from api.app import create_app
-from api.served import DEFAULT_URI, ServedModel
+from api.finder import DEFAULT_URI, Finder
+from api.served import ServedModel
 from mlflow_model.errors import ModelUnavailable
 from mlflow_model.features import example_client
 
@@ -101,8 +102,8 @@ class Project:
     def served(self) -> ServedModel:
         if not (self.folder / "mlflow.db").exists():
             self.register()
-        served = ServedModel(DEFAULT_URI, self.folder / "cache")
-        served.start()
+        served = ServedModel()
+        Finder(DEFAULT_URI, self.folder / "cache", served.hear).start()
         _wait_for_model(served)
         return served
 
@@ -140,7 +141,7 @@ class Project:
                     patch.setenv(name, value)
                 if variables:
                     loader.load(uri, self.folder / "cache")
-                return str(ServedModel(uri).model)
+                return str(ServedModel().model)
         except ModelUnavailable as problem:
             return str(problem)
 

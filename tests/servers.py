@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPResponse
@@ -122,7 +122,7 @@ class Serving(ServedModel):
     """Serves a given model from the first request on, without a loader."""
 
     def __init__(self, model: Model) -> None:
-        super().__init__("models:/given")
+        super().__init__()
         self._given = model
 
     @property
@@ -197,10 +197,14 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def api(
-    environment: Mapping[str, str], log: Path, folder: Path = ROOT, script: str = "api/app.py"
+    environment: Mapping[str, str],
+    log: Path,
+    folder: Path = ROOT,
+    script: str = "api/app.py",
+    options: Sequence[str] = ("--workers", "1"),
 ) -> Iterator[SocketDoor]:
     """`python api/app.py` on a free port, as soon as it listens; it may have no model yet."""
-    with process([sys.executable, script, "--port", "0"], environment, log, folder) as child:
+    with process([sys.executable, script, "--port", "0", *options], environment, log, folder) as child:
         yield listening(child, log)
 
 

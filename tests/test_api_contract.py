@@ -538,8 +538,8 @@ def test_any_mlflow_model_uri_names_the_model(
 
     loaded = loader.load(uri.format(source=registered.source, run_id=registered.run_id), tmp_path)
 
-    assert loaded["version"] == version
-    assert Path(str(loaded["folder"])).is_dir()
+    assert loaded.version == version
+    assert Path(loaded.folder).is_dir()
 
 
 def test_a_path_in_model_uri_is_not_shown_to_callers(
@@ -582,8 +582,8 @@ def test_a_pickle_stands_alone_and_no_registry_is_made(socket_door: SocketDoor) 
     assert sorted(path.name for path in socket_door.log.parent.iterdir()) == ["cache", "log"]
 
 
-def test_health_says_alive_with_or_without_a_model(door: Door, tmp_path: Path) -> None:
-    without = FlaskDoor(create_app(ServedModel("models:/nobody@champion", tmp_path)))
+def test_health_says_alive_with_or_without_a_model(door: Door) -> None:
+    without = FlaskDoor(create_app(ServedModel()))
 
     answers = [door.get("/health"), without.get("/health")]
 

@@ -3,7 +3,6 @@
 import json
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import lightgbm
@@ -44,9 +43,9 @@ def other_door() -> FlaskDoor:
 
 
 @pytest.fixture
-def without_model(tmp_path: Path) -> FlaskDoor:
+def without_model() -> FlaskDoor:
     """An API that has not found a model yet."""
-    return FlaskDoor(create_app(ServedModel("models:/nobody@champion", tmp_path)))
+    return FlaskDoor(create_app(ServedModel()))
 
 
 @pytest.fixture

@@ -1,0 +1,151 @@
+"""The ASGI application: /predict goes straight to the function that decides, all else to Flask in threads.
+
+Both read a body here, in the event loop, so that a slow client holds no thread.
+"""
+
+from collections.abc import Iterable
+
+from a2wsgi import WSGIMiddleware
+from a2wsgi.asgi_typing import HTTPScope, Receive, ReceiveEvent, Scope, Send, SendEvent
+
+from api import batch, predict
+from api.routes import flask_app
+from api.served import ServedModel
+from mlflow_model.errors import Busy, ScoringError
+
+# Bytes of bodies for Flask that may be in memory at once; beyond, a client is asked to come again.
+HELD_AT_ONCE = 4 * batch.BODY_LIMIT
+_FLASK_THREADS = 10
+_JSON = (b"content-type", b"application/json")
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class Lane:
+    """Answers for one ServedModel."""
+
+    def __init__(self, served: ServedModel) -> None:
+        self._served = served
+        self._flask = WSGIMiddleware(flask_app(served), workers=_FLASK_THREADS)  # type: ignore[arg-type]
+        self._held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"  # noqa: S101 - the server offers neither WebSocket nor lifespan
+        try:
+            if scope["path"] == "/predict" and scope["method"] == "POST":
+                await self._predict(scope, receive, send)
+            else:
+                await self._others(scope, receive, send)
+        except ClientGone:
+            return
+
+    async def _predict(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientGone
+        body = message["body"]
+        if message.get("more_body"):
+            body = await _whole(body, receive)
+        status, content = self._decided(scope["headers"], body)
+        await send({"type": "http.response.start", "status": status, "headers": [_JSON, _length(content)]})
+        await send({"type": "http.response.body", "body": content})
+
+    def _decided(self, headers: Headers, body: bytes) -> tuple[int, bytes]:
+        try:
+            scorer = self._served.model.scorer
+            content_type, encoding = _header(headers, b"content-type"), _header(headers, b"content-encoding")
+            return predict.answer(scorer, content_type, encoding, body)
+        except ScoringError as error:
+            return predict.refusal(error)
+        except Exception as error:  # noqa: BLE001 - Flask's handler of bugs, for what does not pass Flask
+            return predict.refusal(predict.internal_error(error))
+
+    async def _others(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        """Flask hears of a request when it is whole, and has ended before a byte of its answer is sent."""
+        body = bytearray()
+        answer: list[SendEvent] = []
+        try:
+            await self._gather(body, receive, _limit(scope["path"]))
+            await self._flask(_with_length(scope, len(body)), _readable(bytes(body)), _kept_in(answer))
+        except Busy as busy:
+            answer = _busy(busy)
+        finally:
+            self._held -= len(body)
+        for event in answer:
+            await send(event)
+
+    async def _gather(self, body: bytearray, receive: Receive, limit: int) -> None:
+        """One byte above the limit is enough for Flask to refuse the body. Raises Busy."""
+        more = True
+        while more and len(body) <= limit:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise ClientGone
+            chunk = message["body"][: limit + 1 - len(body)]
+            if self._held + len(chunk) > HELD_AT_ONCE:
+                raise Busy
+            body += chunk
+            self._held += len(chunk)
+            more = message.get("more_body", False)
+
+
+async def _whole(body: bytes, receive: Receive) -> bytes:
+    """The rest of a body for /predict, as far as it takes to see that it is too large."""
+    more = True
+    while more and len(body) <= predict.BODY_LIMIT:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientGone
+        body += message["body"]
+        more = message.get("more_body", False)
+    return body
+
+
+def _header(headers: Headers, wanted: bytes) -> str | None:
+    """As a WSGI server gives it: several of the same name are one, with commas."""
+    values = [value for name, value in headers if name == wanted]
+    return b",".join(values).decode("latin-1") if values else None
+
+
+def _length(content: bytes) -> tuple[bytes, bytes]:
+    return b"content-length", b"%d" % len(content)
+
+
+def _limit(path: str) -> int:
+    return batch.BODY_LIMIT if path == "/predict/batch" else predict.BODY_LIMIT
+
+
+def _with_length(scope: HTTPScope, length: int) -> HTTPScope:
+    """The request as if its body had come in one piece: Flask would not read one of unknown length."""
+    framing = (b"content-length", b"transfer-encoding")
+    headers = [header for header in scope["headers"] if header[0] not in framing]
+    if len(headers) == len(list(scope["headers"])):
+        return scope
+    return {**scope, "headers": [*headers, (b"content-length", b"%d" % length)]}
+
+
+def _readable(body: bytes) -> Receive:
+    async def receive() -> ReceiveEvent:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
+
+
+def _kept_in(answer: list[SendEvent]) -> Send:
+    async def send(event: SendEvent) -> None:
+        answer.append(event)
+
+    return send
+
+
+def _busy(busy: Busy) -> list[SendEvent]:
+    status, content = predict.refusal(busy)
+    headers = [_JSON, _length(content), (b"retry-after", b"1")]
+    return [
+        {"type": "http.response.start", "status": status, "headers": headers},
+        {"type": "http.response.body", "body": content},
+    ]

@@ -1,0 +1,28 @@
+"""The socket that the service listens on, and the line that says where it answers."""
+
+import logging
+import os
+import socket
+import sys
+
+# Above what most systems allow (net.core.somaxconn), which then is the limit.
+_BACKLOG = 8192
+
+
+def listener(host: str, port: int) -> socket.socket:
+    """A listening socket, or one line that says why there is none and what to do."""
+    try:
+        listening = socket.create_server((host, port), backlog=_BACKLOG)
+    except OverflowError:
+        sys.exit(f"Port {port} does not exist: choose one from 1 to 65535 with PORT=")
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        sys.exit(f"Port {port} is not available ({reason}): choose another with PORT=")
+    # Accepted connections inherit it. Without, a kept-alive answer waits 40 ms for an acknowledgement.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
+
+
+def announce(listening: socket.socket) -> None:
+    host, port = listening.getsockname()[:2]
+    logging.info("Scoring Client answers on http://%s:%s (documentation: /docs)", host, port)

@@ -1,0 +1,39 @@
+"""What the process that finds models tells those that serve them, as one line of JSON."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A verified copy of a model in the cache, in a folder named by its digest, and what the model is called.
+
+    `confirmed`: it was asked for since the service started, and is not only what was served before.
+    """
+
+    folder: str
+    name: str
+    version: str | None
+    alias: str | None
+    confirmed: bool = True
+
+    @property
+    def digest(self) -> str:
+        return Path(self.folder).name
+
+
+@dataclass(frozen=True)
+class News:
+    """The copy to serve, if there is one, and why a better one cannot be had, if that is so."""
+
+    copy: Copy | None = None
+    problem: str | None = None
+
+    def line(self) -> bytes:
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def of(cls, line: bytes) -> "News":
+        content = json.loads(line)
+        return cls(content["copy"] and Copy(**content["copy"]), content["problem"])
