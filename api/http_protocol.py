@@ -1,18 +1,27 @@
 """uvicorn's HTTP/1.1, with what it lacks: limits of time and size, the contract's refusals, a soft end."""
 
+import sys
 from asyncio import Transport
 
+from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api import predict
 from mlflow_model.errors import RequestRefused
 
-# A request must be there this long after its first byte, with a second more for each RATE bytes that came.
+# A request must be whole so long after its first byte, with a second more for each RATE bytes that came.
 RECEIVE_SECONDS = 10.0
 RATE = 256 * 1024
-HEAD_LIMIT = 64 * 1024
 # A client that takes nothing of its answer for so long is gone.
 SEND_SECONDS = 30.0
+URL_LIMIT = 8 * 1024
+HEAD_LIMIT = 64 * 1024
+HEADERS_LIMIT = 100
+
+
+class _UpgradeOffered(Exception):
+    def __init__(self, behind_the_head: int) -> None:
+        self.behind_the_head = behind_the_head
 
 
 class Protocol(HttpToolsProtocol):
@@ -22,47 +31,108 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._waiting_since: float | None = self.loop.time()
         self._stuck_since: float | None = None
-        self._received = 0
+        self._received = self._arrived = 0
         self._is_whole = self._is_in_head = self._is_ending = False
+        self._refused_with = 400
+
+    # ---- What arrives
 
     def data_received(self, data: bytes) -> None:
         self._is_whole = False
-        super().data_received(data)
+        self._arrived = len(data)
+        try:
+            super().data_received(data)
+        except _UpgradeOffered as offered:
+            self._go_on_without(offered, data)
         if self._is_whole:
             self._waiting_since = None
         else:
-            self._count(len(data))
+            self._count()
 
-    def _count(self, arrived: int) -> None:
+    def _count(self) -> None:
         """Of a request that is not whole yet."""
         if self._waiting_since is None:
             self._waiting_since, self._received = self.loop.time(), 0
-        self._received += arrived
+        self._received += self._arrived
         if self._is_in_head and self._received > HEAD_LIMIT:
             self._refuse(431)
+
+    def _offers_upgrade(self) -> bool:
+        """CONNECT looks like it, and is refused as a method."""
+        return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Called where the parser has stopped behind a head that offers HTTP/2, as Java's HttpClient does."""
+        if not self._offers_upgrade():
+            self.cycle.keep_alive = False
+            return
+        stopped = sys.exception()
+        assert isinstance(stopped, HttpParserUpgrade)  # noqa: S101 - uvicorn handles it when it calls this
+        raise _UpgradeOffered(stopped.args[0])
+
+    def _go_on_without(self, offered: "_UpgradeOffered", data: bytes) -> None:
+        """Read the request as if nothing were offered. The parser itself would take its body for HTTP/2."""
+        head = [b"%s %s HTTP/1.1\r\n" % (self.parser.get_method(), self.url)]
+        head += [
+            b"%s: %s\r\n" % header for header in self.headers if header[0] not in (b"upgrade", b"connection")
+        ]
+        self.parser = HttpRequestParser(self)
+        self.data_received(b"".join([*head, b"\r\n", data[offered.behind_the_head :]]))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._is_whole, self._is_in_head = False, True
 
     def on_headers_complete(self) -> None:
+        if self._offers_upgrade():
+            return
+        if status := self._head_refusal():
+            self._refused_with = status
+            raise ValueError("the head is refused")  # which reaches send_400_response
         super().on_headers_complete()
         self._is_in_head = False
         if self._is_ending:
             self.cycle.keep_alive = False
 
+    def _head_refusal(self) -> int | None:
+        if len(self.url) > URL_LIMIT:
+            return 414
+        if len(self.headers) > HEADERS_LIMIT or (self._arrived > HEAD_LIMIT and self._is_head_too_large()):
+            return 431
+        return None if self.parser.get_http_version() in ("1.1", "1.0") else 505
+
+    def _is_head_too_large(self) -> bool:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_LIMIT
+
     def on_message_complete(self) -> None:
+        if self._offers_upgrade():
+            return
         super().on_message_complete()
         self._is_whole = True
 
-    def send_400_response(self, msg: str) -> None:
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """A client that has said all may wait for its answer. Returns whether to keep the connection."""
+        if self.is_idle:
+            return False
         self._refuse(400)
+        return not self.transport.is_closing()
+
+    # ---- What is refused
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(self._refused_with)
 
     def _refuse(self, status: int) -> None:
-        """What never became a request. Not while an answer is under way, into which this would be written."""
-        if not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete):
+        """Say so and close; after the answers to whole requests, if some are under way."""
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete and not cycle.more_body:
+            cycle.keep_alive = False
+            return
+        if not self.pipeline and (cycle is None or cycle.response_complete or not cycle.response_started):
             self.transport.write(predict.raw_refusal(RequestRefused(status)))
         self.transport.close()
+
+    # ---- How long it takes
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -71,6 +141,18 @@ class Protocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         self._stuck_since = None
+
+    def keep_to_time(self, now: float) -> None:
+        """Close the connection of a client that sends or takes too slowly."""
+        waiting, stuck = self._waiting_since, self._stuck_since
+        if stuck is not None and now - stuck > SEND_SECONDS:
+            self.transport.abort()
+        elif waiting is not None and now - waiting > RECEIVE_SECONDS + self._received / RATE:
+            if self._received:
+                self._refuse(408)
+            self.transport.close()
+
+    # ---- How it ends
 
     def shutdown(self) -> None:
         """Answer what is under way or still comes, and close after that."""
@@ -81,22 +163,5 @@ class Protocol(HttpToolsProtocol):
     @property
     def is_idle(self) -> bool:
         """Whether no request is being received or answered."""
-        answered = self.cycle is None or self.cycle.response_complete
-        return answered and not self._received_in_part
-
-    @property
-    def _received_in_part(self) -> bool:
-        return self._waiting_since is not None and self._received > 0
-
-    def keep_to_time(self, now: float) -> None:
-        """Close the connection of a client that sends or takes too slowly."""
-        waiting, stuck = self._waiting_since, self._stuck_since
-        if stuck is not None and now - stuck > SEND_SECONDS:
-            self.transport.abort()
-        elif waiting is not None and now - waiting > RECEIVE_SECONDS + self._received / RATE:
-            self._time_out()
-
-    def _time_out(self) -> None:
-        if self._received_in_part:
-            self._refuse(408)
-        self.transport.close()
+        is_answered = self.cycle is None or self.cycle.response_complete
+        return is_answered and (self._waiting_since is None or not self._received)

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, byte for byte."""
+    """What came back, byte for byte; the names of headers, whose case means nothing, as `Content-Type`."""
 
     status: int
     headers: Mapping[str, str]
@@ -115,7 +115,8 @@ class SocketDoor(Door):
 
 
 def _read(response: HTTPResponse) -> Answer:
-    return Answer(response.status, dict(response.getheaders()), response.read())
+    headers = {name.title(): value for name, value in response.getheaders()}
+    return Answer(response.status, headers, response.read())
 
 
 class Serving(ServedModel):

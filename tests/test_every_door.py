@@ -193,6 +193,8 @@ def test_ready_says_which_version_serves_and_by_which_policy(
         "version": "1",
         "alias": "champion",
         "digest": bundle.digest,
+        "confirmed": True,
+        "doubt": None,
         "policy": {
             "optimal_threshold": 0.25,
             "margin": 0.02,
