@@ -2,11 +2,13 @@
 
 import sys
 from asyncio import Transport
+from typing import cast
 
 from httptools import HttpParserUpgrade, HttpRequestParser
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from api import predict
+from api import batch, predict
+from api.lane import Lane
 from mlflow_model.errors import RequestRefused
 
 # A request must be whole so long after its first byte, with a second more for each RATE bytes that came.
@@ -14,6 +16,8 @@ RECEIVE_SECONDS = 10.0
 RATE = 256 * 1024
 # A client that takes nothing of its answer for so long is gone.
 SEND_SECONDS = 30.0
+# Of a body that is refused already, and whose end is awaited so that the client hears why.
+RECEIVE_LIMIT = 2 * batch.BODY_LIMIT
 URL_LIMIT = 8 * 1024
 HEAD_LIMIT = 64 * 1024
 HEADERS_LIMIT = 100
@@ -34,6 +38,8 @@ class Protocol(HttpToolsProtocol):
         self._received = self._arrived = 0
         self._is_whole = self._is_in_head = self._is_ending = False
         self._refused_with = 400
+        self._direct_body: bytes | None = None
+        self._lane = cast(Lane, self.app)
 
     # ---- What arrives
 
@@ -56,6 +62,8 @@ class Protocol(HttpToolsProtocol):
         self._received += self._arrived
         if self._is_in_head and self._received > HEAD_LIMIT:
             self._refuse(431)
+        elif self._received > RECEIVE_LIMIT:
+            self.transport.close()
 
     def _offers_upgrade(self) -> bool:
         """CONNECT looks like it, and is refused as a method."""
@@ -89,10 +97,30 @@ class Protocol(HttpToolsProtocol):
         if status := self._head_refusal():
             self._refused_with = status
             raise ValueError("the head is refused")  # which reaches send_400_response
-        super().on_headers_complete()
         self._is_in_head = False
+        if self._is_direct():
+            self._direct_body = b""
+            return
+        super().on_headers_complete()
         if self._is_ending:
             self.cycle.keep_alive = False
+
+    def _is_direct(self) -> bool:
+        """Whether it is /predict at its plainest, whose answer takes less time than to make a task for it."""
+        return (
+            self.url == b"/predict"
+            and self.parser.get_method() == b"POST"
+            and not self.expect_100_continue
+            and (self.cycle is None or self.cycle.response_complete)
+            and not self.flow.write_paused
+            and not self.transport.is_closing()
+        )
+
+    def on_body(self, body: bytes) -> None:
+        if self._direct_body is None:
+            super().on_body(body)
+        elif len(self._direct_body) <= predict.BODY_LIMIT:
+            self._direct_body += body
 
     def _head_refusal(self) -> int | None:
         if len(self.url) > URL_LIMIT:
@@ -107,8 +135,28 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self._offers_upgrade():
             return
-        super().on_message_complete()
         self._is_whole = True
+        if self._direct_body is None:
+            super().on_message_complete()
+        else:
+            self._answer(self._direct_body)
+
+    def _answer(self, body: bytes) -> None:
+        self._direct_body = None
+        status, content = self._lane.decided(self.headers, body)
+        head = [STATUS_LINE[status]]
+        head += [b"%s: %s\r\n" % header for header in self.server_state.default_headers]
+        keep_alive = self._may_be_kept()
+        if not keep_alive:
+            head.append(b"connection: close\r\n")
+        head.append(b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(content))
+        self.transport.write(b"".join([*head, content]))
+        if not keep_alive:
+            self.transport.close()
+
+    def _may_be_kept(self) -> bool:
+        is_asked_for = self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1"
+        return is_asked_for and not self._is_ending
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """A client that has said all may wait for its answer. Returns whether to keep the connection."""

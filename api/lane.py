@@ -50,11 +50,12 @@ class Lane:
         body = message["body"]
         if message.get("more_body"):
             body = await _whole(body, receive)
-        status, content = self._decided(scope["headers"], body)
+        status, content = self.decided(scope["headers"], body)
         await send({"type": "http.response.start", "status": status, "headers": [_JSON, _length(content)]})
         await send({"type": "http.response.body", "body": content})
 
-    def _decided(self, headers: Headers, body: bytes) -> tuple[int, bytes]:
+    def decided(self, headers: Headers, body: bytes) -> tuple[int, bytes]:
+        """Status and body of the answer to POST /predict."""
         try:
             scorer = self._served.model.scorer
             content_type, encoding = _header(headers, b"content-type"), _header(headers, b"content-encoding")

@@ -167,7 +167,7 @@ class Supervisor:
             return
         _log.info("exchanging the workers")
         with self._news_lock:
-            self._retiring, self._workers = self._workers, []
+            self._retiring, self._workers, self._due = self._workers, [], []
         for _ in range(self._wanted):
             self._spawn()
 
