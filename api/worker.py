@@ -32,6 +32,7 @@ KEEP_ALIVE_SECONDS = 75
 # A batch in a thread gives the interpreter back to /predict ten times sooner than Python's own 5 ms.
 SWITCH_SECONDS = 0.0005
 _SWEEP_SECONDS = 0.5
+_SETTLED_SECONDS = 0.01
 
 
 class Server(uvicorn.Server):
@@ -73,21 +74,23 @@ class Server(uvicorn.Server):
         """Accept what is waiting, answer everything, close idle connections last."""
         for server in self.servers:
             server.close()
-        await self._accept_waiting()
-        self._queue.close()
+        await asyncio.sleep(_SETTLED_SECONDS)  # until uvloop has closed its socket
+        for accepted in self._accept_waiting():
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, accepted)
         await self._until_all_closed(IDLE_SECONDS)
         for connection in self._connections():
             if connection.is_idle:
                 connection.transport.close()
         await self._until_all_closed(ANSWER_SECONDS)
 
-    async def _accept_waiting(self) -> None:
-        loop = asyncio.get_running_loop()
+    def _accept_waiting(self) -> list[socket.socket]:
+        """All at once, and closed at once: whoever comes in between would be accepted and never answered."""
+        accepted = []
         self._queue.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
+        with self._queue, contextlib.suppress(BlockingIOError):
             while True:
-                accepted, _ = self._queue.accept()
-                await loop.connect_accepted_socket(self._protocol, accepted)
+                accepted.append(self._queue.accept()[0])
+        return accepted
 
     def _protocol(self) -> Protocol:
         return Protocol(self.config, self.server_state, self.lifespan.state)

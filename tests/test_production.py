@@ -1,4 +1,4 @@
-"""What an operator relies on: `python api/app.py` under load, with slow clients, restarts, kills and losses."""
+"""What an operator relies on: `python api/app.py` under load, with slow clients, restarts and losses."""
 
 import asyncio
 import json
@@ -42,9 +42,12 @@ def production(pickle: Path, folder: Path, workers: int = 2, root: Path = ROOT) 
     options = ("--workers", str(workers))
     environment = servers.alone(pickle, folder)
     with servers.api(environment, folder / "log", folder, str(root / "api" / "app.py"), options) as door:
-        servers.ready(door)
-        servers.eventually(lambda: len(workers_of(door)) == workers or None, "every worker")
+        servers.eventually(lambda: all_answer(door, workers) or None, "every worker with a model")
         yield door
+
+
+def all_answer(door: SocketDoor, workers: int) -> bool:
+    return len(workers_of(door)) == workers and {door.get("/ready").status for _ in range(30)} == {200}
 
 
 def workers_of(door: SocketDoor) -> set[int]:
