@@ -3,13 +3,14 @@
 Both read a body here, in the event loop, so that a slow client holds no thread.
 """
 
+import asyncio
+import functools
 from collections.abc import Iterable
 
 from a2wsgi import WSGIMiddleware
 from a2wsgi.asgi_typing import HTTPScope, Receive, ReceiveEvent, Scope, Send, SendEvent
 
 from api import batch, predict
-from api.routes import flask_app
 from api.served import ServedModel
 from mlflow_model.errors import Busy, ScoringError
 
@@ -30,8 +31,14 @@ class Lane:
 
     def __init__(self, served: ServedModel) -> None:
         self._served = served
-        self._flask = WSGIMiddleware(flask_app(served), workers=_FLASK_THREADS)  # type: ignore[arg-type]
         self._held = 0
+
+    @functools.cached_property
+    def flask(self) -> WSGIMiddleware:
+        """Made when it is first asked for: a worker decides before it has imported Flask."""
+        from api.routes import flask_app
+
+        return WSGIMiddleware(flask_app(self._served), workers=_FLASK_THREADS)  # type: ignore[arg-type]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"  # noqa: S101 - the server offers neither WebSocket nor lifespan
@@ -58,8 +65,7 @@ class Lane:
         """Status and body of the answer to POST /predict."""
         try:
             scorer = self._served.model.scorer
-            content_type, encoding = _header(headers, b"content-type"), _header(headers, b"content-encoding")
-            return predict.answer(scorer, content_type, encoding, body)
+            return predict.answer(scorer, *_described(headers), body)
         except ScoringError as error:
             return predict.refusal(error)
         except Exception as error:  # noqa: BLE001 - Flask's handler of bugs, for what does not pass Flask
@@ -71,7 +77,8 @@ class Lane:
         answer: list[SendEvent] = []
         try:
             await self._gather(body, receive, _limit(scope["path"]))
-            await self._flask(_with_length(scope, len(body)), _readable(bytes(body)), _kept_in(answer))
+            flask = await asyncio.to_thread(lambda: self.flask)
+            await flask(_with_length(scope, len(body)), _readable(bytes(body)), _kept_in(answer))
         except Busy as busy:
             answer = _busy(busy)
         finally:
@@ -106,10 +113,17 @@ async def _whole(body: bytes, receive: Receive) -> bytes:
     return body
 
 
-def _header(headers: Headers, wanted: bytes) -> str | None:
-    """As a WSGI server gives it: several of the same name are one, with commas."""
-    values = [value for name, value in headers if name == wanted]
-    return b",".join(values).decode("latin-1") if values else None
+def _described(headers: Headers) -> tuple[str | None, str | None]:
+    """Content type and content encoding of a body."""
+    by_name: dict[bytes, bytes] = {}
+    for name, value in headers:
+        # As a WSGI server does: several of the same name are one, with commas.
+        by_name[name] = value if name not in by_name else by_name[name] + b"," + value
+    return _text(by_name.get(b"content-type")), _text(by_name.get(b"content-encoding"))
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
 
 
 def _length(content: bytes) -> tuple[bytes, bytes]:

@@ -38,9 +38,9 @@ _SETTLED_SECONDS = 0.01
 class Server(uvicorn.Server):
     """uvicorn's server, with an end that loses nothing that was accepted."""
 
-    def __init__(self, config: uvicorn.Config, lifeline: "Lifeline") -> None:
+    def __init__(self, config: uvicorn.Config, lane: Lane, lifeline: "Lifeline") -> None:
         super().__init__(config)
-        self._lifeline = lifeline
+        self._lane, self._lifeline = lane, lifeline
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -59,6 +59,7 @@ class Server(uvicorn.Server):
         self._sweeping = asyncio.create_task(self._sweep())
         loop = asyncio.get_running_loop()
         self._lifeline.follow(lambda: loop.call_soon_threadsafe(self._end))
+        loop.run_in_executor(None, lambda: self._lane.flask)
 
     async def _sweep(self) -> None:
         while True:
@@ -135,8 +136,9 @@ def main() -> None:
     served = ServedModel()
     lifeline = Lifeline(connection, served)
     lifeline.first_news()
+    lane = Lane(served)
     config = uvicorn.Config(
-        Lane(served),
+        lane,
         loop="uvloop",
         http=Protocol,
         ws="none",
@@ -148,7 +150,7 @@ def main() -> None:
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
-    Server(config, lifeline).run([listener])
+    Server(config, lane, lifeline).run([listener])
 
 
 def _allow_many_connections() -> None:

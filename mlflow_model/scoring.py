@@ -151,7 +151,7 @@ class Scorer:
         row = [_number(name, client[name], nullable) for name, nullable in self._admits_null]
         return policy.decision(self._booster.probability(row))
 
-    def _ordinary_row(self, client: Mapping[str, object]) -> list[float] | None:
+    def _ordinary_row(self, client: Mapping[str, object]) -> Sequence[float] | None:
         """The row of nearly every client: doubles and integers of a usual size, null where it is learnt.
 
         None when there is any doubt: the rules of `_number` then decide, value by value and in words.
@@ -159,7 +159,10 @@ class Scorer:
         if type(client) is not dict:
             return None
         try:
-            row: list[Any] = list(self._values(client))
+            values: tuple[Any, ...] = self._values(client)
+            if _ORDINARY.issuperset(map(type, values)):
+                return values if math.hypot(*values) < _USUAL_SIZE else None
+            row = list(values)
             nulls = [place for place in self._nullable_places if row[place] is None]
             for place in nulls:
                 row[place] = 0.0
@@ -381,7 +384,8 @@ class Booster:
 
         def predict(row: Sequence[float], config: _FastConfig = config) -> float:
             fill(buffer, 0, *row)
-            _check(function(*arguments))
+            if status := function(*arguments):
+                _check(status)
             return result.value
 
         return predict
