@@ -19,12 +19,12 @@ export PORT API_URL
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check register train ui invocations dashboard lock
+.PHONY: help serve test check register train ui invocations dashboard bench lock
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-serve: $(RUNTIME) ## register the shipped model if there is no champion, then serve it on http://127.0.0.1:5000 (PORT=)
+serve: $(RUNTIME) ## register the shipped model if there is no champion, then serve it on http://127.0.0.1:5000 (PORT=, WORKERS=)
 	@$(BIN)/python register.py --unless-champion
 	@exec $(BIN)/python api/app.py
 
@@ -53,6 +53,9 @@ invocations: $(RUNTIME) ## `mlflow models serve` of the champion on http://127.0
 dashboard: $(RUNTIME) ## the loan officer's page on http://127.0.0.1:8501, asking API_URL
 	exec $(BIN)/streamlit run dashboard/app.py --server.address 127.0.0.1 --server.port $(DASHBOARD_PORT) \
 	  --server.headless true --browser.gatherUsageStats false
+
+bench: $(DEVELOPMENT) ## compare with others and write benchmarks/RESULTS.md (BENCH=server: that part alone)
+	$(BIN)/python -m benchmarks $(BENCH)
 
 lock: $(RUNTIME) ## resolve requirements*.in again: hashed locks and conda.yaml
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)

@@ -24,6 +24,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
+from benchmarks.markdown import table
 from mlflow_model import legacy
 from mlflow_model.features import BY_NAME
 
@@ -34,7 +35,8 @@ ROUNDS = 7
 ARROW = "application/vnd.apache.arrow.stream"
 
 
-def main() -> None:
+def report() -> str:
+    """The table, as markdown."""
     bundle, _ = legacy.convert(PICKLE)
     features = bundle.scorer().features
     matrix = _clients(features)
@@ -46,9 +48,16 @@ def main() -> None:
         if not np.array_equal(probabilities, booster.predict(matrix)):
             sys.exit("the two do not agree")
         alone, http = _interleaved(lambda: booster.predict(matrix), lambda: _posted(port, body))
-    print(f"{ROWS} rows, {ROUNDS} rounds, OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']}")
-    print(f"Booster.predict alone    {ROWS / alone:>10,.0f} rows/s")
-    print(f"POST /predict/batch      {ROWS / http:>10,.0f} rows/s   {alone / http:.2f} of it")
+    heads = [f"{ROWS:,} rows, {os.environ['OMP_NUM_THREADS']} thread", "rows/s", "share (aim: at least 0.5)"]
+    rows = [
+        ["Booster.predict alone", f"{ROWS / alone:,.0f}", ""],
+        ["Arrow to POST /predict/batch and back", f"{ROWS / http:,.0f}", f"{alone / http:.2f}"],
+    ]
+    return table(heads, rows)
+
+
+def main() -> None:
+    print(report())
 
 
 def _clients(features: tuple[str, ...]) -> npt.NDArray[np.float64]:
@@ -72,7 +81,7 @@ def _server() -> Iterator[int]:
         log = Path(cache) / "log"
         with log.open("wb") as output:
             server = subprocess.Popen(  # noqa: S603 - this project's own command
-                [sys.executable, str(ROOT / "api" / "app.py"), "--port", "0"],
+                [sys.executable, str(ROOT / "api" / "app.py"), "--port", "0", "--workers", "1"],
                 env=environment,
                 stdout=output,
                 stderr=output,

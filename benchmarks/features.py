@@ -149,6 +149,15 @@ def compare(folder: Path, rounds: int) -> str:
     return "\n".join(lines)
 
 
+def report(portfolio: Path | None = None, rounds: int = 3) -> str:
+    """The table, as markdown. Without a folder of a portfolio, one of full size is drawn."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = portfolio or Path(scratch) / "portfolio"
+        if portfolio is None:
+            synthetic.write_portfolio(307_511, 0, folder)
+        return compare(folder, rounds)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.features", description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", help="a Parquet portfolio (default: draws one)")
@@ -158,11 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.contender:
         _run_once(options.contender, options.folder)
         return 0
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = options.folder or Path(scratch) / "portfolio"
-        if not options.folder:
-            synthetic.write_portfolio(307_511, 0, folder)
-        print(compare(folder, options.rounds))
+    print(report(options.folder, options.rounds))
     return 0
 
 

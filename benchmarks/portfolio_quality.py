@@ -38,17 +38,19 @@ class Figure:
     def holds(self) -> bool:
         return self.low <= self.measured <= self.high
 
+    @property
+    def target(self) -> str:
+        return f"{self.low:g} to {self.high:g}" if self.low else f"at most {self.high:g}"
+
     def __str__(self) -> str:
-        target = f"{self.low:g} to {self.high:g}" if self.low else f"at most {self.high:g}"
-        return (
-            f"{self.name:<64}{self.measured:>12.4g}   {target:<18}{'' if self.holds else 'MISSED'}".rstrip()
-        )
+        missed = "" if self.holds else "MISSED"
+        return f"{self.name:<64}{self.measured:>12.4g}   {self.target:<18}{missed}".rstrip()
 
 
 def compare(portfolio: Path, sample: Path) -> list[Figure]:
     calibration = Calibration.read()
     description = json.loads((portfolio / "portfolio.json").read_text())
-    drawn, real = _features(portfolio), _features(sample)
+    drawn, real = features(portfolio), features(sample)
     return [
         *_sizes(description, calibration),
         *_distances_to_the_sample(drawn, real),
@@ -56,16 +58,17 @@ def compare(portfolio: Path, sample: Path) -> list[Figure]:
         _correlations(drawn, real),
         *_missing(drawn, calibration),
         *_faithfulness(drawn, description, calibration),
-        *_labels(drawn, _true_probabilities(portfolio, description), calibration),
+        *_labels(drawn, true_probabilities(portfolio), calibration),
     ]
 
 
-def _features(folder: Path) -> pd.DataFrame:
+def features(folder: Path) -> pd.DataFrame:
     clients = aggregate.client_features(tables.read(folder).by_name)
     return clients.to_pyarrow().to_pandas().set_index(tables.KEY)
 
 
-def _true_probabilities(portfolio: Path, description: Mapping) -> pd.Series:
+def true_probabilities(portfolio: Path) -> pd.Series:
+    description = json.loads((portfolio / "portfolio.json").read_text())
     read = pd.read_csv if description["format"] == "csv" else pd.read_parquet
     file = portfolio / f"true_probabilities.{description['format']}"
     return read(file).set_index(tables.KEY)["TRUE_PROBABILITY"]

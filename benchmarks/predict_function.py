@@ -15,6 +15,7 @@ from types import MappingProxyType
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from api import predict, strict_json
+from benchmarks.markdown import table
 from mlflow_model import legacy
 from mlflow_model.features import example_client
 from mlflow_model.scoring import Scorer
@@ -56,16 +57,26 @@ def measure(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str,
     return {name: sorted(found) for name, found in times.items()}
 
 
+def report(rounds: int = 200) -> str:
+    """The table, as markdown."""
+    times = measure(contenders(Scorer(legacy.convert(PICKLE)[0].files)), rounds)
+    alone = statistics.median(next(iter(times.values())))
+    rows = [
+        [name, f"{statistics.median(found):.2f}", *_tenths(found), f"{statistics.median(found) / alone:.2f}"]
+        for name, found in times.items()
+    ]
+    return table(["microseconds a call", "median", "10 %", "90 %", "times the booster's"], rows)
+
+
+def _tenths(found: Sequence[float]) -> tuple[str, str]:
+    return f"{found[len(found) // 10]:.2f}", f"{found[-len(found) // 10]:.2f}"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.predict_function", description=__doc__)
     parser.add_argument("--rounds", type=int, default=200)
     rounds = parser.parse_args(arguments).rounds
-    times = measure(contenders(Scorer(legacy.convert(PICKLE)[0].files)), rounds)
-    alone = statistics.median(next(iter(times.values())))
-    print(f"{'microseconds a call':<30}{'median':>8}{'10 %':>8}{'90 %':>8}{'x booster':>11}")
-    for name, found in times.items():
-        tenth, median = found[len(found) // 10], statistics.median(found)
-        print(f"{name:<30}{median:>8.2f}{tenth:>8.2f}{found[-len(found) // 10]:>8.2f}{median / alone:>11.2f}")
+    print(report(rounds))
 
 
 if __name__ == "__main__":

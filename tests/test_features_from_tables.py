@@ -11,6 +11,7 @@ import pytest
 from ibis.backends.sql.compilers import PySparkCompiler
 from ibis.config import Config
 
+from benchmarks.features import HISTORY, pandas_features
 from training.__main__ import main
 from training.aggregate import FEATURES, client_features
 from training.tables import BadTable, read
@@ -194,14 +195,6 @@ def test_the_real_client_100002_has_the_published_features() -> None:
 # ---- A generated portfolio ---------------------------------------------------------------------------------
 
 
-HISTORY = {
-    "bureau": ["AMT_CREDIT_SUM", "AMT_CREDIT_SUM_DEBT"],
-    "previous_application": ["CNT_PAYMENT"],
-    "POS_CASH_balance": ["CNT_INSTALMENT_FUTURE"],
-    "installments_payments": ["AMT_PAYMENT", "NUM_INSTALMENT_VERSION"],
-}
-
-
 def portfolio(clients: int) -> dict[str, pd.DataFrame]:
     """Raw tables with missing values, zero denominators, clients without history, history without clients."""
     random = np.random.default_rng(0)
@@ -242,26 +235,6 @@ def write_portfolio(folder: Path, tables: dict[str, pd.DataFrame]) -> Path:
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False)
     return folder
-
-
-def pandas_features(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """The definitions of the features once more, by other means."""
-    means = {name: tables[name].groupby("SK_ID_CURR").mean() for name in HISTORY}
-    clients = tables["application_train"].set_index("SK_ID_CURR").sort_index()
-    bureau = tables["bureau"]
-    share = (bureau["AMT_CREDIT_SUM_DEBT"] / bureau["AMT_CREDIT_SUM"]).replace([np.inf, -np.inf], np.nan)
-    payments = means["installments_payments"]
-    return clients.assign(
-        CREDIT_TERM=clients["AMT_CREDIT"] / clients["AMT_ANNUITY"].replace(0, np.nan),
-        DEBT_CREDIT_RATIO=share.fillna(0).groupby(bureau["SK_ID_CURR"]).mean(),
-        ANNUITY_BIRTH_RATIO=clients["AMT_ANNUITY"] / (-clients["DAYS_BIRTH"] / 365),
-        ANNUITY_INCOME_PERCENT=clients["AMT_ANNUITY"] / clients["AMT_INCOME_TOTAL"].replace(0, np.nan),
-        CREDIT_GOODS_RATIO=clients["AMT_CREDIT"] / (clients["AMT_GOODS_PRICE"] + 1e-5),
-        INSTA_AMT_PAYMENT=payments["AMT_PAYMENT"],
-        INSTA_NUM_INSTALMENT_VERSION=payments["NUM_INSTALMENT_VERSION"],
-        POS_CNT_INSTALMENT_FUTURE=means["POS_CASH_balance"]["CNT_INSTALMENT_FUTURE"],
-        PREV_CNT_PAYMENT=means["previous_application"]["CNT_PAYMENT"],
-    )[list(FEATURES)]
 
 
 @pytest.fixture(scope="module")

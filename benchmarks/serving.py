@@ -1,0 +1,212 @@
+"""The servers that are compared, each behind the same model and answering the documented request."""
+
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+from benchmarks import load
+from benchmarks.load import Load
+from mlflow_model import legacy
+from mlflow_model.features import example_client
+
+ROOT = Path(__file__).resolve().parents[1]
+PICKLE = ROOT / "models" / "lgbm_final_model.pkl"
+PLAIN_FLASK = ROOT / "benchmarks" / "contenders" / "plain_flask.py"
+BIN = Path(sys.executable).parent
+PATIENCE = 60.0
+_PINNED = ("taskset", "-c")
+
+OURS, LANE, ASGI = (
+    "this API",
+    "a constant in this API's lane",
+    "a constant by uvicorn's shortest ASGI function",
+)
+MLFLOW = "`mlflow models serve`"
+FLASK, GUNICORN = "plain Flask, development server", "plain Flask, gunicorn"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """How to start it with a port and a number of workers, and what to ask it."""
+
+    name: str
+    command: Callable[[int, int], list[str]]
+    body: bytes
+    path: str = "/predict"
+    variables: Mapping[str, str] = field(default_factory=dict)
+    worker: str = ""  # what the command line of a process that answers has in it
+    scales: bool = True
+
+
+def contenders(folder: Path) -> list[Contender]:
+    client = example_client(_features())
+    body = json.dumps(client).encode()
+    invocation = json.dumps({"dataframe_records": [{k: float(v) for k, v in client.items()}]}).encode()
+    python, registry = sys.executable, _registry(folder)
+    return [
+        Contender(
+            OURS,
+            lambda port, workers: [python, "api/app.py", "--port", str(port), "--workers", str(workers)],
+            body,
+            variables=registry,
+            worker="api.worker",
+        ),
+        Contender(LANE, partial(_constant, "lane"), body),
+        Contender(ASGI, partial(_constant, "asgi"), body),
+        Contender(
+            MLFLOW,
+            lambda port, workers: [
+                *(str(BIN / "mlflow"), "models", "serve", "-m", "models:/scoring-client@champion"),
+                *("--env-manager", "local", "--host", "127.0.0.1", "-p", str(port), "-w", str(workers)),
+            ],
+            invocation,
+            "/invocations",
+            registry,
+            worker="mlflow.pyfunc",
+        ),
+        Contender(
+            GUNICORN,
+            lambda port, workers: [
+                *(str(BIN / "gunicorn"), "--chdir", str(PLAIN_FLASK.parent), "plain_flask:app"),
+                *("--bind", f"127.0.0.1:{port}", "--workers", str(workers)),
+            ],
+            body,
+            variables={"PICKLE": str(PICKLE)},
+            worker="plain_flask:app",
+        ),
+        Contender(
+            FLASK,
+            lambda port, _: [python, str(PLAIN_FLASK), str(port)],
+            body,
+            variables={"PICKLE": str(PICKLE)},
+            scales=False,
+        ),
+    ]
+
+
+def _constant(kind: str, port: int, workers: int) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.contenders.constant", str(port), str(workers), kind]
+
+
+def _features() -> tuple[str, ...]:
+    return legacy.convert(PICKLE)[0].scorer().features
+
+
+def _registry(folder: Path) -> dict[str, str]:
+    """A registry of its own, with the shipped model as champion."""
+    variables = {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+        "MODEL_CACHE": str(folder / "cache"),
+    }
+    subprocess.run(
+        [sys.executable, "register.py", "--unless-champion"],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        check=True,
+        capture_output=True,
+    )
+    return variables
+
+
+# ---- Servers
+
+
+@dataclass(frozen=True)
+class Running:
+    contender: Contender
+    port: int
+    pid: int
+    took: float = 0.0
+
+    def ask(self) -> int:
+        """The status of the documented request, or 0 where nobody answers yet."""
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)) as connection:
+            headers = {"Content-Type": "application/json"}
+            try:
+                connection.request("POST", self.contender.path, self.contender.body, headers)
+                return connection.getresponse().status
+            except (OSError, HTTPException):
+                return 0
+
+    def flood(self, connections: int, seconds: int, cores: set[int], delay: int = 0) -> Load:
+        url = f"http://127.0.0.1:{self.port}{self.contender.path}"
+        return load.flood(url, self.contender.body, connections, seconds, cores, self.pid, delay)
+
+    def worker_megabytes(self) -> float:
+        """PSS of a process that answers: the mean of them, or the largest where none is known by its name."""
+        sizes = {pid: load.megabytes(pid) for pid in load.tree(self.pid)}
+        named = [size for pid, size in sizes.items() if self._is_worker(pid)]
+        return statistics.mean(named) if named else max(sizes.values())
+
+    def _is_worker(self, pid: int) -> bool:
+        line = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+        return bool(self.contender.worker) and self.contender.worker in line and pid != self.pid
+
+
+@contextmanager
+def serving(contender: Contender, cores: set[int], workers: int = 1) -> Iterator[Running]:
+    """The server as soon as it answers 200, and not a process of it afterwards."""
+    port = _free_port()
+    environment = {**os.environ, **contender.variables, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    environment["OMP_NUM_THREADS"] = "1"
+    started = time.perf_counter()
+    process = subprocess.Popen(  # noqa: S603 - our own commands
+        [*_PINNED, ",".join(map(str, sorted(cores))), *contender.command(port, workers)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        running = Running(contender, port, process.pid)
+        _await(running, process)
+        yield replace(running, took=time.perf_counter() - started)
+    finally:
+        descendants = load.tree(process.pid)
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for pid in descendants[1:]:
+            _end(pid)
+
+
+def _await(running: Running, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + PATIENCE
+    while running.ask() != 200:
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{running.contender.name} does not answer")
+        time.sleep(0.005)
+
+
+def _end(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def cores() -> tuple[set[int], set[int]]:
+    """The servers' and the load's."""
+    mine = sorted(os.sched_getaffinity(0))
+    half = max(1, len(mine) // 2)
+    return set(mine[:half]), set(mine[half:] or mine)
