@@ -7,7 +7,7 @@ What is executed, in the order of the document, with a registry of its own:
 - ```pycon with a Python session
 - a table under `<!-- executed: requests -->`: each row changes the documented request as its second cell says
 - a table under `<!-- executed: models -->`: each row sets variables and shows why no model is served
-- a table under `<!-- generated: features -->` or `<!-- generated: figures -->`, written whole
+- a table under `<!-- generated: features -->`, `figures` or `ratios`, written whole
 
 Other fences are only shown. After a change of model or of sentences, `python -m tests.refresh_documentation`
 rewrites what the documents show; until then the tests say that they are behind.
@@ -380,7 +380,20 @@ def _figures(_: Project) -> str:
     return "".join(_row(row) + "\n" for row in rows)
 
 
-_TABLES: dict[str, Callable[[Project], str]] = {"features": _features, "figures": _figures}
+def _ratios(_: Project) -> str:
+    """The first table of the servers' section in the results."""
+    results = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    section = results.partition("<!-- server -->")[2]
+    table = re.search(r"(?:^\|[^\n]*\n)+", section, re.MULTILINE)
+    assert table is not None
+    return table[0]
+
+
+_TABLES: dict[str, Callable[[Project], str]] = {
+    "features": _features,
+    "figures": _figures,
+    "ratios": _ratios,
+}
 
 
 def main() -> None:

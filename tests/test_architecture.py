@@ -78,5 +78,6 @@ def test_only_the_registry_sets_a_tracking_uri() -> None:
 
 
 def test_only_the_border_reads_pickles_and_only_training_writes_one() -> None:
-    assert importers_of("pickle") <= {"mlflow_model/legacy.py", "training/__main__.py"}
+    others_do = {"benchmarks/contenders/plain_flask.py"}  # the speed of unpickling is compared with ours
+    assert importers_of("pickle") - others_do <= {"mlflow_model/legacy.py", "training/__main__.py"}
     assert importers_of("joblib") | importers_of("cloudpickle") | importers_of("dill") == set()
