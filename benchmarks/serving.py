@@ -46,6 +46,7 @@ class Contender:
     path: str = "/predict"
     variables: Mapping[str, str] = field(default_factory=dict)
     worker: str = ""  # what the command line of a process that answers has in it
+    passing: str = ""  # what that of a process has in it which ends by itself soon after the start
     scales: bool = True
 
 
@@ -61,6 +62,7 @@ def contenders(folder: Path) -> list[Contender]:
             body,
             variables=registry,
             worker="api.worker",
+            passing="api.loader",
         ),
         Contender(LANE, partial(_constant, "lane"), body),
         Contender(ASGI, partial(_constant, "asgi"), body),
@@ -146,12 +148,22 @@ class Running:
     def worker_megabytes(self) -> float:
         """PSS of a process that answers: the mean of them, or the largest where none is known by its name."""
         sizes = {pid: load.megabytes(pid) for pid in load.tree(self.pid)}
-        named = [size for pid, size in sizes.items() if self._is_worker(pid)]
+        named = [
+            size for pid, size in sizes.items() if self._has(pid, self.contender.worker) and pid != self.pid
+        ]
         return statistics.mean(named) if named else max(sizes.values())
 
-    def _is_worker(self, pid: int) -> bool:
-        line = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-        return bool(self.contender.worker) and self.contender.worker in line and pid != self.pid
+    def megabytes(self) -> float:
+        """PSS of all its processes together, once those have ended that only its start needs."""
+        deadline = time.monotonic() + PATIENCE
+        while any(self._has(pid, self.contender.passing) for pid in load.tree(self.pid)):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.contender.name}: the start does not end")
+            time.sleep(0.1)
+        return sum(map(load.megabytes, load.tree(self.pid)))
+
+    def _has(self, pid: int, part: str) -> bool:
+        return bool(part) and part in Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
 
 
 @contextmanager
