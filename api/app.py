@@ -2,7 +2,7 @@
 
 import argparse
 import functools
-import logging
+import ipaddress
 import os
 import sys
 from collections.abc import Sequence
@@ -28,17 +28,24 @@ def create_app(served: "ServedModel | None" = None) -> "Flask":
     from api.finder import Finder
     from api.routes import flask_app
     from api.served import ServedModel
+    from api.service import Service
+    from api.tokens import Guard
 
     if served is None:
         served = ServedModel()
-        Finder.from_environment(served.hear).start()
-    return flask_app(served)
+        finder = Finder.from_environment(served.hear)
+        finder.recall()
+        finder.start()
+    return flask_app(Service(served, Guard.from_environment()))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until interrupted or terminated."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    from api import logs
+
+    logs.configure()
+    _check_access(options)
     if options.debug:
         from api import development
 
@@ -49,13 +56,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
         supervisor.serve(options.host, options.port, options.workers)
 
 
+def _check_access(options: argparse.Namespace) -> None:
+    """Nobody's decisions are open to a network by mistake."""
+    from api import tokens
+
+    try:
+        tokens.Guard.from_environment()
+    except tokens.BadTokensFile as error:
+        sys.exit(str(error))
+    if not (_is_loopback(options.host) or os.environ.get(tokens.FILE) or options.no_auth):
+        sys.exit(
+            f"--host {options.host} is open to others: set {tokens.FILE} (python -m api.tokens --help), "
+            "or say --no-auth where something else lets only the right ones pass"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="api/app.py",
         description="Serve POST /predict by uvicorn: one process supervises, the workers answer.",
         epilog="MODEL_URI names the model (default models:/scoring-client@champion), MLFLOW_TRACKING_URI the "
-        "registry, MODEL_CACHE the folder of verified copies. SIGTERM answers what was accepted and ends; "
-        "SIGHUP puts new workers in the place of the old ones and refuses nobody.",
+        "registry, MODEL_CACHE the folder of verified copies, RELOAD_SECONDS how often to look whether the "
+        "alias has moved (default 5, 0 never), SHADOW_SHARE the share of clients that a challenger decides "
+        "on too (default 0.1), MODEL_PUBLIC_KEY the key that must have signed a version, API_TOKENS_FILE "
+        "who may ask, LOG_FORMAT json or text. SIGTERM answers what was accepted and ends; SIGHUP puts new "
+        "workers in the place of the old ones and refuses nobody. docs/operations.md tells more.",
     )
     add = parser.add_argument
     port = os.environ.get("PORT", str(DEFAULT_PORT))
@@ -63,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     workers = os.environ.get("WORKERS", str(_cores()))
     add("--workers", type=_at_least_one, default=workers, help="processes (default: WORKERS, or the cores)")
+    add("--no-auth", action="store_true", help="without tokens, on an address that others reach")
     add("--debug", action="store_true", help="Flask's development server instead, in one process")
     return parser
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from api import batch_csv, batch_json, predict
@@ -54,17 +54,31 @@ class Places:
 PLACES = Places(COMPUTED_AT_ONCE, WAITING)
 
 
+Watch = Callable[[dict[str, Column], dict[str, Column]], None]
+
+
 def answer(
-    scorer: Scorer, content_type: str | None, content_encoding: str | None, body: bytes
+    scorer: Scorer,
+    content_type: str | None,
+    content_encoding: str | None,
+    body: bytes,
+    watch: Watch | None = None,
 ) -> tuple[int, str, bytes]:
-    """The whole of POST /predict/batch but for the transport."""
+    """The whole of POST /predict/batch but for the transport.
+
+    `watch` is called with the columns of a batch that was decided on, and those of the decisions.
+    """
     try:
         _check_encoding(content_encoding)
         if len(body) > BODY_LIMIT:
             raise BodyTooLarge(BODY_LIMIT)
         with PLACES.taken():
             form = _format(content_type)
-            return 200, form.MEDIA_TYPE, form.write(_decided(scorer, form.read(body, scorer.features)))
+            table = form.read(body, scorer.features)
+            decisions = _decided(scorer, table)
+            if watch is not None:
+                watch(table, decisions)
+            return 200, form.MEDIA_TYPE, form.write(decisions)
     except ScoringError as error:
         status, sentence = predict.refusal(error)
         return status, "application/json", sentence

@@ -10,6 +10,8 @@ from api import listening, predict
 from api.finder import Finder
 from api.routes import flask_app
 from api.served import ServedModel
+from api.service import Service
+from api.tokens import Guard
 from mlflow_model.errors import RequestRefused
 
 _access_log = logging.getLogger("scoring_client.access")
@@ -23,12 +25,13 @@ def serve(host: str, port: int) -> None:
         at_the_end.enter_context(contextlib.suppress(KeyboardInterrupt))
         listener = at_the_end.enter_context(listening.listener(host, port))
         at_the_end.callback(finder.stop)
+        finder.recall()
         finder.start()
         host, port = listener.getsockname()[:2]
         server = make_server(
             host,
             port,
-            flask_app(served),
+            flask_app(Service(served, Guard.from_environment())),
             threaded=True,
             request_handler=_RequestHandler,
             fd=listener.fileno(),

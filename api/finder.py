@@ -1,23 +1,34 @@
-"""Has the loader process find the model that MODEL_URI names, again and again until it is there."""
+"""Keeps the loader process at work, and passes on what it finds."""
 
+import collections
+import contextlib
 import logging
+import math
 import os
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from api import remembered
-from api.news import Copy, News
-from mlflow_model.errors import LoadingFailed, ModelUnavailable
+from api import cache, model_uri
+from api.news import News
+from mlflow_model.errors import LoadingFailed
 
 ROOT = Path(__file__).resolve().parents[1]
-DEFAULT_URI = "models:/scoring-client@champion"
 DEFAULT_CACHE = ROOT / ".cache" / "bundles"
+DEFAULT_RELOAD_SECONDS = 5.0
 
-_RETRY_SECONDS = 2.0
-_LOADING_SECONDS = 60.0
+# A loader that ended is started again after so long, and after twice as long each time.
+_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0
+_SILENCE_SECONDS = 60.0
+
+_TAIL_LINES = 40
+
+_STOPPED = LoadingFailed("le chargeur s’est arrêté ; vérifiez MODEL_URI et MODEL_CACHE")
+_SILENT = LoadingFailed("le registre ne répond pas ; vérifiez MLFLOW_TRACKING_URI")
 
 _log = logging.getLogger("scoring_client")
 
@@ -27,114 +38,164 @@ Listener = Callable[[News], bool]
 class Finder:
     """Tells a listener, which says whether it can use the copy, what it finds: in a thread of its own."""
 
-    def __init__(self, uri: str, cache: Path, tell: Listener) -> None:
-        self._uri = str(Path(uri).absolute()) if remembered.is_pickle(uri) else uri
-        self._cache = cache
+    def __init__(
+        self, uri: str, folder: Path, tell: Listener, every: float = 0.0, challenger: str | None = None
+    ) -> None:
+        self._uri = str(Path(uri).absolute()) if model_uri.is_pickle(uri) else uri
+        self._folder = folder
+        self._every = every
+        self._challenger = challenger
         self._tell = tell
-        self._known: Copy | None = None
-        self._told: str | None = None
+        self._news = News()
         self._wanted = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="model-finder", daemon=True)
         self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="model-finder", daemon=True)
         self._loader: subprocess.Popen[bytes] | None = None
-        self._starting_loader = threading.Lock()
+        self._loader_lock = threading.Lock()
 
     @classmethod
-    def from_environment(cls, tell: Listener) -> "Finder":
-        """MODEL_URI and MODEL_CACHE, or the champion of this repository's registry."""
-        cache = os.environ.get("MODEL_CACHE")
-        uri = os.environ.get("MODEL_URI") or DEFAULT_URI
-        return cls(uri, Path(cache).absolute() if cache else DEFAULT_CACHE, tell)
+    def from_environment(cls, tell: Listener, *, challenger: bool = False) -> "Finder":
+        """MODEL_URI, MODEL_CACHE, RELOAD_SECONDS; by default the champion of this repository's registry.
+
+        `challenger`: find that one too.
+        """
+        folder = os.environ.get("MODEL_CACHE")
+        uri = os.environ.get("MODEL_URI") or model_uri.DEFAULT
+        return cls(
+            uri,
+            Path(folder).absolute() if folder else DEFAULT_CACHE,
+            tell,
+            reload_seconds(),
+            model_uri.challenger_of(uri) if challenger else None,
+        )
 
     def recall(self) -> bool:
         """Tell at once of the copy that this URI named when it was last looked up, if there is one."""
-        self._known = remembered.recall(self._uri, self._cache)
-        return self._known is not None and self._tell(News(self._known))
+        copy = None if model_uri.is_pickle(self._uri) else cache.recall(self._uri, self._folder)
+        if copy is None:
+            return False
+        self._news = News(copy)
+        return self._tell(self._news)
 
     def start(self) -> None:
-        """Look for the model in the background, again and again until there is one."""
-        self.recall()
-        self.look()
-
-    def look(self) -> None:
-        """Ask the loader, or once more if it has been asked before. Returns at once."""
-        self._wanted.set()
+        """Look for the model in the background, again and again. Returns at once."""
         if not self._thread.is_alive():
+            self._wanted.set()
             self._thread.start()
+
+    def bring_afresh(self) -> None:
+        """Have the copy made again, because somebody cannot use it. Returns at once."""
+        self._wanted.set()
+        with self._loader_lock:
+            if self._loader is not None and self._loader.stdin is not None:
+                with contextlib.suppress(OSError):  # it has just ended
+                    os.write(self._loader.stdin.fileno(), b"afresh\n")
 
     def stop(self) -> None:
         """Give up looking."""
         self._stopping.set()
         self._wanted.set()
-        with self._starting_loader:
+        with self._loader_lock:
             if self._loader is not None:
                 self._loader.kill()
 
     def _work(self) -> None:
+        pause = _FIRST_PAUSE
         while self._wanted.wait() and not self._stopping.is_set():
             self._wanted.clear()
-            if not self._look():
-                self._stopping.wait(_RETRY_SECONDS)
-                self._wanted.set()
+            former = self._news.looked_at
+            if self._listen():
+                continue
+            pause = _FIRST_PAUSE if self._news.looked_at != former else min(2 * pause, _LONGEST_PAUSE)
+            self._stopping.wait(pause if self._every else _FIRST_PAUSE)
+            self._wanted.set()
 
-    def _look(self) -> bool:
-        """Returns whether the model is found and in use."""
+    def _listen(self) -> bool:
+        """To a loader process, until it ends. Returns whether it ended because there is no more to find."""
         try:
-            copy = self._ask_loader()
-        except ModelUnavailable as problem:
-            self._regret(str(problem))
+            loader = self._started_loader()
+        except OSError:
+            self._hear(News(problem=str(_STOPPED)))
             return False
-        self._known = copy
-        self._told = None
-        if used := self._tell(News(copy)):
-            _log.info("serving %s version %s (%s)", copy.name, copy.version, copy.digest[:12])
-        return used
+        tail: collections.deque[bytes] = collections.deque(maxlen=_TAIL_LINES)
+        threading.Thread(target=tail.extend, args=[loader.stderr], daemon=True).start()
+        news = News(problem=str(_STOPPED))
+        with loader:
+            assert loader.stdout is not None  # noqa: S101 - it is a pipe
+            for line in self._lines_of(loader):
+                news = News.of(line)
+                self._hear(news)
+        if self._stopping.is_set():
+            return False
+        if loader.returncode:
+            _log.error("the loader process failed: %s", b"".join(tail).decode(errors="replace"))
+            self._hear(News(problem=str(_SILENT if loader.returncode == -signal.SIGKILL else _STOPPED)))
+            return False
+        return news.copy is not None and news.problem is None
 
-    def _regret(self, problem: str) -> None:
-        if problem != self._told and not self._stopping.is_set():
-            _log.warning("%s: %s", "the copy is not confirmed" if self._known else "no model yet", problem)
-        self._told = problem
-        self._tell(News(self._known, problem))
+    def _lines_of(self, loader: "subprocess.Popen[bytes]") -> Iterator[bytes]:
+        """A loader that says nothing for too long hangs: it is killed, and its lines end."""
+        assert loader.stdout is not None  # noqa: S101 - it is a pipe
+        while True:
+            watchdog = threading.Timer(self._every + _SILENCE_SECONDS, loader.kill)
+            watchdog.start()
+            line = loader.stdout.readline()
+            watchdog.cancel()
+            if not line.endswith(b"\n"):
+                return
+            yield line
 
-    def _ask_loader(self) -> Copy:
-        command = [sys.executable, "-m", "api.loader", self._uri, str(self._cache)]
-        try:
-            with self._started_loader(command) as process:
-                said, complaint = _heard(process)
-            if process.returncode != 0 and not self._stopping.is_set():
-                _log.error("the loader process failed: %s", complaint.decode(errors="replace")[-2000:])
-            news = News.of(said)
-        except subprocess.TimeoutExpired as error:
-            raise LoadingFailed("le registre ne répond pas ; vérifiez MLFLOW_TRACKING_URI") from error
-        except (OSError, ValueError) as error:
-            raise LoadingFailed("le chargeur s’est arrêté ; vérifiez MODEL_URI et MODEL_CACHE") from error
-        if news.copy is None:
-            raise ModelUnavailable(news.problem)
-        return news.copy
-
-    def _started_loader(self, command: list[str]) -> "subprocess.Popen[bytes]":
+    def _started_loader(self) -> "subprocess.Popen[bytes]":
         """In a session of its own: a Ctrl-C meant for this process does not strike the loader as well."""
-        with self._starting_loader:
+        command = [sys.executable, "-m", "api.loader", self._uri, str(self._folder)]
+        command += ["--every", str(self._every)]
+        command += ["--challenger", self._challenger] if self._challenger else []
+        with self._loader_lock:
             if self._stopping.is_set():
-                raise LoadingFailed("le service s’arrête")
+                raise ProcessLookupError
             self._loader = subprocess.Popen(  # noqa: S603 - this project's own module
                 command,
                 env=own_modules_first(),
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
             )
         return self._loader
 
+    def _hear(self, news: News) -> None:
+        """Add what was known before, log what is new, and tell."""
+        former = self._news
+        if self._stopping.is_set():
+            return
+        self._news = replace(
+            news,
+            copy=news.copy or former.copy,
+            challenger=news.challenger if news.looked_at else former.challenger,
+            refusals=former.refusals + news.refusals,
+            looked_at=news.looked_at or former.looked_at,
+        )
+        copy = self._news.copy
+        if news.problem is not None and news.problem != former.problem:
+            _log.warning("%s: %s", "no model yet" if copy is None else "the served model stays", news.problem)
+        if not self._tell(self._news):
+            self.bring_afresh()
+        elif copy is not None and copy != former.copy:
+            _log.info("serving %s version %s (%s)", copy.name, copy.version, copy.digest[:12])
+
+
+def reload_seconds() -> float:
+    """How often to look whether the alias has moved: RELOAD_SECONDS, where 0 means never."""
+    text = os.environ.get("RELOAD_SECONDS", "")
+    try:
+        seconds = float(text) if text else DEFAULT_RELOAD_SECONDS
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        sys.exit(f"RELOAD_SECONDS must be a number of seconds, or 0 to look only once, not {text!r}")
+    return seconds
+
 
 def own_modules_first() -> dict[str, str]:
     """The environment of a child that finds this project's modules first, and relative paths as we do."""
     return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
-
-
-def _heard(process: "subprocess.Popen[bytes]") -> tuple[bytes, bytes]:
-    try:
-        return process.communicate(timeout=_LOADING_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise

@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from api import batch, predict
 from api.lane import Lane
-from mlflow_model.errors import RequestRefused
+from mlflow_model.errors import RequestRefused, Unauthorized
 
 # A request must be whole so long after its first byte, with a second more for each RATE bytes that came.
 RECEIVE_SECONDS = 10.0
@@ -21,6 +21,8 @@ RECEIVE_LIMIT = 2 * batch.BODY_LIMIT
 URL_LIMIT = 8 * 1024
 HEAD_LIMIT = 64 * 1024
 HEADERS_LIMIT = 100
+
+_HEAD_END = b"x-request-id: %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 
 
 class _UpgradeOffered(Exception):
@@ -143,14 +145,18 @@ class Protocol(HttpToolsProtocol):
 
     def _answer(self, body: bytes) -> None:
         self._direct_body = None
-        status, content = self._lane.decided(self.headers, body)
-        head = [STATUS_LINE[status]]
+        answer, asked_as = self._lane.decided(self.headers, body)
+        head = [STATUS_LINE[answer.status]]
         head += [b"%s: %s\r\n" % header for header in self.server_state.default_headers]
+        if answer.model is not None:
+            head.append(answer.model.head)
+        if answer.status == Unauthorized.status:
+            head.append(b"www-authenticate: Bearer\r\n")
         keep_alive = self._may_be_kept()
         if not keep_alive:
             head.append(b"connection: close\r\n")
-        head.append(b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(content))
-        self.transport.write(b"".join([*head, content]))
+        head.append(_HEAD_END % (asked_as.encode(), len(answer.content)))
+        self.transport.write(b"".join([*head, answer.content]))
         if not keep_alive:
             self.transport.close()
 

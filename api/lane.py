@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from a2wsgi import WSGIMiddleware
 from a2wsgi.asgi_typing import HTTPScope, Receive, ReceiveEvent, Scope, Send, SendEvent
 
-from api import batch, predict
-from api.served import ServedModel
-from mlflow_model.errors import Busy, ScoringError
+from api import batch, predict, request_id
+from api.service import Answer, Service
+from mlflow_model.errors import Busy
 
 # Bytes of bodies for Flask that may be in memory at once; beyond, a client is asked to come again.
 HELD_AT_ONCE = 4 * batch.BODY_LIMIT
@@ -27,10 +27,10 @@ class ClientGone(Exception):
 
 
 class Lane:
-    """Answers for one ServedModel."""
+    """Answers for one Service."""
 
-    def __init__(self, served: ServedModel) -> None:
-        self._served = served
+    def __init__(self, service: Service) -> None:
+        self.service = service
         self._held = 0
 
     @functools.cached_property
@@ -38,7 +38,7 @@ class Lane:
         """Made when it is first asked for: a worker decides before it has imported Flask."""
         from api.routes import flask_app
 
-        return WSGIMiddleware(flask_app(self._served), workers=_FLASK_THREADS)  # type: ignore[arg-type]
+        return WSGIMiddleware(flask_app(self.service), workers=_FLASK_THREADS)  # type: ignore[arg-type]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"  # noqa: S101 - the server offers neither WebSocket nor lifespan
@@ -57,19 +57,26 @@ class Lane:
         body = message["body"]
         if message.get("more_body"):
             body = await _whole(body, receive)
-        status, content = self.decided(scope["headers"], body)
-        await send({"type": "http.response.start", "status": status, "headers": [_JSON, _length(content)]})
-        await send({"type": "http.response.body", "body": content})
+        answer, asked_as = self.decided(scope["headers"], body)
+        head = [(name.lower().encode(), value.encode()) for name, value in answer.headers(asked_as)]
+        head += [_JSON, _length(answer.content)]
+        await send({"type": "http.response.start", "status": answer.status, "headers": head})
+        await send({"type": "http.response.body", "body": answer.content})
 
-    def decided(self, headers: Headers, body: bytes) -> tuple[int, bytes]:
-        """Status and body of the answer to POST /predict."""
-        try:
-            scorer = self._served.model.scorer
-            return predict.answer(scorer, *_described(headers), body)
-        except ScoringError as error:
-            return predict.refusal(error)
-        except Exception as error:  # noqa: BLE001 - Flask's handler of bugs, for what does not pass Flask
-            return predict.refusal(predict.internal_error(error))
+    def decided(self, headers: Headers, body: bytes) -> tuple[Answer, str]:
+        """The answer to POST /predict, and the request's id."""
+        by_name: dict[bytes, bytes] = {}
+        for name, value in headers:
+            # As a WSGI server does: several of the same name are one, with commas.
+            by_name[name] = value if name not in by_name else by_name[name] + b"," + value
+        find = by_name.get
+        answer = self.service.predict(
+            _text(find(b"content-type")),
+            _text(find(b"content-encoding")),
+            _text(find(b"authorization")),
+            body,
+        )
+        return answer, request_id.of(_text(find(b"x-request-id")))
 
     async def _others(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         """Flask hears of a request when it is whole, and has ended before a byte of its answer is sent."""
@@ -111,15 +118,6 @@ async def _whole(body: bytes, receive: Receive) -> bytes:
         body += message["body"]
         more = message.get("more_body", False)
     return body
-
-
-def _described(headers: Headers) -> tuple[str | None, str | None]:
-    """Content type and content encoding of a body."""
-    by_name: dict[bytes, bytes] = {}
-    for name, value in headers:
-        # As a WSGI server does: several of the same name are one, with commas.
-        by_name[name] = value if name not in by_name else by_name[name] + b"," + value
-    return _text(by_name.get(b"content-type")), _text(by_name.get(b"content-encoding"))
 
 
 def _text(value: bytes | None) -> str | None:

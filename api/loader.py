@@ -1,89 +1,187 @@
-"""Brings the model that MODEL_URI names into the local cache, in a process of its own, and says where it is.
+"""Brings the models that aliases name into the local cache, in a process of its own, and says where they are.
 
-MLflow is slow, large and can hang; LightGBM's parser can end the process that parses. Neither may happen to a
-process that answers requests: this one resolves, copies, verifies and tries the model out, then prints one
-line of JSON.
+MLflow is slow, large and can hang: that may not happen to a process that answers requests. This one asks the
+registry again and again, copies, verifies and has each new version tried out; each look is one line of news
+on its output. A line on its input has the copy made again; it ends when that input does.
 """
 
 import argparse
 import contextlib
 import gc
+import logging
 import os
+import random
+import select
 import sys
-import uuid
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from api import remembered
+from api import cache, model_uri
 from api.news import Copy, News
-from mlflow_model import bundle as bundles
-from mlflow_model import legacy
-from mlflow_model.bundle import Bundle
-from mlflow_model.errors import LoadingFailed, ModelUnavailable
+from api.trial import Trial
+from mlflow_model import legacy, signing
+from mlflow_model.errors import LoadingFailed, ModelUnavailable, NotInRegistry
+
+if TYPE_CHECKING:
+    from mlflow_model.registry import Reference
 
 # MLflow's own defaults wait for minutes before they give up.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+_WITHOUT_MODEL_SECONDS = 2.0
+_JITTER = 0.1
+_SHORTEST_PAUSE = 1.0
+# A version that was refused is tried again after so long, and after twice as long each time.
+FIRST_PAUSE, LONGEST_PAUSE = 15.0, 900.0
+
+Say = Callable[[News], object]
 
 
-def load(uri: str, cache: Path) -> Copy:
-    """Put the verified bundle into the cache, where this URI is known to name it. Raises ModelUnavailable."""
-    name: str
-    version = alias = None
-    if remembered.is_pickle(uri):
-        bundle, _ = legacy.convert(Path(uri))
-        name = Path(uri).name
-    else:
-        for variable, value in _PATIENCE.items():
-            os.environ.setdefault(variable, value)
-        from mlflow_model import registry
+class PickleFile:
+    """The documented pickle, standing alone: once read, it is not looked at again."""
 
-        fetched = registry.fetch(uri)
-        bundle, name, version, alias = fetched.bundle, fetched.name, fetched.version, fetched.alias
-    bundle.scorer()
-    with _cache_in_words():
-        copy = Copy(str(_cached(bundle, cache)), name, version, alias)
-        remembered.remember(uri, cache, copy)
-    return copy
+    def __init__(self, path: Path, folder: Path, trial: Trial) -> None:
+        self._path, self._folder, self._trial = path, folder, trial
+        self.news = News()
 
+    @property
+    def is_settled(self) -> bool:
+        return self.news.copy is not None
 
-@contextlib.contextmanager
-def _cache_in_words() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise LoadingFailed("le cache local est inaccessible ou plein ; vérifiez MODEL_CACHE") from error
+    def look(self, *, afresh: bool) -> None:
+        try:
+            bundle, _ = legacy.convert(self._path)
+            signing.check(bundle.manifest, None)
+            folder = cache.keep(bundle, self._folder)
+            self._trial.of(folder)
+            self.news = News(Copy(str(folder), self._path.name, None, None))
+        except ModelUnavailable as problem:
+            self.news = News(problem=str(problem))
 
 
-def _cached(bundle: Bundle, cache: Path) -> Path:
-    """The bundle's folder in the cache, named by its digest. It appears whole or not at all."""
-    folder = cache / bundle.digest
-    try:
-        if folder.exists() and bundles.read(folder) == bundle:
-            return folder
-    except LoadingFailed:
-        folder.rename(cache / f"damaged-{uuid.uuid4().hex}")
-    arriving = cache / f"arriving-{uuid.uuid4().hex}"
-    try:
-        bundle.write(arriving)
-        arriving.rename(folder)
-    except OSError:
-        if not folder.exists():  # another process may have been faster
-            raise
-    return folder
+class RegisteredModel:
+    """The last good version that a model URI named, and why that is not what it names now, if so."""
+
+    def __init__(self, uri: str, folder: Path, trial: Trial) -> None:
+        from mlflow_model import registry  # takes seconds, and a pickle needs none of it
+
+        self._registry = registry
+        self._uri, self._folder, self._trial = uri, folder, trial
+        self._refused: Reference | None = None
+        self._pause, self._again_at = FIRST_PAUSE, 0.0
+        self.news = News()
+
+    @property
+    def is_settled(self) -> bool:
+        return self.news.copy is not None and not model_uri.can_move(self._uri)
+
+    def look(self, *, afresh: bool) -> None:
+        """`afresh`: bring what is named once more, even if it is the same as before or was refused."""
+        copy = self.news.copy
+        try:
+            named = self._registry.resolve(self._uri)
+        except ModelUnavailable as problem:
+            answered = time.monotonic() if isinstance(problem, NotInRegistry) else None
+            self.news = News(copy, str(problem), looked_at=answered)
+            return
+        now = time.monotonic()
+        if afresh:
+            self._bring(named, now)
+        elif copy is not None and (copy.version, copy.digest) == (named.version, named.digest):
+            self._refused = None
+            self.news = News(copy, looked_at=now)
+        elif named == self._refused and now < self._again_at:
+            self.news = News(copy, self.news.problem, looked_at=now)
+        else:
+            self._bring(named, now)
+
+    def _bring(self, named: "Reference", now: float) -> None:
+        try:
+            bundle = self._registry.download(named)
+            signing.check(bundle.manifest, named.signature)
+            folder = cache.keep(bundle, self._folder)
+            self._trial.of(folder)
+            copy = Copy(str(folder), named.name, named.version, named.alias, signature=named.signature)
+            cache.remember(self._uri, self._folder, copy)
+            self._refused = None
+            self.news = News(copy, looked_at=now)
+        except ModelUnavailable as problem:
+            self._pause = min(2 * self._pause, LONGEST_PAUSE) if named == self._refused else FIRST_PAUSE
+            refusals = int(named != self._refused)
+            self._refused, self._again_at = named, now + self._pause
+            self.news = News(self.news.copy, _about(named, problem), refusals=refusals, looked_at=now)
+
+
+def _about(named: "Reference", problem: ModelUnavailable) -> str:
+    if named.version is None or not isinstance(problem, LoadingFailed):
+        return str(problem)
+    return str(LoadingFailed(f"version {named.version} de {named.name} refusée : {problem.detail}"))
+
+
+def _followed(uri: str, folder: Path, trial: Trial) -> PickleFile | RegisteredModel:
+    if model_uri.is_pickle(uri):
+        return PickleFile(Path(uri), folder, trial)
+    for variable, value in _PATIENCE.items():
+        os.environ.setdefault(variable, value)
+    return RegisteredModel(uri, folder, trial)
+
+
+def look_once(uri: str, folder: Path) -> News:
+    """What one look at a model URI brings."""
+    with contextlib.closing(Trial()) as trial:
+        model = _followed(uri, folder, trial)
+        model.look(afresh=False)
+        return model.news
+
+
+def follow(
+    uri: str, folder: Path, every: float, challenger: str | None, say: Callable[[News], object]
+) -> None:
+    """Look again and again, `every` so many seconds, until the input ends or nothing more can change."""
+    with contextlib.closing(Trial()) as trial:
+        champion = _followed(uri, folder, trial)
+        rival = RegisteredModel(challenger, folder, trial) if challenger else None
+        afresh = False
+        while True:
+            champion.look(afresh=afresh)
+            if rival is not None and champion.news.copy is not None:
+                rival.look(afresh=False)
+            say(replace(champion.news, challenger=rival.news.copy if rival else None))
+            gc.enable()
+            if champion.is_settled or not every:
+                return
+            pause = every if champion.news.copy is not None else min(every, _WITHOUT_MODEL_SECONDS)
+            time.sleep(_SHORTEST_PAUSE)
+            heard = _heard_within(pause * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - no secret
+            if heard == b"":
+                return
+            afresh = heard is not None
+
+
+def _heard_within(seconds: float) -> bytes | None:
+    """What came on the input; nothing in it if that has ended, None if time has passed."""
+    readable, _, _ = select.select([sys.stdin], [], [], seconds)
+    return os.read(sys.stdin.fileno(), 4096) if readable else None
 
 
 def main() -> None:
-    """Print one line of JSON: the copy, or the sentence that says why there is none."""
-    parser = argparse.ArgumentParser(prog="python -m api.loader", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m api.loader", description=__doc__)
     parser.add_argument("uri")
     parser.add_argument("cache", type=Path)
+    parser.add_argument("--every", type=float, default=0.0, metavar="SECONDS", help="0 looks once (default)")
+    parser.add_argument("--challenger", metavar="URI")
     options = parser.parse_args()
-    gc.disable()  # a tenth of the time, in a process that ends before it could matter
-    try:
-        news = News(load(options.uri, options.cache))
-    except ModelUnavailable as error:
-        news = News(problem=str(error))
+    for noisy in ("mlflow", "urllib3", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    gc.disable()  # a tenth of the time until the first line
+    follow(options.uri, options.cache, options.every, options.challenger, _say)
+
+
+def _say(news: News) -> None:
     sys.stdout.buffer.write(news.line())
+    sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

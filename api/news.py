@@ -10,6 +10,7 @@ class Copy:
     """A verified copy of a model in the cache, in a folder named by its digest, and what the model is called.
 
     `confirmed`: it was asked for since the service started, and is not only what was served before.
+    `signature`: of the manifest, in base64, where its version has one.
     """
 
     folder: str
@@ -17,6 +18,7 @@ class Copy:
     version: str | None
     alias: str | None
     confirmed: bool = True
+    signature: str | None = None
 
     @property
     def digest(self) -> str:
@@ -25,10 +27,17 @@ class Copy:
 
 @dataclass(frozen=True)
 class News:
-    """The copy to serve, if there is one, and why a better one cannot be had, if that is so."""
+    """The copy to serve, if there is one, and why a better one cannot be had, if that is so.
+
+    `refusals` counts the versions that were refused. `looked_at` is when the registry last answered, in
+    seconds of the monotonic clock, which all processes of a machine share.
+    """
 
     copy: Copy | None = None
     problem: str | None = None
+    challenger: Copy | None = None
+    refusals: int = 0
+    looked_at: float | None = None
 
     def line(self) -> bytes:
         return json.dumps(asdict(self)).encode() + b"\n"
@@ -36,4 +45,6 @@ class News:
     @classmethod
     def of(cls, line: bytes) -> "News":
         content = json.loads(line)
-        return cls(content["copy"] and Copy(**content["copy"]), content["problem"])
+        for copied in ("copy", "challenger"):
+            content[copied] = content[copied] and Copy(**content[copied])
+        return cls(**content)

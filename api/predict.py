@@ -6,7 +6,7 @@ import logging
 import math
 import traceback
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from api import strict_json
@@ -25,16 +25,30 @@ BODY_LIMIT = 64 * 1024
 _log = logging.getLogger("scoring_client")
 
 
+Watch = Callable[[dict[str, Any], dict[str, Any]], None]
+
+
 def answer(
-    scorer: Scorer, content_type: str | None, content_encoding: str | None, body: bytes
+    scorer: Scorer,
+    content_type: str | None,
+    content_encoding: str | None,
+    body: bytes,
+    watch: Watch | None = None,
 ) -> tuple[int, bytes]:
-    """The whole of POST /predict but for the transport. Never raises what the contract has a sentence for."""
+    """The whole of POST /predict but for the transport. Never raises what the contract has a sentence for.
+
+    `watch` is called with each client that is decided on and the decision.
+    """
     try:
         if content_type != "application/json" or content_encoding is not None:
             _check_headers(content_type, content_encoding)
         if len(body) > BODY_LIMIT:
             raise BodyTooLarge(BODY_LIMIT)
-        return 200, written(_decide(scorer, body))
+        client = strict_json.parse(body, scorer.features)
+        decision = _decided(scorer, client)
+        if watch is not None:
+            watch(client, decision)
+        return 200, written(decision)
     except ScoringError as error:
         return refusal(error)
 
@@ -95,8 +109,7 @@ def _frame(label: str, threshold: float, margin: float, sign: float, lower: floa
     return fixed.replace(b"%", b"%%").replace(b'"<probability>"', b"%r")
 
 
-def _decide(scorer: Scorer, body: bytes) -> dict[str, str | float]:
-    client = strict_json.parse(body, scorer.features)
+def _decided(scorer: Scorer, client: Mapping[str, Any]) -> dict[str, str | float]:
     try:
         return scorer.decide(client)
     except scorer.Refusal as refused:

@@ -2,21 +2,23 @@
 
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, jsonify, render_template, request
+from flask import Flask, Response, g, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
-from api import batch, openapi, predict
+from api import batch, openapi, predict, request_id
 from api.served import Model, ServedModel
+from api.service import Answer, Service
 from mlflow_model.errors import (
     BodyTooLarge,
-    Busy,
     MethodNotAllowed,
     NotFound,
     RequestRefused,
     ScoringError,
+    Unauthorized,
 )
 from mlflow_model.features import example_client
 
@@ -24,8 +26,8 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _access_log = logging.getLogger("scoring_client.access")
 
 
-def flask_app(served: ServedModel) -> Flask:
-    """The application that answers for this model, or 503 as long as there is none."""
+def flask_app(service: Service) -> Flask:
+    """The application that answers for this service's model, or 503 as long as there is none."""
     app = Flask("api", root_path=str(Path(__file__).parent), static_folder=None)
     # One more than the limit: Werkzeug cuts a chunked body there without a word, and `answer` must see that.
     app.config["MAX_CONTENT_LENGTH"] = predict.BODY_LIMIT + 1
@@ -33,33 +35,39 @@ def flask_app(served: ServedModel) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.add_template_filter(_in_french, "french")
-    _add_routes(app, served)
+    _add_decisions(app, service)
+    _add_descriptions(app, service)
     _add_error_handlers(app)
-    app.after_request(_log_answer)
+    _add_hooks(app, service)
     return app
 
 
-def _add_routes(app: Flask, served: ServedModel) -> None:
+def _add_decisions(app: Flask, service: Service) -> None:
     @app.post("/predict")
     def decide() -> Response:
-        model = served.model
         headers = request.headers
         body = request.get_data()
-        return _json(
-            *predict.answer(model.scorer, headers.get("Content-Type"), headers.get("Content-Encoding"), body)
+        return _response(
+            service.predict(
+                headers.get("Content-Type"),
+                headers.get("Content-Encoding"),
+                headers.get("Authorization"),
+                body,
+            )
         )
 
     @app.post("/predict/batch")
     def decide_many() -> Response:
         request.max_content_length = batch.BODY_LIMIT + 1
-        model = served.model
         headers = request.headers
         body = request.get_data()
-        status, content_type, content = batch.answer(
-            model.scorer, headers.get("Content-Type"), headers.get("Content-Encoding"), body
+        return _response(
+            service.predict_batch(headers.get("Content-Type"), headers.get("Content-Encoding"), body)
         )
-        again = {"Retry-After": "1"} if status == Busy.status else {}
-        return Response(content, status, again, content_type=content_type)
+
+
+def _add_descriptions(app: Flask, service: Service) -> None:
+    served = service.served
 
     @app.get("/health")
     def health() -> Response:
@@ -68,6 +76,12 @@ def _add_routes(app: Flask, served: ServedModel) -> None:
     @app.get("/ready")
     def ready() -> Response:
         return jsonify({"status": "ready", **_described(served.model), "doubt": served.doubt})
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        from api import metrics  # the library is only needed by those that ask
+
+        return Response(metrics.page(service.tally, served), content_type=metrics.CONTENT_TYPE)
 
     @app.get("/openapi.json")
     def specification() -> Response:
@@ -102,12 +116,28 @@ def _add_error_handlers(app: Flask) -> None:
         return _json(*predict.refusal(predict.internal_error(error)))
 
 
-def _log_answer(response: Response) -> Response:
-    """One line an answer, with nothing in it that the client made up."""
-    method = request.method if request.method in _METHODS else "?"
-    place = request.url_rule.rule if request.url_rule else "unknown path"
-    _access_log.info("%s %s %s", method, place, response.status_code)
-    return response
+def _add_hooks(app: Flask, service: Service) -> None:
+    @app.before_request
+    def let_in() -> None:
+        g.started = time.perf_counter()
+        g.request_id = request_id.of(request.headers.get(request_id.HEADER))
+        if request.path != "/predict":  # which the service checks itself
+            service.guard.check(request.path, request.headers.get("Authorization"))
+
+    @app.after_request
+    def account(response: Response) -> Response:
+        """One line an answer, with nothing in it that the client made up, and one more in the metrics."""
+        method = request.method if request.method in _METHODS else "?"
+        place = request.url_rule.rule if request.url_rule else "unknown path"
+        asked_as = g.get("request_id") or request_id.of(None)
+        facts = {"method": method, "path": place, "status": response.status_code, "request_id": asked_as}
+        _access_log.info("%s %s %s", method, place, response.status_code, extra={"facts": facts})
+        response.headers[request_id.HEADER] = asked_as
+        if (place, method) != ("/predict", "POST") and "started" in g:
+            service.tally.answered(place, response.status_code, time.perf_counter() - g.started)
+        if response.status_code == Unauthorized.status:
+            response.headers["WWW-Authenticate"] = "Bearer"
+        return response
 
 
 def _in_words(error: HTTPException) -> ScoringError:
@@ -119,6 +149,12 @@ def _in_words(error: HTTPException) -> ScoringError:
     if error.code == 413:
         return BodyTooLarge((request.max_content_length or predict.BODY_LIMIT + 1) - 1)
     return RequestRefused(error.code or 400)
+
+
+def _response(answer: Answer) -> Response:
+    return Response(
+        answer.content, answer.status, answer.headers(g.request_id), content_type=answer.content_type
+    )
 
 
 def _json(status: int, body: bytes) -> Response:

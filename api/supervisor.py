@@ -6,11 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-from api import listening
+from api import listening, shadow
 from api.finder import Finder, own_modules_first
 from api.news import News
 
@@ -32,23 +34,29 @@ def serve(host: str, port: int, workers: int) -> None:
 class Worker:
     """A worker process and the lifeline to it."""
 
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listener: socket.socket, to_shadow: socket.socket, tallies: Path) -> None:
         self.lifeline, theirs = socket.socketpair()
         self.is_serving = False
         with theirs:
-            handed = (listener.fileno(), theirs.fileno())
+            handed = (listener.fileno(), theirs.fileno(), to_shadow.fileno())
             self.process = subprocess.Popen(  # noqa: S603 - this project's own module
-                [sys.executable, "-m", "api.worker", *map(str, handed)],
+                [sys.executable, "-m", "api.worker", *map(str, handed), str(tallies)],
                 env={**own_modules_first(), "OMP_NUM_THREADS": "1"},
                 pass_fds=handed,
                 start_new_session=True,  # a Ctrl-C is for the supervisor, who ends the workers in order
             )
 
     def tell(self, news: News) -> None:
+        """A worker that has not listened for an hour is stuck, and its lifeline full."""
+        line = news.line()
         try:
-            self.lifeline.sendall(news.line())
+            is_heard = self.lifeline.send(line, socket.MSG_DONTWAIT) == len(line)
+        except BlockingIOError:
+            is_heard = False
         except OSError:
             return  # it has just ended, and the selector will say so
+        if not is_heard:
+            self.process.kill()
 
     def end(self) -> None:
         self.process.terminate()
@@ -66,7 +74,9 @@ class Supervisor:
         self._is_ending = False
         self._news = News()
         self._news_lock = threading.Lock()
-        self._finder = Finder.from_environment(self._tell_all)
+        self._tallies = tempfile.TemporaryDirectory(prefix="scoring-client-", ignore_cleanup_errors=True)
+        self._shadow = shadow.Shadow(Path(self._tallies.name))
+        self._finder = Finder.from_environment(self._tell_all, challenger=shadow.share() > 0)
         self._selector = selectors.DefaultSelector()
 
     def run(self) -> None:
@@ -77,12 +87,14 @@ class Supervisor:
                 self._spawn()
             listening.announce(self._listener)
             if not recalled:
-                self._finder.look()
+                self._finder.start()
             while not self._is_ending:
                 self._turn()
         finally:
             self._finder.stop()
+            self._shadow.stop()
             self._end_workers()
+            self._tallies.cleanup()
 
     # ---- What happens
 
@@ -123,12 +135,12 @@ class Supervisor:
             if line == _SERVING:
                 self._welcome(worker)
             else:
-                self._finder.look()
+                self._finder.bring_afresh()
 
     # ---- Workers
 
     def _spawn(self) -> None:
-        worker = Worker(self._listener)
+        worker = Worker(self._listener, self._shadow.sender, Path(self._tallies.name))
         with self._news_lock:
             worker.tell(self._news)
             self._workers.append(worker)
@@ -139,8 +151,7 @@ class Supervisor:
 
     def _welcome(self, worker: Worker) -> None:
         worker.is_serving = True
-        if self._news.copy is not None and not self._news.copy.confirmed:
-            self._finder.look()  # only now, not to take the processor from workers that start
+        self._finder.start()  # only now, not to take the processor from workers that start
         if self._retiring and all(one.is_serving for one in self._workers):
             _log.info("new workers answer; the former ones end")
             for former in self._retiring:
@@ -197,7 +208,8 @@ class Supervisor:
     def _tell_all(self, news: News) -> bool:
         """Called in the finder's thread, too. A worker that cannot use the copy says so on its lifeline."""
         with self._news_lock:
-            self._news = News(news.copy or self._news.copy, news.problem)
+            self._news = news
+            self._shadow.hear(news.challenger)
             for worker in [*self._workers, *self._retiring]:
                 worker.tell(self._news)
         return True

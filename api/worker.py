@@ -1,12 +1,12 @@
 """One process that answers: the lane on uvicorn, at a socket and with a model that the supervisor hands it.
 
-Started by the supervisor as `python -m api.worker LISTENER LIFELINE`, two inherited file descriptors. On the
-lifeline come lines of news about the model; back go the lines below. When it ends, so does the worker.
+Started by the supervisor as `python -m api.worker LISTENER LIFELINE SHADOW TALLIES`: three inherited file
+descriptors and a folder. On the lifeline come lines of news about the model; back go the lines below. When it
+ends, so does the worker.
 """
 
 import asyncio
 import contextlib
-import logging
 import resource
 import signal
 import socket
@@ -16,10 +16,15 @@ from collections.abc import Callable, Iterator
 
 import uvicorn
 
+from api import logs
 from api.http_protocol import Protocol
 from api.lane import Lane
 from api.news import News
 from api.served import ServedModel
+from api.service import Service
+from api.shadow import Sender
+from api.tally import Tally, file_in
+from api.tokens import Guard
 
 SERVING = b"serving\n"
 UNUSABLE = b"unusable\n"
@@ -67,6 +72,7 @@ class Server(uvicorn.Server):
             now = asyncio.get_running_loop().time()
             for connection in self._connections():
                 connection.keep_to_time(now)
+            self._lane.service.tally.save()
 
     def _connections(self) -> list[Protocol]:
         return [it for it in self.server_state.connections if isinstance(it, Protocol)]
@@ -83,6 +89,7 @@ class Server(uvicorn.Server):
             if connection.is_idle:
                 connection.transport.close()
         await self._until_all_closed(ANSWER_SECONDS)
+        self._lane.service.tally.save()
 
     def _accept_waiting(self) -> list[socket.socket]:
         """All at once, and closed at once: whoever comes in between would be accepted and never answered."""
@@ -129,14 +136,15 @@ class Lifeline:
 
 def main() -> None:
     """Serve until the lifeline ends or SIGTERM comes."""
-    listener, connection = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    listener, connection, shadow = (socket.socket(fileno=int(number)) for number in sys.argv[1:4])
+    logs.configure()
     sys.setswitchinterval(SWITCH_SECONDS)
     _allow_many_connections()
     served = ServedModel()
     lifeline = Lifeline(connection, served)
     lifeline.first_news()
-    lane = Lane(served)
+    tally = Tally(file_in(sys.argv[4]))
+    lane = Lane(Service(served, Guard.from_environment(), tally, Sender(shadow)))
     config = uvicorn.Config(
         lane,
         loop="uvloop",

@@ -102,6 +102,20 @@ class Busy(ScoringError):
         super().__init__("Trop de lots sont en cours de calcul : réessayez dans une seconde.")
 
 
+class Unauthorized(ScoringError):
+    status = 401
+
+    def __init__(self) -> None:
+        super().__init__("Jeton d’accès absent ou inconnu (en-tête Authorization: Bearer).")
+
+
+class Forbidden(ScoringError):
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__("Le rôle de ce jeton d’accès ne permet pas cette requête.")
+
+
 class ModelUnavailable(ScoringError):
     """Why there is no model: the API answers it with 503, register.py prints it and exits with 2."""
 
@@ -123,3 +137,11 @@ class LoadingFailed(ModelUnavailable):
 
     def __init__(self, detail: str) -> None:
         super().__init__(f"Erreur lors du chargement du modèle : {detail}")
+        self.detail = detail
+
+
+class NotInRegistry(LoadingFailed):
+    """The registry answered, and knows no such model, version or alias."""
+
+    def __init__(self, attempt: str) -> None:
+        super().__init__(f"{attempt} : introuvable ; lancez « python register.py »")

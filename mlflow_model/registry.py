@@ -1,5 +1,6 @@
 """The MLflow registry: where versions are stored, named by aliases and fetched back, always verified."""
 
+import errno
 import importlib.metadata
 import json
 import logging
@@ -27,7 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from mlflow_model import bundle as bundles
 from mlflow_model.bundle import Bundle
 from mlflow_model.card import ModelCard
-from mlflow_model.errors import LoadingFailed
+from mlflow_model.errors import LoadingFailed, NotInRegistry
 from mlflow_model.features import example_client
 from mlflow_model.scoring import OUTPUT_COLUMNS
 
@@ -40,6 +41,8 @@ DEFAULT_MODEL_URI = f"models:/{NAME}@{CHAMPION}"
 
 _PYFUNC = Path(__file__).with_name("pyfunc.py")
 _RUNTIME_PACKAGES = ("mlflow", "lightgbm", "numpy", "pandas")
+_DIGEST_TAG = "bundle.sha256"
+_SIGNATURE_TAG = "bundle.signature"
 _DESCRIPTION_LIMIT = 5_000  # characters, the column's size in MLflow's schema
 _MISSING = ErrorCode.Name(ErrorCode.Value("RESOURCE_DOES_NOT_EXIST"))
 
@@ -55,13 +58,15 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Fetched:
-    """A verified bundle and what to call it; only a registered model has a version."""
+class Reference:
+    """What a model URI names now. Only a registered model has a version, a digest and a signature."""
 
-    bundle: Bundle
+    source: str
     name: str
     version: str | None = None
     alias: str | None = None
+    digest: str | None = None
+    signature: str | None = None
 
 
 def connect(*, create: bool = False) -> MlflowClient:
@@ -88,7 +93,7 @@ def register(bundle: Bundle, card: ModelCard, *, name: str = NAME, alias: str = 
     with in_words("enregistrement du modèle"):
         known = _version_of_bundle(client, name, bundle.digest)
         number = known if known is not None else _new_version(client, bundle, card, name)
-        fetch(f"models:/{name}/{number}")
+        download(resolve(f"models:/{name}/{number}"))
         promote(number, name=name, alias=alias)
     return number, known is None
 
@@ -141,25 +146,33 @@ def versions(name: str = NAME) -> list[Version]:
     return sorted(by_number.values(), key=lambda version: -version.number)
 
 
-def fetch(uri: str) -> Fetched:
-    """Resolve an MLflow model URI, download the bundle and verify every digest. Raises LoadingFailed."""
+def resolve(uri: str) -> Reference:
+    """What an MLflow model URI names now. Raises LoadingFailed."""
     client = connect()
-    with in_words(_shown(uri)), tempfile.TemporaryDirectory() as folder:
-        version, alias = _resolve(client, uri)
-        source = uri if version is None else f"models:/{version.name}/{version.version}"
-        path = mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=folder)
-        bundle = bundles.read(Path(path) / "artifacts" / "bundle")
+    with in_words(_shown(uri)):
+        version, alias = _version_of(client, uri)
     if version is None:
-        return Fetched(bundle, _shown(uri))
-    if version.tags.get("bundle.sha256") != bundle.digest:
+        return Reference(uri, _shown(uri))
+    digest, signature = version.tags.get(_DIGEST_TAG), version.tags.get(_SIGNATURE_TAG)
+    number = str(version.version)
+    return Reference(f"models:/{version.name}/{number}", version.name, number, alias, digest or "", signature)
+
+
+def download(reference: Reference) -> Bundle:
+    """The bundle that is meant, with every digest verified. Raises LoadingFailed."""
+    connect()
+    with in_words(_shown(reference.source)), tempfile.TemporaryDirectory() as folder:
+        path = mlflow.artifacts.download_artifacts(artifact_uri=reference.source, dst_path=folder)
+        bundle = bundles.read(Path(path) / "artifacts" / "bundle")
+    if reference.version is not None and reference.digest != bundle.digest:
         raise LoadingFailed(
-            f"l’empreinte du bundle n’est pas celle de la version {version.version} de {version.name} ; "
+            f"l’empreinte du bundle n’est pas celle de la version {reference.version} de {reference.name} ; "
             "réenregistrez le modèle avec « python register.py »"
         )
-    return Fetched(bundle, version.name, str(version.version), alias)
+    return bundle
 
 
-def _resolve(client: MlflowClient, uri: str) -> tuple[ModelVersion | None, str | None]:
+def _version_of(client: MlflowClient, uri: str) -> tuple[ModelVersion | None, str | None]:
     """The registered version and alias that a URI names, or (None, None) for a run's or a logged model."""
     reference = uri.removeprefix("models:/")
     if reference == uri or reference.startswith("m-"):
@@ -190,7 +203,7 @@ def _new_version(client: MlflowClient, bundle: Bundle, card: ModelCard, name: st
         training = _link_to_training(client, run, bundle)
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
-    tags = {**_policy_tags(bundle), "source.sha256": bundle.source["sha256"], "bundle.sha256": bundle.digest}
+    tags = {**_policy_tags(bundle), "source.sha256": bundle.source["sha256"], _DIGEST_TAG: bundle.digest}
     tags |= {"training.run": training} if training is not None else {}
     description = card.text[:_DESCRIPTION_LIMIT]
     version = client.create_model_version(name, model_uri, run.info.run_id, tags, description=description)
@@ -264,7 +277,7 @@ def _policy_tags(bundle: Bundle) -> dict[str, str]:
 
 
 def _version_of_bundle(client: MlflowClient, name: str, digest: str) -> int | None:
-    query = f"name = '{name}' and tags.`bundle.sha256` = '{digest}'"
+    query = f"name = '{name}' and tags.`{_DIGEST_TAG}` = '{digest}'"
     return max((int(version.version) for version in client.search_model_versions(query)), default=None)
 
 
@@ -319,7 +332,11 @@ def in_words(attempt: str) -> Iterator[None]:
         yield
     except MlflowException as error:
         if error.error_code == _MISSING or "not found" in str(error.message):
-            raise LoadingFailed(f"{attempt} : introuvable ; lancez « python register.py »") from error
+            raise NotInRegistry(attempt) from error
         raise LoadingFailed(f"{attempt} : refusé ; vérifiez MODEL_URI et MLFLOW_TRACKING_URI") from error
-    except (OSError, SQLAlchemyError) as error:
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise LoadingFailed(f"{attempt} : le disque est plein ; libérez de la place") from error
+        raise LoadingFailed(f"{attempt} : registre injoignable ; vérifiez MLFLOW_TRACKING_URI") from error
+    except SQLAlchemyError as error:
         raise LoadingFailed(f"{attempt} : registre injoignable ; vérifiez MLFLOW_TRACKING_URI") from error

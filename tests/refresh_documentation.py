@@ -34,9 +34,9 @@ import pytest
 import yaml
 
 import register
-from api import loader, openapi
+from api import loader, model_uri, openapi
 from api.app import create_app
-from api.finder import DEFAULT_URI, Finder
+from api.finder import Finder
 from api.served import ServedModel
 from mlflow_model.errors import ModelUnavailable
 from mlflow_model.features import example_client
@@ -103,7 +103,7 @@ class Project:
         if not (self.folder / "mlflow.db").exists():
             self.register()
         served = ServedModel()
-        Finder(DEFAULT_URI, self.folder / "cache", served.hear).start()
+        Finder(model_uri.DEFAULT, self.folder / "cache", served.hear).start()
         _wait_for_model(served)
         return served
 
@@ -121,7 +121,7 @@ class Project:
         from mlflow.pyfunc import scoring_server
 
         assert self.served.model
-        model = mlflow.pyfunc.load_model(DEFAULT_URI)
+        model = mlflow.pyfunc.load_model(model_uri.DEFAULT)
         schema = model.metadata.get_input_schema()
         answer = scoring_server.invocations(body.decode(), "application/json", model, schema)
         return answer.status, {"Content-Type": answer.mimetype}, answer.response
@@ -134,13 +134,13 @@ class Project:
 
     def problem(self, variables: Mapping[str, str]) -> str:
         """Why there is no model under these variables; without any, why there is none just after a start."""
-        uri = variables.get("MODEL_URI", DEFAULT_URI)
+        uri = variables.get("MODEL_URI", model_uri.DEFAULT)
         try:
             with pytest.MonkeyPatch.context() as patch:
                 for name, value in variables.items():
                     patch.setenv(name, value)
                 if variables:
-                    loader.load(uri, self.folder / "cache")
+                    return str(loader.look_once(uri, self.folder / "cache").problem)
                 return str(ServedModel().model)
         except ModelUnavailable as problem:
             return str(problem)

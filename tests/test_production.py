@@ -24,6 +24,7 @@ from a2wsgi.asgi_typing import HTTPScope, ReceiveEvent, SendEvent
 
 from api import batch, http_protocol
 from api.lane import HELD_AT_ONCE, Lane
+from api.service import Service
 from mlflow_model.bundle import Bundle
 from tests import servers
 from tests.servers import JSON, ROOT, SocketDoor
@@ -262,7 +263,7 @@ def test_a_body_without_an_end_is_cut(socket_door: SocketDoor) -> None:
 
 
 def test_batches_beyond_the_memory_for_them_are_asked_to_come_again(bundle: Bundle) -> None:
-    lane = Lane(servers.serving(bundle.scorer()))
+    lane = Lane(Service(servers.serving(bundle.scorer())))
     scope: Any = {"type": "http", "method": "POST", "path": "/predict/batch", "headers": []}
     chunk = b" " * batch.BODY_LIMIT
     statuses = asyncio.run(_uploading(lane, scope, chunk, clients=HELD_AT_ONCE // batch.BODY_LIMIT + 1))
@@ -307,6 +308,7 @@ from api import loader, worker
 from api.lane import Lane
 from api.news import Copy, News
 from api.served import ServedModel
+from api.service import Service
 
 async def receive():
     return {{"type": "http.request", "body": {body!r}, "more_body": False}}
@@ -320,7 +322,7 @@ headers = [(b"content-type", b"application/json")]
 for method, path in [("POST", "/predict"), ("POST", "/predict/batch"), ("GET", "/docs"), ("GET", "/ready")]:
     scope = {{"type": "http", "method": method, "path": path, "headers": headers, "query_string": b"",
              "http_version": "1.1"}}
-    asyncio.run(Lane(served)(scope, receive, send))
+    asyncio.run(Lane(Service(served))(scope, receive, send))
 print([name for name in {HEAVY} if name in sys.modules])
 """
     command = [sys.executable, "-m", "api.loader", str(documented_pickle), str(tmp_path)]

@@ -40,6 +40,10 @@ def with_margin(documented_pickle: Path, margin: float) -> tuple[Bundle, ModelCa
     return legacy.convert(documented_pickle, margin=margin)
 
 
+def fetch(uri: str) -> Bundle:
+    return registry.download(registry.resolve(uri))
+
+
 def champion() -> int | None:
     return registry.version_at()
 
@@ -58,7 +62,7 @@ def test_a_margin_alone_is_a_new_version_and_the_champion(registered: Path, docu
     number, new = registry.register(*with_margin(documented_pickle, 0.05))
 
     assert (number, new, champion()) == (2, True, 2)
-    assert registry.fetch("models:/scoring-client@champion").bundle.policy["margin"] == 0.05
+    assert fetch("models:/scoring-client@champion").policy["margin"] == 0.05
 
 
 def test_a_version_carries_its_policy_its_source_and_its_card(store: Path, bundle: Bundle) -> None:
@@ -141,15 +145,15 @@ def test_another_alias_leaves_the_champion_alone(registered: Path, documented_pi
 
 UNKNOWN: dict[str, Callable[[], Any]] = {
     "promote": lambda: registry.promote(9),
-    "alias": lambda: registry.fetch("models:/scoring-client@nope"),
-    "version": lambda: registry.fetch("models:/scoring-client/9"),
-    "name": lambda: registry.fetch("models:/nope/1"),
-    "a name's alias": lambda: registry.fetch("models:/nope@champion"),
-    "run": lambda: registry.fetch("runs:/0123456789abcdef0123456789abcdef/model"),
-    "logged model": lambda: registry.fetch("models:/m-0123456789abcdef0123456789abcdef"),
-    "scheme": lambda: registry.fetch("nope:/x"),
-    "empty": lambda: registry.fetch("models:/"),
-    "path": lambda: registry.fetch("models:/scoring-client/1/../../x"),
+    "alias": lambda: fetch("models:/scoring-client@nope"),
+    "version": lambda: fetch("models:/scoring-client/9"),
+    "name": lambda: fetch("models:/nope/1"),
+    "a name's alias": lambda: fetch("models:/nope@champion"),
+    "run": lambda: fetch("runs:/0123456789abcdef0123456789abcdef/model"),
+    "logged model": lambda: fetch("models:/m-0123456789abcdef0123456789abcdef"),
+    "scheme": lambda: fetch("nope:/x"),
+    "empty": lambda: fetch("models:/"),
+    "path": lambda: fetch("models:/scoring-client/1/../../x"),
 }
 
 
@@ -166,9 +170,9 @@ def test_what_is_not_there_is_refused_with_the_way_out(registered: Path, name: s
 def test_a_logged_model_can_be_fetched_without_a_version(registered: Path, bundle: Bundle) -> None:
     uri = f"models:/{artifact_folder(registered).parent.name}"
 
-    fetched = registry.fetch(uri)
+    named = registry.resolve(uri)
 
-    assert (fetched.bundle, fetched.name, fetched.version) == (bundle, uri, None)
+    assert (registry.download(named), named.name, named.version) == (bundle, uri, None)
 
 
 @pytest.mark.parametrize("name", sorted([*bundles.FILES, "manifest.json"]))
@@ -177,7 +181,7 @@ def test_a_tampered_artifact_is_not_served(registered: Path, name: str) -> None:
     path.write_bytes(path.read_bytes() + b" ")
 
     with pytest.raises(LoadingFailed, match=r"empreinte|manifeste"):
-        registry.fetch("models:/scoring-client@champion")
+        fetch("models:/scoring-client@champion")
 
 
 def test_a_bundle_exchanged_for_another_whole_one_is_not_served(
@@ -189,7 +193,7 @@ def test_a_bundle_exchanged_for_another_whole_one_is_not_served(
         (folder / name).write_bytes(content)
 
     with pytest.raises(LoadingFailed, match="l’empreinte du bundle n’est pas celle de la version 1"):
-        registry.fetch("models:/scoring-client@champion")
+        fetch("models:/scoring-client@champion")
 
 
 def test_a_failed_registration_leaves_the_champion(registered: Path, documented_pickle: Path) -> None:
@@ -202,14 +206,14 @@ def test_a_failed_registration_leaves_the_champion(registered: Path, documented_
 
     artifacts.unlink()
     (registered / "aside").rename(artifacts)
-    assert registry.fetch("models:/scoring-client@champion").version == "1"
+    assert registry.resolve("models:/scoring-client@champion").version == "1"
 
 
 def test_reading_makes_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'absent.db'}")
 
     with pytest.raises(LoadingFailed, match="aucun registre de modèles : lancez"):
-        registry.fetch("models:/scoring-client@champion")
+        fetch("models:/scoring-client@champion")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -218,7 +222,7 @@ def test_an_unreachable_server_is_said_to_be_so(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
     with pytest.raises(LoadingFailed, match=r"MLFLOW_TRACKING_URI$"):
-        registry.fetch("models:/scoring-client@champion")
+        fetch("models:/scoring-client@champion")
 
 
 def test_a_store_that_is_no_database_is_said_to_be_unreadable(
@@ -228,7 +232,7 @@ def test_a_store_that_is_no_database_is_said_to_be_unreadable(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
 
     with pytest.raises(LoadingFailed, match=r"MLFLOW_TRACKING_URI$"):
-        registry.fetch("models:/scoring-client@champion")
+        fetch("models:/scoring-client@champion")
 
 
 def test_the_command_line_registers_lists_promotes_and_rolls_back(

@@ -1,5 +1,6 @@
 """Every documented way to start, and to end: each says what it does, and none shows a traceback."""
 
+import json
 import os
 import signal
 import socket
@@ -210,9 +211,9 @@ def test_a_port_that_is_no_number_is_a_usage_error(modelless: dict[str, str], po
 
 
 def test_the_log_says_where_it_answers(socket_door: SocketDoor) -> None:
-    first = socket_door.said.splitlines()[0]
+    first = json.loads(socket_door.said.splitlines()[0])
 
-    assert first.endswith(f"Scoring Client answers on {socket_door.url} (documentation: /docs)")
+    assert first["event"] == f"Scoring Client answers on {socket_door.url} (documentation: /docs)"
 
 
 # ---- The way out

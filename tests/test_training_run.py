@@ -398,7 +398,7 @@ def test_the_policy_of_a_version_says_how_threshold_and_margin_were_chosen(
 ) -> None:
     from mlflow_model import registry
 
-    chosen = registry.fetch("models:/scoring-client@candidate").bundle.policy
+    chosen = registry.download(registry.resolve("models:/scoring-client@candidate")).policy
 
     assert "threshold" in chosen["provenance"]["threshold_chosen"]
     assert chosen["provenance"]["margin_chosen"] == "0.01: given, not estimated"

@@ -17,6 +17,7 @@ from api import listening
 from api.http_protocol import Protocol
 from api.lane import Headers, Lane
 from api.served import ServedModel
+from api.service import Answer, Service
 
 CONSTANT = (
     b'{"prediction": "Classe_0 (fiable)", "probability_class_1": 0.05741902411387421, '
@@ -29,8 +30,8 @@ Event = MutableMapping[str, Any]
 
 
 class ConstantLane(Lane):
-    def decided(self, headers: Headers, body: bytes) -> tuple[int, bytes]:
-        return 200, CONSTANT
+    def decided(self, headers: Headers, body: bytes) -> tuple[Answer, str]:
+        return Answer(200, CONSTANT, None), "0"
 
 
 async def asgi(
@@ -60,7 +61,7 @@ def _worker(listener: socket.socket, kind: str) -> int:
     if pid := os.fork():
         return pid
     config = uvicorn.Config(
-        ConstantLane(ServedModel()) if kind == "lane" else asgi,
+        ConstantLane(Service(ServedModel())) if kind == "lane" else asgi,
         loop="uvloop",
         http=Protocol if kind == "lane" else HttpToolsProtocol,
         ws="none",

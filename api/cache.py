@@ -1,0 +1,102 @@
+"""The folder of verified copies, each in a folder named by its digest, and which of them a URI named last."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from api.news import Copy
+from mlflow_model import bundle as bundles
+from mlflow_model.bundle import Bundle
+from mlflow_model.errors import LoadingFailed
+
+_KEPT_COPIES = 20
+# What a process left behind that was killed while it wrote.
+_UNFINISHED = ("arriving-", "damaged-")
+_UNFINISHED_SECONDS = 3600.0
+
+
+def keep(bundle: Bundle, folder: Path) -> Path:
+    """Where the copy is. It appears whole or not at all. Raises LoadingFailed."""
+    with _in_words():
+        kept = folder / bundle.digest
+        try:
+            if kept.exists() and bundles.read(kept) == bundle:
+                kept.touch()
+                return kept
+        except LoadingFailed:
+            kept.rename(_unfinished(folder, "damaged-"))
+        _write(bundle, kept)
+        _tidy(folder)
+        return kept
+
+
+def recall(uri: str, folder: Path) -> Copy | None:
+    """The copy, not confirmed; None where nothing is remembered, or no longer there."""
+    try:
+        content = json.loads(_pointer(uri, folder).read_bytes())
+        copy = replace(Copy(**content), confirmed=False)
+    except (OSError, ValueError, TypeError):
+        return None
+    return copy if Path(copy.folder).is_dir() else None
+
+
+def remember(uri: str, folder: Path, copy: Copy) -> None:
+    """Replace the pointer in one step, so that a crash leaves the former one. Raises LoadingFailed."""
+    with _in_words():
+        arriving = _unfinished(folder)
+        arriving.write_text(json.dumps(asdict(copy)))
+        arriving.replace(_pointer(uri, folder))
+
+
+def _write(bundle: Bundle, kept: Path) -> None:
+    arriving = _unfinished(kept.parent)
+    try:
+        bundle.write(arriving)
+        arriving.rename(kept)
+    except OSError:
+        shutil.rmtree(arriving, ignore_errors=True)
+        if not kept.exists():  # another process may have been faster
+            raise
+
+
+def _unfinished(folder: Path, kind: str = "arriving-") -> Path:
+    return folder / f"{kind}{uuid.uuid4().hex}"
+
+
+def _tidy(folder: Path) -> None:
+    """Keep the newest copies, and those that a URI named last."""
+    named = {Path(json.loads(pointer.read_bytes())["folder"]).name for pointer in folder.glob("*.json")}
+    entries = sorted((entry for entry in folder.iterdir() if entry.is_dir()), key=_age)
+    copies = [entry for entry in entries if not entry.name.startswith(_UNFINISHED)]
+    unfinished = [entry for entry in entries if entry not in copies and _age(entry) > _UNFINISHED_SECONDS]
+    for entry in [*unfinished, *copies[_KEPT_COPIES:]]:
+        if entry.name not in named:
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _age(entry: Path) -> float:
+    return time.time() - entry.stat().st_mtime
+
+
+def _pointer(uri: str, folder: Path) -> Path:
+    """Named by the URI and its registry: two registries may each have a champion."""
+    store = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if store.startswith("sqlite:///") and not store.startswith("sqlite:////"):
+        store = f"sqlite:///{Path(store.removeprefix('sqlite:///')).absolute()}"
+    key = hashlib.sha256(f"{store}\n{uri}".encode()).hexdigest()
+    return folder / f"{key}.json"
+
+
+@contextlib.contextmanager
+def _in_words() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LoadingFailed("le cache local est inaccessible ou plein ; vérifiez MODEL_CACHE") from error

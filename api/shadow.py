@@ -1,0 +1,172 @@
+"""The challenger decides on a share of the clients too, in a process of its own, and is compared.
+
+A worker sends what the champion decided on into a socket and never waits: when the socket is full, or nobody
+reads, the client is left out. Whatever the challenger does, the answers do not notice.
+"""
+
+import contextlib
+import json
+import logging
+import math
+import os
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from api import logs
+from api.finder import own_modules_first
+from api.news import Copy, News
+from api.served import ServedModel
+from api.tally import Tally, file_in
+
+DEFAULT_SHARE = 0.1
+FAILED = "failed"
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 300.0
+_LARGEST = 256 * 1024
+_SAVE_SECONDS = 0.5
+
+_log = logging.getLogger("scoring_client")
+
+
+def share() -> float:
+    """The share of clients that is compared: SHADOW_SHARE, 0 to 1."""
+    text = os.environ.get("SHADOW_SHARE", "")
+    try:
+        found = float(text) if text else DEFAULT_SHARE
+    except ValueError:
+        found = math.nan
+    if not 0 <= found <= 1:
+        sys.exit(f"SHADOW_SHARE must be a share from 0 to 1, not {text!r}")
+    return found
+
+
+class Sender:
+    """The workers' end."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection, self._share = connection, share()
+        connection.setblocking(False)
+
+    def offer(self, version: str, client: Mapping[str, Any], decision: Mapping[str, Any]) -> None:
+        """Send a client and its label, if it is one of those to compare."""
+        if random.random() >= self._share:  # noqa: S311 - a sample, no secret
+            return
+        message = json.dumps([version, decision["prediction"], client]).encode()
+        with contextlib.suppress(OSError):  # full, too long, or nobody reads
+            self._connection.send(message)
+
+
+class Shadow:
+    """The supervisor's side: keeps the process at work as long as there is a challenger."""
+
+    def __init__(self, tallies: Path) -> None:
+        self._receiver, self.sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._tallies = tallies
+        self._challenger: Copy | None = None
+        self._changed = threading.Event()
+        self._stopping = False
+        self._process: subprocess.Popen[bytes] | None = None
+        threading.Thread(target=self._work, name="shadow", daemon=True).start()
+
+    def hear(self, challenger: Copy | None) -> None:
+        if challenger != self._challenger:
+            self._challenger = challenger
+            self._wake()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        if self._process is not None:
+            self._process.kill()
+
+    def _work(self) -> None:
+        pause = _FIRST_PAUSE
+        while not self._stopping:
+            self._changed.wait()
+            self._changed.clear()
+            while (challenger := self._challenger) and not self._stopping and not self._changed.is_set():
+                started = time.monotonic()
+                code = self._run(challenger)
+                if self._changed.is_set():
+                    break
+                pause = _FIRST_PAUSE if time.monotonic() - started > pause else min(2 * pause, _LONGEST_PAUSE)
+                _log.error("the challenger's process ended (%s); another in %.0f s", code, pause)
+                self._changed.wait(pause)
+
+    def _run(self, challenger: Copy) -> int:
+        handed = self._receiver.fileno()
+        _log.info("comparing with %s version %s", challenger.name, challenger.version)
+        self._process = subprocess.Popen(  # noqa: S603 - this project's own module
+            [sys.executable, "-m", "api.shadow", str(handed), str(self._tallies)],
+            env={**own_modules_first(), "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            pass_fds=[handed],
+            start_new_session=True,
+        )
+        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+        with self._process, contextlib.suppress(OSError):
+            self._process.stdin.write(News(challenger).line())
+            self._process.stdin.flush()
+            return self._process.wait()
+        return self._process.returncode
+
+
+def main() -> None:
+    """`python -m api.shadow SOCKET TALLIES`: the challenger's news on the input; ends when that does."""
+    logs.configure()
+    os.nice(5)
+    served = ServedModel()
+    if not served.hear(News.of(sys.stdin.buffer.readline())):
+        sys.exit("the challenger cannot be loaded")
+    threading.Thread(target=_end_with_the_input, daemon=True).start()
+    tally = Tally(file_in(sys.argv[2]))
+    with socket.socket(fileno=int(sys.argv[1])) as receiver:
+        _forget_waiting(receiver)
+        receiver.settimeout(_SAVE_SECONDS)
+        compare(receiver, served, tally)
+
+
+def _end_with_the_input() -> None:
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+def _forget_waiting(receiver: socket.socket) -> None:
+    """What was sent for an earlier challenger."""
+    receiver.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            receiver.recv(_LARGEST)
+
+
+def compare(receiver: socket.socket, served: ServedModel, tally: Tally) -> None:
+    model = served.model
+    save_at = 0.0
+    while True:
+        with contextlib.suppress(TimeoutError):
+            version, label, client = json.loads(receiver.recv(_LARGEST))
+            tally.compared(version, label, model.called, _label(served, client))
+        if time.monotonic() > save_at:
+            tally.save()
+            save_at = time.monotonic() + _SAVE_SECONDS
+
+
+def _label(served: ServedModel, client: Mapping[str, Any]) -> str:
+    try:
+        return str(served.model.scorer.decide(client)["prediction"])
+    except Exception:  # noqa: BLE001 - the challenger's own code, which may do anything
+        return FAILED
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""What a process has counted: plain numbers, cheap to add to, in a file of its own that others can read.
+
+Adding costs about a microsecond a request. Every half second the server has the tally saved; whoever is asked
+for /metrics sums the files of all processes, those that have ended included.
+"""
+
+import json
+import os
+import threading
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlflow_model.scoring import Scorer
+
+# Upper bounds of the buckets; the last one has none.
+SECONDS = (
+    *(25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+PROBABILITIES = tuple(step / 20 for step in range(1, 20))
+
+Key = tuple[str, ...]
+
+
+class Histogram:
+    """How many values lie in each bucket, and their sum."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def add_many(self, counts: Sequence[int], total: float) -> None:
+        self.counts = [mine + more for mine, more in zip(self.counts, counts, strict=True)]
+        self.total += total
+
+
+class Tally:
+    """Counts since the process began: of answers, decisions, nulls, and comparisons with the challenger."""
+
+    def __init__(self, file: Path | None = None) -> None:
+        self.file = file
+        self.seconds: dict[Key, Histogram] = {}  # by path and status
+        self.probabilities: dict[Key, Histogram] = {}  # by version
+        self.decisions: Counter[Key] = Counter()  # by version and label
+        self.nulls: Counter[Key] = Counter()  # by feature
+        self.shadow: Counter[Key] = Counter()  # by both versions and their labels
+        self._lock = threading.Lock()
+        self._is_saved = True
+
+    def answered(self, path: str, status: int, seconds: float) -> None:
+        """An answer, and how long it took once the request was whole."""
+        with self._lock:
+            self._is_saved = False
+            _histogram(self.seconds, (path, str(status)), SECONDS).add(seconds)
+
+    def decided(
+        self, version: str, scorer: Scorer, client: Mapping[str, object], decision: Mapping[str, Any]
+    ) -> None:
+        with self._lock:
+            self.decisions[version, decision["prediction"]] += 1
+            _histogram(self.probabilities, (version,), PROBABILITIES).add(decision["probability_class_1"])
+            if None in client.values():
+                self.nulls.update((name,) for name in scorer.features if client[name] is None)
+
+    def decided_many(
+        self, version: str, scorer: Scorer, table: Mapping[str, Any], decisions: Mapping[str, Any]
+    ) -> None:
+        """The same for a batch, of which both hold columns."""
+        labels, counts = np.unique(decisions["prediction"], return_counts=True)
+        probabilities = np.asarray(decisions["probability_class_1"])
+        places = np.searchsorted(PROBABILITIES, probabilities)
+        nulls = {name: _nulls(table[name]) for name in scorer.features}
+        with self._lock:
+            for label, count in zip(labels.tolist(), counts.tolist(), strict=True):
+                self.decisions[version, label] += count
+            _histogram(self.probabilities, (version,), PROBABILITIES).add_many(
+                np.bincount(places, minlength=len(PROBABILITIES) + 1).tolist(), float(probabilities.sum())
+            )
+            self.nulls.update({(name,): count for name, count in nulls.items() if count})
+
+    def compared(self, version: str, label: str, challenger: str, its_label: str) -> None:
+        with self._lock:
+            self._is_saved = False
+            self.shadow[version, label, challenger, its_label] += 1
+
+    # ---- Sums over processes
+
+    def save(self) -> None:
+        """Replace the file in one step, if there is one and anything has been counted since."""
+        if self.file is None or self._is_saved:
+            return
+        with self._lock:
+            self._is_saved = True
+            content = json.dumps(self._content())
+        arriving = self.file.with_suffix(".arriving")
+        arriving.write_text(content)
+        arriving.replace(self.file)
+
+    def total(self) -> "Tally":
+        """This tally and those beside its file. Without a file, this one alone."""
+        found = Tally()
+        with self._lock:
+            found._add(self._content())
+        others = self.file.parent.glob("*.json") if self.file is not None else ()
+        for other in others:
+            if other != self.file:
+                found._add(json.loads(other.read_bytes()))
+        return found
+
+    def _content(self) -> dict[str, Any]:
+        histograms = {"seconds": self.seconds, "probabilities": self.probabilities}
+        counters = {"decisions": self.decisions, "nulls": self.nulls, "shadow": self.shadow}
+        return {
+            **{
+                name: [(key, one.counts, one.total) for key, one in by_key.items()]
+                for name, by_key in histograms.items()
+            },
+            **{name: list(counter.items()) for name, counter in counters.items()},
+        }
+
+    def _add(self, content: Mapping[str, Any]) -> None:
+        for name, bounds in (("seconds", SECONDS), ("probabilities", PROBABILITIES)):
+            for key, counts, total in content[name]:
+                _histogram(getattr(self, name), tuple(key), bounds).add_many(counts, total)
+        for name in ("decisions", "nulls", "shadow"):
+            getattr(self, name).update({tuple(key): count for key, count in content[name]})
+
+
+def _nulls(column: Any) -> int:
+    values: np.ndarray[Any, Any] = np.asarray(column)
+    if values.dtype == object:
+        return sum(value is None for value in values.tolist())
+    return int(np.isnan(values).sum())
+
+
+def _histogram(by_key: dict[Key, Histogram], key: Key, bounds: Sequence[float]) -> Histogram:
+    found = by_key.get(key)
+    if found is None:
+        found = by_key[key] = Histogram(bounds)
+    return found
+
+
+def file_in(folder: str | None) -> Path | None:
+    """This process's own file in the folder that the supervisor made."""
+    return Path(folder) / f"{os.getpid()}.json" if folder else None
