@@ -1,6 +1,7 @@
 """Load on a server on this machine: wrk as hard as it can, or an even stream of requests."""
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -123,7 +124,8 @@ def tree(pid: int) -> list[int]:
     found = [pid]
     for one in found:
         for children in Path(f"/proc/{one}/task").glob("*/children"):
-            found += [int(child) for child in children.read_text().split()]
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                found += [int(child) for child in children.read_text().split()]
     return found
 
 
@@ -137,6 +139,9 @@ def cpu_seconds(pid: int) -> float:
 
 
 def megabytes(pid: int) -> float:
-    """PSS of one process: what it alone has in memory, and its part of what it shares."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    """PSS of one process: what it alone has in memory, and its part of what it shares. 0 if it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024

@@ -25,6 +25,7 @@ PICKLE = ROOT / "models" / "lgbm_final_model.pkl"
 PLAIN_FLASK = ROOT / "benchmarks" / "contenders" / "plain_flask.py"
 BIN = Path(sys.executable).parent
 PATIENCE = 60.0
+_STILL, _STILL_SECONDS = 0.01, 2.0
 _PINNED = ("taskset", "-c")
 
 OURS, LANE, ASGI = (
@@ -46,7 +47,6 @@ class Contender:
     path: str = "/predict"
     variables: Mapping[str, str] = field(default_factory=dict)
     worker: str = ""  # what the command line of a process that answers has in it
-    passing: str = ""  # what that of a process has in it which ends by itself soon after the start
     scales: bool = True
 
 
@@ -62,7 +62,6 @@ def contenders(folder: Path) -> list[Contender]:
             body,
             variables=registry,
             worker="api.worker",
-            passing="api.loader",
         ),
         Contender(LANE, partial(_constant, "lane"), body),
         Contender(ASGI, partial(_constant, "asgi"), body),
@@ -154,12 +153,15 @@ class Running:
         return statistics.mean(named) if named else max(sizes.values())
 
     def megabytes(self) -> float:
-        """PSS of all its processes together, once those have ended that only its start needs."""
+        """PSS of all its processes together, once the start is over and the sum holds still."""
+        former, found = 0.0, self._sum()
         deadline = time.monotonic() + PATIENCE
-        while any(self._has(pid, self.contender.passing) for pid in load.tree(self.pid)):
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{self.contender.name}: the start does not end")
-            time.sleep(0.1)
+        while abs(found - former) > _STILL * found and time.monotonic() < deadline:
+            time.sleep(_STILL_SECONDS)
+            former, found = found, self._sum()
+        return found
+
+    def _sum(self) -> float:
         return sum(map(load.megabytes, load.tree(self.pid)))
 
     def _has(self, pid: int, part: str) -> bool:

@@ -335,7 +335,7 @@ def in_words(attempt: str) -> Iterator[None]:
             raise NotInRegistry(attempt) from error
         raise LoadingFailed(f"{attempt} : refusé ; vérifiez MODEL_URI et MLFLOW_TRACKING_URI") from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise LoadingFailed(f"{attempt} : le disque est plein ; libérez de la place") from error
         raise LoadingFailed(f"{attempt} : registre injoignable ; vérifiez MLFLOW_TRACKING_URI") from error
     except SQLAlchemyError as error:
