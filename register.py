@@ -8,26 +8,40 @@ python register.py list | promote 3 | rollback
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
-from mlflow_model import legacy  # noqa: E402 - the root must be importable from any folder
+from mlflow_model import gate, legacy, signing  # noqa: E402 - the root must be importable from any folder
+from mlflow_model.aliases import Term  # noqa: E402
 from mlflow_model.errors import ModelUnavailable  # noqa: E402
 
 DEFAULT_PICKLE = ROOT / "models" / "lgbm_final_model.pkl"
+NOT_DONE, BEYOND_LIMITS = 2, 3
+
+
+class Refused(Exception):
+    """Nothing was changed: a sentence, and the exit code that goes with it."""
+
+    def __init__(self, sentence: str, code: int = NOT_DONE) -> None:
+        super().__init__(sentence)
+        self.code = code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit code: 0, or 2 with one French sentence on standard error."""
+    """Run the command line. Returns the exit code, which the help explains."""
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except ModelUnavailable as error:
-        print(error, file=sys.stderr)
-        return 2
+    except (ModelUnavailable, gate.BadReference, signing.BadKey) as error:
+        _say(str(error))
+        return NOT_DONE
+    except Refused as error:
+        _say(str(error))
+        return error.code
     return 0
 
 
@@ -39,10 +53,13 @@ def _register(options: argparse.Namespace) -> None:
             return
     _say(f"Reading {options.pickle.name} (nothing in it is executed)")
     built, model_card = legacy.convert(options.pickle, options.threshold, options.margin)
+    signature = signing.sign(built.manifest, options.sign) if options.sign else None
     _say("Opening the registry (the first time takes a few seconds)")
     from mlflow_model import registry
 
-    number, new = registry.register(built, model_card, name=options.name, alias=options.alias)
+    number, new = registry.register(
+        built, model_card, name=options.name, alias=options.alias, signature=signature
+    )
     state = "registered" if new else "was registered already"
     _say(f"{options.name} version {number} {state}; {options.alias} points at it")
 
@@ -57,17 +74,59 @@ def _list(options: argparse.Namespace) -> None:
         policy = (tag("policy.threshold", "?"), tag("policy.margin", "?"), tag("source.sha256", "?")[:12])
         aliases = ", ".join(version.aliases) or "-"
         rows.append((str(version.number), aliases, *policy, f"{version.created:%Y-%m-%d %H:%M}"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    _print_table(rows)
+    if terms := registry.history(options.name, options.alias):
+        print()
+        _print_terms(options.alias, terms)
     if not found:
         _say(f"{options.name} has no version yet: run python register.py")
 
 
-def _promote(options: argparse.Namespace) -> None:
-    from mlflow_model import registry
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
-    registry.promote(options.version, name=options.name, alias=options.alias)
+
+def _print_terms(alias: str, terms: Sequence[Term]) -> None:
+    """Who was it from when to when, newest first."""
+    rows = [(alias, "from (UTC)", "until (UTC)", "by", "why")]
+    rows += [
+        (str(term.version), _time(term.since), _time(term.until), term.how, term.why or "-")
+        for term in reversed(terms)
+    ]
+    _print_table(rows)
+
+
+def _time(moment: datetime | None) -> str:
+    return "-" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def _promote(options: argparse.Namespace) -> None:
+    if options.force and not options.why:
+        raise Refused("--force needs --why: the reason is kept in the history")
+    _say(f"Comparing version {options.version} with the {options.alias}")
+    from mlflow_model import promotion
+
+    limits = gate.Limits(options.max_changed, options.max_cost_increase)
+    examined = promotion.examine(
+        options.version,
+        name=options.name,
+        alias=options.alias,
+        reference=options.reference,
+        limits=limits,
+    )
+    print(examined.text)
+    for objection in examined.objections:
+        _say(f"Objection: {objection}")
+    if options.dry_run:
+        return
+    if examined.objections and not options.force:
+        promotion.record(examined, "refused")
+        raise Refused(
+            f'{options.alias} stays where it is; --force --why "…" promotes all the same', BEYOND_LIMITS
+        )
+    promotion.promote(examined, options.why)
     _say(f"{options.alias} of {options.name} points at version {options.version}")
 
 
@@ -86,7 +145,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="register.py",
         description="Register the documented pickle, which is never executed, and say which version serves.",
-        epilog="MLFLOW_TRACKING_URI names another registry than this folder's mlflow.db.",
+        epilog="MLFLOW_TRACKING_URI names another registry than this folder's mlflow.db. Exit codes: 0 done, 2 "
+        "refused with one sentence and nothing changed, 3 promotion refused because too much would change.",
     )
     _add_target(parser, name="scoring-client", alias="champion")
     parser.add_argument(
@@ -96,14 +156,48 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--margin", type=float, help="instead of the pickle's; 0 to min(threshold, 1 - threshold)"
     )
+    parser.add_argument(
+        "--sign", type=Path, metavar="KEY.pem", help="private Ed25519 key that signs the version"
+    )
     parser.add_argument("--unless-champion", action="store_true", help="nothing to do if the alias is taken")
     parser.set_defaults(run=_register)
     commands = parser.add_subparsers(metavar="{list,promote,rollback}")
     _add_command(commands, "list", _list, "show the versions")
-    promote = _add_command(commands, "promote", _promote, "point the alias at a version")
-    promote.add_argument("version", type=int)
+    promote = _add_command(
+        commands, "promote", _promote, "compare a version with the champion, and point the alias at it"
+    )
+    _add_gate(promote)
     _add_command(commands, "rollback", _rollback, "back to the previous champion")
     return parser
+
+
+def _add_gate(promote: argparse.ArgumentParser) -> None:
+    limits = gate.Limits()
+    add = promote.add_argument
+    add("version", type=int)
+    add(
+        "--reference",
+        type=Path,
+        default=gate.REFERENCE,
+        help="portfolio to decide on, Parquet or CSV (default: models/reference.parquet)",
+    )
+    add(
+        "--max-changed",
+        type=float,
+        default=limits.changed,
+        metavar="SHARE",
+        help="of the clients that may get another label (default: %(default)s)",
+    )
+    add(
+        "--max-cost-increase",
+        type=float,
+        default=limits.cost_increase,
+        metavar="COST",
+        help="that the cost per client may rise, a good client refused costing 1 (default: %(default)s)",
+    )
+    add("--dry-run", action="store_true", help="show the comparison, change and record nothing")
+    add("--force", action="store_true", help="promote in spite of objections")
+    add("--why", metavar="REASON", help="kept in the history")
 
 
 def _add_command(commands: Any, name: str, run: Callable[..., None], purpose: str) -> argparse.ArgumentParser:

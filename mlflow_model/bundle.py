@@ -191,13 +191,16 @@ def _golden(scorer: Scorer, text: str) -> dict[str, Any]:
 
 
 def _candidate_rows(scorer: Scorer, text: str) -> Doubles:
-    """Values on, just below and just above each feature's splits; a quarter missing where that was learnt."""
+    """Values on, just below and just above each feature's splits; a quarter missing where that was learnt.
+
+    LightGBM writes an infinite threshold where a split sends all but missing values to one side.
+    """
     generator = np.random.default_rng(0)
     columns = []
     for index, name in enumerate(scorer.features):
         values = np.array(_split_values(text).get(index, [0.0]))
         values = np.concatenate([values, np.nextafter(values, -np.inf), np.nextafter(values, np.inf)])
-        column = generator.choice(values, _CANDIDATE_ROWS)
+        column = generator.choice(values[np.isfinite(values)], _CANDIDATE_ROWS)
         if name in scorer.nullable:
             column[generator.random(_CANDIDATE_ROWS) < 0.25] = np.nan
         columns.append(column)

@@ -4,6 +4,7 @@ import errno
 import importlib.metadata
 import json
 import logging
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 import pandas as pd
@@ -25,12 +27,17 @@ from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
+from mlflow_model import aliases
 from mlflow_model import bundle as bundles
+from mlflow_model.aliases import Term
 from mlflow_model.bundle import Bundle
 from mlflow_model.card import ModelCard
 from mlflow_model.errors import LoadingFailed, NotInRegistry
 from mlflow_model.features import example_client
 from mlflow_model.scoring import OUTPUT_COLUMNS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_STORE = f"sqlite:///{ROOT / 'mlflow.db'}"
@@ -44,6 +51,8 @@ _RUNTIME_PACKAGES = ("mlflow", "lightgbm", "numpy", "pandas")
 _DIGEST_TAG = "bundle.sha256"
 _SIGNATURE_TAG = "bundle.signature"
 _DESCRIPTION_LIMIT = 5_000  # characters, the column's size in MLflow's schema
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_FULL = "le disque est plein ; libérez de la place"
 _MISSING = ErrorCode.Name(ErrorCode.Value("RESOURCE_DOES_NOT_EXIST"))
 
 
@@ -83,7 +92,14 @@ def connect(*, create: bool = False) -> MlflowClient:
         return MlflowClient()
 
 
-def register(bundle: Bundle, card: ModelCard, *, name: str = NAME, alias: str = CHAMPION) -> tuple[int, bool]:
+def register(
+    bundle: Bundle,
+    card: ModelCard,
+    *,
+    name: str = NAME,
+    alias: str = CHAMPION,
+    signature: str | None = None,
+) -> tuple[int, bool]:
     """Make a bundle a version and point the alias at it. Returns (version, whether it is new).
 
     The alias moves last, and only to a version that was fetched back and verified: a failure at any point
@@ -93,32 +109,64 @@ def register(bundle: Bundle, card: ModelCard, *, name: str = NAME, alias: str = 
     with in_words("enregistrement du modèle"):
         known = _version_of_bundle(client, name, bundle.digest)
         number = known if known is not None else _new_version(client, bundle, card, name)
+        if signature is not None:
+            client.set_model_version_tag(name, str(number), _SIGNATURE_TAG, signature)
         download(resolve(f"models:/{name}/{number}"))
         promote(number, name=name, alias=alias)
     return number, known is None
 
 
-def promote(number: int, *, name: str = NAME, alias: str = CHAMPION) -> None:
-    """Point the alias at a version and remember the one that it leaves."""
+def promote(number: int, *, name: str = NAME, alias: str = CHAMPION, why: str | None = None) -> None:
+    """Point the alias at a version, and write down when and why."""
     client = connect()
     with in_words(f"promotion de la version {number} de {name}"):
         client.get_model_version(name, str(number))
-        former = [past for past in _history(client, name, alias) if past != number]
-        client.set_registered_model_tag(name, _history_tag(alias), json.dumps([*former, number]))
-        client.set_registered_model_alias(name, alias, str(number))
+        if aliases.named(client, name, alias) != number:
+            aliases.move(client, name, alias, number, aliases.PROMOTION, why)
 
 
 def rollback(*, name: str = NAME, alias: str = CHAMPION) -> int:
-    """Point the alias back at the previous champion. Returns its version."""
+    """Point the alias back at the version that it named before. Returns that version."""
     client = connect()
     with in_words(f"retour à la version précédente de {name}"):
-        current = int(client.get_model_version_by_alias(name, alias).version)
-        former = [past for past in _history(client, name, alias) if past != current]
-        if not former:
+        former = aliases.former(client, name, alias)
+        if former is None:
             raise LoadingFailed(f"aucun « {alias} » précédent : consultez « python register.py list »")
-        client.set_registered_model_alias(name, alias, str(former[-1]))
-        client.set_registered_model_tag(name, _history_tag(alias), json.dumps(former))
-        return former[-1]
+        aliases.move(client, name, alias, former, aliases.ROLLBACK)
+        return former
+
+
+def history(name: str = NAME, alias: str = CHAMPION) -> list[Term]:
+    """Which versions the alias has named, oldest first; nothing where the model is not known."""
+    client = connect()
+    with in_words("lecture du registre"):
+        known = client.search_registered_models(f"name = '{name}'")
+        return aliases.history(client, name, alias) if known else []
+
+
+def log_examination(
+    name: str,
+    number: int,
+    tags: Mapping[str, str],
+    metrics: Mapping[str, float],
+    table: Mapping[str, Sequence[Any]],
+    figure: "Figure",
+    text: str,
+) -> None:
+    """A run with how a candidate differs from the champion, named by the version's tag `examination.run`."""
+    client = connect()
+    with (
+        in_words("écriture du rapport de promotion"),
+        mlflow.start_run(
+            experiment_id=experiment(client), run_name=f"examination of version {number}"
+        ) as run,
+    ):
+        mlflow.set_tags(dict(tags))
+        mlflow.log_metrics({key: value for key, value in metrics.items() if math.isfinite(value)})
+        mlflow.log_table(pd.DataFrame(dict(table)), "decision_diff.json")
+        mlflow.log_figure(figure, "decision_diff.png")
+        mlflow.log_text(text, "decision_diff.txt")
+        client.set_model_version_tag(name, str(number), "examination.run", run.info.run_id)
 
 
 def version_at(name: str = NAME, alias: str = CHAMPION) -> int | None:
@@ -136,9 +184,9 @@ def versions(name: str = NAME) -> list[Version]:
         if not client.search_registered_models(f"name = '{name}'"):
             return []
         found = [_described(version) for version in client.search_model_versions(f"name = '{name}'")]
-        aliases = client.get_registered_model(name).aliases
+        pointers = client.get_registered_model(name).aliases
     by_number = {version.number: version for version in found}
-    for alias, number in aliases.items():
+    for alias, number in pointers.items():
         version = by_number[int(number)]
         by_number[int(number)] = Version(
             version.number, (*version.aliases, alias), version.tags, version.created
@@ -286,15 +334,6 @@ def _described(version: ModelVersion) -> Version:
     return Version(int(version.version), (), dict(version.tags), created)
 
 
-def _history_tag(alias: str) -> str:
-    return f"history.{alias}"
-
-
-def _history(client: MlflowClient, name: str, alias: str) -> list[int]:
-    """Versions that the alias has pointed at, oldest first, each once."""
-    return list(json.loads(client.get_registered_model(name).tags.get(_history_tag(alias), "[]")))
-
-
 def experiment(client: MlflowClient) -> str | None:
     """The experiment, made on first use; None inside `mlflow run`, which has chosen one already."""
     if "MLFLOW_RUN_ID" in os.environ:
@@ -333,10 +372,12 @@ def in_words(attempt: str) -> Iterator[None]:
     except MlflowException as error:
         if error.error_code == _MISSING or "not found" in str(error.message):
             raise NotInRegistry(attempt) from error
+        if any(os.strerror(code) in str(error.message) for code in _FULL):
+            raise LoadingFailed(f"{attempt} : {_DISK_FULL}") from error
         raise LoadingFailed(f"{attempt} : refusé ; vérifiez MODEL_URI et MLFLOW_TRACKING_URI") from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise LoadingFailed(f"{attempt} : le disque est plein ; libérez de la place") from error
+        if error.errno in _FULL:
+            raise LoadingFailed(f"{attempt} : {_DISK_FULL}") from error
         raise LoadingFailed(f"{attempt} : registre injoignable ; vérifiez MLFLOW_TRACKING_URI") from error
     except SQLAlchemyError as error:
         raise LoadingFailed(f"{attempt} : registre injoignable ; vérifiez MLFLOW_TRACKING_URI") from error

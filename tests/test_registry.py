@@ -241,7 +241,11 @@ def test_the_command_line_registers_lists_promotes_and_rolls_back(
     pickle = ("--pickle", str(documented_pickle))
     first, again = register_py(*pickle), register_py(*pickle)
     wider = register_py(*pickle, "--margin", "0.05", "--threshold", "0.3")
-    promoted, rolled_back, listed = register_py("promote", "1"), register_py("rollback"), register_py("list")
+    promoted, rolled_back, listed = (
+        register_py("promote", "1", "--force", "--why", "x"),
+        register_py("rollback"),
+        register_py("list"),
+    )
 
     assert "scoring-client version 1 registered; champion points at it" in first.stderr
     assert "scoring-client version 1 was registered already" in again.stderr

@@ -86,6 +86,13 @@ def test_the_card_s_figures_are_those_of_the_test_set(
     assert header["metrics"]["test_clients"] == len(test)
 
 
+@pytest.mark.parametrize("threshold", [0.05, 0.1, 0.2, 0.3, 0.5, 0.9])
+def test_it_can_be_given_any_other_threshold(threshold: float) -> None:
+    bundle, _ = legacy.convert(PICKLE, threshold=threshold)
+
+    assert bundle.scorer().policy.threshold == threshold
+
+
 def test_it_accepts_missing_history(shipped: Scorer) -> None:
     assert {"DEBT_CREDIT_RATIO", "INSTA_AMT_PAYMENT", "POS_CNT_INSTALMENT_FUTURE", "EXT_SOURCE_1"} <= (
         shipped.nullable

@@ -1,0 +1,241 @@
+"""What would change on a reference portfolio if the candidate decided instead of the champion.
+
+Costs are told in the unit of one good client refused, and count each client as decided by the threshold
+alone, as training does. Outcomes are the clients' true default probabilities where the portfolio has them
+(TRUE_PROBABILITY), else what became of them (TARGET); without either, costs are not known.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlflow_model.scoring import Doubles, Scorer
+
+TRUE_PROBABILITY, TARGET = "TRUE_PROBABILITY", "TARGET"
+REFERENCE = Path(__file__).resolve().parents[1] / "models" / "reference.parquet"
+RESAMPLINGS = 1_000
+MOST_CHANGED = 10
+_COSTS = {"false_negative": 5.0, "false_positive": 1.0}
+
+
+class BadReference(ValueError):
+    """A reference portfolio that cannot be read, or on which one of the models cannot decide."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`changed`: share of clients with another label. `cost_increase`: per client; both may be reached."""
+
+    changed: float = 0.10
+    cost_increase: float = 0.002
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A model's answers to the reference portfolio."""
+
+    probabilities: Doubles
+    labels: np.ndarray[Any, Any]
+    cost: Doubles | None
+
+    def share(self, label: str) -> float:
+        return float((self.labels == label).mean())
+
+
+@dataclass(frozen=True)
+class Change:
+    """A figure under the champion and the candidate; `low` and `high` are of the difference, if known."""
+
+    name: str
+    champion: float
+    candidate: float
+    low: float = math.nan
+    high: float = math.nan
+
+    @property
+    def difference(self) -> float:
+        return self.candidate - self.champion
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The decision diff. `moves[from, to]` counts clients; `most_changed` holds rows of those compared.
+
+    `left_out` counts clients with a missing value that one of the models does not accept.
+    """
+
+    clients: int
+    left_out: int
+    labels: tuple[str, ...]
+    moves: dict[tuple[str, str], int]
+    changes: list[Change]
+    champion: Decided
+    candidate: Decided
+    most_changed: list[int]
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+    @property
+    def changed(self) -> float:
+        """The share of clients whose label changes."""
+        return sum(count for (before, after), count in self.moves.items() if before != after) / self.clients
+
+    @property
+    def cost(self) -> Change | None:
+        return next((change for change in self.changes if change.name == "cost per client"), None)
+
+    def objections(self, limits: Limits) -> list[str]:
+        """Why the candidate should not be promoted without a word from somebody."""
+        found = []
+        if self.changed > limits.changed:
+            found.append(f"{self.changed:.1%} of the labels change, more than {limits.changed:.1%}")
+        cost = self.cost
+        if cost is None:
+            found.append(f"the cost is not known: the reference has neither {TRUE_PROBABILITY} nor {TARGET}")
+        elif cost.difference > limits.cost_increase:
+            found.append(
+                f"the cost per client rises by {cost.difference:.4f} [{cost.low:.4f}, {cost.high:.4f}], "
+                f"more than {limits.cost_increase:g}"
+            )
+        if self.added:
+            found.append(f"callers would have to send {', '.join(self.added)}")
+        if self.removed:
+            found.append(f"the candidate leaves out {', '.join(self.removed)}")
+        return found
+
+
+def read(file: Path = REFERENCE) -> dict[str, Doubles]:
+    """The columns of a reference portfolio in Parquet or CSV, as doubles, NaN where a value is missing.
+
+    Raises BadReference.
+    """
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    try:
+        table = csv.read_csv(file) if file.suffix == ".csv" else parquet.read_table(file)
+        columns = {
+            name: np.asarray(table[name].cast(pa.float64()).combine_chunks().to_numpy(zero_copy_only=False))
+            for name in table.column_names
+            if pa.types.is_integer(table[name].type) or pa.types.is_floating(table[name].type)
+        }
+    except (OSError, pa.ArrowException) as error:
+        raise BadReference(f"{file.name} cannot be read as a portfolio in Parquet or CSV") from error
+    if not columns or not table.num_rows:
+        raise BadReference(f"{file.name} has no clients")
+    return columns
+
+
+def compare(
+    champion: Scorer, candidate: Scorer, portfolio: Mapping[str, Doubles], costs: Mapping[str, float] | None
+) -> Difference:
+    """The decision diff on the clients of whom both models accept what is missing. Raises BadReference."""
+    accepted = _accepted(champion, portfolio) & _accepted(candidate, portfolio)
+    if not accepted.any():
+        raise BadReference("no client of the reference portfolio is accepted by both models")
+    portfolio = {name: values[accepted] for name, values in portfolio.items()}
+    before, after = (_decided(scorer, portfolio, costs or _COSTS) for scorer in (champion, candidate))
+    labels = tuple(dict.fromkeys(_labels(champion) + _labels(candidate)))
+    moves = {
+        (one, other): int(((before.labels == one) & (after.labels == other)).sum())
+        for one in labels
+        for other in labels
+    }
+    return Difference(
+        clients=len(before.labels),
+        left_out=int((~accepted).sum()),
+        labels=labels,
+        moves=moves,
+        changes=list(_changes(champion, candidate, before, after, portfolio)),
+        champion=before,
+        candidate=after,
+        most_changed=_most_changed(before, after, labels),
+        added=tuple(name for name in candidate.features if name not in champion.features),
+        removed=tuple(name for name in champion.features if name not in candidate.features),
+    )
+
+
+def _labels(scorer: Scorer) -> tuple[str, ...]:
+    return scorer.policy.reliable, scorer.policy.uncertain, scorer.policy.risky
+
+
+def _accepted(scorer: Scorer, portfolio: Mapping[str, Doubles]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """The clients without a null where the model knows no missing values. Raises BadReference."""
+    missing = [name for name in scorer.features if name not in portfolio]
+    if missing:
+        raise BadReference(f"the reference portfolio lacks {', '.join(missing)}")
+    lying = [np.isnan(portfolio[name]) for name in scorer.features if name not in scorer.nullable]
+    return ~np.any(lying, axis=0) if lying else np.ones(len(portfolio[scorer.features[0]]), dtype=bool)
+
+
+def _decided(scorer: Scorer, portfolio: Mapping[str, Doubles], costs: Mapping[str, float]) -> Decided:
+    try:
+        decisions = scorer.decide_table(portfolio)
+    except scorer.Refusal as refused:
+        raise BadReference(f"a model cannot decide on the reference portfolio: {refused}") from refused
+    probabilities = np.asarray(decisions["probability_class_1"])
+    outcome = _outcome(portfolio)
+    cost = None
+    if outcome is not None:
+        is_refused = probabilities > scorer.policy.threshold
+        cost = np.where(
+            is_refused, costs["false_positive"] * (1 - outcome), costs["false_negative"] * outcome
+        )
+    return Decided(probabilities, np.asarray(decisions["prediction"]), cost)
+
+
+def _outcome(portfolio: Mapping[str, Doubles]) -> Doubles | None:
+    return portfolio.get(TRUE_PROBABILITY, portfolio.get(TARGET))
+
+
+def _changes(
+    champion: Scorer,
+    candidate: Scorer,
+    before: Decided,
+    after: Decided,
+    portfolio: Mapping[str, Doubles],
+) -> "list[Change]":
+    one, other = champion.policy, candidate.policy
+    changes = [
+        Change("approved", before.share(one.reliable), after.share(other.reliable)),
+        Change("grey", before.share(one.uncertain), after.share(other.uncertain)),
+        Change("refused", before.share(one.risky), after.share(other.risky)),
+        Change(
+            "mean default probability", float(before.probabilities.mean()), float(after.probabilities.mean())
+        ),
+    ]
+    outcome = _outcome(portfolio)
+    if outcome is None or before.cost is None or after.cost is None:
+        return changes
+    defaults = [
+        float(outcome[decided.labels == label].mean()) if decided.share(label) else math.nan
+        for decided, label in ((before, one.reliable), (after, other.reliable))
+    ]
+    low, high = _interval(after.cost - before.cost)
+    return [
+        *changes,
+        Change("default rate of the approved", *defaults),
+        Change("cost per client", float(before.cost.mean()), float(after.cost.mean()), low, high),
+    ]
+
+
+def _interval(differences: Doubles) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean of paired differences (Efron, Annals of Statistics 7, 1979)."""
+    generator = np.random.default_rng(0)
+    clients = len(differences)
+    means = [differences[generator.integers(0, clients, clients)].mean() for _ in range(RESAMPLINGS)]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _most_changed(before: Decided, after: Decided, labels: tuple[str, ...]) -> list[int]:
+    """Those whose label moves furthest come first, and among them those whose probability does."""
+    places = {label: place for place, label in enumerate(labels)}
+    steps = np.abs([places[after.labels[row]] - places[label] for row, label in enumerate(before.labels)])
+    distance = np.abs(after.probabilities - before.probabilities)
+    order = np.lexsort((-distance, -steps))[:MOST_CHANGED]
+    return [int(row) for row in order if steps[row] or distance[row]]

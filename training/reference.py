@@ -1,0 +1,42 @@
+"""`python -m training.reference`: the clients on whom a candidate is compared with the champion.
+
+They are drawn like a portfolio, with a seed of their own, and none of them exists.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from training import aggregate, synthetic, tables
+
+CLIENTS, SEED = 10_000, 20_261_124
+FILE = Path(__file__).resolve().parents[1] / "models" / "reference.parquet"
+
+
+def drawn(clients: int, seed: int) -> pa.Table:
+    """FEATURES, TARGET and TRUE_PROBABILITY of so many clients, one row each."""
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder) / "portfolio"
+        synthetic.write_portfolio(clients, seed, raw)
+        features = aggregate.client_features(tables.read(raw).by_name).drop_null(tables.LABEL).to_pyarrow()
+        truth = parquet.read_table(raw / "true_probabilities.parquet")
+    joined = features.join(truth, tables.KEY).sort_by(tables.KEY)
+    return joined.select([*aggregate.FEATURES, tables.LABEL, "TRUE_PROBABILITY"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m training.reference", description=__doc__)
+    parser.add_argument("--clients", type=int, default=CLIENTS, help="(default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=SEED, help="(default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=FILE, help="(default: models/reference.parquet)")
+    options = parser.parse_args()
+    parquet.write_table(
+        drawn(options.clients, options.seed), options.out, compression="zstd", compression_level=19
+    )
+
+
+if __name__ == "__main__":
+    main()
