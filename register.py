@@ -145,8 +145,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="register.py",
         description="Register the documented pickle, which is never executed, and say which version serves.",
-        epilog="MLFLOW_TRACKING_URI names another registry than this folder's mlflow.db. Exit codes: 0 done, 2 "
-        "refused with one sentence and nothing changed, 3 promotion refused because too much would change.",
+        epilog="MLFLOW_TRACKING_URI names another registry than this folder's mlflow.db. Exit codes: 0 done, "
+        "2 refused with one sentence and nothing changed, 3 promotion refused: too much would change.",
     )
     _add_target(parser, name="scoring-client", alias="champion")
     parser.add_argument(

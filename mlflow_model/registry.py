@@ -22,6 +22,7 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
+from mlflow.models.model import ModelInfo
 from mlflow.protos.databricks_pb2 import ErrorCode
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
@@ -247,14 +248,21 @@ def _new_version(client: MlflowClient, bundle: Bundle, card: ModelCard, name: st
         mlflow.log_params({**_policy_tags(bundle), **card.parameters})
         mlflow.log_metrics({"features": len(_features(bundle)), **card.metrics})
         mlflow.log_text(card.text, "model_card.md")
-        model_uri = _log_model(client, bundle)
+        model = _log_model(client, bundle)
         training = _link_to_training(client, run, bundle)
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
     tags = {**_policy_tags(bundle), "source.sha256": bundle.source["sha256"], _DIGEST_TAG: bundle.digest}
     tags |= {"training.run": training} if training is not None else {}
     description = card.text[:_DESCRIPTION_LIMIT]
-    version = client.create_model_version(name, model_uri, run.info.run_id, tags, description=description)
+    version = client.create_model_version(
+        name,
+        model.model_uri,
+        run.info.run_id,
+        tags,
+        description=description,
+        model_id=model.model_id,  # a tracking server asks for it
+    )
     if training is not None:
         client.set_tag(training, "registered.version", f"{name}/{version.version}")
     return int(version.version)
@@ -276,7 +284,7 @@ def _link_to_training(client: MlflowClient, run: Run, bundle: Bundle) -> str | N
     return str(training.info.run_id)
 
 
-def _log_model(client: MlflowClient, bundle: Bundle) -> str:
+def _log_model(client: MlflowClient, bundle: Bundle) -> ModelInfo:
     with tempfile.TemporaryDirectory() as folder:
         bundle.write(Path(folder) / "bundle")
         info = mlflow.pyfunc.log_model(
@@ -288,7 +296,7 @@ def _log_model(client: MlflowClient, bundle: Bundle) -> str:
             pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _RUNTIME_PACKAGES],
         )
         _strip_paths(client, info.model_id, Path(folder))
-    return str(info.model_uri)
+    return info
 
 
 def _strip_paths(client: MlflowClient, model_id: str, folder: Path) -> None:

@@ -56,7 +56,7 @@ EXAMPLE = re.compile(
     """,
     re.MULTILINE | re.DOTALL | re.VERBOSE,
 )
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?")
 
 
 def refreshed(document: str) -> str:

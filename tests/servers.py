@@ -73,7 +73,8 @@ class FlaskDoor(Door):
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
         response = self.app.test_client().open(path, method=method, data=body, headers=dict(headers or {}))
-        return Answer(response.status_code, dict(response.headers), response.data)
+        headers = {name.title(): value for name, value in response.headers}
+        return Answer(response.status_code, headers, response.data)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,239 @@
+"""Who may ask, what is told of a request and of the model that answered, and what never reaches a log."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from api.app import create_app
+from mlflow_model.bundle import Bundle
+from tests import servers
+from tests.servers import JSON, ROOT, Answer, Door, FlaskDoor, SocketDoor
+
+pytest_plugins = ["tests.api_support"]
+
+
+def made_token(name: str, role: str) -> tuple[str, str]:
+    """A token, and its line for the file."""
+    shown = subprocess.run(
+        [sys.executable, "-m", "api.tokens", name, role], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return shown.stderr.removeprefix("Authorization: Bearer ").strip(), shown.stdout
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], Path]:
+    """A token for each role, and their file."""
+    file = tmp_path_factory.mktemp("tokens") / "tokens"
+    made = {role: made_token(f"the-{role}", role) for role in ("score", "review", "audit")}
+    file.write_text("# who may ask\n\n" + "".join(line for _, line in made.values()))
+    return {role: token for role, (token, _) in made.items()}, file
+
+
+@pytest.fixture(scope="module", params=["flask", "socket"])
+def guarded(
+    request: pytest.FixtureRequest,
+    tokens: tuple[dict[str, str], Path],
+    bundle: Bundle,
+    documented_pickle: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Door]:
+    """Both doors, with the tokens file."""
+    variables = {"API_TOKENS_FILE": str(tokens[1])}
+    if request.param == "flask":
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("API_TOKENS_FILE", str(tokens[1]))
+            yield FlaskDoor(create_app(servers.serving(bundle.scorer())))
+        return
+    folder = tmp_path_factory.mktemp("guarded")
+    environment = servers.alone(documented_pickle, folder) | variables
+    with servers.api(environment, folder / "log") as door:
+        servers.ready(door)
+        yield door
+
+
+def asked(door: Door, method: str, path: str, token: str | None, client: object = None) -> Answer:
+    headers = dict(JSON) | ({} if token is None else {"Authorization": f"Bearer {token}"})
+    return door.send(method, path, None if client is None else json.dumps(client).encode(), headers)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "/predict", {"score", "review"}),
+        ("POST", "/predict/batch", {"score"}),
+        ("GET", "/metrics", {"audit"}),
+        ("GET", "/openapi.json", {"score", "review", "audit"}),
+        ("GET", "/docs", {"score", "review", "audit"}),
+        ("GET", "/", {"score", "review", "audit"}),
+        ("GET", "/nowhere", {"score", "review", "audit"}),
+    ],
+)
+def test_a_role_opens_its_paths_alone(
+    guarded: Door,
+    tokens: tuple[dict[str, str], Path],
+    documented_request: dict[str, float],
+    method: str,
+    path: str,
+    allowed: set[str],
+) -> None:
+    client = {"/predict": documented_request, "/predict/batch": [documented_request]}.get(path)
+
+    found = {role: asked(guarded, method, path, token, client) for role, token in tokens[0].items()}
+
+    expected = 404 if path == "/nowhere" else 200
+    assert {role: answer.status for role, answer in found.items()} == {
+        role: expected if role in allowed else 403 for role in tokens[0]
+    }
+    for role in set(tokens[0]) - allowed:
+        assert found[role].error == "Le rôle de ce jeton d’accès ne permet pas cette requête."
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/docs", "/nowhere", "/predict?x=1"])
+@pytest.mark.parametrize("token", [None, "", "wrong", "é"], ids=["none", "empty", "wrong", "not ascii"])
+def test_without_a_known_token_nothing_is_told(
+    guarded: Door, path: str, token: str | None, documented_request: dict[str, float]
+) -> None:
+    answer = asked(guarded, "POST", path, token, documented_request)
+
+    assert (answer.status, answer.headers["Www-Authenticate"]) == (401, "Bearer")
+    assert answer.error == "Jeton d’accès absent ou inconnu (en-tête Authorization: Bearer)."
+    assert "X-Model-Digest" not in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready"])
+def test_whether_it_lives_and_is_ready_may_be_asked_by_anybody(guarded: Door, path: str) -> None:
+    assert guarded.get(path).status == 200
+
+
+def test_a_changed_file_counts_without_a_restart(
+    documented_pickle: Path, documented_request: dict[str, float], tmp_path: Path
+) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("")
+    token, line = made_token("late", "score")
+    environment = servers.alone(documented_pickle, tmp_path) | {"API_TOKENS_FILE": str(file)}
+    with servers.api(environment, tmp_path / "log") as door:
+        servers.ready(door)
+        before = asked(door, "POST", "/predict", token, documented_request).status
+        file.write_text(line)
+
+        def accepted() -> bool | None:
+            return asked(door, "POST", "/predict", token, documented_request).status == 200 or None
+
+        servers.eventually(accepted, "the new token")
+        file.write_text("nonsense\n")
+        servers.eventually(lambda: "line 1" in door.said or (accepted() and None), "a complaint")
+        after = asked(door, "POST", "/predict", token, documented_request).status
+
+    assert (before, after) == (401, 200)
+    assert token not in door.said
+
+
+def ended(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "api/app.py", "--port", "0", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "example.org"])  # noqa: S104
+def test_it_does_not_open_to_others_by_mistake(host: str) -> None:
+    refused = ended("--host", host)
+
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"--host {host} is open to others: set API_TOKENS_FILE")
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [("clerk " + "0" * 64 + " x\n", "line 1"), ("score zz x\n", "line 1"), (None, "cannot be read")],
+    ids=["unknown role", "no hash", "absent"],
+)
+def test_a_bad_tokens_file_is_one_line(tmp_path: Path, content: str | None, complaint: str) -> None:
+    if content is not None:
+        (tmp_path / "tokens").write_text(content)
+
+    refused = ended(API_TOKENS_FILE=str(tmp_path / "tokens"))
+
+    assert refused.returncode == 1
+    assert len(refused.stderr.splitlines()) == 1
+    assert complaint in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("RELOAD_SECONDS", "soon"), ("RELOAD_SECONDS", "-1"), ("SHADOW_SHARE", "2"), ("SHADOW_SHARE", "nan")],
+)
+def test_a_setting_that_makes_no_sense_is_one_line(variable: str, value: str) -> None:
+    refused = ended(**{variable: value})
+
+    assert refused.returncode == 1
+    assert len(refused.stderr.splitlines()) == 1
+    assert refused.stderr.startswith(f"{variable} must be")
+
+
+# ---- Names of requests, and logs
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/ready", "/nowhere"])
+def test_a_request_keeps_its_id_and_gets_one_without(door: Door, path: str) -> None:
+    given = door.send("POST", path, b"{}", JSON | {"X-Request-Id": "a-1.B_2"})
+    harmful = door.send("POST", path, b"{}", JSON | {"X-Request-Id": "EXT_SOURCE_1=0.5 x"})
+    first, second = (door.send("POST", path, b"{}", JSON) for _ in range(2))
+
+    ids = [answer.headers["X-Request-Id"] for answer in (first, second, harmful)]
+    assert given.headers["X-Request-Id"] == "a-1.B_2"
+    assert len(set(ids)) == 3
+    assert all(re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]+", one) for one in ids)
+
+
+def test_every_line_of_the_log_is_an_event_without_a_value_of_the_applicant(
+    documented_pickle: Path, documented_request: dict[str, float], tmp_path: Path
+) -> None:
+    secret = 987654.321
+    with servers.api(servers.alone(documented_pickle, tmp_path), tmp_path / "log") as door:
+        servers.ready(door)
+        door.predict(documented_request | {"AMT_CREDIT": secret})
+        door.predict(documented_request | {"AMT_CREDIT": str(secret)})
+        door.send("POST", f"/predict/batch?x={secret}", json.dumps([{"x": secret}]).encode(), JSON)
+        door.send("GET", f"/{secret}", headers={"X-Request-Id": "abc"})
+
+    events = [json.loads(line) for line in door.said.splitlines()]
+    assert all({"time", "level", "event"} <= set(event) for event in events)
+    assert str(secret) not in door.said
+    assert [event["request_id"] for event in events if event.get("status") == 404] == ["abc"]
+
+
+def test_a_person_at_a_terminal_reads_text(documented_pickle: Path, tmp_path: Path) -> None:
+    environment = servers.alone(documented_pickle, tmp_path) | {"LOG_FORMAT": "text"}
+    with servers.api(environment, tmp_path / "log") as door:
+        first = door.said.splitlines()[0]
+
+    assert first.endswith(f"INFO Scoring Client answers on {door.url} (documentation: /docs)")
+
+
+def test_the_model_that_answered_is_named_by_both_doors(
+    door: Door, documented_request: dict[str, float]
+) -> None:
+    answer, refusal = door.predict(documented_request), door.predict({})
+    batch = door.send("POST", "/predict/batch", json.dumps([documented_request]).encode(), JSON)
+
+    digest = door.get("/ready").content["digest"]
+    assert [one.headers["X-Model-Digest"] for one in (answer, refusal, batch)] == [digest] * 3
+
+
+def test_a_socket_is_refused_nothing_by_the_guard_without_a_file(socket_door: SocketDoor) -> None:
+    answer = socket_door.send("GET", "/docs", headers={"Authorization": "Bearer whatever"})
+
+    assert answer.status == 200

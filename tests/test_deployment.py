@@ -1,0 +1,290 @@
+"""The service among real neighbours: nginx with TLS, Prometheus, MLflow's server on PostgreSQL."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection, HTTPSConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import servers
+from tests.servers import BIN, JSON, ROOT, SocketDoor
+
+pytest_plugins = ["tests.api_support"]
+
+
+def program(name: str, *folders: str) -> str:
+    """Where a server's program is; the test is skipped where it is not installed."""
+    path = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin", *folders])
+    found = shutil.which(name, path=path)
+    if found is None:
+        pytest.skip(f"{name} is not installed (.ci/run installs it)")
+    return found
+
+
+# ---- nginx
+
+
+@contextmanager
+def nginx(folder: Path, port: int, api_port: int) -> Iterator[ssl.SSLContext]:
+    """The documented configuration with its placeholders filled in. Gives what trusts its certificate."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    make += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(make, check=True, capture_output=True)
+    site = (ROOT / "deployment" / "nginx.conf").read_text()
+    for placeholder, value in {
+        "127.0.0.1:5000": f"127.0.0.1:{api_port}",
+        "443 ssl": f"127.0.0.1:{port} ssl",
+        "api.example.org;": "localhost;",
+        "/etc/ssl/certs/api.example.org.pem": str(certificate),
+        "/etc/ssl/private/api.example.org.key": str(key),
+    }.items():
+        assert placeholder in site
+        site = site.replace(placeholder, value)
+    (folder / "site.conf").write_text(site)
+    places = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    paths = " ".join(f"{place}_temp_path {folder / place};" for place in places)
+    (folder / "nginx.conf").write_text(
+        f"daemon off; pid {folder}/pid; error_log {folder}/error.log; user root;\n"
+        f"events {{}} http {{ access_log off; {paths} include {folder}/site.conf; }}\n"
+    )
+    command = [program("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
+    with servers.process(command, {}, folder / "nginx.log"):
+        yield ssl.create_default_context(cafile=str(certificate))
+
+
+def over_tls(
+    port: int, trust: ssl.SSLContext, method: str, path: str, body: bytes = b""
+) -> tuple[int, dict[str, str], bytes]:
+    with closing(HTTPSConnection("localhost", port, timeout=20, context=trust)) as connection:
+        connection.request(method, path, body, JSON)
+        response = connection.getresponse()
+        return response.status, dict(response.headers), response.read()
+
+
+def test_nginx_adds_tls_and_changes_no_answer(
+    socket_door: SocketDoor, tmp_path: Path, documented_request: dict[str, float]
+) -> None:
+    port, body = servers.free_port(), json.dumps(documented_request).encode()
+    with nginx(tmp_path, port, socket_door.port) as trust:
+
+        def attempt() -> tuple[int, dict[str, str], bytes] | None:
+            try:
+                return over_tls(port, trust, "POST", "/predict", body)
+            except ConnectionError:
+                return None
+
+        status, headers, content = servers.eventually(attempt, "nginx")
+        too_large = over_tls(port, trust, "POST", "/predict", b" " * 70_000)
+        metrics = over_tls(port, trust, "GET", "/metrics")
+
+    direct = socket_door.send("POST", "/predict", body, JSON)
+    assert (status, content) == (200, direct.body)
+    assert {name.title(): value for name, value in headers.items()}["X-Model-Digest"] == direct.headers[
+        "X-Model-Digest"
+    ]
+    assert (too_large[0], list(json.loads(too_large[2]))) == (413, ["error"])
+    assert metrics[0] == 200
+
+
+# ---- Prometheus
+
+
+@contextmanager
+def prometheus(folder: Path, api_port: int) -> Iterator[int]:
+    """A real one with the documented configuration, asking every second."""
+    port = servers.free_port()
+    for name in ("prometheus.yml", "rules.yml"):
+        text = (ROOT / "monitoring" / name).read_text()
+        text = text.replace("127.0.0.1:5000", f"127.0.0.1:{api_port}").replace("15s", "1s")
+        (folder / name).write_text(text)
+    command = [program("prometheus"), f"--config.file={folder / 'prometheus.yml'}"]
+    command += [f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}"]
+    with servers.process(command, {}, folder / "prometheus.log"):
+        yield port
+
+
+def asked(port: int, expression: str) -> Any:
+    """What Prometheus answers to a query."""
+    query = urllib.parse.urlencode({"query": expression})
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?{query}", timeout=10) as response:
+        return json.load(response)
+
+
+def test_prometheus_reads_the_metrics_and_every_expression_of_ours(
+    socket_door: SocketDoor, tmp_path: Path, documented_request: dict[str, float]
+) -> None:
+    dashboard = json.loads((ROOT / "monitoring" / "grafana.json").read_text(encoding="utf-8"))
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    socket_door.predict(documented_request)
+
+    with prometheus(tmp_path, socket_door.port) as port:
+
+        def attempt() -> list[Any] | None:
+            try:
+                found = asked(port, 'scoring_requests_total{path="/predict",status="200"}')
+            except OSError:
+                return None
+            return found["data"]["result"] or None
+
+        (sample,) = servers.eventually(attempt, "a scraped sample")
+        statuses = {asked(port, expression)["status"] for expression in expressions}
+        url = f"http://127.0.0.1:{port}/api/v1/rules"
+        with urllib.request.urlopen(url, timeout=10) as response:
+            groups = json.load(response)["data"]["groups"]
+
+    assert float(sample["value"][1]) >= 1
+    assert statuses == {"success"}
+    assert len(groups[0]["rules"]) == 9
+
+
+def test_the_dashboard_and_the_rules_ask_for_metrics_that_exist(
+    several_versions: Path, tmp_path: Path
+) -> None:
+    with servers.api(servers.registry_in(several_versions), tmp_path / "log") as door:
+        servers.ready(door)
+        page = door.get("/metrics").body.decode()
+    exist = set(re.findall(r"^# TYPE (\w+)", page, re.MULTILINE))
+    asked_for = set()
+    for name in ("grafana.json", "rules.yml"):
+        text = (ROOT / "monitoring" / name).read_text(encoding="utf-8")
+        asked_for |= set(re.findall(r"\bscoring_\w+", text))
+
+    known = {re.sub(r"_(bucket|count|sum)$", "", name) for name in asked_for}
+    assert known <= exist
+
+
+# ---- MLflow's server on PostgreSQL
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """A cluster of its own, by another user where the tests run as root, who may not start one."""
+    initdb = program("initdb", *map(str, Path("/usr/lib/postgresql").glob("*/bin")))
+    program("pg_ctl", str(Path(initdb).parent))
+    as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.getuid() == 0 else []
+    port = servers.free_port()
+    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        data = folder / "data"
+        data.mkdir()
+        if as_nobody:
+            os.chown(folder, 65534, 65534)
+            os.chown(data, 65534, 65534)
+        trusting = [*as_nobody, initdb, "-D", str(data), "-U", "mlflow", "--auth=trust", "--no-sync"]
+        subprocess.run(trusting, check=True, capture_output=True, cwd=folder)
+        postgres = [*as_nobody, str(Path(initdb).with_name("postgres")), "-D", str(data), "-F"]
+        postgres += ["-p", str(port), "-c", "listen_addresses=127.0.0.1", "-k", str(folder)]
+        log = Path(tempfile.gettempdir()) / f"postgres-{port}.log"
+        try:
+            with servers.process(postgres, {}, log, folder):
+                yield f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/postgres"
+        finally:
+            log.unlink()
+
+
+@contextmanager
+def mlflow_server(store: str, folder: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]:
+    command = [str(BIN / "mlflow"), "server", "--backend-store-uri", store, "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--workers", "1", "--artifacts-destination", str(folder / "artifacts")]
+    path = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    with servers.process(command, path, folder / "mlflow.log", folder) as child:
+        servers.eventually(lambda: answers(port) or None, "MLflow's server")
+        yield child
+
+
+def answers(port: int) -> bool:
+    try:
+        with closing(HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with postgresql() as store:
+        yield store
+
+
+def register_py(environment: Mapping[str, str], *arguments: str) -> str:
+    command = [sys.executable, "register.py", *arguments]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.timeout(240)
+def test_postgresql_behind_an_mlflow_server_is_a_registry_like_any_other(
+    database: str, documented_pickle: Path, documented_request: dict[str, float], tmp_path: Path
+) -> None:
+    port = servers.free_port()
+    environment = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
+    pickle = ("--pickle", str(documented_pickle))
+    serving = {**environment, "MODEL_CACHE": str(tmp_path / "cache"), "RELOAD_SECONDS": "0.5"}
+    with mlflow_server(database, tmp_path, port) as registry:
+        first = register_py(environment, *pickle)
+        register_py(environment, *pickle, "--threshold", "0.5", "--alias", "candidate")
+        with servers.api(serving, tmp_path / "log") as door:
+            assert servers.ready(door).content["version"] == "1"
+            register_py(environment, "promote", "2", "--force", "--why", "test")
+            serves(door, "2")
+
+            os.killpg(registry.pid, signal.SIGSTOP)  # accepts, and never answers
+            time.sleep(1)
+            during = door.predict(documented_request)
+            os.killpg(registry.pid, signal.SIGCONT)
+            rolled_back = register_py(environment, "rollback")
+            serves(door, "1")
+            listed = register_py(environment, "list")
+
+    assert "scoring-client version 1 registered; champion points at it" in first
+    assert (during.status, during.headers["X-Model-Version"]) == (200, "2")
+    assert "champion of scoring-client points at version 1 again" in rolled_back
+    assert "promotion" in listed
+    assert any((tmp_path / "artifacts").rglob("model.txt"))
+
+
+@pytest.mark.timeout(240)
+def test_a_registry_that_is_killed_and_comes_back_brings_the_next_version(
+    database: str, documented_pickle: Path, documented_request: dict[str, float], tmp_path: Path
+) -> None:
+    port = servers.free_port()
+    environment = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
+    serving = {**environment, "MODEL_CACHE": str(tmp_path / "cache"), "RELOAD_SECONDS": "0.5"}
+    pickle = ("--pickle", str(documented_pickle), "--name", "killed")
+    serving["MODEL_URI"] = "models:/killed@champion"
+    with mlflow_server(database, tmp_path, port) as registry:
+        register_py(environment, *pickle)
+        with servers.api(serving, tmp_path / "log") as door:
+            servers.ready(door)
+            os.killpg(registry.pid, signal.SIGKILL)
+            registry.wait()
+            servers.eventually(lambda: door.get("/ready").content["doubt"], "a doubt")
+            during = door.predict(documented_request)
+            with mlflow_server(database, tmp_path, port):
+                register_py(environment, *pickle, "--margin", "0.05")
+                serves(door, "2")
+
+    assert (during.status, during.headers["X-Model-Version"]) == (200, "1")
+
+
+def serves(door: SocketDoor, version: str) -> None:
+    servers.eventually(lambda: door.get("/ready").content["version"] == version or None, f"version {version}")
