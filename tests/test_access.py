@@ -48,7 +48,8 @@ def guarded(
     if request.param == "flask":
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("API_TOKENS_FILE", str(tokens[1]))
-            yield FlaskDoor(create_app(servers.serving(bundle.scorer())))
+            app = create_app(servers.serving(bundle.scorer()))
+        yield FlaskDoor(app)
         return
     folder = tmp_path_factory.mktemp("guarded")
     environment = servers.alone(documented_pickle, folder) | variables
