@@ -1,4 +1,4 @@
-"""The documentation, executed: README.md and docs/api.md show what the project answers, and nothing else.
+"""The documentation, executed: its pages show what the project answers, and nothing else.
 
 What is executed, in the order of the document, with a registry of its own:
 
@@ -7,7 +7,7 @@ What is executed, in the order of the document, with a registry of its own:
 - ```pycon with a Python session
 - a table under `<!-- executed: requests -->`: each row changes the documented request as its second cell says
 - a table under `<!-- executed: models -->`: each row sets variables and shows why no model is served
-- a table under `<!-- generated: features -->`, `figures` or `ratios`, written whole
+- a table under `<!-- generated: features -->`, `figures`, `metrics` or `ratios`, written whole
 
 Other fences are only shown. After a change of model or of sentences, `python -m tests.refresh_documentation`
 rewrites what the documents show; until then the tests say that they are behind.
@@ -42,7 +42,7 @@ from mlflow_model.errors import ModelUnavailable
 from mlflow_model.features import example_client
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "docs/api.md")
+DOCUMENTS = ("README.md", "docs/api.md", "docs/operations.md")
 CARD = ROOT / "models" / "lgbm_final_model.md"
 
 EXAMPLE = re.compile(
@@ -380,6 +380,14 @@ def _figures(_: Project) -> str:
     return "".join(_row(row) + "\n" for row in rows)
 
 
+def _metrics(project: Project) -> str:
+    """Every metric of the service, in its own words."""
+    _, _, page = project.http("GET", "/metrics", {}, b"")
+    found = re.findall(r"^# HELP (\w+) (.+)$", page, re.MULTILINE)
+    rows = [["metric", "meaning"], ["---", "---"], *([f"`{name}`", meaning] for name, meaning in found)]
+    return "".join(_row(row) + "\n" for row in rows)
+
+
 def _ratios(_: Project) -> str:
     """The first table of the servers' section in the results."""
     results = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
@@ -392,6 +400,7 @@ def _ratios(_: Project) -> str:
 _TABLES: dict[str, Callable[[Project], str]] = {
     "features": _features,
     "figures": _figures,
+    "metrics": _metrics,
     "ratios": _ratios,
 }
 

@@ -19,6 +19,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",
     ROOT / "docs" / "api.md",
+    ROOT / "docs" / "operations.md",
     ROOT / "docs" / "decisions" / "README.md",
     *DECISIONS,
 ]

@@ -375,7 +375,7 @@ def test_a_start_without_the_registry_serves_the_verified_copy_and_says_so(
 
 def test_a_copy_that_is_no_longer_the_champion_is_replaced_within_seconds(known_registry: Path) -> None:
     environment = servers.registry_in(known_registry)
-    command = [sys.executable, "register.py", "promote", "2"]
+    command = [sys.executable, "register.py", "promote", "2", "--force", "--why", "another rule"]
     subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=True, capture_output=True)
 
     with servers.api(environment, known_registry / "log", options=("--workers", "2")) as door:
