@@ -22,7 +22,7 @@ URL_LIMIT = 8 * 1024
 HEAD_LIMIT = 64 * 1024
 HEADERS_LIMIT = 100
 
-_HEAD_END = b"x-request-id: %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+_ANSWER = b"%b%b%bx-request-id: %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
 
 
 class _UpgradeOffered(Exception):
@@ -41,6 +41,9 @@ class Protocol(HttpToolsProtocol):
         self._is_whole = self._is_in_head = self._is_ending = False
         self._refused_with = 400
         self._direct_body: bytes | None = None
+        self._held: list[bytes] = []
+        self._default_headers: list[tuple[bytes, bytes]] = []
+        self._default_lines = b""
         self._lane = cast(Lane, self.app)
 
     # ---- What arrives
@@ -65,7 +68,7 @@ class Protocol(HttpToolsProtocol):
         if self._is_in_head and self._received > HEAD_LIMIT:
             self._refuse(431)
         elif self._received > RECEIVE_LIMIT:
-            self.transport.close()
+            self._close()
 
     def _offers_upgrade(self) -> bool:
         """CONNECT looks like it, and is refused as a method."""
@@ -103,6 +106,7 @@ class Protocol(HttpToolsProtocol):
         if self._is_direct():
             self._direct_body = b""
             return
+        self.send_held()  # before the answer to this one
         super().on_headers_complete()
         if self._is_ending:
             self.cycle.keep_alive = False
@@ -146,19 +150,37 @@ class Protocol(HttpToolsProtocol):
     def _answer(self, body: bytes) -> None:
         self._direct_body = None
         answer, asked_as = self._lane.decided(self.headers, body)
-        head = [STATUS_LINE[answer.status]]
-        head += [b"%s: %s\r\n" % header for header in self.server_state.default_headers]
-        if answer.model is not None:
-            head.append(answer.model.head)
+        more = b"" if answer.model is None else answer.model.head
         if answer.status == Unauthorized.status:
-            head.append(b"www-authenticate: Bearer\r\n")
+            more += b"www-authenticate: Bearer\r\n"
         keep_alive = self._may_be_kept()
         if not keep_alive:
-            head.append(b"connection: close\r\n")
-        head.append(_HEAD_END % (asked_as.encode(), len(answer.content)))
-        self.transport.write(b"".join([*head, answer.content]))
+            more += b"connection: close\r\n"
+        content = answer.content
+        head = (STATUS_LINE[answer.status], self._default_head(), more, asked_as.encode(), len(content))
+        if not self._held:
+            self._lane.outbox.hold(self)
+        self._held.append(_ANSWER % (*head, content))
         if not keep_alive:
-            self.transport.close()
+            self._close()
+
+    def send_held(self) -> None:
+        """Write the answers that wait in the outbox."""
+        held, self._held = self._held, []
+        if held and not self.transport.is_closing():
+            self.transport.write(b"".join(held))
+
+    def _close(self) -> None:
+        self.send_held()
+        self.transport.close()
+
+    def _default_head(self) -> bytes:
+        """What uvicorn adds to every answer, the date; it makes another list of it every second."""
+        headers = self.server_state.default_headers
+        if headers is not self._default_headers:
+            self._default_headers = headers
+            self._default_lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        return self._default_lines
 
     def _may_be_kept(self) -> bool:
         is_asked_for = self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1"
@@ -166,6 +188,7 @@ class Protocol(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """A client that has said all may wait for its answer. Returns whether to keep the connection."""
+        self.send_held()
         if self.is_idle:
             return False
         self._refuse(400)
@@ -178,6 +201,7 @@ class Protocol(HttpToolsProtocol):
 
     def _refuse(self, status: int) -> None:
         """Say so and close; after the answers to whole requests, if some are under way."""
+        self.send_held()
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete and not cycle.more_body:
             cycle.keep_alive = False
@@ -204,7 +228,7 @@ class Protocol(HttpToolsProtocol):
         elif waiting is not None and now - waiting > RECEIVE_SECONDS + self._received / RATE:
             if self._received:
                 self._refuse(408)
-            self.transport.close()
+            self._close()
 
     # ---- How it ends
 
@@ -218,4 +242,4 @@ class Protocol(HttpToolsProtocol):
     def is_idle(self) -> bool:
         """Whether no request is being received or answered."""
         is_answered = self.cycle is None or self.cycle.response_complete
-        return is_answered and (self._waiting_since is None or not self._received)
+        return is_answered and not self._held and (self._waiting_since is None or not self._received)

@@ -5,12 +5,13 @@ Both read a body here, in the event loop, so that a slow client holds no thread.
 
 import asyncio
 import functools
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from a2wsgi import WSGIMiddleware
 from a2wsgi.asgi_typing import HTTPScope, Receive, ReceiveEvent, Scope, Send, SendEvent
 
 from api import batch, predict, request_id
+from api.outbox import Outbox
 from api.service import Answer, Service
 from mlflow_model.errors import Busy
 
@@ -19,7 +20,7 @@ HELD_AT_ONCE = 4 * batch.BODY_LIMIT
 _FLASK_THREADS = 10
 _JSON = (b"content-type", b"application/json")
 
-Headers = Iterable[tuple[bytes, bytes]]
+Headers = Sequence[tuple[bytes, bytes]]
 
 
 class ClientGone(Exception):
@@ -31,6 +32,7 @@ class Lane:
 
     def __init__(self, service: Service) -> None:
         self.service = service
+        self.outbox = Outbox()
         self._held = 0
 
     @functools.cached_property
@@ -57,7 +59,7 @@ class Lane:
         body = message["body"]
         if message.get("more_body"):
             body = await _whole(body, receive)
-        answer, asked_as = self.decided(scope["headers"], body)
+        answer, asked_as = self.decided(list(scope["headers"]), body)
         head = [(name.lower().encode(), value.encode()) for name, value in answer.headers(asked_as)]
         head += [_JSON, _length(answer.content)]
         await send({"type": "http.response.start", "status": answer.status, "headers": head})
@@ -65,11 +67,8 @@ class Lane:
 
     def decided(self, headers: Headers, body: bytes) -> tuple[Answer, str]:
         """The answer to POST /predict, and the request's id."""
-        by_name: dict[bytes, bytes] = {}
-        for name, value in headers:
-            # As a WSGI server does: several of the same name are one, with commas.
-            by_name[name] = value if name not in by_name else by_name[name] + b"," + value
-        find = by_name.get
+        by_name = dict(headers)
+        find = (by_name if len(by_name) == len(headers) else _joined(headers)).get
         answer = self.service.predict(
             _text(find(b"content-type")),
             _text(find(b"content-encoding")),
@@ -118,6 +117,14 @@ async def _whole(body: bytes, receive: Receive) -> bytes:
         body += message["body"]
         more = message.get("more_body", False)
     return body
+
+
+def _joined(headers: Headers) -> dict[bytes, bytes]:
+    """As a WSGI server does: several of the same name are one, with commas."""
+    by_name: dict[bytes, bytes] = {}
+    for name, value in headers:
+        by_name[name] = value if name not in by_name else by_name[name] + b"," + value
+    return by_name
 
 
 def _text(value: bytes | None) -> str | None:

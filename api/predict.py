@@ -1,4 +1,4 @@
-"""Decides one request: headers and body bytes in, status and body bytes out. Every HTTP door calls this."""
+"""What POST /predict is made of: reading a body into a decision, and writing decisions and refusals."""
 
 import functools
 import json
@@ -6,7 +6,7 @@ import logging
 import math
 import traceback
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from api import strict_json
@@ -25,32 +25,19 @@ BODY_LIMIT = 64 * 1024
 _log = logging.getLogger("scoring_client")
 
 
-Watch = Callable[[dict[str, Any], dict[str, Any]], None]
-
-
-def answer(
-    scorer: Scorer,
-    content_type: str | None,
-    content_encoding: str | None,
-    body: bytes,
-    watch: Watch | None = None,
-) -> tuple[int, bytes]:
-    """The whole of POST /predict but for the transport. Never raises what the contract has a sentence for.
-
-    `watch` is called with each client that is decided on and the decision.
-    """
+def decided(
+    scorer: Scorer, content_type: str | None, content_encoding: str | None, body: bytes
+) -> tuple[dict[str, Any], dict[str, str | float]]:
+    """The client in a body, and the decision. Raises ScoringError, with the contract's sentence."""
+    if content_type != "application/json" or content_encoding is not None:
+        _check_headers(content_type, content_encoding)
+    if len(body) > BODY_LIMIT:
+        raise BodyTooLarge(BODY_LIMIT)
+    client = strict_json.parse(body, scorer.features)
     try:
-        if content_type != "application/json" or content_encoding is not None:
-            _check_headers(content_type, content_encoding)
-        if len(body) > BODY_LIMIT:
-            raise BodyTooLarge(BODY_LIMIT)
-        client = strict_json.parse(body, scorer.features)
-        decision = _decided(scorer, client)
-        if watch is not None:
-            watch(client, decision)
-        return 200, written(decision)
-    except ScoringError as error:
-        return refusal(error)
+        return client, scorer.decide(client)
+    except scorer.Refusal as refused:
+        raise (MissingFeatures(refused.missing) if refused.missing else BadData(refused.detail)) from refused
 
 
 def written(decision: Mapping[str, Any]) -> bytes:
@@ -107,13 +94,6 @@ def _frame(label: str, threshold: float, margin: float, sign: float, lower: floa
         }
     )
     return fixed.replace(b"%", b"%%").replace(b'"<probability>"', b"%r")
-
-
-def _decided(scorer: Scorer, client: Mapping[str, Any]) -> dict[str, str | float]:
-    try:
-        return scorer.decide(client)
-    except scorer.Refusal as refused:
-        raise (MissingFeatures(refused.missing) if refused.missing else BadData(refused.detail)) from refused
 
 
 def _check_headers(content_type: str | None, content_encoding: str | None) -> None:

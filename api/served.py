@@ -40,7 +40,7 @@ class Model:
         """The same as lines of an HTTP head."""
         return "".join(f"{name.lower()}: {value}\r\n" for name, value in self.headers).encode("latin-1")
 
-    @property
+    @functools.cached_property
     def called(self) -> str:
         """How metrics name it."""
         return self.version or self.name

@@ -1,11 +1,10 @@
-"""What every answer needs: the model in use, who may ask, what is counted. Flask and the lane share one."""
+"""Answers requests for decisions: body bytes in, status and body bytes out. Flask and the lane share one."""
 
 import functools
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from api import batch, predict, request_id
-from api.predict import Watch
 from api.served import Model, ServedModel
 from api.shadow import Sender
 from api.tally import Tally
@@ -43,20 +42,24 @@ class Service:
         self.guard = guard or Guard()
         self.tally = tally or Tally()
         self._shadow = shadow
-        self._watched: tuple[Model | None, Watch] = (None, lambda *_: None)
 
     def predict(
         self, content_type: str | None, content_encoding: str | None, authorization: str | None, body: bytes
     ) -> Answer:
-        """Decide on one client. Never raises."""
+        """Decide on one client: the whole of POST /predict but for the transport. Never raises."""
         started = time.perf_counter()
         model = None
         try:
             self.guard.check("/predict", authorization)
             model = self.served.model
-            status, content = predict.answer(
-                model.scorer, content_type, content_encoding, body, self._watch(model)
+            client, decision = predict.decided(model.scorer, content_type, content_encoding, body)
+            content = predict.written(decision)
+            self.tally.predicted(
+                model.called, model.scorer.features, client, decision, time.perf_counter() - started
             )
+            if self._shadow is not None and self.served.news.challenger is not None:
+                self._shadow.offer(model.called, client, decision)
+            return Answer(200, content, model)
         except ScoringError as error:
             status, content = predict.refusal(error)
         except Exception as error:  # noqa: BLE001 - the contract's answer to a bug, whatever it is
@@ -72,16 +75,3 @@ class Service:
             model.scorer, content_type, content_encoding, body, watch
         )
         return Answer(status, content, model, answered_type)
-
-    def _watch(self, model: Model) -> Watch:
-        """Made once for each model."""
-        watched, watch = self._watched
-        if watched is not model:
-            watch = functools.partial(self._decided, model)
-            self._watched = (model, watch)
-        return watch
-
-    def _decided(self, model: Model, client: dict[str, Any], decision: dict[str, Any]) -> None:
-        self.tally.decided(model.called, model.scorer, client, decision)
-        if self._shadow is not None and self.served.news.challenger is not None:
-            self._shadow.offer(model.called, client, decision)

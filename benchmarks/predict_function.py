@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import statistics
+import tempfile
 import timeit
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,9 @@ from types import MappingProxyType
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from api import predict, strict_json
+from api.news import Copy, News
+from api.served import ServedModel
+from api.service import Service
 from benchmarks.markdown import table
 from mlflow_model import legacy
 from mlflow_model.features import example_client
@@ -24,8 +28,9 @@ PICKLE = Path(__file__).resolve().parents[1] / "models" / "lgbm_final_model.pkl"
 CALLS = 500
 
 
-def contenders(scorer: Scorer) -> dict[str, Callable[[], object]]:
+def contenders(service: Service) -> dict[str, Callable[[], object]]:
     """The booster alone comes first: the others are told as multiples of it."""
+    scorer = service.served.model.scorer
     client = example_client(scorer.features)
     missing = client | dict.fromkeys(scorer.nullable & {"EXT_SOURCE_1"})
     body, with_null = json.dumps(client).encode(), json.dumps(missing).encode()
@@ -36,8 +41,8 @@ def contenders(scorer: Scorer) -> dict[str, Callable[[], object]]:
         "Scorer.decide": lambda: scorer.decide(client),
         "reading the body": lambda: strict_json.parse(body, scorer.features),
         "writing the answer": lambda: predict.written(decision),
-        "answer()": lambda: predict.answer(scorer, "application/json", None, body),
-        "answer(), EXT_SOURCE_1 null": lambda: predict.answer(scorer, "application/json", None, with_null),
+        "Service.predict": lambda: service.predict("application/json", None, None, body),
+        "the same, EXT_SOURCE_1 null": lambda: service.predict("application/json", None, None, with_null),
         "the careful path": lambda: careful(scorer, body),
     }
 
@@ -59,7 +64,12 @@ def measure(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str,
 
 def report(rounds: int = 200) -> str:
     """The table, as markdown."""
-    times = measure(contenders(Scorer(legacy.convert(PICKLE)[0].files)), rounds)
+    bundle, _ = legacy.convert(PICKLE)
+    served = ServedModel()
+    with tempfile.TemporaryDirectory() as folder:
+        bundle.write(Path(folder) / bundle.digest)
+        served.hear(News(Copy(str(Path(folder) / bundle.digest), PICKLE.name, None, None)))
+    times = measure(contenders(Service(served)), rounds)
     alone = statistics.median(next(iter(times.values())))
     rows = [
         [name, f"{statistics.median(found):.2f}", *_tenths(found), f"{statistics.median(found) / alone:.2f}"]

@@ -9,7 +9,7 @@ from mlflow_model.scoring import Refusal, Scorer
 
 
 def answer(scorer: Scorer, body: bytes) -> tuple[int, bytes]:
-    """What `predict.answer` must give for a JSON body within the limit, to the byte."""
+    """What POST /predict must give for a JSON body within the limit, to the byte."""
     try:
         client = MappingProxyType(strict_json.strict(body, scorer.features))  # no dict is no ordinary client
         return 200, json.dumps(scorer.decide(client), ensure_ascii=False).encode()

@@ -16,18 +16,18 @@ from typing import NoReturn
 import atheris
 
 with atheris.instrument_imports(include=["api", "mlflow_model", "json"]):
-    from api import predict
+    from api.service import Service
     from mlflow_model import legacy
     from mlflow_model.features import example_client
     from mlflow_model.scoring import OUTPUT_COLUMNS, Scorer
-    from tests import careful
+    from tests import careful, servers
 
 PICKLE = Path(__file__).resolve().parents[1] / "models" / "lgbm_final_model.pkl"
 TOKENS = ("null", "true", "NaN", "-0", "1e400", "9007199254740993", "{}", "[]", "\\u0041", "\ufeff", '": ')
 
 
-def check(scorer: Scorer, body: bytes) -> None:
-    status, written = predict.answer(scorer, "application/json", None, body)
+def check(service: Service, scorer: Scorer, body: bytes) -> None:
+    status, written, *_ = service.predict("application/json", None, None, body)
     content = json.loads(written)
     if status == 200:
         assert tuple(content) == OUTPUT_COLUMNS
@@ -67,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def fuzz(seconds: int, folder: Path) -> NoReturn:
     scorer = Scorer(legacy.convert(PICKLE)[0].files)
+    service = Service(servers.serving(scorer))
     corpus, words = folder / "corpus", folder / "words"
     corpus.mkdir(exist_ok=True)
     for number, seed in enumerate(seeds(scorer.features)):
@@ -74,7 +75,8 @@ def fuzz(seconds: int, folder: Path) -> NoReturn:
     words.write_text("".join(f"{_quoted(word)}\n" for word in (*TOKENS, *scorer.features)))
     limits = [f"-max_total_time={seconds}", "-max_len=2048", "-print_final_stats=1"]
     atheris.Setup(
-        [sys.argv[0], *limits, f"-dict={words}", str(corpus)], lambda body: check(scorer, bytes(body))
+        [sys.argv[0], *limits, f"-dict={words}", str(corpus)],
+        lambda body: check(service, scorer, bytes(body)),
     )
     atheris.Fuzz()
     raise AssertionError("libFuzzer ends its process")

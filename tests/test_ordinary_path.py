@@ -13,15 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api import predict, strict_json
+from api.service import Service
 from mlflow_model.bundle import Bundle
 from mlflow_model.errors import BadData
 from mlflow_model.scoring import DecisionPolicy, Scorer
-from tests import careful
+from tests import careful, servers
 from tests.conftest import FEATURES, SOMETIMES_MISSING
 from tests.servers import ROOT
 from tests.test_hostile_requests import GOOD, NULLS, REQUESTS, credit, plus, renamed
-
-JSON = "application/json"
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +159,12 @@ def test_orjson_rounds_every_decimal_to_python_s_double(number: str) -> None:
     assert repr(orjson.loads(number)) == repr(float(number))
 
 
+def predicted(scorer: Scorer, body: bytes) -> tuple[int, bytes]:
+    """What POST /predict answers, without the transport."""
+    answer = Service(servers.serving(scorer)).predict("application/json", None, None, body)
+    return answer.status, answer.content
+
+
 clients = st.fixed_dictionaries(
     {
         name: st.floats(-1e6, 1e6)
@@ -178,7 +183,7 @@ def test_an_ordinary_client_gets_the_careful_paths_bytes(scorer: Scorer, client:
     body = json.dumps(client).encode()
 
     assert strict_json.ordinary(body) is not None
-    assert predict.answer(scorer, JSON, None, body) == careful.answer(scorer, body)
+    assert predicted(scorer, body) == careful.answer(scorer, body)
 
 
 @given(clients, st.sampled_from(FEATURES), strange)
@@ -187,14 +192,14 @@ def test_a_client_with_one_strange_value_gets_the_careful_paths_bytes(
 ) -> None:
     body = json.dumps(client | {name: value}).encode()
 
-    assert predict.answer(scorer, JSON, None, body) == careful.answer(scorer, body)
+    assert predicted(scorer, body) == careful.answer(scorer, body)
 
 
 @pytest.mark.parametrize(
     "body", [sent.body for sent in REQUESTS.values() if sent.status in (200, 400) and sent.body is not None]
 )
 def test_hostile_bodies_get_the_careful_paths_bytes(scorer: Scorer, body: bytes) -> None:
-    assert predict.answer(scorer, JSON, None, body) == careful.answer(scorer, body)
+    assert predicted(scorer, body) == careful.answer(scorer, body)
 
 
 def test_a_model_of_one_feature_decides() -> None:
@@ -206,7 +211,7 @@ def test_a_model_of_one_feature_decides() -> None:
         "policy.json": b'{"threshold": 0.5, "margin": 0.0, "labels": {}}',
     }
 
-    status, body = predict.answer(Scorer(files), JSON, None, b'{"only": 300}')
+    status, body = predicted(Scorer(files), b'{"only": 300}')
 
     expected = float(np.asarray(booster.predict(np.array([[300.0]])))[0])
     assert (status, json.loads(body)["probability_class_1"]) == (200, expected)
