@@ -94,13 +94,17 @@ class Tally:
             return
         self._is_saved = False
         versions, labels, probabilities, seconds, nulls = zip(*noted, strict=True)
-        self.decisions.update(zip(versions, labels, strict=True))
         _histogram(self.seconds, _DECIDED, SECONDS).add_all(np.array(seconds))
-        found = np.array(probabilities)
+        if any(nulls):
+            self.nulls.update((name,) for names in nulls for name in names)
         for version in set(versions):
-            of_version = np.array([one == version for one in versions])
-            _histogram(self.probabilities, (version,), PROBABILITIES).add_all(found[of_version])
-        self.nulls.update((name,) for names in nulls for name in names)
+            is_its_own = (
+                np.array(versions) == version if versions.count(version) < len(noted) else slice(None)
+            )
+            its_labels = Counter(np.array(labels, object)[is_its_own].tolist())
+            self.decisions.update({(version, label): count for label, count in its_labels.items()})
+            found = np.array(probabilities)[is_its_own]
+            _histogram(self.probabilities, (version,), PROBABILITIES).add_all(found)
 
     def decided_many(
         self, version: str, scorer: Scorer, table: Mapping[str, Any], decisions: Mapping[str, Any]

@@ -14,17 +14,24 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import batch_http, features, predict_function, quality, reliability, server
+from benchmarks import batch_http, features, live, predict_function, quality, reliability, server
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 REAL = ROOT.parent / "shared" / "data" / "home_credit_sample"
-PLOT = ROOT / "benchmarks" / "server.svg"
+PLOTS = ROOT / "benchmarks"
 PACKAGES = ("mlflow", "lightgbm", "uvicorn", "flask", "duckdb", "pandas")
 
 BENCHMARKS: Mapping[str, tuple[str, Callable[[], str]]] = {
-    "server": ("/predict against other servers", lambda: _with_plot(server.report(plot=PLOT))),
+    "server": (
+        "/predict against other servers",
+        lambda: _with_plot("server", server.report, "Requests per second by the number of connections"),
+    ),
     "reliability": ("Slow clients and a long run", reliability.report),
+    "live": (
+        "New versions under load",
+        lambda: _with_plot("live", live.report, "Answers by version while the alias moves"),
+    ),
     "predict_function": ("The function behind /predict", predict_function.report),
     "batch_http": ("Batches over HTTP", batch_http.report),
     "features": ("Features of 356,255 clients from 28 million rows", features.report),
@@ -36,8 +43,9 @@ Made by `make bench`; a section by `make bench BENCH=<its name>`. Ratios travel,
 """
 
 
-def _with_plot(tables: str) -> str:
-    return f"{tables}\n\n![Requests per second by the number of connections]({PLOT.name})"
+def _with_plot(name: str, report: Callable[..., str], shown: str) -> str:
+    plot = PLOTS / f"{name}.svg"
+    return f"{report(plot=plot)}\n\n![{shown}]({plot.name})"
 
 
 def section(name: str) -> str:

@@ -157,7 +157,6 @@ def _rates(found: Measured) -> str:
         "one worker, requests/s",
         *(f"{n} connections" for n in CONNECTIONS),
         "CPU µs/request",
-        "MB (PSS)",
         "errors",
     ]
     rows = []
