@@ -23,7 +23,8 @@ DEFAULT_RELOAD_SECONDS = 5.0
 
 # A loader that ended is started again after so long, and after twice as long each time.
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0
-_SILENCE_SECONDS = 60.0
+# Longer than a slow registry takes to hand over a model.
+_SILENCE_SECONDS = 300.0
 
 _TAIL_LINES = 40
 
@@ -106,8 +107,9 @@ class Finder:
             former = self._news.looked_at
             if self._listen():
                 continue
-            pause = _FIRST_PAUSE if self._news.looked_at != former else min(2 * pause, _LONGEST_PAUSE)
-            self._stopping.wait(pause if self._every else _FIRST_PAUSE)
+            is_new = self._every and self._news.looked_at != former
+            pause = _FIRST_PAUSE if is_new else min(2 * pause, _LONGEST_PAUSE)
+            self._stopping.wait(pause)
             self._wanted.set()
 
     def _listen(self) -> bool:
@@ -131,7 +133,8 @@ class Finder:
             _log.error("the loader process failed: %s", b"".join(tail).decode(errors="replace"))
             self._hear(News(problem=str(_SILENT if loader.returncode == -signal.SIGKILL else _STOPPED)))
             return False
-        return news.copy is not None and news.problem is None
+        is_answered = news.problem is None or news.looked_at is not None
+        return self._news.copy is not None and is_answered
 
     def _lines_of(self, loader: "subprocess.Popen[bytes]") -> Iterator[bytes]:
         """A loader that says nothing for too long hangs: it is killed, and its lines end."""
@@ -178,6 +181,8 @@ class Finder:
         copy = self._news.copy
         if news.problem is not None and news.problem != former.problem:
             _log.warning("%s: %s", "no model yet" if copy is None else "the served model stays", news.problem)
+        if news.challenger_problem is not None and news.challenger_problem != former.challenger_problem:
+            _log.warning("the challenger is not compared: %s", news.challenger_problem)
         if not self._tell(self._news):
             self.bring_afresh()
         elif copy is not None and copy != former.copy:

@@ -207,6 +207,7 @@ class Protocol(HttpToolsProtocol):
             cycle.keep_alive = False
             return
         if not self.pipeline and (cycle is None or cycle.response_complete or not cycle.response_started):
+            self._lane.service.tally.answered("no request", status, 0.0)
             self.transport.write(predict.raw_refusal(RequestRefused(status)))
         self.transport.close()
 

@@ -13,7 +13,7 @@ from a2wsgi.asgi_typing import HTTPScope, Receive, ReceiveEvent, Scope, Send, Se
 from api import batch, predict, request_id
 from api.outbox import Outbox
 from api.service import Answer, Service
-from mlflow_model.errors import Busy
+from mlflow_model.errors import Busy, Forbidden, Unauthorized
 
 # Bytes of bodies for Flask that may be in memory at once; beyond, a client is asked to come again.
 HELD_AT_ONCE = 4 * batch.BODY_LIMIT
@@ -69,28 +69,49 @@ class Lane:
         """The answer to POST /predict, and the request's id."""
         by_name = dict(headers)
         find = (by_name if len(by_name) == len(headers) else _joined(headers)).get
+        asked_as = request_id.of(_text(find(b"x-request-id")))
         answer = self.service.predict(
             _text(find(b"content-type")),
             _text(find(b"content-encoding")),
             _text(find(b"authorization")),
             body,
+            asked_as,
         )
-        return answer, request_id.of(_text(find(b"x-request-id")))
+        return answer, asked_as
 
     async def _others(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         """Flask hears of a request when it is whole, and has ended before a byte of its answer is sent."""
         body = bytearray()
         answer: list[SendEvent] = []
         try:
-            await self._gather(body, receive, _limit(scope["path"]))
+            if self._is_let_in(scope):  # else Flask says why not, and needs no body for it
+                await self._gather(body, receive, _limit(scope["path"]))
             flask = await asyncio.to_thread(lambda: self.flask)
             await flask(_with_length(scope, len(body)), _readable(bytes(body)), _kept_in(answer))
         except Busy as busy:
-            answer = _busy(busy)
+            answer = self._busy(busy, scope)
         finally:
             self._held -= len(body)
         for event in answer:
             await send(event)
+
+    def _is_let_in(self, scope: HTTPScope) -> bool:
+        authorization = _joined(list(scope["headers"])).get(b"authorization")
+        try:
+            self.service.guard.check(scope["path"], _text(authorization))
+        except (Unauthorized, Forbidden):
+            return False
+        return True
+
+    def _busy(self, busy: Busy, scope: HTTPScope) -> list[SendEvent]:
+        status, content = predict.refusal(busy)
+        self.service.tally.answered("/predict/batch", status, 0.0)  # no other path takes bodies of that size
+        asked_as = request_id.of(_text(_joined(list(scope["headers"])).get(b"x-request-id")))
+        headers = [_JSON, _length(content), (b"retry-after", b"1"), (b"x-request-id", asked_as.encode())]
+        return [
+            {"type": "http.response.start", "status": status, "headers": headers},
+            {"type": "http.response.body", "body": content},
+        ]
 
     async def _gather(self, body: bytearray, receive: Receive, limit: int) -> None:
         """One byte above the limit is enough for Flask to refuse the body. Raises Busy."""
@@ -160,12 +181,3 @@ def _kept_in(answer: list[SendEvent]) -> Send:
         answer.append(event)
 
     return send
-
-
-def _busy(busy: Busy) -> list[SendEvent]:
-    status, content = predict.refusal(busy)
-    headers = [_JSON, _length(content), (b"retry-after", b"1")]
-    return [
-        {"type": "http.response.start", "status": status, "headers": headers},
-        {"type": "http.response.body", "body": content},
-    ]

@@ -12,10 +12,13 @@ _BACKLOG = 8192
 def listener(host: str, port: int) -> socket.socket:
     """A listening socket, or one line that says why there is none and what to do."""
     try:
-        listening = socket.create_server((host, port), backlog=_BACKLOG)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OverflowError:
         sys.exit(f"Port {port} does not exist: choose one from 1 to 65535 with PORT=")
     except OSError as error:
+        if isinstance(error, socket.gaierror):
+            sys.exit(f"--host {host} is no address of this machine")
         reason = os.strerror(error.errno or 0)
         sys.exit(f"Port {port} is not available ({reason}): choose another with PORT=")
     # Accepted connections inherit it. Without, a kept-alive answer waits 40 ms for an acknowledgement.
@@ -25,4 +28,5 @@ def listener(host: str, port: int) -> socket.socket:
 
 def announce(listening: socket.socket) -> None:
     host, port = listening.getsockname()[:2]
+    host = f"[{host}]" if ":" in host else host
     logging.info("Scoring Client answers on http://%s:%s (documentation: /docs)", host, port)

@@ -2,7 +2,8 @@
 
 MLflow is slow, large and can hang: that may not happen to a process that answers requests. This one asks the
 registry again and again, copies, verifies and has each new version tried out; each look is one line of news
-on its output. A line on its input has the copy made again; it ends when that input does.
+on its output. A line on its input has the copy made again; it ends when that input does. The challenger is
+looked at in a thread: whatever becomes of it, the champion's news do not wait.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import os
 import random
 import select
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +25,7 @@ from api import cache, model_uri
 from api.news import Copy, News
 from api.trial import Trial
 from mlflow_model import legacy, signing
-from mlflow_model.errors import LoadingFailed, ModelUnavailable, NotInRegistry
+from mlflow_model.errors import LoadingFailed, ModelUnavailable, NotInRegistry, OutOfReach
 
 if TYPE_CHECKING:
     from mlflow_model.registry import Reference
@@ -54,9 +56,9 @@ class PickleFile:
         try:
             bundle, _ = legacy.convert(self._path)
             signing.check(bundle.manifest, None)
-            folder = cache.keep(bundle, self._folder)
-            self._trial.of(folder)
-            self.news = News(Copy(str(folder), self._path.name, None, None))
+            copy = Copy(str(cache.keep(bundle, self._folder)), self._path.name, None, None)
+            self._trial.of(copy)
+            self.news = News(copy)
         except ModelUnavailable as problem:
             self.news = News(problem=str(problem))
 
@@ -71,6 +73,7 @@ class RegisteredModel:
         self._uri, self._folder, self._trial = uri, folder, trial
         self._refused: Reference | None = None
         self._pause, self._again_at = FIRST_PAUSE, 0.0
+        self.is_absent = False
         self.news = News()
 
     @property
@@ -83,41 +86,88 @@ class RegisteredModel:
         try:
             named = self._registry.resolve(self._uri)
         except ModelUnavailable as problem:
-            answered = time.monotonic() if isinstance(problem, NotInRegistry) else None
-            self.news = News(copy, str(problem), looked_at=answered)
+            self.is_absent = isinstance(problem, NotInRegistry)
+            self.news = News(copy, str(problem), looked_at=self._now() if self.is_absent else None)
             return
-        now = time.monotonic()
+        self.is_absent = False
         if afresh:
-            self._bring(named, now)
+            self._bring(named)
         elif copy is not None and (copy.version, copy.digest) == (named.version, named.digest):
             self._refused = None
-            self.news = News(copy, looked_at=now)
-        elif named == self._refused and now < self._again_at:
-            self.news = News(copy, self.news.problem, looked_at=now)
+            self.news = News(copy, looked_at=self._now())
+        elif named == self._refused and time.monotonic() < self._again_at:
+            self.news = News(copy, self.news.problem, looked_at=self._now())
         else:
-            self._bring(named, now)
+            self._bring(named)
 
-    def _bring(self, named: "Reference", now: float) -> None:
+    def _now(self) -> float | None:
+        """For `looked_at`."""
+        return time.monotonic() if model_uri.can_move(self._uri) else None
+
+    def _bring(self, named: "Reference") -> None:
         try:
-            bundle = self._registry.download(named)
-            signing.check(bundle.manifest, named.signature)
-            folder = cache.keep(bundle, self._folder)
-            self._trial.of(folder)
-            copy = Copy(str(folder), named.name, named.version, named.alias, signature=named.signature)
-            cache.remember(self._uri, self._folder, copy)
-            self._refused = None
-            self.news = News(copy, looked_at=now)
+            copy = self._brought(named)
+        except OutOfReach as problem:
+            self.news = News(self.news.copy, str(problem), looked_at=self._now())
         except ModelUnavailable as problem:
-            self._pause = min(2 * self._pause, LONGEST_PAUSE) if named == self._refused else FIRST_PAUSE
-            refusals = int(named != self._refused)
-            self._refused, self._again_at = named, now + self._pause
-            self.news = News(self.news.copy, _about(named, problem), refusals=refusals, looked_at=now)
+            self._refuse(named, problem)
+        except Exception as error:  # noqa: BLE001 - somebody else's files, which may be anything
+            self._refuse(named, LoadingFailed(f"elle ne peut pas être lue ({type(error).__name__})"))
+        else:
+            self._refused = None
+            self.news = News(copy, looked_at=self._now())
+
+    def _brought(self, named: "Reference") -> Copy:
+        """Its copy, verified and tried out. Raises ModelUnavailable."""
+        bundle = self._registry.download(named, self._folder)
+        signing.check(bundle.manifest, named.signature)
+        folder = str(cache.keep(bundle, self._folder))
+        copy = Copy(folder, named.name, named.version, named.alias, signature=named.signature)
+        self._trial.of(copy)
+        cache.remember(self._uri, self._folder, copy)
+        return copy
+
+    def _refuse(self, named: "Reference", problem: ModelUnavailable) -> None:
+        self._pause = min(2 * self._pause, LONGEST_PAUSE) if named == self._refused else FIRST_PAUSE
+        refusals = int(named != self._refused)
+        self._refused, self._again_at = named, time.monotonic() + self._pause
+        self.news = News(self.news.copy, _about(named, problem), refusals=refusals, looked_at=self._now())
 
 
 def _about(named: "Reference", problem: ModelUnavailable) -> str:
     if named.version is None or not isinstance(problem, LoadingFailed):
         return str(problem)
     return str(LoadingFailed(f"version {named.version} de {named.name} refusée : {problem.detail}"))
+
+
+class Rival:
+    """The challenger, looked at in a thread of its own. Without a version of that name there is none."""
+
+    def __init__(self, uri: str, folder: Path) -> None:
+        self._model = RegisteredModel(uri, folder, Trial())
+        self._refusals = self._told = 0
+        self._thread: threading.Thread | None = None
+
+    def add_to(self, news: News) -> News:
+        """The champion's news with the challenger's."""
+        its, refusals = self._model.news, self._refusals
+        news = replace(news, refusals=news.refusals + refusals - self._told)
+        self._told = refusals
+        if self._model.is_absent:
+            return news
+        return replace(news, challenger=its.copy, challenger_problem=its.problem)
+
+    def look_again_and_again(self, every: float) -> None:
+        """Begin, if it has not begun."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._look, args=[every], name="rival", daemon=True)
+            self._thread.start()
+
+    def _look(self, every: float) -> None:
+        while True:
+            self._model.look(afresh=False)
+            self._refusals += self._model.news.refusals
+            time.sleep(every)
 
 
 def _followed(uri: str, folder: Path, trial: Trial) -> PickleFile | RegisteredModel:
@@ -142,14 +192,15 @@ def follow(
     """Look again and again, `every` so many seconds, until the input ends or nothing more can change."""
     with contextlib.closing(Trial()) as trial:
         champion = _followed(uri, folder, trial)
-        rival = RegisteredModel(challenger, folder, trial) if challenger else None
+        rival: Rival | None = None
         afresh = False
         while True:
             champion.look(afresh=afresh)
-            if rival is not None and champion.news.copy is not None:
-                rival.look(afresh=False)
-            say(replace(champion.news, challenger=rival.news.copy if rival else None))
+            say(rival.add_to(champion.news) if rival else champion.news)
             gc.enable()
+            if challenger and rival is None and every and champion.news.copy is not None:
+                rival = Rival(challenger, folder)
+                rival.look_again_and_again(every)
             if champion.is_settled or not every:
                 return
             pause = every if champion.news.copy is not None else min(every, _WITHOUT_MODEL_SECONDS)

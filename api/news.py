@@ -29,13 +29,15 @@ class Copy:
 class News:
     """The copy to serve, if there is one, and why a better one cannot be had, if that is so.
 
-    `refusals` counts the versions that were refused. `looked_at` is when the registry last answered, in
-    seconds of the monotonic clock, which all processes of a machine share.
+    The same of the challenger. `refusals` counts the versions that were refused. `looked_at` is when the
+    registry last answered, in seconds of the monotonic clock, which all processes of a machine share; None
+    where it is not asked again.
     """
 
     copy: Copy | None = None
     problem: str | None = None
     challenger: Copy | None = None
+    challenger_problem: str | None = None
     refusals: int = 0
     looked_at: float | None = None
 

@@ -66,13 +66,18 @@ def raw_refusal(error: ScoringError) -> bytes:
     return f"{head}Connection: close\r\n\r\n".encode() + body
 
 
-def internal_error(error: BaseException) -> InternalError:
-    """Log a bug under a reference of its own: where it happened, never the values it happened with."""
+def internal_error(error: BaseException, asked_as: str | None) -> InternalError:
+    """Log a bug under a reference of its own: where it happened, never the values it happened with.
+
+    `asked_as`: the request's id.
+    """
     reference = uuid.uuid4().hex[:12]
     places = " < ".join(
         f"{frame.filename}:{frame.lineno}" for frame in reversed(traceback.extract_tb(error.__traceback__))
     )
-    _log.error("internal error %s: %s at %s", reference, type(error).__name__, places)
+    facts = {"request_id": asked_as}
+    name = type(error).__name__
+    _log.error("internal error %s: %s at %s", reference, name, places, extra={"facts": facts})
     return InternalError(reference)
 
 

@@ -53,6 +53,7 @@ def _add_decisions(app: Flask, service: Service) -> None:
                 headers.get("Content-Encoding"),
                 headers.get("Authorization"),
                 body,
+                g.request_id,
             )
         )
 
@@ -113,7 +114,7 @@ def _add_error_handlers(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def report_bug(error: Exception) -> Response:
-        return _json(*predict.refusal(predict.internal_error(error)))
+        return _json(*predict.refusal(predict.internal_error(error, g.get("request_id"))))
 
 
 def _add_hooks(app: Flask, service: Service) -> None:

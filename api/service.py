@@ -44,7 +44,12 @@ class Service:
         self._shadow = shadow
 
     def predict(
-        self, content_type: str | None, content_encoding: str | None, authorization: str | None, body: bytes
+        self,
+        content_type: str | None,
+        content_encoding: str | None,
+        authorization: str | None,
+        body: bytes,
+        asked_as: str,
     ) -> Answer:
         """Decide on one client: the whole of POST /predict but for the transport. Never raises."""
         started = time.perf_counter()
@@ -63,7 +68,7 @@ class Service:
         except ScoringError as error:
             status, content = predict.refusal(error)
         except Exception as error:  # noqa: BLE001 - the contract's answer to a bug, whatever it is
-            status, content = predict.refusal(predict.internal_error(error))
+            status, content = predict.refusal(predict.internal_error(error, asked_as))
         self.tally.answered("/predict", status, time.perf_counter() - started)
         return Answer(status, content, model)
 

@@ -114,6 +114,8 @@ class Shadow:
             start_new_session=True,
         )
         assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+        if self._changed.is_set():  # by who could not see this process yet
+            self._process.kill()
         with self._process, contextlib.suppress(OSError):
             self._process.stdin.write(News(challenger).line())
             self._process.stdin.flush()

@@ -10,17 +10,21 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from api import listening, shadow
 from api.finder import Finder, own_modules_first
 from api.news import News
+from mlflow_model.errors import LoadingFailed
 
 _SERVING = b"serving"
 # Without this pause a worker that cannot start would be started thousands of times a minute.
 _RESPAWN_SECONDS = 1.0
 # A worker ends within 12 s by itself.
 _END_SECONDS = 15.0
+
+_UNUSABLE = LoadingFailed("la copie locale est inutilisable ; elle est refaite dès que le registre répond")
 
 _log = logging.getLogger("scoring_client")
 
@@ -135,12 +139,17 @@ class Supervisor:
             if line == _SERVING:
                 self._welcome(worker)
             else:
-                self._finder.bring_afresh()
+                self._help(worker)
 
     # ---- Workers
 
     def _spawn(self) -> None:
-        worker = Worker(self._listener, self._shadow.sender, Path(self._tallies.name))
+        try:
+            worker = Worker(self._listener, self._shadow.sender, Path(self._tallies.name))
+        except OSError as error:
+            _log.error("a worker cannot be started (%s); another try follows", error.strerror)
+            self._due.append(time.monotonic() + _RESPAWN_SECONDS)
+            return
         with self._news_lock:
             worker.tell(self._news)
             self._workers.append(worker)
@@ -156,6 +165,15 @@ class Supervisor:
             _log.info("new workers answer; the former ones end")
             for former in self._retiring:
                 former.end()
+
+    def _help(self, worker: Worker) -> None:
+        """It cannot use the copy that it was told of."""
+        self._finder.start()
+        self._finder.bring_afresh()
+        if self._retiring and worker in self._workers:
+            self._keep_former_workers()
+        elif not any(one.is_serving for one in self._workers):
+            worker.tell(replace(self._news, copy=None, problem=self._news.problem or str(_UNUSABLE)))
 
     def _bury(self, worker: Worker) -> None:
         self._selector.unregister(worker.lifeline)

@@ -6,6 +6,7 @@ ended included.
 """
 
 import json
+import logging
 import os
 import threading
 from bisect import bisect_left
@@ -17,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from mlflow_model.scoring import Scorer
+
+_log = logging.getLogger("scoring_client")
 
 # Upper bounds of the buckets; the last one has none.
 SECONDS = (
@@ -65,6 +68,7 @@ class Tally:
         self._noted: deque[tuple[str, str, float, float, tuple[str, ...]]] = deque()
         self._lock = threading.Lock()
         self._is_saved = True
+        self._fails = False
 
     def answered(self, path: str, status: int, seconds: float) -> None:
         """An answer, and how long it took once the request was whole."""
@@ -127,15 +131,25 @@ class Tally:
     # ---- Sums over processes
 
     def save(self) -> None:
-        """Replace the file in one step, if there is one and anything has been counted since."""
+        """Replace the file in one step, if there is one and anything has been counted since.
+
+        A disk that is full is said once, and costs nothing but the metrics.
+        """
         if self.file is None or (self._is_saved and not self._noted):
             return
         with self._lock:
             content = json.dumps(self._content())
             self._is_saved = True
         arriving = self.file.with_suffix(".arriving")
-        arriving.write_text(content)
-        arriving.replace(self.file)
+        try:
+            arriving.write_text(content)
+            arriving.replace(self.file)
+            self._fails = False
+        except OSError as error:
+            self._is_saved = False
+            if not self._fails:
+                _log.error("the metrics cannot be saved (%s)", error.strerror)
+            self._fails = True
 
     def total(self) -> "Tally":
         """This tally and those beside its file. Without a file, this one alone."""

@@ -1,17 +1,22 @@
-"""Tries a copy out, in a process that may die of it: `python -m api.trial`, with the folder as its input.
+"""Tries a copy out, in a process that may die of it: `python -m api.trial`, with the copy as its input.
 
 LightGBM's parser can end the process that parses, and a bundle's own code can do anything.
 """
 
+import json
+import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
+from api.news import Copy
 from mlflow_model import bundle as bundles
+from mlflow_model import signing
 from mlflow_model.errors import LoadingFailed
 
 _SOUND = "sound"
-_SECONDS = 30.0
+_SECONDS = 30
 _WAY_OUT = "réenregistrez le modèle avec « python register.py »"
 
 
@@ -21,16 +26,16 @@ class Trial:
     def __init__(self) -> None:
         self._ahead: subprocess.Popen[str] | None = _started()
 
-    def of(self, folder: Path) -> None:
+    def of(self, copy: Copy) -> None:
         """Have the copy verified and its golden rows answered. Raises LoadingFailed."""
         process, self._ahead = self._ahead or _started(), None
         with process:
             try:
-                said, _ = process.communicate(str(folder), _SECONDS)
+                said, _ = process.communicate(json.dumps(asdict(copy)), _SECONDS)
             except subprocess.TimeoutExpired as error:
                 process.kill()
                 raise LoadingFailed(
-                    f"la version n’est pas chargée en {_SECONDS:.0f} secondes ; {_WAY_OUT}"
+                    f"la version n’est pas chargée en {_SECONDS} secondes ; {_WAY_OUT}"
                 ) from error
         if process.returncode or not said:
             raise LoadingFailed(f"la version arrête le processus qui la charge ; {_WAY_OUT}")
@@ -54,10 +59,14 @@ def _started() -> "subprocess.Popen[str]":
 
 def main() -> None:
     """Print `sound`, or the detail of what is wrong."""
-    if not (folder := sys.stdin.read()):
+    if not (given := sys.stdin.read()):
         return
+    copy = Copy(**json.loads(given))
+    signal.alarm(_SECONDS + 1)  # the loader may have been killed, and then nobody else ends this
     try:
-        bundles.read(Path(folder)).scorer()
+        bundle = bundles.read(Path(copy.folder), copy.digest)
+        signing.check(bundle.manifest, copy.signature)
+        bundle.scorer()
     except LoadingFailed as problem:
         sys.stdout.buffer.write(problem.detail.encode())
     else:

@@ -120,7 +120,12 @@ class Lifeline:
         self._lines = connection.makefile("rb")
 
     def first_news(self) -> None:
-        self._served.hear(News.of(self._lines.readline()))
+        """Whoever cannot use the copy does not serve yet: the supervisor knows whether others answer."""
+        for line in self._lines:
+            if self._served.hear(News.of(line)):
+                return
+            self._connection.send(UNUSABLE)
+        sys.exit("the supervisor has ended")
 
     def follow(self, at_the_end: Callable[[], object]) -> None:
         """Say that the worker serves, and listen."""

@@ -44,9 +44,11 @@ def contenders(service: Service) -> dict[str, Callable[[], object]]:
         "Scorer.decide": lambda: scorer.decide(client),
         "reading the body": lambda: strict_json.parse(body, scorer.features),
         "writing the answer": lambda: predict.written(decision),
-        WHOLE: lambda: service.predict("application/json", None, None, body),
-        UNCOUNTED: lambda: uncounted.predict("application/json", None, None, body),
-        "the same, EXT_SOURCE_1 null": lambda: service.predict("application/json", None, None, with_null),
+        WHOLE: lambda: service.predict("application/json", None, None, body, "0"),
+        UNCOUNTED: lambda: uncounted.predict("application/json", None, None, body, "0"),
+        "the same, EXT_SOURCE_1 null": lambda: service.predict(
+            "application/json", None, None, with_null, "0"
+        ),
         "the careful path": lambda: careful(scorer, body),
     }
 

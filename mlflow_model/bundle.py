@@ -105,12 +105,12 @@ def build(
     return Bundle(types.MappingProxyType(files), manifest)
 
 
-def read(folder: Path) -> Bundle:
+def read(folder: Path, digest: str | None = None) -> Bundle:
     """Read a bundle and verify all of it: format, exactly its files, every digest, the model text.
 
-    Raises LoadingFailed.
+    `digest`: its own, where that is known. Raises LoadingFailed.
     """
-    bundle = _intact(folder)
+    bundle = _intact(folder) if digest is None else read_again(folder, digest)
     try:
         model_text.check(bundle.files["model.txt"].decode(), json.loads(bundle.files["features.json"]))
     except ValueError as error:
@@ -150,7 +150,7 @@ def _declared_digests(manifest: bytes) -> dict[str, str]:
     try:
         content = json.loads(manifest)
         found, digests = content["format"], dict(content["files"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise LoadingFailed(f"le manifeste du bundle est illisible ; {_WAY_OUT}") from error
     if found != FORMAT:
         raise LoadingFailed(f"le format de bundle n’est pas pris en charge (attendu : {FORMAT}) ; {_WAY_OUT}")

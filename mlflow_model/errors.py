@@ -140,6 +140,10 @@ class LoadingFailed(ModelUnavailable):
         self.detail = detail
 
 
+class OutOfReach(LoadingFailed):
+    """Nothing is said of the model: the registry does not answer, or there is no room for a copy."""
+
+
 class NotInRegistry(LoadingFailed):
     """The registry answered, and knows no such model, version or alias."""
 

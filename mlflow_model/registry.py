@@ -33,7 +33,7 @@ from mlflow_model import bundle as bundles
 from mlflow_model.aliases import Term
 from mlflow_model.bundle import Bundle
 from mlflow_model.card import ModelCard
-from mlflow_model.errors import LoadingFailed, NotInRegistry
+from mlflow_model.errors import LoadingFailed, NotInRegistry, OutOfReach
 from mlflow_model.features import example_client
 from mlflow_model.scoring import OUTPUT_COLUMNS
 
@@ -53,7 +53,9 @@ _DIGEST_TAG = "bundle.sha256"
 _SIGNATURE_TAG = "bundle.signature"
 _DESCRIPTION_LIMIT = 5_000  # characters, the column's size in MLflow's schema
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOT_FOUND = 404
 _DISK_FULL = "le disque est plein ; libérez de la place"
+_UNREACHABLE = "registre injoignable ; vérifiez MLFLOW_TRACKING_URI"
 _MISSING = ErrorCode.Name(ErrorCode.Value("RESOURCE_DOES_NOT_EXIST"))
 
 
@@ -207,10 +209,13 @@ def resolve(uri: str) -> Reference:
     return Reference(f"models:/{version.name}/{number}", version.name, number, alias, digest or "", signature)
 
 
-def download(reference: Reference) -> Bundle:
-    """The bundle that is meant, with every digest verified. Raises LoadingFailed."""
+def download(reference: Reference, within: Path | None = None) -> Bundle:
+    """The bundle that is meant, with every digest verified. Raises LoadingFailed.
+
+    `within`: the folder for what arrives, where it is not that of temporary files.
+    """
     connect()
-    with in_words(_shown(reference.source)), tempfile.TemporaryDirectory() as folder:
+    with in_words(_shown(reference.source)), _arriving(within) as folder:
         path = mlflow.artifacts.download_artifacts(artifact_uri=reference.source, dst_path=folder)
         bundle = bundles.read(Path(path) / "artifacts" / "bundle")
     if reference.version is not None and reference.digest != bundle.digest:
@@ -219,6 +224,14 @@ def download(reference: Reference) -> Bundle:
             "réenregistrez le modèle avec « python register.py »"
         )
     return bundle
+
+
+@contextmanager
+def _arriving(within: Path | None) -> Iterator[str]:
+    if within is not None:
+        within.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="arriving-", dir=within) as folder:
+        yield folder
 
 
 def _version_of(client: MlflowClient, uri: str) -> tuple[ModelVersion | None, str | None]:
@@ -381,11 +394,19 @@ def in_words(attempt: str) -> Iterator[None]:
         if error.error_code == _MISSING or "not found" in str(error.message):
             raise NotInRegistry(attempt) from error
         if any(os.strerror(code) in str(error.message) for code in _FULL):
-            raise LoadingFailed(f"{attempt} : {_DISK_FULL}") from error
+            raise OutOfReach(f"{attempt} : {_DISK_FULL}") from error
+        if "API request to" in str(error.message) or "timed out" in str(error.message):
+            raise OutOfReach(f"{attempt} : {_UNREACHABLE}") from error
         raise LoadingFailed(f"{attempt} : refusé ; vérifiez MODEL_URI et MLFLOW_TRACKING_URI") from error
     except OSError as error:
         if error.errno in _FULL:
-            raise LoadingFailed(f"{attempt} : {_DISK_FULL}") from error
-        raise LoadingFailed(f"{attempt} : registre injoignable ; vérifiez MLFLOW_TRACKING_URI") from error
+            raise OutOfReach(f"{attempt} : {_DISK_FULL}") from error
+        is_lost = isinstance(error, FileNotFoundError) or _status(error) == _NOT_FOUND
+        raise (LoadingFailed if is_lost else OutOfReach)(f"{attempt} : {_UNREACHABLE}") from error
     except SQLAlchemyError as error:
-        raise LoadingFailed(f"{attempt} : registre injoignable ; vérifiez MLFLOW_TRACKING_URI") from error
+        raise OutOfReach(f"{attempt} : {_UNREACHABLE}") from error
+
+
+def _status(error: OSError) -> int | None:
+    """Of the answer over HTTP, where there was one: `requests` raises an OSError with it."""
+    return getattr(getattr(error, "response", None), "status_code", None)

@@ -27,7 +27,7 @@ TOKENS = ("null", "true", "NaN", "-0", "1e400", "9007199254740993", "{}", "[]", 
 
 
 def check(service: Service, scorer: Scorer, body: bytes) -> None:
-    status, written, *_ = service.predict("application/json", None, None, body)
+    status, written, *_ = service.predict("application/json", None, None, body, "0")
     content = json.loads(written)
     if status == 200:
         assert tuple(content) == OUTPUT_COLUMNS

@@ -161,7 +161,7 @@ def test_orjson_rounds_every_decimal_to_python_s_double(number: str) -> None:
 
 def predicted(scorer: Scorer, body: bytes) -> tuple[int, bytes]:
     """What POST /predict answers, without the transport."""
-    answer = Service(servers.serving(scorer)).predict("application/json", None, None, body)
+    answer = Service(servers.serving(scorer)).predict("application/json", None, None, body, "0")
     return answer.status, answer.content
 
 
