@@ -6,6 +6,7 @@ python register.py list | promote 3 | rollback
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -21,6 +22,7 @@ from mlflow_model.errors import ModelUnavailable  # noqa: E402
 
 DEFAULT_PICKLE = ROOT / "models" / "lgbm_final_model.pkl"
 NOT_DONE, BEYOND_LIMITS = 2, 3
+LONGEST_REASON = 1_000
 
 
 class Refused(Exception):
@@ -183,21 +185,49 @@ def _add_gate(promote: argparse.ArgumentParser) -> None:
     )
     add(
         "--max-changed",
-        type=float,
+        type=_share,
         default=limits.changed,
         metavar="SHARE",
         help="of the clients that may get another label (default: %(default)s)",
     )
     add(
         "--max-cost-increase",
-        type=float,
+        type=_increase,
         default=limits.cost_increase,
         metavar="COST",
         help="that the cost per client may rise, a good client refused costing 1 (default: %(default)s)",
     )
     add("--dry-run", action="store_true", help="show the comparison, change and record nothing")
     add("--force", action="store_true", help="promote in spite of objections")
-    add("--why", metavar="REASON", help="kept in the history")
+    add("--why", type=_reason, metavar="REASON", help="kept in the history")
+
+
+def _share(text: str) -> float:
+    if not 0 <= (share := _number(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"a share is a number from 0 to 1, not {text!r}")
+    return share
+
+
+def _increase(text: str) -> float:
+    """Infinity lets any cost pass."""
+    if not (increase := _number(text)) >= 0:
+        raise argparse.ArgumentTypeError(f"a cost is a number of 0 or more, not {text!r}")
+    return increase
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _reason(text: str) -> str:
+    """On one line, so that `list` stays a table, and short enough for a tag in any store."""
+    reason = " ".join(text.split())
+    if len(reason) > LONGEST_REASON or not reason.isprintable():
+        raise argparse.ArgumentTypeError(f"a reason is plain text of at most {LONGEST_REASON:,} characters")
+    return reason
 
 
 def _add_command(commands: Any, name: str, run: Callable[..., None], purpose: str) -> argparse.ArgumentParser:

@@ -1,18 +1,20 @@
-"""Which version an alias names, and which ones it has named: tags that survive a crash and a race.
+"""Which version an alias names, and which ones it has named: tags that survive a crash, a race, a bad clock.
 
-The registry moves an alias in one step, so that there is one whole champion at any time. After each move a
-tag of its own is added to the registered model; none is ever rewritten, so that two moves at once lose
-nothing.
+A move first adds a tag of its own to the registered model, with a number in sequence and what the alias named
+until then. Only then it moves the alias, which the registry does in one step: a crash in between, or a tag
+that is refused, leaves the champion. No tag is ever rewritten, and no order is read from a clock.
 """
 
 import json
+import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
-PROMOTION, ROLLBACK = "promotion", "rollback"
+PROMOTION, ROLLBACK, ELSEWHERE = "promotion", "rollback", "moved elsewhere"
 
 
 @dataclass(frozen=True)
@@ -28,48 +30,76 @@ class Term:
 
 @dataclass(frozen=True)
 class _Move:
-    time: datetime
+    """`origin`: what the alias named before. `time` is None for a move by other hands."""
+
+    origin: int | None
     version: int
     how: str
-    why: str | None
+    why: str | None = None
+    time: datetime | None = None
 
 
 def move(client: Any, name: str, alias: str, version: int, how: str, why: str | None = None) -> None:
-    """Point the alias at a version, then write down that it was done."""
-    client.set_registered_model_alias(name, alias, str(version))
-    key = f"{_prefix(alias)}{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
-    content = {"version": version, "how": how, "why": why}
+    """Write down that the alias is going to a version, then point it there."""
+    model = client.get_registered_model(name)
+    number = 1 + max(_numbered(model.tags, alias).values(), default=0)
+    content = {
+        "from": _named(model, alias),
+        "version": version,
+        "how": how,
+        "why": why,
+        "time": datetime.now(UTC).isoformat(),
+    }
+    key = f"history.{alias}.{number:06d}-{secrets.token_hex(3)}"
     client.set_registered_model_tag(name, key, json.dumps(content, ensure_ascii=False))
+    client.set_registered_model_alias(name, alias, str(version))
 
 
 def named(client: Any, name: str, alias: str) -> int | None:
     """The version that the alias names now."""
-    found = client.get_registered_model(name).aliases.get(alias)
-    return None if found is None else int(found)
+    return _named(client.get_registered_model(name), alias)
 
 
 def history(client: Any, name: str, alias: str) -> list[Term]:
-    """Oldest first. A move by other hands than ours, or one cut off by a crash, has no time."""
-    moves = _moves(client, name, alias)
-    ends = [one.time for one in moves[1:]]
-    current = named(client, name, alias)
-    is_known = bool(moves) and moves[-1].version == current
-    terms = [
-        Term(one.version, one.time, end, one.how, one.why)
-        for one, end in zip(moves, [*ends, None], strict=True)
-    ]
-    return terms if is_known or current is None else [*terms, Term(current, None, None, "moved elsewhere")]
+    """Oldest first. A move by other hands than ours has no time."""
+    model = client.get_registered_model(name)
+    taken = list(_effective(_moves(model.tags, alias), _named(model, alias)))
+    ends = [*(one.time for one in taken[1:]), None]
+    return [Term(one.version, one.time, end, one.how, one.why) for one, end in zip(taken, ends, strict=False)]
 
 
 def former(client: Any, name: str, alias: str) -> int | None:
     """The version to roll back to: the one that was named before the present one was promoted."""
-    stack = _stack(_moves(client, name, alias))
-    current = named(client, name, alias)
+    model = client.get_registered_model(name)
+    current = _named(model, alias)
+    stack = _stack(list(_effective(_moves(model.tags, alias), current)))
     if current in stack:
         del stack[stack.index(current) :]
     existing = {int(version.version) for version in client.search_model_versions(f"name = '{name}'")}
     stack = [version for version in stack if version in existing]
     return stack[-1] if stack else None
+
+
+def _effective(moves: Sequence[_Move], current: int | None) -> Iterator[_Move]:
+    """The moves that the alias made, with those of other hands, which show where an origin does not follow.
+
+    Moves with one origin were cut off, or raced: of them one counts, that to the version seen next. If the
+    origin itself is seen next, none does; if a third version is, the last one counts, and other hands came
+    after it.
+    """
+    races = [(origin, list(race)) for origin, race in groupby(moves, key=lambda one: one.origin)]
+    seen_next = [*(origin for origin, _ in races[1:]), current]
+    at: int | None = None
+    for (origin, race), then in zip(races, seen_next, strict=False):
+        if origin is not None and origin != at:
+            yield _Move(at, origin, ELSEWHERE)
+        at = origin
+        if then != origin:
+            taken = next((one for one in reversed(race) if one.version == then), race[-1])
+            at = taken.version
+            yield taken
+    if current is not None and current != at:
+        yield _Move(at, current, ELSEWHERE)
 
 
 def _stack(moves: Sequence[_Move]) -> list[int]:
@@ -83,15 +113,34 @@ def _stack(moves: Sequence[_Move]) -> list[int]:
     return stack
 
 
-def _moves(client: Any, name: str, alias: str) -> list[_Move]:
-    tags = client.get_registered_model(name).tags
-    found = []
-    for key in sorted(key for key in tags if key.startswith(_prefix(alias))):
-        time = datetime.strptime(key.removeprefix(_prefix(alias)).partition("-")[0], "%Y%m%dT%H%M%S%f")
-        content = json.loads(tags[key])
-        found.append(_Move(time.replace(tzinfo=UTC), content["version"], content["how"], content["why"]))
-    return found
+def _moves(tags: Mapping[str, str], alias: str) -> list[_Move]:
+    """In sequence. A tag of other hands, whatever it holds, is no move."""
+    numbered = _numbered(tags, alias)
+    found = (_read(tags[key]) for key in sorted(numbered, key=lambda key: (numbered[key], key)))
+    return [one for one in found if one is not None]
 
 
-def _prefix(alias: str) -> str:
-    return f"history.{alias}."
+def _numbered(tags: Mapping[str, str], alias: str) -> dict[str, int]:
+    """The keys of the alias's own tags, with their numbers."""
+    pattern = re.compile(rf"history\.{re.escape(alias)}\.([0-9]{{6,}})-[0-9a-f]{{6}}")
+    return {key: int(match[1]) for key in tags if (match := pattern.fullmatch(key))}
+
+
+def _read(text: str) -> _Move | None:
+    try:
+        content = json.loads(text)
+        origin, version, why = content["from"], int(content["version"]), content["why"]
+        return _Move(
+            None if origin is None else int(origin),
+            version,
+            str(content["how"]),
+            None if why is None else str(why),
+            datetime.fromisoformat(content["time"]),
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _named(model: Any, alias: str) -> int | None:
+    found = model.aliases.get(alias)
+    return None if found is None else int(found)

@@ -27,6 +27,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 FILES = frozenset({"model.txt", "policy.json", "features.json", "golden.json", "scoring.py"})
 GOLDEN_ROWS = 64
+FEWEST_GOLDEN_ROWS = 50
 SCORING_SOURCE = Path(__file__).with_name("scoring.py")
 
 _CANDIDATE_ROWS = 4_000
@@ -173,15 +174,9 @@ def _run(source: bytes, digest: str) -> Any:
 
 
 def _golden(scorer: Scorer, text: str) -> dict[str, Any]:
-    """Rows around the model's own splits: spread over the scores, nearest to the bounds, some missing."""
+    """At least GOLDEN_ROWS different rows around the model's own splits, with their answers."""
     candidates = _candidate_rows(scorer, text)
-    probabilities = scorer.probabilities(candidates)
-    spread = np.argsort(probabilities, kind="stable")[:: _CANDIDATE_ROWS // (GOLDEN_ROWS // 2)]
-    bounds = (scorer.policy.lower_bound, scorer.policy.threshold, scorer.policy.upper_bound)
-    nearest = [
-        np.argsort(np.abs(probabilities - bound), kind="stable")[: GOLDEN_ROWS // 4] for bound in bounds
-    ]
-    rows = candidates[np.unique(np.concatenate([spread, *nearest]))]
+    rows = candidates[_telling(candidates, scorer)]
     return {
         "rows": [[None if math.isnan(value) else value for value in row] for row in rows.tolist()],
         "raw_scores": scorer.raw_scores(rows).tolist(),
@@ -190,9 +185,28 @@ def _golden(scorer: Scorer, text: str) -> dict[str, Any]:
     }
 
 
+def _telling(candidates: Doubles, scorer: Scorer) -> np.ndarray[Any, np.dtype[np.intp]]:
+    """Spread over the scores, nearest to the bounds, some with missing values, and others up to the number.
+
+    With a margin of 0 the grey zone is one probability, which few models ever give: if a candidate has it, it
+    is the nearest to the threshold.
+    """
+    probabilities = scorer.probabilities(candidates)
+    spread = np.argsort(probabilities, kind="stable")[:: len(candidates) // (GOLDEN_ROWS // 2)]
+    bounds = (scorer.policy.lower_bound, scorer.policy.threshold, scorer.policy.upper_bound)
+    nearest = [
+        np.argsort(np.abs(probabilities - bound), kind="stable")[: GOLDEN_ROWS // 4] for bound in bounds
+    ]
+    missing = np.flatnonzero(np.isnan(candidates).any(axis=1))[: GOLDEN_ROWS // 4]
+    chosen = np.unique(np.concatenate([spread, *nearest, missing]))
+    others = np.setdiff1d(np.arange(len(candidates)), chosen)
+    return np.sort(np.concatenate([chosen, others[: max(0, GOLDEN_ROWS - len(chosen))]]))
+
+
 def _candidate_rows(scorer: Scorer, text: str) -> Doubles:
     """Values on, just below and just above each feature's splits; a quarter missing where that was learnt.
 
+    Rows of one small integer come last: a model of few splits would not have GOLDEN_ROWS different ones.
     LightGBM writes an infinite threshold where a split sends all but missing values to one side.
     """
     generator = np.random.default_rng(0)
@@ -204,7 +218,13 @@ def _candidate_rows(scorer: Scorer, text: str) -> Doubles:
         if name in scorer.nullable:
             column[generator.random(_CANDIDATE_ROWS) < 0.25] = np.nan
         columns.append(column)
-    return np.column_stack(columns)
+    integers = np.repeat(np.arange(float(GOLDEN_ROWS))[:, np.newaxis], len(columns), axis=1)
+    return _distinct(np.concatenate([np.column_stack(columns), integers]))
+
+
+def _distinct(rows: Doubles) -> Doubles:
+    """np.unique takes two missing values for different ones."""
+    return np.array(list({row.tobytes(): row for row in rows}.values()))
 
 
 def _split_values(text: str) -> dict[int, list[float]]:
@@ -224,7 +244,7 @@ def _labels(scorer: Scorer, rows: Doubles) -> list[str]:
 def _check_golden(scorer: Scorer, golden: Mapping[str, Any]) -> None:
     """Raw scores bit for bit; probabilities within 4 ulp, as `exp` differs by C library; same labels."""
     rows = np.array([[math.nan if value is None else value for value in row] for row in golden["rows"]])
-    if len(rows) < GOLDEN_ROWS // 2 or not np.array_equal(scorer.raw_scores(rows), golden["raw_scores"]):
+    if len(rows) < FEWEST_GOLDEN_ROWS or not np.array_equal(scorer.raw_scores(rows), golden["raw_scores"]):
         raise LoadingFailed(f"les scores des lignes de référence ne sont pas reproduits ; {_WAY_OUT}")
     expected = np.array(golden["probabilities"])
     ulps = np.max(np.abs(scorer.probabilities(rows) - expected) / np.spacing(expected))

@@ -19,7 +19,7 @@ TRUE_PROBABILITY, TARGET = "TRUE_PROBABILITY", "TARGET"
 REFERENCE = Path(__file__).resolve().parents[1] / "models" / "reference.parquet"
 RESAMPLINGS = 1_000
 MOST_CHANGED = 10
-_COSTS = {"false_negative": 5.0, "false_positive": 1.0}
+DEFAULT_COSTS = {"false_negative": 5.0, "false_positive": 1.0}
 
 
 class BadReference(ValueError):
@@ -91,12 +91,12 @@ class Difference:
     def objections(self, limits: Limits) -> list[str]:
         """Why the candidate should not be promoted without a word from somebody."""
         found = []
-        if self.changed > limits.changed:
+        if not self.changed <= limits.changed:
             found.append(f"{self.changed:.1%} of the labels change, more than {limits.changed:.1%}")
         cost = self.cost
         if cost is None:
             found.append(f"the cost is not known: the reference has neither {TRUE_PROBABILITY} nor {TARGET}")
-        elif cost.difference > limits.cost_increase:
+        elif not cost.difference <= limits.cost_increase:
             found.append(
                 f"the cost per client rises by {cost.difference:.4f} [{cost.low:.4f}, {cost.high:.4f}], "
                 f"more than {limits.cost_increase:g}"
@@ -117,28 +117,42 @@ def read(file: Path = REFERENCE) -> dict[str, Doubles]:
     from pyarrow import csv, parquet
 
     try:
-        table = csv.read_csv(file) if file.suffix == ".csv" else parquet.read_table(file)
-        columns = {
-            name: np.asarray(table[name].cast(pa.float64()).combine_chunks().to_numpy(zero_copy_only=False))
-            for name in table.column_names
-            if pa.types.is_integer(table[name].type) or pa.types.is_floating(table[name].type)
-        }
-    except (OSError, pa.ArrowException) as error:
-        raise BadReference(f"{file.name} cannot be read as a portfolio in Parquet or CSV") from error
+        table = csv.read_csv(file) if file.suffix.lower() == ".csv" else parquet.read_table(file)
+        names = table.column_names
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise BadReference(f"{file} has more than one column {', '.join(twice)}")
+        columns = {name: _doubles(table[name]) for name in names if _is_numeric(table[name].type)}
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise BadReference(f"{file} cannot be read as a portfolio in Parquet or UTF-8 CSV") from error
     if not columns or not table.num_rows:
-        raise BadReference(f"{file.name} has no clients")
+        raise BadReference(f"{file} has no clients")
     return columns
 
 
+def costs(stated: object) -> dict[str, float] | None:
+    """The costs in a policy's provenance; None unless they are two positive numbers."""
+    if not isinstance(stated, Mapping):
+        return None
+    found: dict[str, Any] = {name: stated.get(name) for name in DEFAULT_COSTS}
+    is_usable = all(type(cost) in (int, float) and 0 < cost < math.inf for cost in found.values())
+    return {name: float(cost) for name, cost in found.items()} if is_usable else None
+
+
 def compare(
-    champion: Scorer, candidate: Scorer, portfolio: Mapping[str, Doubles], costs: Mapping[str, float] | None
+    champion: Scorer,
+    candidate: Scorer,
+    portfolio: Mapping[str, Doubles],
+    costs: Mapping[str, float] = DEFAULT_COSTS,
 ) -> Difference:
     """The decision diff on the clients of whom both models accept what is missing. Raises BadReference."""
+    outcome = _outcome(portfolio)
     accepted = _accepted(champion, portfolio) & _accepted(candidate, portfolio)
     if not accepted.any():
         raise BadReference("no client of the reference portfolio is accepted by both models")
     portfolio = {name: values[accepted] for name, values in portfolio.items()}
-    before, after = (_decided(scorer, portfolio, costs or _COSTS) for scorer in (champion, candidate))
+    outcome = None if outcome is None else outcome[accepted]
+    before, after = (_decided(scorer, portfolio, outcome, costs) for scorer in (champion, candidate))
     labels = tuple(dict.fromkeys(_labels(champion) + _labels(candidate)))
     moves = {
         (one, other): int(((before.labels == one) & (after.labels == other)).sum())
@@ -150,13 +164,28 @@ def compare(
         left_out=int((~accepted).sum()),
         labels=labels,
         moves=moves,
-        changes=list(_changes(champion, candidate, before, after, portfolio)),
+        changes=_changes(champion, candidate, before, after, outcome),
         champion=before,
         candidate=after,
         most_changed=_most_changed(before, after, labels),
         added=tuple(name for name in candidate.features if name not in champion.features),
         removed=tuple(name for name in champion.features if name not in candidate.features),
     )
+
+
+def _is_numeric(kind: Any) -> bool:
+    """Null is the type of a CSV's column without any value."""
+    from pyarrow import types
+
+    return bool(
+        types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_null(kind)
+    )
+
+
+def _doubles(column: Any) -> Doubles:
+    import pyarrow as pa
+
+    return np.asarray(column.cast(pa.float64()).combine_chunks().to_numpy(zero_copy_only=False))
 
 
 def _labels(scorer: Scorer) -> tuple[str, ...]:
@@ -172,13 +201,14 @@ def _accepted(scorer: Scorer, portfolio: Mapping[str, Doubles]) -> np.ndarray[An
     return ~np.any(lying, axis=0) if lying else np.ones(len(portfolio[scorer.features[0]]), dtype=bool)
 
 
-def _decided(scorer: Scorer, portfolio: Mapping[str, Doubles], costs: Mapping[str, float]) -> Decided:
+def _decided(
+    scorer: Scorer, portfolio: Mapping[str, Doubles], outcome: Doubles | None, costs: Mapping[str, float]
+) -> Decided:
     try:
         decisions = scorer.decide_table(portfolio)
     except scorer.Refusal as refused:
         raise BadReference(f"a model cannot decide on the reference portfolio: {refused}") from refused
     probabilities = np.asarray(decisions["probability_class_1"])
-    outcome = _outcome(portfolio)
     cost = None
     if outcome is not None:
         is_refused = probabilities > scorer.policy.threshold
@@ -189,7 +219,18 @@ def _decided(scorer: Scorer, portfolio: Mapping[str, Doubles], costs: Mapping[st
 
 
 def _outcome(portfolio: Mapping[str, Doubles]) -> Doubles | None:
-    return portfolio.get(TRUE_PROBABILITY, portfolio.get(TARGET))
+    """What became of each client, or would on average. Raises BadReference."""
+    name = TRUE_PROBABILITY if TRUE_PROBABILITY in portfolio else TARGET
+    if name not in portfolio:
+        return None
+    outcome = portfolio[name]
+    wrong = int((~((outcome >= 0) & (outcome <= 1))).sum())
+    if wrong:
+        raise BadReference(
+            f"{name} must be a number from 0 to 1 for every client of the reference portfolio; "
+            f"for {wrong} of {len(outcome)} it is not"
+        )
+    return outcome
 
 
 def _changes(
@@ -197,8 +238,8 @@ def _changes(
     candidate: Scorer,
     before: Decided,
     after: Decided,
-    portfolio: Mapping[str, Doubles],
-) -> "list[Change]":
+    outcome: Doubles | None,
+) -> list[Change]:
     one, other = champion.policy, candidate.policy
     changes = [
         Change("approved", before.share(one.reliable), after.share(other.reliable)),
@@ -208,7 +249,6 @@ def _changes(
             "mean default probability", float(before.probabilities.mean()), float(after.probabilities.mean())
         ),
     ]
-    outcome = _outcome(portfolio)
     if outcome is None or before.cost is None or after.cost is None:
         return changes
     defaults = [

@@ -1,16 +1,20 @@
 """Promotes through the gate: a candidate is compared with the champion and recorded, then the alias moves."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_model import gate, gate_report, registry
 from mlflow_model.bundle import Bundle
+from mlflow_model.errors import LoadingFailed
 from mlflow_model.gate import Difference, Limits
+from mlflow_model.registry import Figures
 
 
 @dataclass(frozen=True)
 class Examination:
-    """A candidate beside the version that the alias names; without such a version there is no difference."""
+    """A candidate beside the version that the alias names; without one that can be read, no difference."""
 
     name: str
     alias: str
@@ -21,23 +25,51 @@ class Examination:
 
     @property
     def text(self) -> str:
-        if self.difference is None:
+        if self.champion in (None, self.candidate):
             return f"{self.alias} of {self.name} names no other version: there is nothing to compare with"
         title = f"{self.name}: version {self.candidate} beside version {self.champion} ({self.alias})"
-        return f"{title}\n\n{gate_report.lines(self.difference)}"
+        compared = gate_report.lines(self.difference) if self.difference else "They could not be compared."
+        return f"{title}\n\n{compared}"
 
 
 def examine(number: int, *, name: str, alias: str, reference: Path, limits: Limits) -> Examination:
-    """Verify the candidate, and compare it on the reference. Raises LoadingFailed, BadReference."""
+    """Verify the candidate, and compare it on the reference. Raises LoadingFailed, BadReference.
+
+    A champion that cannot be loaded is an objection: otherwise nobody could replace it.
+    """
     candidate = _bundle(name, number)
+    scorer = candidate.scorer()
     champion = registry.version_at(name, alias)
     if champion is None or champion == number:
         return Examination(name, alias, champion, number, None, [])
-    costs = candidate.policy["provenance"].get("costs")
-    difference = gate.compare(
-        _bundle(name, champion).scorer(), candidate.scorer(), gate.read(reference), costs
-    )
-    return Examination(name, alias, champion, number, difference, difference.objections(limits))
+    portfolio = gate.read(reference)
+    try:
+        present = _bundle(name, champion)
+        present_scorer = present.scorer()
+    except LoadingFailed as error:
+        unreadable = f"the {alias}, version {champion}, cannot be loaded ({error.detail})"
+        return Examination(name, alias, champion, number, None, [unreadable])
+    costs = gate.costs(_stated_costs(present)) or gate.DEFAULT_COSTS
+    difference = gate.compare(present_scorer, scorer, portfolio, costs)
+    objections = [*difference.objections(limits), *_other_costs(candidate, costs)]
+    return Examination(name, alias, champion, number, difference, objections)
+
+
+def _stated_costs(bundle: Bundle) -> object:
+    return bundle.policy["provenance"].get("costs")
+
+
+def _other_costs(candidate: Bundle, costs: Mapping[str, float]) -> list[str]:
+    """The champion's costs are the yardstick: a candidate cannot bring its own without a word."""
+    stated = _stated_costs(candidate)
+    if stated is None or gate.costs(stated) == costs:
+        return []
+    return [f"the candidate was made for the costs {_costs_in_words(stated)}, not {_costs_in_words(costs)}"]
+
+
+def _costs_in_words(stated: object) -> str:
+    usable = gate.costs(stated)
+    return json.dumps(stated) if usable is None else ":".join(f"{cost:g}" for cost in usable.values())
 
 
 def promote(examined: Examination, why: str | None) -> None:
@@ -48,27 +80,26 @@ def promote(examined: Examination, why: str | None) -> None:
 
 def record(examined: Examination, outcome: str, why: str | None = None) -> None:
     """The report as a run, linked from the candidate's version."""
-    difference = examined.difference
-    if difference is None:
+    if examined.difference is None and not examined.objections:
         return
-    registry.log_examination(
-        examined.name,
-        examined.candidate,
-        {
-            "champion": str(examined.champion),
-            "candidate": str(examined.candidate),
-            "alias": examined.alias,
-            "outcome": outcome,
-            "objections": "; ".join(examined.objections) or "none",
-            "why": why or "",
-        },
-        {
-            "changed": difference.changed,
-            **{change.name.replace(" ", "_"): change.difference for change in difference.changes},
-        },
+    tags = {
+        "champion": str(examined.champion),
+        "candidate": str(examined.candidate),
+        "alias": examined.alias,
+        "outcome": outcome,
+        "objections": "; ".join(examined.objections) or "none",
+        "why": why or "",
+    }
+    figures = None if examined.difference is None else _figures(examined.difference)
+    registry.log_examination(examined.name, examined.candidate, tags, examined.text, figures)
+
+
+def _figures(difference: Difference) -> Figures:
+    changes = {change.name.replace(" ", "_"): change.difference for change in difference.changes}
+    return Figures(
+        {"changed": difference.changed, **changes},
         gate_report.table(difference),
         gate_report.figure(difference),
-        examined.text,
     )
 
 

@@ -81,6 +81,15 @@ class Reference:
     signature: str | None = None
 
 
+@dataclass(frozen=True)
+class Figures:
+    """What an examination measured: differences by name, the same with both sides, and a picture."""
+
+    metrics: Mapping[str, float]
+    table: Mapping[str, Sequence[Any]]
+    figure: "Figure"
+
+
 def connect(*, create: bool = False) -> MlflowClient:
     """A client of MLFLOW_TRACKING_URI, or of this repository's own store, by absolute path.
 
@@ -129,14 +138,26 @@ def promote(number: int, *, name: str = NAME, alias: str = CHAMPION, why: str | 
 
 
 def rollback(*, name: str = NAME, alias: str = CHAMPION) -> int:
-    """Point the alias back at the version that it named before. Returns that version."""
+    """Point the alias back at the version that it named before, verified first. Returns that version."""
     client = connect()
     with in_words(f"retour à la version précédente de {name}"):
         former = aliases.former(client, name, alias)
         if former is None:
             raise LoadingFailed(f"aucun « {alias} » précédent : consultez « python register.py list »")
+        _verify_for_return(name, former)
         aliases.move(client, name, alias, former, aliases.ROLLBACK)
         return former
+
+
+def _verify_for_return(name: str, number: int) -> None:
+    try:
+        download(resolve(f"models:/{name}/{number}"))
+    except LoadingFailed as error:
+        cause, _, _ = error.detail.partition(" ; ")
+        raise LoadingFailed(
+            f"retour refusé, la version {number} de {name} est inutilisable ({cause}) ; "
+            "promouvez-en une autre avec « python register.py promote »"
+        ) from error
 
 
 def history(name: str = NAME, alias: str = CHAMPION) -> list[Term]:
@@ -148,13 +169,7 @@ def history(name: str = NAME, alias: str = CHAMPION) -> list[Term]:
 
 
 def log_examination(
-    name: str,
-    number: int,
-    tags: Mapping[str, str],
-    metrics: Mapping[str, float],
-    table: Mapping[str, Sequence[Any]],
-    figure: "Figure",
-    text: str,
+    name: str, number: int, tags: Mapping[str, str], text: str, figures: Figures | None
 ) -> None:
     """A run with how a candidate differs from the champion, named by the version's tag `examination.run`."""
     client = connect()
@@ -165,11 +180,16 @@ def log_examination(
         ) as run,
     ):
         mlflow.set_tags(dict(tags))
-        mlflow.log_metrics({key: value for key, value in metrics.items() if math.isfinite(value)})
-        mlflow.log_table(pd.DataFrame(dict(table)), "decision_diff.json")
-        mlflow.log_figure(figure, "decision_diff.png")
         mlflow.log_text(text, "decision_diff.txt")
+        if figures is not None:
+            _log_figures(figures)
         client.set_model_version_tag(name, str(number), "examination.run", run.info.run_id)
+
+
+def _log_figures(figures: Figures) -> None:
+    mlflow.log_metrics({key: value for key, value in figures.metrics.items() if math.isfinite(value)})
+    mlflow.log_table(pd.DataFrame(dict(figures.table)), "decision_diff.json")
+    mlflow.log_figure(figures.figure, "decision_diff.png")
 
 
 def version_at(name: str = NAME, alias: str = CHAMPION) -> int | None:

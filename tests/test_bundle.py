@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mlflow_model import bundle as bundles
@@ -52,6 +53,38 @@ def test_the_golden_rows_hold_missing_values_and_every_decision(bundle: Bundle) 
     assert len(golden["rows"]) >= 50
     assert any(None in row for row in golden["rows"])
     assert set(golden["predictions"]) == {"Classe_0 (fiable)", "Classe_1 (risqué)", "Zone grise (incertain)"}
+
+
+def few_splits() -> str:
+    """A model of one tree with one split."""
+    from lightgbm import LGBMClassifier
+
+    values = np.array([[0.0], [1.0]] * 50)
+    model = LGBMClassifier(n_estimators=1, num_leaves=2, n_jobs=1, random_state=0, verbosity=-1)
+    return str(model.fit(values, values[:, 0]).booster_.model_to_string())
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.02, 0.25])
+@pytest.mark.parametrize("trees", ["ordinary", "few splits"])
+def test_any_model_and_margin_have_64_different_golden_rows(
+    bundle: Bundle, margin: float, trees: str
+) -> None:
+    few = trees == "few splits"
+    text, features = (few_splits(), ["Column_0"]) if few else (bundle.files["model.txt"].decode(), FEATURES)
+
+    made = bundles.build(text, features, DecisionPolicy(0.25, margin), source=bundle.source)
+
+    rows = json.loads(made.files["golden.json"])["rows"]
+    assert len({tuple(row) for row in rows}) == len(rows) >= 64
+    made.scorer()
+
+
+def test_a_probability_equal_to_the_threshold_is_a_golden_row_even_without_a_margin(bundle: Bundle) -> None:
+    reachable = json.loads(bundle.files["golden.json"])["probabilities"][20]
+
+    golden = json.loads(built(bundle, reachable, 0.0).files["golden.json"])
+
+    assert "Zone grise (incertain)" in golden["predictions"]
 
 
 def test_the_manifest_holds_the_digest_of_every_other_file(bundle: Bundle) -> None:
@@ -154,6 +187,15 @@ def test_a_model_that_does_not_give_its_known_answers_is_refused(
     folder = resealed(bundle, tmp_path, golden_json=json.dumps(golden).encode())
 
     with pytest.raises(LoadingFailed, match=f"{complaint} .*ne sont pas reproduit"):
+        bundles.read(folder).scorer()
+
+
+def test_fewer_than_50_known_answers_are_not_enough(bundle: Bundle, tmp_path: Path) -> None:
+    golden = json.loads(bundle.files["golden.json"])
+    few = {key: values[:49] for key, values in golden.items()}
+    folder = resealed(bundle, tmp_path, golden_json=json.dumps(few).encode())
+
+    with pytest.raises(LoadingFailed, match=r"les scores .*ne sont pas reproduits"):
         bundles.read(folder).scorer()
 
 

@@ -2,11 +2,14 @@
 
 import contextlib
 import io
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +19,11 @@ from pyarrow import csv, parquet
 
 import register
 from mlflow_model import aliases, gate, legacy, registry
+from mlflow_model import bundle as bundles
 from mlflow_model.bundle import Bundle
 from mlflow_model.card import ModelCard
 from mlflow_model.gate import Limits
-from mlflow_model.scoring import Doubles
+from mlflow_model.scoring import DecisionPolicy, Doubles
 from tests import servers
 from tests.conftest import FEATURES, SOMETIMES_MISSING, random_clients
 from tests.servers import ROOT
@@ -47,6 +51,13 @@ def champion() -> int | None:
     return registry.version_at()
 
 
+def damage(store: Path, version: int) -> None:
+    """Change a byte of what the registry holds of a version."""
+    uri = MlflowClient().get_model_version_download_uri(registry.NAME, str(version))
+    (file,) = store.glob(f"mlartifacts/models/{Path(uri).parent.name}/artifacts/artifacts/bundle/policy.json")
+    file.write_bytes(file.read_bytes() + b" ")
+
+
 # ---- What the comparison says
 
 
@@ -60,7 +71,7 @@ def test_labels_and_rates_are_those_that_each_policy_gives_by_hand(bundle: Bundl
     clients = portfolio()
     probabilities = before.probabilities(before.matrix(clients))
 
-    difference = gate.compare(before, after, clients, None)
+    difference = gate.compare(before, after, clients)
 
     risky_to_reliable = int(((probabilities > 0.27) & (probabilities < 0.4)).sum())
     assert difference.moves["Classe_1 (risqué)", "Classe_0 (fiable)"] == risky_to_reliable
@@ -84,7 +95,7 @@ def test_true_probabilities_go_before_outcomes(bundle: Bundle) -> None:
     lenient = servers.with_policy(bundle, 0.999, 0.0)
     clients = portfolio(2, TARGET=np.array([1.0, 1.0]), TRUE_PROBABILITY=np.array([0.1, 0.3]))
 
-    difference = gate.compare(lenient, lenient, clients, None)
+    difference = gate.compare(lenient, lenient, clients)
 
     assert difference.cost is not None
     assert difference.cost.champion == pytest.approx(5 * 0.2)
@@ -95,7 +106,7 @@ def test_the_interval_of_the_cost_covers_its_difference_and_nothing_for_twins(bu
     truth = np.random.default_rng(1).random(400)
     clients = portfolio(400, TRUE_PROBABILITY=truth)
 
-    moved, same = (gate.compare(before, other, clients, None).cost for other in (after, before))
+    moved, same = (gate.compare(before, other, clients).cost for other in (after, before))
 
     assert moved is not None
     assert moved.low < moved.difference < moved.high
@@ -108,17 +119,36 @@ def test_clients_whom_a_model_cannot_take_are_left_out_and_counted(bundle: Bundl
     unknown = next(name for name in FEATURES if name not in SOMETIMES_MISSING)
     clients[unknown] = np.concatenate([[np.nan] * 3, clients[unknown][3:]])
 
-    difference = gate.compare(bundle.scorer(), bundle.scorer(), clients, None)
+    difference = gate.compare(bundle.scorer(), bundle.scorer(), clients)
 
     assert (difference.clients, difference.left_out) == (47, 3)
 
 
 def test_a_cost_that_nobody_knows_is_an_objection(bundle: Bundle) -> None:
-    difference = gate.compare(bundle.scorer(), bundle.scorer(), portfolio(50), None)
+    difference = gate.compare(bundle.scorer(), bundle.scorer(), portfolio(50))
 
     assert difference.objections(Limits()) == [
         "the cost is not known: the reference has neither TRUE_PROBABILITY nor TARGET"
     ]
+
+
+@pytest.mark.parametrize("stated", [None, "5:1", [5, 1], {}, {"false_negative": 5.0}])
+def test_costs_that_are_not_two_are_not_known(stated: object) -> None:
+    assert gate.costs(stated) is None
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0, float("nan"), float("inf"), "1", True, None])
+def test_costs_that_are_no_positive_numbers_are_not_known(wrong: object) -> None:
+    assert gate.costs({"false_negative": 5.0, "false_positive": wrong}) is None
+
+
+def test_a_difference_that_is_no_number_is_beyond_every_limit(bundle: Bundle) -> None:
+    clients = portfolio(50, TARGET=np.zeros(50))
+    unknown = {"false_negative": 5.0, "false_positive": float("nan")}
+
+    difference = gate.compare(bundle.scorer(), bundle.scorer(), clients, unknown)
+
+    assert difference.objections(Limits(changed=1.0, cost_increase=float("inf")))
 
 
 # ---- The command
@@ -191,11 +221,61 @@ def test_a_reference_of_ones_own_may_be_csv(candidates: Path, tmp_path: Path) ->
     assert "30 reference clients" in done.stdout
 
 
-BAD_REFERENCES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "absent": (lambda _: None, "cannot be read as a portfolio"),
-    "no table": (lambda file: file.write_bytes(b"PAR1 nothing"), "cannot be read as a portfolio"),
-    "empty": (lambda file: parquet.write_table(pa.table({"x": [0.0][:0]}), file), "has no clients"),
-    "other columns": (lambda file: parquet.write_table(pa.table({"x": [0.0]}), file), "lacks AMT_ANNUITY"),
+def test_a_feature_that_no_client_of_a_csv_has_is_missing_for_all(candidates: Path, tmp_path: Path) -> None:
+    """Such a column has no type of its own."""
+    columns = portfolio(30, TARGET=np.zeros(30))
+    empty = pa.table(columns | {"EXT_SOURCE_1": pa.nulls(30)})
+    csv.write_csv(empty, tmp_path / "mine.csv")
+
+    shown = register_py("promote", "2", "--reference", str(tmp_path / "mine.csv"), "--dry-run")
+
+    assert "30 reference clients" in shown.stdout
+
+
+def _table(**more: Any) -> pa.Table:
+    return pa.table(portfolio(4) | more)
+
+
+def _csv(header: bytes, row: bytes = b"1,2") -> Callable[[Path], object]:
+    return lambda file: file.with_suffix(".csv").write_bytes(header + b"\n" + row + b"\n")
+
+
+UNREADABLE, NO_OUTCOME = "cannot be read as a portfolio", "must be a number from 0 to 1"
+BAD_REFERENCES: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "absent": ("parquet", lambda _: None, UNREADABLE),
+    "no table": ("parquet", lambda file: file.write_bytes(b"PAR1 nothing"), UNREADABLE),
+    "no file": ("parquet", lambda file: file.mkdir(), "has no clients"),
+    "empty": ("parquet", lambda file: parquet.write_table(_table()[:0], file), "has no clients"),
+    "other columns": (
+        "parquet",
+        lambda file: parquet.write_table(pa.table({"x": [0.0]}), file),
+        "lacks AMT_ANNUITY",
+    ),
+    "a column twice": (
+        "parquet",
+        lambda file: parquet.write_table(_table().append_column("DAYS_BIRTH", pa.nulls(4)), file),
+        UNREADABLE,
+    ),
+    "an integer that no double equals": (
+        "parquet",
+        lambda file: parquet.write_table(_table(TARGET=[2**53 + 1, 0, 0, 0]), file),
+        UNREADABLE,
+    ),
+    "an outcome missing": (
+        "parquet",
+        lambda file: parquet.write_table(_table(TARGET=[0, 1, None, 0]), file),
+        f"TARGET {NO_OUTCOME} for every client of the reference portfolio; for 1 of 4 it is not",
+    ),
+    "a probability that is none": (
+        "parquet",
+        lambda file: parquet.write_table(_table(TRUE_PROBABILITY=[0.5, float("inf"), -0.1, 1.1]), file),
+        f"TRUE_PROBABILITY {NO_OUTCOME} for every client of the reference portfolio; for 3 of 4 it is not",
+    ),
+    "empty CSV": ("csv", lambda file: file.write_bytes(b""), UNREADABLE),
+    "a CSV's column twice": ("csv", _csv(b"AMT_CREDIT,AMT_CREDIT"), "has more than one column AMT_CREDIT"),
+    "a CSV's header in Latin-1": ("csv", _csv("AMT_CREDIT,âge".encode("latin-1")), UNREADABLE),
+    "a CSV's row too long": ("csv", _csv(b"AMT_CREDIT,TARGET", b"1,2,3"), UNREADABLE),
+    "a CSV with semicolons": ("csv", _csv(b"AMT_CREDIT;TARGET", b"1;0"), "has no clients"),
 }
 
 
@@ -203,13 +283,131 @@ BAD_REFERENCES: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_a_bad_reference_is_one_sentence_and_promotes_nothing(
     candidates: Path, tmp_path: Path, bad: str
 ) -> None:
-    make, sentence = BAD_REFERENCES[bad]
-    make(tmp_path / "bad.parquet")
+    suffix, make, sentence = BAD_REFERENCES[bad]
+    file = tmp_path / f"bad.{suffix}"
+    make(file)
 
-    refused = register_py("promote", "2", "--reference", str(tmp_path / "bad.parquet"))
+    refused = register_py("promote", "2", "--max-changed", "1", "--reference", str(file))
 
     assert (refused.returncode, champion()) == (2, 1)
     assert sentence in refused.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("--max-changed", "nan", "a share is a number from 0 to 1, not 'nan'"),
+        ("--max-changed", "-0.1", "a share is a number from 0 to 1, not '-0.1'"),
+        ("--max-changed", "10", "a share is a number from 0 to 1, not '10'"),
+        ("--max-cost-increase", "nan", "a cost is a number of 0 or more, not 'nan'"),
+        ("--max-cost-increase", "-1", "a cost is a number of 0 or more, not '-1'"),
+        ("--max-cost-increase", "much", "a cost is a number of 0 or more, not 'much'"),
+        ("--why", "x" * 1_001, "a reason is plain text of at most 1,000 characters"),
+        ("--why", "\udcff", "a reason is plain text of at most 1,000 characters"),
+    ],
+)
+def test_a_limit_or_reason_that_is_none_is_refused_before_anything_is_done(
+    candidates: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, sentence: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        register.main(["promote", "3", "--force", option, value])
+
+    assert capsys.readouterr().err.splitlines()[-1].endswith(sentence)
+    assert champion() == 1
+
+
+def test_a_long_reason_is_kept_on_one_line(candidates: Path) -> None:
+    why = "é\n" * 500
+
+    forced = register_py("promote", "3", "--force", "--why", why, "--max-cost-increase", "inf")
+
+    assert (forced.returncode, champion()) == (0, 3)
+    assert registry.history()[-1].why == " ".join("é" * 500)
+
+
+# ---- A champion that cannot be loaded
+
+
+def test_a_damaged_champion_is_an_objection(candidates: Path) -> None:
+    damage(candidates, 1)
+
+    refused = register_py("promote", "2")
+
+    assert (refused.returncode, champion()) == (3, 1)
+    assert "Objection: the champion, version 1, cannot be loaded" in refused.stderr
+
+
+def test_a_damaged_champion_can_be_replaced_with_a_word_which_is_recorded(candidates: Path) -> None:
+    damage(candidates, 1)
+
+    forced = register_py("promote", "2", "--force", "--why", "the disk was damaged")
+
+    client = MlflowClient()
+    run = client.get_run(client.get_model_version(registry.NAME, "2").tags["examination.run"])
+    assert (forced.returncode, champion()) == (0, 2)
+    assert (run.data.tags["outcome"], run.data.tags["why"]) == ("forced", "the disk was damaged")
+    assert run.data.tags["objections"].startswith("the champion, version 1, cannot be loaded")
+
+
+# ---- The costs
+
+
+def with_costs(bundle: Bundle, costs: object, threshold: float = 0.26) -> Bundle:
+    text, policy = bundle.files["model.txt"].decode(), DecisionPolicy(threshold, 0.02)
+    return bundles.build(text, FEATURES, policy, source=bundle.source, provenance={"costs": costs})
+
+
+LENIENT = {"false_negative": 0.0, "false_positive": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("costs", "sentence"),
+    [
+        (LENIENT, '{"false_negative": 0.0, "false_positive": 1.0}, not 4:1'),
+        ({"false_negative": 5.0}, '{"false_negative": 5.0}, not 4:1'),
+        ({"false_negative": 5.0, "false_positive": 1.0}, "5:1, not 4:1"),
+    ],
+)
+def test_a_candidate_made_for_other_costs_than_the_champion_s_needs_a_word(
+    store: Path, bundle: Bundle, costs: object, sentence: str
+) -> None:
+    four = {"false_negative": 4.0, "false_positive": 1.0}
+    registry.register(with_costs(bundle, four), CARD)
+    registry.register(with_costs(bundle, costs, 0.261), CARD, alias="candidate")
+
+    refused = register_py("promote", "2", "--max-cost-increase", "inf", "--max-changed", "1")
+
+    assert (refused.returncode, champion()) == (3, 1)
+    assert f"Objection: the candidate was made for the costs {sentence}" in refused.stderr
+
+
+def test_the_candidate_s_own_costs_do_not_hide_what_it_costs(
+    store: Path, tmp_path: Path, bundle: Bundle
+) -> None:
+    """With its own, lending to everybody would cost nothing."""
+    registry.register(with_costs(bundle, None), CARD)
+    registry.register(with_costs(bundle, LENIENT, threshold=0.9), CARD, alias="candidate")
+
+    parquet.write_table(pa.table(portfolio(100, TARGET=np.ones(100))), tmp_path / "defaults.parquet")
+
+    refused = register_py(
+        "promote", "2", "--max-changed", "1", "--reference", str(tmp_path / "defaults.parquet")
+    )
+
+    assert (refused.returncode, champion()) == (3, 1)
+    assert "Objection: the cost per client rises by" in refused.stderr
+
+
+@pytest.mark.parametrize("costs", [None, {"false_negative": 5.0, "false_positive": 1.0}])
+def test_without_costs_of_the_champion_five_to_one_is_the_yardstick(
+    store: Path, bundle: Bundle, costs: object
+) -> None:
+    registry.register(with_costs(bundle, LENIENT), CARD)
+    registry.register(with_costs(bundle, costs, 0.261), CARD, alias="candidate")
+
+    done = register_py("promote", "2", "--max-cost-increase", "inf", "--max-changed", "1")
+
+    assert (done.returncode, champion()) == (0, 2)
 
 
 # ---- The history
@@ -234,6 +432,21 @@ def test_a_move_by_other_hands_is_seen_and_can_be_rolled_back(candidates: Path) 
     assert registry.rollback() == 1
 
 
+def test_a_rollback_to_a_damaged_version_is_refused_with_the_way_out(candidates: Path) -> None:
+    registry.promote(2)
+    damage(candidates, 1)
+
+    refused = register_py("rollback")
+
+    assert (refused.returncode, champion()) == (2, 2)
+    assert refused.stderr == (
+        "Erreur lors du chargement du modèle : "
+        "retour refusé, la version 1 de scoring-client est inutilisable "
+        "(l’empreinte de 'policy.json' ne correspond pas au manifeste) ; promouvez-en une autre avec "
+        "« python register.py promote »\n"
+    )
+
+
 def test_a_rollback_passes_over_a_version_that_is_gone(candidates: Path) -> None:
     registry.promote(2)
     registry.promote(3)
@@ -242,28 +455,144 @@ def test_a_rollback_passes_over_a_version_that_is_gone(candidates: Path) -> None
     assert registry.rollback() == 1
 
 
-def test_a_crash_between_the_move_and_its_history_leaves_one_champion(
-    candidates: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Cut(Exception):
-        """The process ends here."""
+def test_a_move_by_other_hands_between_two_of_ours_is_part_of_the_history(candidates: Path) -> None:
+    registry.connect().set_registered_model_alias(registry.NAME, "champion", "2")
+    registry.promote(3)
 
-    client = registry.connect()
+    told = [(term.version, term.how) for term in registry.history()]
+    assert told == [(1, "promotion"), (2, "moved elsewhere"), (3, "promotion")]
+    assert registry.rollback() == 2
 
-    class Dying:
-        def __getattr__(self, name: str) -> object:
-            if name == "set_registered_model_tag":
-                raise Cut
-            return getattr(client, name)
 
+class Cut(Exception):
+    """The process ends here."""
+
+
+class Dying:
+    """A registry's client whose process ends when it comes to one call."""
+
+    def __init__(self, last: str) -> None:
+        self._client, self._last = registry.connect(), last
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._last:
+            raise Cut
+        return getattr(self._client, name)
+
+
+@pytest.mark.parametrize("last", ["set_registered_model_tag", "set_registered_model_alias"])
+def test_a_promotion_that_is_cut_off_leaves_the_champion_and_its_history(candidates: Path, last: str) -> None:
     with pytest.raises(Cut):
-        aliases.move(Dying(), registry.NAME, "champion", 2, aliases.PROMOTION)
+        aliases.move(Dying(last), registry.NAME, "champion", 2, aliases.PROMOTION)
 
-    assert champion() == 2
+    assert (champion(), [term.version for term in registry.history()]) == (1, [1])
+    registry.promote(3)
+    assert [term.version for term in registry.history()] == [1, 3]
     assert registry.rollback() == 1
 
 
-def test_promotions_at_once_leave_one_champion_and_all_of_the_history(candidates: Path) -> None:
+def test_a_promotion_that_was_cut_off_can_be_done_again(candidates: Path) -> None:
+    with pytest.raises(Cut):
+        aliases.move(Dying("set_registered_model_alias"), registry.NAME, "champion", 2, aliases.PROMOTION)
+
+    registry.promote(2)
+
+    assert [term.version for term in registry.history()] == [1, 2]
+    assert registry.rollback() == 1
+
+
+def test_a_clock_that_goes_back_changes_no_order(candidates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Earlier(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) - timedelta(hours=1)
+
+    registry.promote(2)
+    monkeypatch.setattr(aliases, "datetime", Earlier)
+    registry.promote(3)
+
+    assert [term.version for term in registry.history()] == [1, 2, 3]
+    assert registry.rollback() == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("note", "hello"),
+        ("older.000009-abcdef", "{}"),
+        ("000009-abcdef", "hello"),
+        ("000009-abcdef", "[]"),
+        ("000009-abcdef", '{"from": 2, "version": null, "why": null}'),
+    ],
+)
+def test_a_tag_of_other_hands_is_no_part_of_the_history(candidates: Path, key: str, value: str) -> None:
+    registry.promote(2)
+    registry.connect().set_registered_model_tag(registry.NAME, f"history.champion.{key}", value)
+
+    assert register_py("list").returncode == 0
+    assert [term.version for term in registry.history()] == [1, 2]
+    assert register_py("rollback").returncode == 0
+    assert champion() == 1
+
+
+RACES: dict[str, tuple[list[tuple[int | None, int]], int, list[tuple[int, str]]]] = {
+    "both wrote, then the first moved last": (
+        [(None, 1), (1, 2), (1, 3)],
+        2,
+        [(1, "promotion"), (2, "promotion")],
+    ),
+    "both wrote, then the second moved last": (
+        [(None, 1), (1, 2), (1, 3)],
+        3,
+        [(1, "promotion"), (3, "promotion")],
+    ),
+    "neither has moved yet": ([(None, 1), (1, 2), (1, 3)], 1, [(1, "promotion")]),
+    "the winner of a race was followed": (
+        [(None, 1), (1, 2), (1, 3), (2, 4)],
+        4,
+        [(1, "promotion"), (2, "promotion"), (4, "promotion")],
+    ),
+    "other hands came after a race": (
+        [(None, 1), (1, 2), (1, 3)],
+        4,
+        [(1, "promotion"), (3, "promotion"), (4, "moved elsewhere")],
+    ),
+    "the model had an alias before us": ([(7, 8)], 8, [(7, "moved elsewhere"), (8, "promotion")]),
+}
+
+
+class Written:
+    """A registry that holds these moves, all with one number in sequence, and an alias."""
+
+    def __init__(self, moves: list[tuple[int | None, int]], current: int) -> None:
+        self.aliases = {"champion": str(current)}
+        self.tags = {
+            f"history.champion.{number:06d}-abcdef": json.dumps(
+                {
+                    "from": origin,
+                    "version": version,
+                    "how": "promotion",
+                    "why": None,
+                    "time": datetime.now(UTC).isoformat(),
+                }
+            )
+            for number, (origin, version) in enumerate(moves, 1)
+        }
+
+    def get_registered_model(self, name: str) -> "Written":
+        return self
+
+
+@pytest.mark.parametrize("race", RACES)
+def test_a_race_reads_as_what_the_alias_named(race: str) -> None:
+    moves, current, told = RACES[race]
+
+    terms = aliases.history(Written(moves, current), "scoring-client", "champion")
+
+    assert [(term.version, term.how) for term in terms] == told
+
+
+def test_promotions_at_once_leave_one_champion_and_a_history_that_can_be_read(candidates: Path) -> None:
     code = "import sys; from mlflow_model import registry; registry.promote(int(sys.argv[1]))"
     children = [
         subprocess.Popen([sys.executable, "-W", "ignore", "-c", code, version], cwd=ROOT)
@@ -273,7 +602,9 @@ def test_promotions_at_once_leave_one_champion_and_all_of_the_history(candidates
 
     assert codes == [0] * 4
     assert champion() in (2, 3)
-    assert {term.version for term in registry.history()} == {1, 2, 3}
+    told = [term.version for term in registry.history()]
+    assert (told[0], told[-1]) == (1, champion())
+    assert registry.rollback() == told[-2]
 
 
 def test_the_shipped_reference_can_be_made_again() -> None:
