@@ -210,9 +210,10 @@ def _candidate_rows(scorer: Scorer, text: str) -> Doubles:
     LightGBM writes an infinite threshold where a split sends all but missing values to one side.
     """
     generator = np.random.default_rng(0)
+    split_values = _split_values(text)
     columns = []
     for index, name in enumerate(scorer.features):
-        values = np.array(_split_values(text).get(index, [0.0]))
+        values = np.array(split_values.get(index, [0.0]))
         values = np.concatenate([values, np.nextafter(values, -np.inf), np.nextafter(values, np.inf)])
         column = generator.choice(values[np.isfinite(values)], _CANDIDATE_ROWS)
         if name in scorer.nullable:

@@ -26,6 +26,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 _WAY_OUT = "fournissez le dictionnaire documenté {model, features, optimal_threshold, margin} (docs/api.md)"
 _MAX_PICKLE_BYTES = 256 * 2**20
 _MAX_TEXT_CHARACTERS = 64 * 2**20
+_LONGEST_NAME = 256
 _CHILD_MEMORY_BYTES = 2 * 2**30
 _CHILD_CPU_SECONDS = 30
 _CHILD_SECONDS = 60
@@ -200,13 +201,21 @@ def _parts(content: bytes) -> dict[str, Any]:
 
 def _feature_list(features: object) -> list[str]:
     names = list(features) if isinstance(features, (list, tuple)) else []
-    if not names or not all(type(name) is str and name for name in names) or len(set(names)) < len(names):
+    if not names or not all(map(_is_name, names)) or len(set(names)) < len(names):
         raise _Refused("'features' n’est pas une liste de noms distincts")
     return names
 
 
+def _is_name(name: object) -> bool:
+    """One that JSON, a log and a page can hold: no control character, no half of a surrogate pair."""
+    return type(name) is str and 0 < len(name) <= _LONGEST_NAME and name.isprintable()
+
+
 def _checked_text(model: object, features: list[str]) -> str:
-    booster = _state(model).get("_Booster") if _is(model, "lightgbm.sklearn", "LGBMClassifier") else model
+    is_classifier = _is(model, "lightgbm.sklearn", "LGBMClassifier")
+    booster = _state(model).get("_Booster") if is_classifier else model
+    if is_classifier and any(str(name).startswith("pred_early_stop") for name in _parameters(model)):
+        raise _Refused("'model' arrête ses prédictions avant le dernier arbre (pred_early_stop)")
     if not _is(booster, "lightgbm.basic", "Booster"):
         raise _Refused("'model' n’est ni un LGBMClassifier entraîné ni un Booster de LightGBM")
     state = _state(booster)
@@ -222,11 +231,36 @@ def _checked_text(model: object, features: list[str]) -> str:
     return text
 
 
+def _parameters(classifier: object) -> set[Any]:
+    """The names of those that are LightGBM's own."""
+    others = _state(classifier).get("_other_params")
+    return set(others) if type(others) is dict else set()
+
+
 def _as_predicted(text: str, best_iteration: object) -> str:
     """LightGBM predicts with the trees up to the best iteration, although it writes all of them."""
-    if type(best_iteration) is int and 0 < best_iteration < model_text.tree_count(text):
-        return model_text.first_trees(text, best_iteration)
-    return text
+    best = -1 if best_iteration is None else _whole(best_iteration)
+    return model_text.first_trees(text, best) if 0 < best < model_text.tree_count(text) else text
+
+
+def _whole(number: object) -> int:
+    """A python integer, or a numpy one as its pickle spells it."""
+    if type(number) is int:
+        return number
+    if isinstance(number, _StandIn) and number.name[1] == "scalar" and len(number.args) == 2:
+        dtype, content = number.args
+        kind = dtype.args[0] if _is(dtype, "numpy", "dtype") and dtype.args else None
+        content = _plain_bytes(content)
+        if kind in ("i4", "i8", "u4", "u8") and type(content) is bytes and len(content) == int(kind[1]):
+            order: Any = "big" if dtype.state[1] == ">" else "little"
+            return int.from_bytes(content, order, signed=kind[0] == "i")
+    raise _Refused("'best_iteration' n’est pas un nombre entier")
+
+
+def _plain_bytes(content: object) -> object:
+    """Protocol 2 spells bytes as a call of _codecs.encode."""
+    is_spelt = isinstance(content, _StandIn) and content.name == ("_codecs", "encode")
+    return content.args[0].encode("latin-1") if is_spelt else content  # type: ignore[attr-defined]
 
 
 def _is(value: object, module: str, name: str) -> bool:
@@ -252,8 +286,7 @@ def _double(value: object, key: str) -> float | None:
 def _numpy_double(dtype: object, content: object, key: str) -> float:
     kind = dtype.args[0] if _is(dtype, "numpy", "dtype") and dtype.args else None  # type: ignore[attr-defined]
     order = dtype.state[1] if kind in ("f8", "f4") else None  # type: ignore[attr-defined]
-    if isinstance(content, _StandIn) and content.name == ("_codecs", "encode"):
-        content = content.args[0].encode("latin-1")  # how protocol 2 spells bytes
+    content = _plain_bytes(content)
     if order not in ("<", ">") or type(content) is not bytes:
         raise _Refused(f"'{key}' n’est pas un nombre")
     return float(struct.unpack(order + {"f8": "d", "f4": "f"}[str(kind)], content)[0])

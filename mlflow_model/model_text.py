@@ -10,15 +10,15 @@ import math
 import re
 from collections.abc import Callable, Sequence
 
-_NUMBER = r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
+_NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _NUMBERS = re.compile(rf"{_NUMBER}(?: {_NUMBER})*")
 _THRESHOLDS = re.compile(rf"(?:{_NUMBER}|inf)(?: (?:{_NUMBER}|inf))*")
-_INTEGERS = re.compile(r"-?\d{1,9}(?: -?\d{1,9})*")
+_INTEGERS = re.compile(r"-?[0-9]{1,9}(?: -?[0-9]{1,9})*")
 _FEATURE_INFO = re.compile(rf"none|\[(?:{_NUMBER}|-inf):(?:{_NUMBER}|inf)\]")
 _TRAILER = re.compile(
     r"end of trees\n"
-    r"\nfeature_importances:\n(?:[^\s=]+=\d+\n)*"
-    r"(?:\nparameters:\n(?:\[\w+: [^\n]*\]\n)*\nend of parameters\n)?"
+    r"\nfeature_importances:\n(?:[^\s=]+=[0-9]+\n)*"
+    r"(?:\nparameters:\n(?:\[[A-Za-z0-9_]+: [^\n]*\]\n)*\nend of parameters\n)?"
     r"(?:\npandas_categorical:(?:null|\[\])\n?)?"
 )
 _HEADER_KEYS = (
@@ -56,6 +56,7 @@ _TREE_KEYS = (
     "shrinkage",
 )
 _BAD_HEADER = "l’en-tête du modèle est abîmé"
+_MOST_FEATURES = 5_000
 _INTEGER_KEYS = frozenset({"split_feature", "decision_type", "left_child", "right_child"})
 _MISSING_IS_NAN = 8  # in a split's decision_type
 
@@ -69,8 +70,8 @@ def check(text: str, features: Sequence[str]) -> None:
     header, trees = _split(text)
     _check_header(header, features)
     _expect(len(trees) > 0, "le modèle n’a aucun arbre")
-    for number, tree in enumerate(trees):
-        _check_tree(number, tree, len(features))
+    highest = sum(_check_tree(number, tree, len(features)) for number, tree in enumerate(trees))
+    _expect(math.isfinite(highest), "la somme des feuilles du modèle peut être infinie")
 
 
 def tree_count(text: str) -> int:
@@ -139,6 +140,7 @@ def _check_header(header: dict[str, str], features: Sequence[str]) -> None:
         "le modèle n’est pas un classifieur binaire (objective=binary)",
     )
     _expect(header.get("average_output", "") == "", _BAD_HEADER)
+    _expect(len(features) <= _MOST_FEATURES, f"le modèle a plus de {_MOST_FEATURES} features")
     _check_names(header["feature_names"].split(" "), features)
     infos = header["feature_infos"].split(" ")
     _expect(
@@ -166,21 +168,23 @@ def _check_names(names: Sequence[str], features: Sequence[str]) -> None:
     )
 
 
-def _check_tree(number: int, tree: str, width: int) -> None:
+def _check_tree(number: int, tree: str, width: int) -> float:
+    """Gives the largest absolute value that the tree can add."""
     where = f"l’arbre {number} du modèle est abîmé"
     values = _tree_values(number, tree)
-    _expect(re.fullmatch(r"[1-9]\d{0,8}", values["num_leaves"]) is not None, where)
+    _expect(re.fullmatch(r"[1-9][0-9]{0,8}", values["num_leaves"]) is not None, where)
     leaves = int(values["num_leaves"])
     _expect(values["num_cat"] == "0", "le modèle utilise des features catégorielles")
     _expect(values["is_linear"] == "0", "les arbres linéaires ne sont pas pris en charge")
     splits = {key: _numbers(where, values[key], _grammar(key)) for key in _PER_SPLIT}
     _expect(all(len(numbers) == leaves - 1 for numbers in splits.values()), where)
-    _check_leaves(where, values, leaves)
+    highest = _check_leaves(where, values, leaves)
     _expect(all(0 <= feature < width for feature in splits["split_feature"]), where)
     _expect(all(decision in (0, 2, 4, 6, 8, 10) for decision in splits["decision_type"]), where)
     thresholds = zip(values["threshold"].split(), splits["decision_type"], strict=True)
     _expect(all(_parts(threshold, int(decision)) for threshold, decision in thresholds), where)
     _check_shape(where, splits["left_child"], splits["right_child"], leaves)
+    return highest
 
 
 def _grammar(key: str) -> re.Pattern[str]:
@@ -203,7 +207,7 @@ def _tree_values(number: int, tree: str) -> dict[str, str]:
     return {key: value for key, _, value in lines}
 
 
-def _check_leaves(where: str, values: dict[str, str], leaves: int) -> None:
+def _check_leaves(where: str, values: dict[str, str], leaves: int) -> float:
     leaf_values = _numbers(where, values["leaf_value"], _NUMBERS)
     _expect(len(leaf_values) == leaves and all(math.isfinite(value) for value in leaf_values), where)
     for key in ("leaf_weight", "leaf_count"):
@@ -211,6 +215,7 @@ def _check_leaves(where: str, values: dict[str, str], leaves: int) -> None:
         _expect(len(_numbers(where, values[key], _NUMBERS)) in ({leaves} if leaves > 1 else {0, 1}), where)
     shrinkage = _numbers(where, values["shrinkage"], _NUMBERS)
     _expect(len(shrinkage) == 1 and math.isfinite(shrinkage[0]), where)
+    return max(map(abs, leaf_values))
 
 
 def _check_shape(where: str, left: Sequence[float], right: Sequence[float], leaves: int) -> None:
