@@ -49,6 +49,12 @@ def with_a_best_iteration() -> lightgbm.Booster:
     return booster
 
 
+def with_a_best_iteration_of_numpy() -> lightgbm.Booster:
+    booster = bare_booster()
+    booster.best_iteration = np.int64(7)  # type: ignore[assignment]
+    return booster
+
+
 def nameless() -> LGBMClassifier:
     return LGBMClassifier(**SMALL).fit(CLIENTS.to_numpy(), OUTCOMES)
 
@@ -62,6 +68,7 @@ MODELS: dict[str, Any] = {
     "generic names": nameless(),
     "booster": bare_booster(),
     "best iteration": with_a_best_iteration(),
+    "best iteration of numpy": with_a_best_iteration_of_numpy(),
 }
 
 
@@ -184,3 +191,15 @@ def test_reading_names_a_dangerous_function_without_resolving_or_calling_it(tmp_
 
     assert audited.stdout.strip() == b"[]"
     assert not (tmp_path / "canary").exists()
+
+
+def test_a_classifier_whose_scores_may_be_infinite_is_refused(tmp_path: Path) -> None:
+    """Each of two trees has finite leaves, and their sum has not."""
+    booster = lightgbm.train(
+        {"objective": "binary", "verbosity": -1, "num_threads": 1}, lightgbm.Dataset(CLIENTS, OUTCOMES), 2
+    )
+    for tree in range(2):
+        booster.set_leaf_output(tree, 0, 1.7e308)
+
+    with pytest.raises(LoadingFailed, match="infinie"):
+        legacy.convert(written(tmp_path / "model.pkl", model=booster))

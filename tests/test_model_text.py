@@ -177,6 +177,7 @@ def damaged_indices() -> Iterator[tuple[str, str]]:
             yield f"{key}: first is {value}", with_values(key, first_as(value))
             yield f"{key}: last is {value}", with_values(key, last_as(value))
     yield "a cycle", with_values("right_child", lambda values: ["0" if int(v) > 0 else v for v in values])
+    yield "a digit that is not ASCII", with_values("right_child", last_as("\u0661"))
     yield "two parents", with_values("left_child", lambda values: [values[0]] * len(values))
 
 
