@@ -463,7 +463,7 @@ def test_a_file_that_is_no_pickle_is_a_loading_failure(tmp_path: Path) -> None:
         ),
         pytest.param(
             {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"},
-            "models:/scoring-client@champion : refusé ; vérifiez MODEL_URI et MLFLOW_TRACKING_URI",
+            "models:/scoring-client@champion : registre injoignable ; vérifiez MLFLOW_TRACKING_URI",
             id="registry that does not answer",
         ),
         pytest.param(
