@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import time
 import uuid
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from api.news import Copy
 from mlflow_model import bundle as bundles
+from mlflow_model import store
 from mlflow_model.bundle import Bundle
 from mlflow_model.errors import LoadingFailed, OutOfReach
 
@@ -101,10 +101,7 @@ def _age(entry: Path) -> float:
 
 def _pointer(uri: str, folder: Path) -> Path:
     """Named by the URI and its registry: two registries may each have a champion."""
-    store = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if store.startswith("sqlite:///") and not store.startswith("sqlite:////"):
-        store = f"sqlite:///{Path(store.removeprefix('sqlite:///')).absolute()}"
-    key = hashlib.sha256(f"{store}\n{uri}".encode()).hexdigest()
+    key = hashlib.sha256(f"{store.uri()}\n{uri}".encode()).hexdigest()
     return folder / f"{key}.json"
 
 

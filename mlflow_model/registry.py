@@ -28,7 +28,7 @@ from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
-from mlflow_model import aliases
+from mlflow_model import aliases, store
 from mlflow_model import bundle as bundles
 from mlflow_model.aliases import Term
 from mlflow_model.bundle import Bundle
@@ -40,8 +40,6 @@ from mlflow_model.scoring import OUTPUT_COLUMNS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ROOT = Path(__file__).resolve().parents[1]
-DEFAULT_STORE = f"sqlite:///{ROOT / 'mlflow.db'}"
 NAME = "scoring-client"
 EXPERIMENT = "scoring-client"
 CHAMPION = "champion"
@@ -97,7 +95,7 @@ def connect(*, create: bool = False) -> MlflowClient:
     """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    mlflow.set_tracking_uri(_store())
+    mlflow.set_tracking_uri(store.uri())
     if _absent_store() and not create:
         raise LoadingFailed("aucun registre de modèles : lancez « python register.py »")
     with in_words("ouverture du registre"):
@@ -387,22 +385,18 @@ def experiment(client: MlflowClient) -> str | None:
 
 def _artifact_root() -> str | None:
     """Artifacts lie beside a SQLite store, whatever the current folder; a server has its own place."""
-    store = _sqlite_file()
-    return None if store is None else (store.parent / "mlartifacts").as_uri()
-
-
-def _store() -> str:
-    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+    file = _sqlite_file()
+    return None if file is None else (file.parent / "mlartifacts").as_uri()
 
 
 def _sqlite_file() -> Path | None:
-    scheme, separator, path = _store().partition("sqlite:///")
+    scheme, separator, path = store.uri().partition("sqlite:///")
     return Path(path).absolute() if separator and not scheme else None
 
 
 def _absent_store() -> bool:
-    store = _sqlite_file()
-    return store is not None and not store.exists()
+    file = _sqlite_file()
+    return file is not None and not file.exists()
 
 
 @contextmanager

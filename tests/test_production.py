@@ -373,6 +373,27 @@ def test_a_start_without_the_registry_serves_the_verified_copy_and_says_so(
     assert (later["version"], later["confirmed"]) == ("1", False)
 
 
+def test_the_store_by_default_is_remembered_like_any_other(
+    documented_pickle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without MLFLOW_TRACKING_URI, as the README starts it."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    release, cache = tmp_path / "release", {"MODEL_CACHE": str(tmp_path / "cache")}
+    for package in ("api", "mlflow_model"):
+        shutil.copytree(ROOT / package, release / package)
+    shutil.copy(ROOT / "register.py", release)
+    command = [sys.executable, "register.py", "--pickle", str(documented_pickle)]
+    subprocess.run(command, cwd=release, check=True, capture_output=True)
+    with servers.api(cache, tmp_path / "log", release) as door:
+        servers.ready(door)
+    (release / "mlflow.db").rename(release / "away.db")
+
+    with servers.api(cache, tmp_path / "log", release) as door:
+        ready = servers.ready(door).content
+
+    assert (ready["version"], ready["confirmed"]) == ("1", False)
+
+
 def test_a_copy_that_is_no_longer_the_champion_is_replaced_within_seconds(known_registry: Path) -> None:
     environment = servers.registry_in(known_registry)
     command = [sys.executable, "register.py", "promote", "2", "--force", "--why", "another rule"]
