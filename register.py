@@ -1,12 +1,14 @@
 """Register the documented pickle as a version of the scoring model, and say which version serves.
 
-python register.py                 convert and register models/lgbm_final_model.pkl, point champion at it
-python register.py --margin 0.05   the same model with another margin: a new version, no retraining
-python register.py list | promote 3 | rollback
+python register.py                   convert and register models/lgbm_final_model.pkl, point champion at it
+python register.py --margin 0.05 --alias candidate
+                                     the same model with another margin: a new version, no retraining
+python register.py list | promote 2 | rollback
 """
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -23,6 +25,7 @@ from mlflow_model.errors import ModelUnavailable  # noqa: E402
 DEFAULT_PICKLE = ROOT / "models" / "lgbm_final_model.pkl"
 NOT_DONE, BEYOND_LIMITS = 2, 3
 LONGEST_REASON = 1_000
+LONGEST_NAME = 128
 
 
 class Refused(Exception):
@@ -62,20 +65,23 @@ def _register(options: argparse.Namespace) -> None:
     number, new = registry.register(
         built, model_card, name=options.name, alias=options.alias, signature=signature
     )
-    state = "registered" if new else "was registered already"
+    state = ("registered" if new else "was registered already") + (" and signed" if signature else "")
     _say(f"{options.name} version {number} {state}; {options.alias} points at it")
+    if options.alias != registry.CHAMPION:
+        _say(f"python register.py promote {number} compares it with the champion and puts it in its place")
 
 
 def _list(options: argparse.Namespace) -> None:
     from mlflow_model import registry
 
     found = registry.versions(options.name)
-    rows = [("version", "alias", "threshold", "margin", "pickle", "created (UTC)")]
+    rows = [("version", "alias", "threshold", "margin", "pickle", "signed", "created (UTC)")]
     for version in found:
         tag = version.tags.get
         policy = (tag("policy.threshold", "?"), tag("policy.margin", "?"), tag("source.sha256", "?")[:12])
         aliases = ", ".join(version.aliases) or "-"
-        rows.append((str(version.number), aliases, *policy, f"{version.created:%Y-%m-%d %H:%M}"))
+        signed = "yes" if version.is_signed else "no"
+        rows.append((str(version.number), aliases, *policy, signed, f"{version.created:%Y-%m-%d %H:%M}"))
     _print_table(rows)
     if terms := registry.history(options.name, options.alias):
         print()
@@ -176,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_gate(promote: argparse.ArgumentParser) -> None:
     limits = gate.Limits()
     add = promote.add_argument
-    add("version", type=int)
+    add("version", type=_version, help="its number, as `register.py list` shows it")
     add(
         "--reference",
         type=Path,
@@ -200,6 +206,29 @@ def _add_gate(promote: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="show the comparison, change and record nothing")
     add("--force", action="store_true", help="promote in spite of objections")
     add("--why", type=_reason, metavar="REASON", help="kept in the history")
+
+
+def _version(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 2**31):
+        raise argparse.ArgumentTypeError(f"a version is a number that `register.py list` shows, not {text!r}")
+    return int(text)
+
+
+def _model_name(text: str) -> str:
+    """What MLflow's registry takes, and its search can quote."""
+    if not (re.fullmatch(r"\w+(?:[ .-]+\w+)*", text) and len(text) <= LONGEST_NAME):
+        raise argparse.ArgumentTypeError(f"a model's name is words joined by - . or spaces, not {text!r}")
+    return text
+
+
+def _alias(text: str) -> str:
+    """What MLflow's registry takes: `latest` and v1, v2, ... would read like versions there."""
+    is_version = re.fullmatch(r"(?i)latest|v[0-9]+", text) is not None
+    if is_version or not (re.fullmatch(r"[\w-]+", text, re.ASCII) and len(text) <= LONGEST_NAME):
+        raise argparse.ArgumentTypeError(
+            f"an alias is letters, digits, _ and -, and neither latest nor v and a number: not {text!r}"
+        )
+    return text
 
 
 def _share(text: str) -> float:
@@ -241,8 +270,10 @@ def _add_command(commands: Any, name: str, run: Callable[..., None], purpose: st
 
 
 def _add_target(parser: argparse.ArgumentParser, *, name: str, alias: str) -> None:
-    parser.add_argument("--name", default=name, help="registered model (default: scoring-client)")
-    parser.add_argument("--alias", default=alias, help="alias to move (default: champion)")
+    parser.add_argument(
+        "--name", type=_model_name, default=name, help="registered model (default: scoring-client)"
+    )
+    parser.add_argument("--alias", type=_alias, default=alias, help="alias to move (default: champion)")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ _SILENCE_SECONDS = 300.0
 _TAIL_LINES = 40
 
 _STOPPED = LoadingFailed("le chargeur s’est arrêté ; vérifiez MODEL_URI et MODEL_CACHE")
-_SILENT = LoadingFailed("le registre ne répond pas ; vérifiez MLFLOW_TRACKING_URI")
+_SILENT = LoadingFailed("le chargeur ne répond plus ; vérifiez MODEL_URI et MLFLOW_TRACKING_URI")
 
 _log = logging.getLogger("scoring_client")
 

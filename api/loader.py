@@ -30,8 +30,6 @@ from mlflow_model.errors import LoadingFailed, ModelUnavailable, NotInRegistry, 
 if TYPE_CHECKING:
     from mlflow_model.registry import Reference
 
-# MLflow's own defaults wait for minutes before they give up.
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 _WITHOUT_MODEL_SECONDS = 2.0
 _JITTER = 0.1
 _SHORTEST_PAUSE = 1.0
@@ -173,8 +171,6 @@ class Rival:
 def _followed(uri: str, folder: Path, trial: Trial) -> PickleFile | RegisteredModel:
     if model_uri.is_pickle(uri):
         return PickleFile(Path(uri), folder, trial)
-    for variable, value in _PATIENCE.items():
-        os.environ.setdefault(variable, value)
     return RegisteredModel(uri, folder, trial)
 
 

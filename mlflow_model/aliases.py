@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
-PROMOTION, ROLLBACK, ELSEWHERE = "promotion", "rollback", "moved elsewhere"
+REGISTRATION, PROMOTION, ROLLBACK = "registration", "promotion", "rollback"
+ELSEWHERE = "moved elsewhere"
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,14 @@
 """Reads the model card that training writes beside a pickle: markdown under a YAML header for machines."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from mlflow_model.errors import LoadingFailed
 
 
 @dataclass(frozen=True)
@@ -19,16 +22,41 @@ class ModelCard:
 
 
 def beside(pickle_path: Path, sha256: str) -> ModelCard:
-    """The card of exactly this pickle, recognised by its digest, or a short one that says there is none."""
+    """The card of exactly this pickle, recognised by its digest, or a short one that says there is none.
+
+    Raises LoadingFailed where it is this pickle's, and its header holds what nothing can be made of.
+    """
     header, text = _split(pickle_path.with_suffix(".md"))
     if header.get("pickle_sha256") != sha256:
         body = f"Converted from a pickle that has no model card (SHA-256 {sha256})."
         return ModelCard(f"# {pickle_path.stem}\n\n{body}\n")
+    metrics = _section(pickle_path, header, "metrics")
+    if not all(isinstance(value, int | float) for value in metrics.values()):
+        raise _bad_section(pickle_path, "metrics")
     return ModelCard(
         text,
-        metrics={name: float(value) for name, value in header.get("metrics", {}).items()},
-        parameters=header.get("parameters", {}),
-        provenance=header.get("policy", {}),
+        metrics={name: float(value) for name, value in metrics.items()},
+        parameters=_section(pickle_path, header, "parameters"),
+        provenance=_section(pickle_path, header, "policy"),
+    )
+
+
+def _section(pickle_path: Path, header: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Values by name, of what JSON can hold: YAML also makes dates and infinities."""
+    section = header.get(name, {})
+    try:
+        json.dumps(section, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise _bad_section(pickle_path, name) from error
+    if not (isinstance(section, dict) and all(isinstance(key, str) for key in section)):
+        raise _bad_section(pickle_path, name)
+    return section
+
+
+def _bad_section(pickle_path: Path, name: str) -> LoadingFailed:
+    return LoadingFailed(
+        f"la rubrique « {name} » de la fiche « {pickle_path.with_suffix('.md').name} » est abîmée ; "
+        "refaites la fiche avec « python -m training », ou retirez-la"
     )
 
 

@@ -140,6 +140,13 @@ class LoadingFailed(ModelUnavailable):
         self.detail = detail
 
 
+class RollbackRefused(ModelUnavailable):
+    """`detail` says why the alias stays, and ends with the way out."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"Retour à la version précédente refusé : {detail}")
+
+
 class OutOfReach(LoadingFailed):
     """Nothing is said of the model: the registry does not answer, or there is no room for a copy."""
 

@@ -56,7 +56,7 @@ class LegacyModel:
             return DecisionPolicy(chosen, self.margin if margin is None else margin)
         except Refusal as refusal:
             raise LoadingFailed(
-                f"{refusal.detail} ; corrigez-le avec « --threshold » ou « --margin »"
+                f"{refusal.detail} ; choisissez d’autres valeurs avec « --threshold » ou « --margin »"
             ) from refusal
 
 

@@ -14,7 +14,7 @@ _NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _NUMBERS = re.compile(rf"{_NUMBER}(?: {_NUMBER})*")
 _THRESHOLDS = re.compile(rf"(?:{_NUMBER}|inf)(?: (?:{_NUMBER}|inf))*")
 _INTEGERS = re.compile(r"-?[0-9]{1,9}(?: -?[0-9]{1,9})*")
-_FEATURE_INFO = re.compile(rf"none|\[(?:{_NUMBER}|-inf):(?:{_NUMBER}|inf)\]")
+_FEATURE_INFO = re.compile(rf"none|\[({_NUMBER}|-inf):({_NUMBER}|inf)\]")
 _TRAILER = re.compile(
     r"end of trees\n"
     r"\nfeature_importances:\n(?:[^\s=]+=[0-9]+\n)*"
@@ -57,7 +57,9 @@ _TREE_KEYS = (
 )
 _BAD_HEADER = "l’en-tête du modèle est abîmé"
 _MOST_FEATURES = 5_000
-_INTEGER_KEYS = frozenset({"split_feature", "decision_type", "left_child", "right_child"})
+_INTEGER_KEYS = frozenset(
+    {"split_feature", "decision_type", "left_child", "right_child", "internal_count", "leaf_count"}
+)
 _MISSING_IS_NAN = 8  # in a split's decision_type
 
 
@@ -140,6 +142,7 @@ def _check_header(header: dict[str, str], features: Sequence[str]) -> None:
         "le modèle n’est pas un classifieur binaire (objective=binary)",
     )
     _expect(header.get("average_output", "") == "", _BAD_HEADER)
+    _expect(_INTEGERS.fullmatch(header["label_index"]) is not None, _BAD_HEADER)
     _expect(len(features) <= _MOST_FEATURES, f"le modèle a plus de {_MOST_FEATURES} features")
     _check_names(header["feature_names"].split(" "), features)
     infos = header["feature_infos"].split(" ")
@@ -148,10 +151,16 @@ def _check_header(header: dict[str, str], features: Sequence[str]) -> None:
         "le nombre de features du modèle ne correspond pas à la liste « features »",
     )
     _expect(
-        all(_FEATURE_INFO.fullmatch(info) for info in infos),
+        all(map(_is_range, infos)),
         "le modèle utilise des features catégorielles ou ses bornes sont abîmées",
     )
     _check_constraints(header.get("monotone_constraints"), len(features))
+
+
+def _is_range(info: str) -> bool:
+    """What a numeric feature was seen in, or `none` where it had one value only."""
+    match = _FEATURE_INFO.fullmatch(info)
+    return match is not None and (info == "none" or float(match[1]) <= float(match[2]))
 
 
 def _check_constraints(constraints: str | None, width: int) -> None:
@@ -212,7 +221,9 @@ def _check_leaves(where: str, values: dict[str, str], leaves: int) -> float:
     _expect(len(leaf_values) == leaves and all(math.isfinite(value) for value in leaf_values), where)
     for key in ("leaf_weight", "leaf_count"):
         # LightGBM writes no weight for a tree of a single leaf.
-        _expect(len(_numbers(where, values[key], _NUMBERS)) in ({leaves} if leaves > 1 else {0, 1}), where)
+        _expect(
+            len(_numbers(where, values[key], _grammar(key))) in ({leaves} if leaves > 1 else {0, 1}), where
+        )
     shrinkage = _numbers(where, values["shrinkage"], _NUMBERS)
     _expect(len(shrinkage) == 1 and math.isfinite(shrinkage[0]), where)
     return max(map(abs, leaf_values))

@@ -33,7 +33,7 @@ from mlflow_model import bundle as bundles
 from mlflow_model.aliases import Term
 from mlflow_model.bundle import Bundle
 from mlflow_model.card import ModelCard
-from mlflow_model.errors import LoadingFailed, NotInRegistry, OutOfReach
+from mlflow_model.errors import LoadingFailed, NotInRegistry, OutOfReach, RollbackRefused
 from mlflow_model.features import example_client
 from mlflow_model.scoring import OUTPUT_COLUMNS
 
@@ -52,8 +52,11 @@ _SIGNATURE_TAG = "bundle.signature"
 _DESCRIPTION_LIMIT = 5_000  # characters, the column's size in MLflow's schema
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_FOUND = 404
+# MLflow's own defaults wait for minutes before they give up.
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 _DISK_FULL = "le disque est plein ; libérez de la place"
 _UNREACHABLE = "registre injoignable ; vérifiez MLFLOW_TRACKING_URI"
+_NO_DRIVER = "le pilote de ce registre n’est pas installé ; passez par « mlflow server » (docs/operations.md)"
 _MISSING = ErrorCode.Name(ErrorCode.Value("RESOURCE_DOES_NOT_EXIST"))
 
 
@@ -65,6 +68,10 @@ class Version:
     aliases: tuple[str, ...]
     tags: Mapping[str, str]
     created: datetime
+
+    @property
+    def is_signed(self) -> bool:
+        return _SIGNATURE_TAG in self.tags
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,10 @@ def connect(*, create: bool = False) -> MlflowClient:
     """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    for variable, value in _PATIENCE.items():
+        os.environ.setdefault(variable, value)
     mlflow.set_tracking_uri(store.uri())
+    _check_store()
     if _absent_store() and not create:
         raise LoadingFailed("aucun registre de modèles : lancez « python register.py »")
     with in_words("ouverture du registre"):
@@ -122,17 +132,24 @@ def register(
         if signature is not None:
             client.set_model_version_tag(name, str(number), _SIGNATURE_TAG, signature)
         download(resolve(f"models:/{name}/{number}"))
-        promote(number, name=name, alias=alias)
+        promote(number, name=name, alias=alias, how=aliases.REGISTRATION)
     return number, known is None
 
 
-def promote(number: int, *, name: str = NAME, alias: str = CHAMPION, why: str | None = None) -> None:
-    """Point the alias at a version, and write down when and why."""
+def promote(
+    number: int,
+    *,
+    name: str = NAME,
+    alias: str = CHAMPION,
+    why: str | None = None,
+    how: str = aliases.PROMOTION,
+) -> None:
+    """Point the alias at a version, and write down when, how and why."""
     client = connect()
     with in_words(f"promotion de la version {number} de {name}"):
         client.get_model_version(name, str(number))
         if aliases.named(client, name, alias) != number:
-            aliases.move(client, name, alias, number, aliases.PROMOTION, why)
+            aliases.move(client, name, alias, number, how, why)
 
 
 def rollback(*, name: str = NAME, alias: str = CHAMPION) -> int:
@@ -141,7 +158,7 @@ def rollback(*, name: str = NAME, alias: str = CHAMPION) -> int:
     with in_words(f"retour à la version précédente de {name}"):
         former = aliases.former(client, name, alias)
         if former is None:
-            raise LoadingFailed(f"aucun « {alias} » précédent : consultez « python register.py list »")
+            raise RollbackRefused(f"aucun « {alias} » précédent ; consultez « python register.py list »")
         _verify_for_return(name, former)
         aliases.move(client, name, alias, former, aliases.ROLLBACK)
         return former
@@ -152,8 +169,8 @@ def _verify_for_return(name: str, number: int) -> None:
         download(resolve(f"models:/{name}/{number}"))
     except LoadingFailed as error:
         cause, _, _ = error.detail.partition(" ; ")
-        raise LoadingFailed(
-            f"retour refusé, la version {number} de {name} est inutilisable ({cause}) ; "
+        raise RollbackRefused(
+            f"la version {number} de {name} est inutilisable ({cause}) ; "
             "promouvez-en une autre avec « python register.py promote »"
         ) from error
 
@@ -394,6 +411,15 @@ def _sqlite_file() -> Path | None:
     return Path(path).absolute() if separator and not scheme else None
 
 
+def _check_store() -> None:
+    """Refuse at once what SQLite cannot open, or would forget: MLflow tries that for minutes."""
+    file = _sqlite_file()
+    if file is not None and (file.is_dir() or not file.parent.is_dir()):
+        raise LoadingFailed("MLFLOW_TRACKING_URI ne nomme pas un fichier SQLite dans un dossier existant")
+    if store.uri().startswith("sqlite:") and (file is None or file.name == ":memory:"):
+        raise LoadingFailed("un registre en mémoire serait aussitôt oublié : nommez un fichier SQLite")
+
+
 def _absent_store() -> bool:
     file = _sqlite_file()
     return file is not None and not file.exists()
@@ -419,6 +445,8 @@ def in_words(attempt: str) -> Iterator[None]:
         raise (LoadingFailed if is_lost else OutOfReach)(f"{attempt} : {_UNREACHABLE}") from error
     except SQLAlchemyError as error:
         raise OutOfReach(f"{attempt} : {_UNREACHABLE}") from error
+    except ImportError as error:
+        raise LoadingFailed(f"{attempt} : {_NO_DRIVER}") from error
 
 
 def _status(error: OSError) -> int | None:

@@ -3,7 +3,9 @@
 import os
 import pickle
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 # Tests run side by side: OpenMP threads that wait for a busy core by spinning would take minutes.
@@ -137,13 +139,74 @@ def store(migrated_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return tmp_path
 
 
-@pytest.fixture
-def registered(store: Path, documented_pickle: Path) -> Path:
-    """A registry whose champion is the documented pickle."""
+@pytest.fixture(scope="session")
+def one_version(
+    migrated_store: Path, documented_pickle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Its champion is the pickle. To be copied: a registration costs a large part of a second."""
     from mlflow_model import registry
 
-    registry.register(*legacy.convert(documented_pickle))
-    return store
+    folder = tmp_path_factory.mktemp("one_version")
+    shutil.copy(migrated_store, folder / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        _use_store(folder, patch)
+        registry.register(*legacy.convert(documented_pickle))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def three_versions(
+    one_version: Path, documented_pickle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Version 1 is champion with threshold 0.25; 2 has a slightly larger margin, 3 another threshold."""
+    from mlflow_model import registry
+
+    folder = tmp_path_factory.mktemp("three_versions")
+    copied_registry(one_version, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        _use_store(folder, patch)
+        registry.register(*legacy.convert(documented_pickle, margin=0.021), alias="candidate")
+        registry.register(*legacy.convert(documented_pickle, threshold=0.6), alias="candidate")
+    return folder
+
+
+def copied_registry(template: Path, folder: Path) -> None:
+    """A registry names its artifacts by absolute paths: in the copy these are its own."""
+    shutil.copytree(template / "mlartifacts", folder / "mlartifacts")
+    shutil.copy(template / "mlflow.db", folder)
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
+        for table, column in _PATH_COLUMNS:
+            statement = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"  # noqa: S608 - our own names
+            database.execute(statement, (str(template), str(folder)))
+
+
+_PATH_COLUMNS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+
+
+@pytest.fixture
+def registered(one_version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A registry whose champion is the documented pickle."""
+    return _used(one_version, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def candidates(three_versions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return _used(three_versions, tmp_path, monkeypatch)
+
+
+def _used(template: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    from mlflow_model import registry
+
+    copied_registry(template, folder)
+    _use_store(folder, monkeypatch)
+    registry.connect()
+    return folder
 
 
 @pytest.fixture(autouse=True)

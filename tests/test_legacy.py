@@ -83,7 +83,7 @@ def written(path: Path, protocol: int = 4, **content: Any) -> Path:
 def expected_probabilities(model: Any) -> np.ndarray:
     if isinstance(model, lightgbm.Booster):
         return np.asarray(model.predict(CLIENTS))
-    return np.asarray(model.booster_.predict(CLIENTS.to_numpy()))
+    return np.asarray(model.predict_proba(CLIENTS))[:, 1]
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -113,6 +113,31 @@ def test_a_threshold_may_be_a_python_or_a_numpy_float(threshold: Any, protocol: 
     policy = legacy.read(path).policy()
 
     assert (policy.threshold, policy.margin) == (0.25, 0.25)
+
+
+DAMAGED_SECTIONS = {
+    "metrics that are a list": "metrics: [1, 2]",
+    "a metric that is a word": "metrics: {auc: good}",
+    "a metric that is nothing": "metrics: {auc: }",
+    "a metric that is no number": "metrics: {auc: .nan}",
+    "a policy that is a word": "policy: cheap",
+    "a policy with a date": "policy: {since: 2026-01-01}",
+    "a parameter without a name": "parameters: {1: 2}",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED_SECTIONS)
+def test_a_damaged_card_of_this_very_pickle_is_refused(damage: str, tmp_path: Path) -> None:
+    pickle_path = written(tmp_path / "model.pkl")
+    digest = hashlib.sha256(pickle_path.read_bytes()).hexdigest()
+    section = DAMAGED_SECTIONS[damage]
+    card = f"---\npickle_sha256: {digest}\n{section}\n---\n# Card\n"
+    (tmp_path / "model.md").write_text(card)
+
+    with pytest.raises(
+        LoadingFailed, match=f"la rubrique « {section.partition(':')[0]} » de la fiche « model.md »"
+    ):
+        legacy.convert(pickle_path)
 
 
 def test_without_a_margin_there_is_no_grey_zone_but_the_threshold(tmp_path: Path) -> None:

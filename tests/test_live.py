@@ -26,6 +26,7 @@ from mlflow_model.card import ModelCard
 from mlflow_model.errors import LoadingFailed
 from mlflow_model.scoring import DecisionPolicy
 from tests import servers
+from tests.conftest import copied_registry
 from tests.servers import JSON, ROOT, SocketDoor
 
 pytest_plugins = ["tests.api_support"]
@@ -73,14 +74,23 @@ class Registry:
         file.write_bytes(file.read_bytes()[:-1])
 
 
-@pytest.fixture
-def live(migrated_store: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    shutil.copy(migrated_store, tmp_path / "mlflow.db")
-    made = Registry(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", made.environment["MLFLOW_TRACKING_URI"])
-    made.add(bundle, alias="champion")
-    made.add(policy_of(bundle, 0.5))
+@pytest.fixture(scope="module")
+def two_versions(one_version: Path, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    made = Registry(tmp_path_factory.mktemp("two_versions"), {"1": bundle})
+    copied_registry(one_version, made.folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", made.environment["MLFLOW_TRACKING_URI"])
+        made.add(policy_of(bundle, 0.5))
     return made
+
+
+@pytest.fixture
+def live(two_versions: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    copied_registry(two_versions.folder, tmp_path)
+    copy = Registry(tmp_path, dict(two_versions.bundles))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", copy.environment["MLFLOW_TRACKING_URI"])
+    registry.connect()
+    return copy
 
 
 @contextmanager

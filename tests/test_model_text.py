@@ -172,6 +172,8 @@ def damaged_indices() -> Iterator[tuple[str, str]]:
         "right_child": ["0", "99", "-99", "4", "-7"],
         "threshold": ["1e999", "-1e999"],
         "leaf_value": ["1e999", "-1e999"],
+        "leaf_count": ["1.5", "1e2"],
+        "internal_count": ["1.5", "1e2"],
     }.items():
         for value in wrong:
             yield f"{key}: first is {value}", with_values(key, first_as(value))
@@ -205,6 +207,8 @@ def damaged_headers() -> Iterator[tuple[str, str]]:
         key = line.partition("=")[0]
         yield f"header without {key}", "\n".join(lines[:number] + lines[number + 1 :]) + rest
         yield f"header with {key} twice", "\n".join([*lines[:number], line, *lines[number:]]) + rest
+    reversed_range = re.sub(r"(?m)^feature_infos=\[[^]]*\]", "feature_infos=[9:-9]", TEXT)
+    yield "a range that ends before it begins", reversed_range
     for old, new in [
         ("version=v4", "version=v9"),
         ("num_class=1", "num_class=3"),
@@ -225,6 +229,8 @@ def damaged_headers() -> Iterator[tuple[str, str]]:
         ("\nfeature_infos", "\nmonotone_constraints=1 2 0 0\nfeature_infos"),
         ("\nfeature_infos", "\nmonotone_constraints=1 0\nfeature_infos"),
         ("\nfeature_infos", "\nunknown=1\nfeature_infos"),
+        ("label_index=0", "label_index=x"),
+        ("label_index=0", "label_index="),
         ("tree_sizes=", "tree_sizes=1 "),
         ("tree_sizes=", "tree_sizes=-5 "),
         ("tree_sizes=", "tree_sizes=999999999 "),

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from pyarrow import csv, parquet
 
 import register
-from mlflow_model import aliases, gate, legacy, registry
+from mlflow_model import aliases, gate, registry
 from mlflow_model import bundle as bundles
 from mlflow_model.bundle import Bundle
 from mlflow_model.card import ModelCard
@@ -37,14 +37,6 @@ def register_py(*arguments: str) -> subprocess.CompletedProcess[str]:
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(told):
         code = register.main(arguments)
     return subprocess.CompletedProcess(arguments, code, said.getvalue(), told.getvalue())
-
-
-@pytest.fixture
-def candidates(registered: Path, documented_pickle: Path) -> Path:
-    """Version 1 is champion with threshold 0.25; 2 has a slightly larger margin, 3 another threshold."""
-    registry.register(*legacy.convert(documented_pickle, margin=0.021), alias="candidate")
-    registry.register(*legacy.convert(documented_pickle, threshold=0.6), alias="candidate")
-    return registered
 
 
 def champion() -> int | None:
@@ -421,7 +413,7 @@ def test_the_history_tells_who_was_champion_from_when_to_when(candidates: Path) 
     terms = registry.history()
 
     assert [term.version for term in terms] == [1, 2, 3, 2]
-    assert [term.how for term in terms] == ["promotion", "promotion", "promotion", "rollback"]
+    assert [term.how for term in terms] == ["registration", "promotion", "promotion", "rollback"]
     assert [term.until for term in terms] == [*(term.since for term in terms[1:]), None]
 
 
@@ -440,8 +432,7 @@ def test_a_rollback_to_a_damaged_version_is_refused_with_the_way_out(candidates:
 
     assert (refused.returncode, champion()) == (2, 2)
     assert refused.stderr == (
-        "Erreur lors du chargement du modèle : "
-        "retour refusé, la version 1 de scoring-client est inutilisable "
+        "Retour à la version précédente refusé : la version 1 de scoring-client est inutilisable "
         "(l’empreinte de 'policy.json' ne correspond pas au manifeste) ; promouvez-en une autre avec "
         "« python register.py promote »\n"
     )
@@ -460,7 +451,7 @@ def test_a_move_by_other_hands_between_two_of_ours_is_part_of_the_history(candid
     registry.promote(3)
 
     told = [(term.version, term.how) for term in registry.history()]
-    assert told == [(1, "promotion"), (2, "moved elsewhere"), (3, "promotion")]
+    assert told == [(1, "registration"), (2, "moved elsewhere"), (3, "promotion")]
     assert registry.rollback() == 2
 
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from mlflow_model import bundle as bundles
 from mlflow_model import legacy, registry
 from mlflow_model.bundle import Bundle
 from mlflow_model.card import ModelCard
-from mlflow_model.errors import LoadingFailed
+from mlflow_model.errors import LoadingFailed, RollbackRefused
 from mlflow_model.scoring import OUTPUT_COLUMNS
 from tests.conftest import FEATURES
 
@@ -133,7 +134,7 @@ def test_promote_then_rollback_returns_to_the_former_champion(
 
     assert [registry.rollback(), registry.rollback()] == [3, 2]
     assert champion() == 2
-    with pytest.raises(LoadingFailed, match="aucun « champion » précédent"):
+    with pytest.raises(RollbackRefused, match="aucun « champion » précédent"):
         registry.rollback()
 
 
@@ -233,6 +234,67 @@ def test_a_store_that_is_no_database_is_said_to_be_unreadable(
 
     with pytest.raises(LoadingFailed, match=r"MLFLOW_TRACKING_URI$"):
         fetch("models:/scoring-client@champion")
+
+
+UNUSABLE_STORES = {
+    "a folder": ("sqlite:///{folder}", "ne nomme pas un fichier SQLite dans un dossier existant"),
+    "in no folder": ("sqlite:///{folder}/none/mlflow.db", "ne nomme pas un fichier SQLite"),
+    "in memory": ("sqlite://", "un registre en mémoire serait aussitôt oublié"),
+    "in memory by name": ("sqlite:///:memory:", "un registre en mémoire serait aussitôt oublié"),
+    "without a driver": ("mysql+pymysql://u@127.0.0.1/x", "le pilote de ce registre n’est pas installé"),
+    "not listening": ("http://127.0.0.1:9", "registre injoignable ; vérifiez MLFLOW_TRACKING_URI"),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSABLE_STORES)
+def test_a_registry_that_cannot_be_used_is_refused_within_seconds(
+    kind: str, documented_pickle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, sentence = UNUSABLE_STORES[kind]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.format(folder=tmp_path))
+    started = time.monotonic()
+
+    refused = register_py("--pickle", str(documented_pickle))
+
+    assert refused.returncode == 2
+    assert sentence in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--alias", "latest"),
+        ("--alias", "V2"),
+        ("--alias", "a.b"),
+        ("--alias", ""),
+        ("--name", "a/b"),
+        ("--name", "it's"),
+        ("--name", ".."),
+        ("--name", " "),
+        ("promote", "candidate"),
+        ("promote", "0"),
+    ],
+    ids=" ".join,
+)
+def test_what_a_registry_would_refuse_is_refused_before_anything_is_made(
+    arguments: tuple[str, ...], store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (store / "mlflow.db").read_bytes()
+
+    with pytest.raises(SystemExit, match="2"):
+        register.main(arguments)
+
+    assert "not " + repr(arguments[-1]) in capsys.readouterr().err
+    assert (store / "mlflow.db").read_bytes() == before
+
+
+def test_a_candidate_s_registration_names_the_next_step(registered: Path, documented_pickle: Path) -> None:
+    told = register_py("--pickle", str(documented_pickle), "--margin", "0.05", "--alias", "candidate")
+
+    assert "python register.py promote 2 compares it with the champion" in told.stderr
+    assert champion() == 1
 
 
 def test_the_command_line_registers_lists_promotes_and_rolls_back(
