@@ -43,16 +43,16 @@ train: $(RUNTIME) ## draw CLIENTS (50000) or read DATA_DIR, train, register the 
 	$(BIN)/python -m training $(if $(DATA_DIR),--data-dir "$(DATA_DIR)",--clients $(CLIENTS)) --out $(TRAINED)
 	$(BIN)/python register.py --pickle $(TRAINED)/lgbm_final_model.pkl --alias candidate
 
-ui: $(RUNTIME) ## MLflow's tracking UI on http://127.0.0.1:5001
+ui: $(RUNTIME) ## MLflow's tracking UI on http://127.0.0.1:5001 (UI_PORT=)
 	exec $(BIN)/mlflow ui --backend-store-uri "$(or $(MLFLOW_TRACKING_URI),$(STORE))" --host 127.0.0.1 --port $(UI_PORT)
 
-invocations: $(RUNTIME) ## `mlflow models serve` of the champion on http://127.0.0.1:5002/invocations
+invocations: $(RUNTIME) ## `mlflow models serve` of the champion on http://127.0.0.1:5002/invocations (INVOCATIONS_PORT=)
 	MLFLOW_TRACKING_URI="$(or $(MLFLOW_TRACKING_URI),$(STORE))" exec $(BIN)/mlflow models serve \
 	  --model-uri models:/scoring-client@champion --env-manager local --host 127.0.0.1 --port $(INVOCATIONS_PORT)
 
-dashboard: $(RUNTIME) ## the loan officer's page on http://127.0.0.1:8501, asking API_URL
+dashboard: $(RUNTIME) ## the loan officer's page on http://127.0.0.1:8501 (DASHBOARD_PORT=), asking API_URL (API_TOKEN=)
 	exec $(BIN)/streamlit run dashboard/app.py --server.address 127.0.0.1 --server.port $(DASHBOARD_PORT) \
-	  --server.headless true --browser.gatherUsageStats false
+	  --server.headless true --browser.gatherUsageStats false --client.toolbarMode minimal
 
 bench: $(DEVELOPMENT) ## compare with others and write benchmarks/RESULTS.md (BENCH=server: that part alone)
 	$(BIN)/python -m benchmarks $(BENCH)

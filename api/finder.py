@@ -186,7 +186,8 @@ class Finder:
         if not self._tell(self._news):
             self.bring_afresh()
         elif copy is not None and copy != former.copy:
-            _log.info("serving %s version %s (%s)", copy.name, copy.version, copy.digest[:12])
+            version = f"{copy.name} version {copy.version}" if copy.version else copy.name
+            _log.info("serving %s (%s)", version, copy.digest[:12])
 
 
 def reload_seconds() -> float:

@@ -7,6 +7,9 @@ from mlflow_model.scoring import OUTPUT_COLUMNS, Scorer
 
 _ERRORS = {
     "400": "Features manquantes, JSON malformé, valeur refusée ou null refusé.",
+    "401": "Jeton d’accès absent ou inconnu, là où le service en demande un.",
+    "403": "Le rôle du jeton d’accès ne suffit pas.",
+    "408": "La requête n’est pas arrivée entière en 10 s.",
     "413": "Corps de plus de 64 Kio.",
     "415": "Le type de contenu n’est pas application/json, ou le corps est compressé.",
     "500": "Erreur interne, avec une référence.",
@@ -21,11 +24,11 @@ _BATCH_ERRORS = {
 _MEANINGS = {
     "prediction": "La décision, en mots.",
     "probability_class_1": "Probabilité de défaut.",
-    "probability_class_0": "1 - probabilité de défaut.",
+    "probability_class_0": "1 − probabilité de défaut.",
     "optimal_threshold": "Seuil de décision de la politique.",
     "margin": "Marge autour du seuil.",
-    "lower_bound": "Seuil - marge : en dessous, le client est fiable.",
-    "upper_bound": "Seuil + marge : au-dessus, le client est risqué ; entre les deux, zone grise.",
+    "lower_bound": "Seuil − marge : en dessous, le client est fiable.",
+    "upper_bound": "Seuil + marge : au-dessus, le client est risqué ; entre les deux, zone grise.",
 }
 
 
@@ -36,7 +39,7 @@ def document(scorer: Scorer, version: str | None) -> dict[str, Any]:
         "info": {
             "title": "Scoring Client",
             "version": version or "0",
-            "description": "Décision de crédit : fiable, risqué ou zone grise.",
+            "description": "Décision de crédit : fiable, risqué ou zone grise.",
         },
         "paths": {
             "/predict": {"post": _predict()},
@@ -45,6 +48,7 @@ def document(scorer: Scorer, version: str | None) -> dict[str, Any]:
             "/ready": {
                 "get": _get("Quel modèle est servi.", "Nom, version, alias et politique.", unavailable=True)
             },
+            "/metrics": {"get": _metrics()},
             "/openapi.json": {"get": _get("Ce document.", "Document OpenAPI.", unavailable=True)},
         },
         "components": {
@@ -70,9 +74,9 @@ def _predict_batch() -> dict[str, Any]:
     text, stream = {"type": "string"}, {"type": "string", "format": "binary"}
     others = {"text/csv": {"schema": text}, "application/vnd.apache.arrow.stream": {"schema": stream}}
     return {
-        "summary": "Décider de plusieurs clients : tous, ou aucun.",
+        "summary": "Décider de plusieurs clients : tous, ou aucun.",
         "operationId": "predictBatch",
-        "description": "Tableau JSON ou CSV : 1 à 10 000 clients ; flux Arrow : 1 à 100 000 ; 16 Mio.",
+        "description": "Tableau JSON ou CSV : 1 à 10 000 clients ; flux Arrow : 1 à 100 000 ; 16 Mio.",
         "requestBody": {"required": True, "content": {**_json_array("Client"), **others}},
         "responses": {
             "200": {
@@ -90,6 +94,18 @@ def _get(summary: str, success: str, *, unavailable: bool = False) -> dict[str, 
     if unavailable:
         responses["503"] = _failure(_ERRORS["503"])
     return {"summary": summary, "responses": responses}
+
+
+def _metrics() -> dict[str, Any]:
+    text = {"text/plain": {"schema": {"type": "string"}}}
+    refusals = {status: _failure(_ERRORS[status]) for status in ("401", "403")}
+    return {
+        "summary": "Ce que le service compte, pour Prometheus.",
+        "responses": {
+            "200": {"description": "Métriques de tous les processus.", "content": text},
+            **refusals,
+        },
+    }
 
 
 def _failure(meaning: str) -> dict[str, Any]:

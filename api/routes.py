@@ -93,7 +93,11 @@ def _add_descriptions(app: Flask, service: Service) -> None:
         model = served.model
         document = openapi.document(model.scorer, model.version)
         return render_template(
-            "docs.html", document=document, example=_example(model), model=_described(model)
+            "docs.html",
+            document=document,
+            example=_example(model),
+            model=_described(model),
+            asks_for_token=service.guard.asks_for_tokens,
         )
 
     @app.get("/")

@@ -21,7 +21,8 @@ from mlflow_model.errors import Forbidden, Unauthorized
 FILE = "API_TOKENS_FILE"
 ROLES = ("score", "review", "audit")
 
-_OPEN = frozenset({"/health", "/ready"})
+# They tell of the service and decide nothing; a browser that opens a page can send no token.
+_OPEN = frozenset({"/", "/docs", "/health", "/openapi.json", "/ready"})
 _ALLOWED = {
     "/predict": frozenset({"score", "review"}),
     "/predict/batch": frozenset({"score"}),
@@ -58,9 +59,13 @@ class Guard:
         name = os.environ.get(FILE)
         return cls(Path(name) if name else None)
 
+    @property
+    def asks_for_tokens(self) -> bool:
+        return self._file is not None
+
     def check(self, path: str, authorization: str | None) -> None:
         """Raises Unauthorized without a known token, Forbidden where its role is not enough."""
-        if self._file is None or path in _OPEN:
+        if not self.asks_for_tokens or path in _OPEN:
             return
         if time.monotonic() > self._look_at:
             self._read_again()

@@ -13,8 +13,9 @@ class ApiError(Exception):
 
 
 class ScoringApi:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str | None = None) -> None:
         self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def specification(self) -> dict[str, Any]:
         """The OpenAPI document of the served model."""
@@ -29,7 +30,9 @@ class ScoringApi:
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         try:
-            response = requests.request(method, self._url + path, json=body, timeout=_SECONDS)
+            response = requests.request(
+                method, self._url + path, json=body, headers=self._headers, timeout=_SECONDS
+            )
             answer = response.json()
         except requests.JSONDecodeError as error:
             raise ApiError(f"L’API ({self._url}) a répondu autre chose que du JSON.") from error

@@ -26,7 +26,7 @@ _TABLES = {
 def main() -> None:
     st.set_page_config(page_title="Scoring Client", page_icon="◆", layout="wide")
     st.title("Décision de crédit")
-    api = ScoringApi(os.environ.get("API_URL", "http://127.0.0.1:5000"))
+    api = ScoringApi(os.environ.get("API_URL", "http://127.0.0.1:5000"), os.environ.get("API_TOKEN"))
     try:
         _page(api)
     except ApiError as error:

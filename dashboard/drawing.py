@@ -60,8 +60,8 @@ def _end(place: float, share: float) -> str:
 
 def _client(place: float, probability: float, colour: str, shape: str) -> str:
     marker = f'<line x1="{place:.1f}" x2="{place:.1f}" y1="40" y2="80" stroke="{colour}" stroke-width="3"/>'
-    text = f"{shape} {in_french(probability)}"
-    return marker + _text(min(max(place, 90), _WIDTH - 90), 30, text, colour, size=22, weight="bold")
+    text = f"{shape} Probabilité de défaut : {in_french(probability)}"
+    return marker + _text(min(max(place, 200), _WIDTH - 200), 30, text, colour, size=22, weight="bold")
 
 
 def _text(

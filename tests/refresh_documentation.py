@@ -13,6 +13,7 @@ Other fences are only shown. After a change of model or of sentences, `python -m
 rewrites what the documents show; until then the tests say that they are behind.
 """
 
+import contextlib
 import doctest
 import io
 import json
@@ -23,7 +24,7 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import cached_property
 from http import HTTPStatus
@@ -126,9 +127,12 @@ class Project:
         answer = scoring_server.invocations(body.decode(), "application/json", model, schema)
         return answer.status, {"Content-Type": answer.mimetype}, answer.response
 
-    def register(self, *arguments: str) -> str:
-        """What register.py prints."""
-        with _printed() as output:
+    def register(self, arguments: Sequence[str] = ()) -> str:
+        """What register.py prints; what it writes to standard output goes to FILE after `> FILE`."""
+        with _printed() as output, contextlib.ExitStack() as stack:
+            if ">" in arguments:
+                *arguments, _, file = arguments
+                stack.enter_context(redirect_stdout(stack.enter_context((self.folder / file).open("w"))))
             register.main(arguments)
         return output.getvalue()
 
@@ -233,7 +237,7 @@ def _run(command: str, project: Project) -> str:
         _, _, body = project.http(*_curl(arguments))
         return body.rstrip("\n") + "\n"
     if [program, *arguments[:1]] == ["python", "register.py"]:
-        return project.register(*arguments[1:])
+        return project.register(arguments[1:])
     raise ValueError(f"the documentation can execute curl and python register.py, not {program}")
 
 

@@ -236,6 +236,14 @@ def ready(door: Door, path: str = "/ready") -> Answer:
     return eventually(attempt, f"200 at {path}")
 
 
+def made_token(name: str, role: str) -> tuple[str, str]:
+    """A token, and its line for the file."""
+    shown = subprocess.run(
+        [sys.executable, "-m", "api.tokens", name, role], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return shown.stderr.removeprefix("Authorization: Bearer ").strip(), shown.stdout
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])

@@ -18,19 +18,11 @@ from tests.servers import JSON, ROOT, Answer, Door, FlaskDoor, SocketDoor
 pytest_plugins = ["tests.api_support"]
 
 
-def made_token(name: str, role: str) -> tuple[str, str]:
-    """A token, and its line for the file."""
-    shown = subprocess.run(
-        [sys.executable, "-m", "api.tokens", name, role], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return shown.stderr.removeprefix("Authorization: Bearer ").strip(), shown.stdout
-
-
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], Path]:
     """A token for each role, and their file."""
     file = tmp_path_factory.mktemp("tokens") / "tokens"
-    made = {role: made_token(f"the-{role}", role) for role in ("score", "review", "audit")}
+    made = {role: servers.made_token(f"the-{role}", role) for role in ("score", "review", "audit")}
     file.write_text("# who may ask\n\n" + "".join(line for _, line in made.values()))
     return {role: token for role, (token, _) in made.items()}, file
 
@@ -69,9 +61,6 @@ def asked(door: Door, method: str, path: str, token: str | None, client: object 
         ("POST", "/predict", {"score", "review"}),
         ("POST", "/predict/batch", {"score"}),
         ("GET", "/metrics", {"audit"}),
-        ("GET", "/openapi.json", {"score", "review", "audit"}),
-        ("GET", "/docs", {"score", "review", "audit"}),
-        ("GET", "/", {"score", "review", "audit"}),
         ("GET", "/nowhere", {"score", "review", "audit"}),
     ],
 )
@@ -95,7 +84,7 @@ def test_a_role_opens_its_paths_alone(
         assert found[role].error == "Le rôle de ce jeton d’accès ne permet pas cette requête."
 
 
-@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/docs", "/nowhere", "/predict?x=1"])
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/metrics", "/nowhere", "/predict?x=1"])
 @pytest.mark.parametrize("token", [None, "", "wrong", "é"], ids=["none", "empty", "wrong", "not ascii"])
 def test_without_a_known_token_nothing_is_told(
     guarded: Door, path: str, token: str | None, documented_request: dict[str, float]
@@ -107,9 +96,15 @@ def test_without_a_known_token_nothing_is_told(
     assert "X-Model-Digest" not in answer.headers
 
 
-@pytest.mark.parametrize("path", ["/health", "/ready"])
-def test_whether_it_lives_and_is_ready_may_be_asked_by_anybody(guarded: Door, path: str) -> None:
+@pytest.mark.parametrize("path", ["/", "/docs", "/health", "/openapi.json", "/ready"])
+def test_what_tells_of_the_service_may_be_read_by_anybody(guarded: Door, path: str) -> None:
     assert guarded.get(path).status == 200
+
+
+def test_the_page_to_try_requests_asks_for_a_token_where_one_is_needed(
+    guarded: Door, socket_door: SocketDoor
+) -> None:
+    assert [b'id="token"' in door.get("/docs").body for door in (guarded, socket_door)] == [True, False]
 
 
 def test_a_changed_file_counts_without_a_restart(
@@ -117,7 +112,7 @@ def test_a_changed_file_counts_without_a_restart(
 ) -> None:
     file = tmp_path / "tokens"
     file.write_text("")
-    token, line = made_token("late", "score")
+    token, line = servers.made_token("late", "score")
     environment = servers.alone(documented_pickle, tmp_path) | {"API_TOKENS_FILE": str(file)}
     with servers.api(environment, tmp_path / "log") as door:
         servers.ready(door)
@@ -221,7 +216,7 @@ def test_a_person_at_a_terminal_reads_text(documented_pickle: Path, tmp_path: Pa
     with servers.api(environment, tmp_path / "log") as door:
         first = door.said.splitlines()[0]
 
-    assert first.endswith(f"INFO Scoring Client answers on {door.url} (documentation: /docs)")
+    assert first.endswith(f"INFO Scoring Client listens on {door.url} (documentation: /docs)")
 
 
 def test_the_model_that_answered_is_named_by_both_doors(
@@ -235,6 +230,6 @@ def test_the_model_that_answered_is_named_by_both_doors(
 
 
 def test_a_socket_is_refused_nothing_by_the_guard_without_a_file(socket_door: SocketDoor) -> None:
-    answer = socket_door.send("GET", "/docs", headers={"Authorization": "Bearer whatever"})
+    answer = socket_door.send("GET", "/metrics", headers={"Authorization": "Bearer whatever"})
 
     assert answer.status == 200

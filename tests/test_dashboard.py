@@ -97,6 +97,22 @@ def test_a_value_that_cannot_be_sent_is_said_to_be_so(
     assert sentences(decide(shown)) == [sentence]
 
 
+def test_with_a_token_the_page_may_ask_an_api_that_wants_one(
+    documented_pickle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, line = servers.made_token("dashboard", "score")
+    (tmp_path / "tokens").write_text(line)
+    environment = servers.alone(documented_pickle, tmp_path) | {"API_TOKENS_FILE": str(tmp_path / "tokens")}
+    with servers.api(environment, tmp_path / "log") as door:
+        servers.ready(door)
+        (refused,) = sentences(decide(page(door.url, monkeypatch)))
+        monkeypatch.setenv("API_TOKEN", token)
+        (decided,) = sentences(decide(page(door.url, monkeypatch)))
+
+    assert refused == "Jeton d’accès absent ou inconnu (en-tête Authorization: Bearer)."
+    assert "Classe_0 (fiable)" in decided or "Zone grise" in decided or "Classe_1" in decided
+
+
 def test_an_api_that_is_down_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = page("http://127.0.0.1:9", monkeypatch)
 

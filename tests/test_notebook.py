@@ -1,60 +1,41 @@
 """The notebook runs against a real API, shows a table and a plot, and is committed without outputs."""
 
 import base64
-import os
 import re
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-import requests
 from nbclient import NotebookClient
 
 from register import DEFAULT_PICKLE
+from tests import servers
+from tests.servers import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "api" / "test_api.ipynb"
 
 
 @pytest.fixture(scope="module")
-def api_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`python api/app.py` on a free port, with the shipped pickle."""
-    cache = tmp_path_factory.mktemp("cache")
-    environment = os.environ | {"MODEL_URI": str(DEFAULT_PICKLE), "MODEL_CACHE": str(cache)}
-    log = tmp_path_factory.mktemp("api") / "log"
-    with (
-        log.open("w") as stream,
-        subprocess.Popen(
-            [sys.executable, "api/app.py", "--port", "0"], cwd=ROOT, env=environment, stderr=stream
-        ) as process,
-    ):
-        try:
-            yield _address_once_ready(log)
-        finally:
-            process.terminate()
-
-
-def _address_once_ready(log: Path) -> str:
-    for _ in range(600):
-        address = re.search(r"http://[\w.]+:\d+", log.read_text())
-        if address and requests.get(f"{address[0]}/ready", timeout=5).ok:
-            return address[0]
-        time.sleep(0.1)
-    raise TimeoutError(log.read_text())
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """`python api/app.py` with the shipped pickle, which wants a token: its address, and a token."""
+    folder = tmp_path_factory.mktemp("api")
+    token, line = servers.made_token("notebook", "score")
+    (folder / "tokens").write_text(line)
+    environment = servers.alone(DEFAULT_PICKLE, folder) | {"API_TOKENS_FILE": str(folder / "tokens")}
+    with servers.api(environment, folder / "log") as door:
+        servers.ready(door)
+        yield door.url, token
 
 
 @pytest.fixture(scope="module")
-def executed(api_url: str, tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNode:
+def executed(api: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNode:
     """The notebook after a run of all its cells, with Jupyter's own files kept out of the home folder."""
     folder = tmp_path_factory.mktemp("jupyter")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("API_URL", api_url)
+        patch.setenv("API_URL", api[0])
+        patch.setenv("API_TOKEN", api[1])
         for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "MPLCONFIGDIR"):
             patch.setenv(variable, str(folder / variable))
         NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(folder)}}).execute()
