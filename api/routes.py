@@ -102,7 +102,9 @@ def _add_descriptions(app: Flask, service: Service) -> None:
 
     @app.get("/")
     def index() -> str:
-        return render_template("index.html", **_front_page(served))
+        # What a proxy that adds TLS says of itself changes nothing but the example.
+        scheme = "https" if request.headers.get("X-Forwarded-Proto") == "https" else "http"
+        return render_template("index.html", scheme=scheme, **_front_page(served))
 
 
 def _add_error_handlers(app: Flask) -> None:

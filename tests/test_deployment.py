@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from mlflow_model.errors import BodyTooLarge, RequestRefused
 from tests import servers
 from tests.servers import BIN, JSON, ROOT, SocketDoor
 
@@ -68,12 +69,18 @@ def nginx(folder: Path, port: int, api_port: int) -> Iterator[ssl.SSLContext]:
 
 
 def over_tls(
-    port: int, trust: ssl.SSLContext, method: str, path: str, body: bytes = b""
+    port: int,
+    trust: ssl.SSLContext,
+    method: str,
+    path: str,
+    body: bytes = b"",
+    more: Mapping[str, str] | None = None,
 ) -> tuple[int, dict[str, str], bytes]:
     with closing(HTTPSConnection("localhost", port, timeout=20, context=trust)) as connection:
-        connection.request(method, path, body, JSON)
+        connection.request(method, path, body, {**JSON, **(more or {})})
         response = connection.getresponse()
-        return response.status, dict(response.headers), response.read()
+        headers = {name.title(): value for name, value in response.headers.items()}
+        return response.status, headers, response.read()
 
 
 def test_nginx_adds_tls_and_changes_no_answer(
@@ -91,14 +98,41 @@ def test_nginx_adds_tls_and_changes_no_answer(
         status, headers, content = servers.eventually(attempt, "nginx")
         too_large = over_tls(port, trust, "POST", "/predict", b" " * 70_000)
         metrics = over_tls(port, trust, "GET", "/metrics")
+        named = over_tls(port, trust, "GET", "/ready", more={"X-Request-Id": "mine-1"})
+        page = over_tls(port, trust, "GET", "/")
 
     direct = socket_door.send("POST", "/predict", body, JSON)
     assert (status, content) == (200, direct.body)
-    assert {name.title(): value for name, value in headers.items()}["X-Model-Digest"] == direct.headers[
-        "X-Model-Digest"
-    ]
+    assert headers["X-Model-Digest"] == direct.headers["X-Model-Digest"]
     assert (too_large[0], list(json.loads(too_large[2]))) == (413, ["error"])
     assert metrics[0] == 200
+    assert named[1]["X-Request-Id"] == "mine-1"
+    assert f"https://localhost:{port}/predict" in page[2].decode()
+
+
+def test_what_nginx_refuses_itself_has_the_contract_s_form(tmp_path: Path) -> None:
+    port, nobody = servers.free_port(), servers.free_port()
+    with nginx(tmp_path, port, nobody) as trust:
+
+        def attempt() -> tuple[int, dict[str, str], bytes] | None:
+            try:
+                return over_tls(port, trust, "POST", "/predict", b"{}")
+            except ConnectionError:
+                return None
+
+        found = [
+            servers.eventually(attempt, "nginx"),
+            over_tls(port, trust, "POST", "/predict/batch", b"", {"Content-Length": str(18 * 2**20)}),
+            over_tls(port, trust, "GET", "/" + "x" * 10_000),
+        ]
+
+    answers = [(status, headers["Content-Type"], body.decode()) for status, headers, body in found]
+    assert answers == [
+        (503, "application/json", '{"error": "Le service ne répond pas : réessayez dans un instant."}'),
+        (413, "application/json", f'{{"error": "{BodyTooLarge(16 * 2**20)}"}}'),
+        (400, "application/json", f'{{"error": "{RequestRefused(414)}"}}'),
+    ]
+    assert found[0][1]["Retry-After"] == "1"
 
 
 # ---- Prometheus
