@@ -44,7 +44,7 @@ train: $(RUNTIME) ## draw CLIENTS (50000) or read DATA_DIR, train, register the 
 	$(BIN)/python register.py --pickle $(TRAINED)/lgbm_final_model.pkl --alias candidate
 
 ui: $(RUNTIME) ## MLflow's tracking UI on http://127.0.0.1:5001 (UI_PORT=)
-	exec $(BIN)/mlflow ui --backend-store-uri "$(or $(MLFLOW_TRACKING_URI),$(STORE))" --host 127.0.0.1 --port $(UI_PORT)
+	exec $(BIN)/mlflow ui --backend-store-uri "$(or $(MLFLOW_TRACKING_URI),$(STORE))" --host 127.0.0.1 --port $(UI_PORT) --workers 1
 
 invocations: $(RUNTIME) ## `mlflow models serve` of the champion on http://127.0.0.1:5002/invocations (INVOCATIONS_PORT=)
 	MLFLOW_TRACKING_URI="$(or $(MLFLOW_TRACKING_URI),$(STORE))" exec $(BIN)/mlflow models serve \

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -15,9 +16,16 @@ from tests.test_features_from_tables import portfolio, write_portfolio
 
 @pytest.fixture
 def newcomer(tmp_path: Path) -> dict[str, str]:
-    """An environment whose registry and cache are empty and apart from the repository's own."""
+    """An environment whose registry and cache do not exist yet, apart from the repository's own."""
     (tmp_path / "cache").mkdir()
     return {**servers.registry_in(tmp_path), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+
+
+@pytest.fixture
+def regular(newcomer: dict[str, str], migrated_store: Path, tmp_path: Path) -> dict[str, str]:
+    """The same with a registry in which nothing is yet: making one takes seconds."""
+    shutil.copy(migrated_store, tmp_path / "mlflow.db")
+    return newcomer
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +50,8 @@ def test_make_serve_registers_once_and_then_only_serves(
     assert "registered" not in said[1]
 
 
-def test_make_serve_on_a_taken_port_says_so_in_one_line(newcomer: dict[str, str]) -> None:
-    environment = os.environ | newcomer
+def test_make_serve_on_a_taken_port_says_so_in_one_line(regular: dict[str, str]) -> None:
+    environment = os.environ | regular
     subprocess.run(["make", "register"], cwd=ROOT, env=environment, check=True, capture_output=True)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -58,9 +66,9 @@ def test_make_serve_on_a_taken_port_says_so_in_one_line(newcomer: dict[str, str]
     assert said == [f"Port {port} is not available (Address already in use): choose another with PORT="]
 
 
-def test_make_ui_shows_the_registry(newcomer: dict[str, str], tmp_path: Path) -> None:
+def test_make_ui_shows_the_registry(regular: dict[str, str], tmp_path: Path) -> None:
     port = servers.free_port()
-    with servers.process(["make", "ui", f"UI_PORT={port}"], newcomer, tmp_path / "log") as child:
+    with servers.process(["make", "ui", f"UI_PORT={port}"], regular, tmp_path / "log") as child:
         page = servers.ready(SocketDoor(port, tmp_path / "log", child.pid), "/")
 
     assert b"MLflow" in page.body
@@ -97,16 +105,16 @@ def mlflow_run(environment: dict[str, str], *arguments: str) -> str:
     return process.stderr
 
 
-def test_mlflow_run_registers_the_shipped_pickle(newcomer: dict[str, str]) -> None:
-    said = mlflow_run(newcomer, "-e", "register")
+def test_mlflow_run_registers_the_shipped_pickle(regular: dict[str, str]) -> None:
+    said = mlflow_run(regular, "-e", "register")
 
     assert "scoring-client version 1 registered; champion points at it" in said
 
 
-def test_mlflow_run_draws_trains_and_registers_a_candidate(newcomer: dict[str, str], tmp_path: Path) -> None:
+def test_mlflow_run_draws_trains_and_registers_a_candidate(regular: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "trained"
 
-    said = mlflow_run(newcomer, "-P", "clients=1000", "-P", f"out={out}")
+    said = mlflow_run(regular, "-P", "clients=1000", "-P", f"out={out}")
 
     assert "Drawing the tables of 1,000 labelled clients" in said
     assert "scoring-client version 1 registered; candidate points at it" in said
@@ -114,12 +122,12 @@ def test_mlflow_run_draws_trains_and_registers_a_candidate(newcomer: dict[str, s
 
 
 def test_make_train_registers_a_candidate_and_leaves_the_champion(
-    newcomer: dict[str, str], tmp_path: Path
+    regular: dict[str, str], tmp_path: Path
 ) -> None:
     command = ["make", "train", "CLIENTS=1000", f"TRAINED={tmp_path / 'trained'}"]
 
     done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | newcomer, capture_output=True, text=True, check=False
+        command, cwd=ROOT, env=os.environ | regular, capture_output=True, text=True, check=False
     )
 
     assert done.returncode == 0, done.stderr
@@ -128,11 +136,11 @@ def test_make_train_registers_a_candidate_and_leaves_the_champion(
 
 
 def test_mlflow_run_train_only_writes_the_pickle_and_its_card(
-    newcomer: dict[str, str], raw_tables: Path, tmp_path: Path
+    regular: dict[str, str], raw_tables: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "models"
 
-    said = mlflow_run(newcomer, "-e", "train", "-P", f"data_dir={raw_tables}", "-P", f"out={out}")
+    said = mlflow_run(regular, "-e", "train", "-P", f"data_dir={raw_tables}", "-P", f"out={out}")
 
     assert "registered" not in said
     assert sorted(path.suffix for path in out.iterdir()) == [".md", ".pkl"]

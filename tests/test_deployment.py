@@ -1,5 +1,6 @@
 """The service among real neighbours: nginx with TLS, Prometheus, MLflow's server on PostgreSQL."""
 
+import contextlib
 import json
 import os
 import re
@@ -7,7 +8,6 @@ import shutil
 import signal
 import ssl
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.parse
@@ -22,6 +22,7 @@ import pytest
 
 from mlflow_model.errors import BodyTooLarge, RequestRefused
 from tests import servers
+from tests.command_line import register_py
 from tests.servers import BIN, JSON, ROOT, SocketDoor
 
 pytest_plugins = ["tests.api_support"]
@@ -250,74 +251,54 @@ def answers(port: int) -> bool:
         return False
 
 
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with postgresql() as store:
-        yield store
-
-
-def register_py(environment: Mapping[str, str], *arguments: str) -> str:
-    command = [sys.executable, "register.py", *arguments]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
-
-
 @pytest.mark.timeout(240)
-def test_postgresql_behind_an_mlflow_server_is_a_registry_like_any_other(
-    database: str, documented_pickle: Path, documented_request: dict[str, float], tmp_path: Path
+def test_postgresql_behind_an_mlflow_server_is_a_registry_that_may_hang_and_be_killed(
+    documented_pickle: Path,
+    documented_request: dict[str, float],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    port = servers.free_port()
-    environment = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
-    pickle = ("--pickle", str(documented_pickle))
-    serving = {**environment, "MODEL_CACHE": str(tmp_path / "cache"), "RELOAD_SECONDS": "0.5"}
-    with mlflow_server(database, tmp_path, port) as registry:
-        first = register_py(environment, *pickle)
-        register_py(environment, *pickle, "--threshold", "0.5", "--alias", "candidate")
-        with servers.api(serving, tmp_path / "log") as door:
-            assert servers.ready(door).content["version"] == "1"
-            register_py(environment, "promote", "2", "--force", "--why", "test")
-            serves(door, "2")
+    port, pickle = servers.free_port(), ("--pickle", str(documented_pickle))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    serving = {"MODEL_CACHE": str(tmp_path / "cache"), "RELOAD_SECONDS": "0.5"}
+    with postgresql() as store, contextlib.ExitStack() as stack:
+        registry = stack.enter_context(mlflow_server(store, tmp_path, port))
+        first = register_py(*pickle)
+        register_py(*pickle, "--threshold", "0.5", "--alias", "candidate")
+        door = stack.enter_context(servers.api(serving, tmp_path / "log"))
+        assert servers.ready(door).content["version"] == "1"
+        promoted = register_py("promote", "2", "--force", "--why", "test")
+        serves(door, "2")
 
-            os.killpg(registry.pid, signal.SIGSTOP)  # accepts, and never answers
-            time.sleep(1)
-            during = door.predict(documented_request)
-            os.killpg(registry.pid, signal.SIGCONT)
-            rolled_back = register_py(environment, "rollback")
-            serves(door, "1")
-            listed = register_py(environment, "list")
+        os.killpg(registry.pid, signal.SIGSTOP)  # accepts, and never answers
+        time.sleep(1)
+        while_it_hangs = door.predict(documented_request)
+        os.killpg(registry.pid, signal.SIGCONT)
+        rolled_back = register_py("rollback")
+        serves(door, "1")
 
-    assert "scoring-client version 1 registered; champion points at it" in first
-    assert (during.status, during.headers["X-Model-Version"]) == (200, "2")
-    assert "champion of scoring-client points at version 1 again" in rolled_back
-    assert "promotion" in listed
+        os.killpg(registry.pid, signal.SIGKILL)
+        registry.wait()
+        servers.eventually(lambda: door.get("/ready").content["doubt"], "a doubt")
+        while_it_is_away = door.predict(documented_request)
+        stack.enter_context(mlflow_server(store, tmp_path, port))
+        listed = register_py("list")
+        register_py(*pickle, "--margin", "0.05")
+        serves(door, "3")
+
+    assert [done.returncode for done in (first, promoted, rolled_back, listed)] == [0] * 4
+    assert "scoring-client version 1 registered; champion points at it" in first.stderr
+    assert "champion of scoring-client points at version 1 again" in rolled_back.stderr
+    assert re.findall("registration|promotion|rollback", listed.stdout) == [
+        "rollback",
+        "promotion",
+        "registration",
+    ]
+    decided = [
+        (answer.status, answer.headers["X-Model-Version"]) for answer in (while_it_hangs, while_it_is_away)
+    ]
+    assert decided == [(200, "2"), (200, "1")]
     assert any((tmp_path / "artifacts").rglob("model.txt"))
-
-
-@pytest.mark.timeout(240)
-def test_a_registry_that_is_killed_and_comes_back_brings_the_next_version(
-    database: str, documented_pickle: Path, documented_request: dict[str, float], tmp_path: Path
-) -> None:
-    port = servers.free_port()
-    environment = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
-    serving = {**environment, "MODEL_CACHE": str(tmp_path / "cache"), "RELOAD_SECONDS": "0.5"}
-    pickle = ("--pickle", str(documented_pickle), "--name", "killed")
-    serving["MODEL_URI"] = "models:/killed@champion"
-    with mlflow_server(database, tmp_path, port) as registry:
-        register_py(environment, *pickle)
-        with servers.api(serving, tmp_path / "log") as door:
-            servers.ready(door)
-            os.killpg(registry.pid, signal.SIGKILL)
-            registry.wait()
-            servers.eventually(lambda: door.get("/ready").content["doubt"], "a doubt")
-            during = door.predict(documented_request)
-            with mlflow_server(database, tmp_path, port):
-                register_py(environment, *pickle, "--margin", "0.05")
-                serves(door, "2")
-
-    assert (during.status, during.headers["X-Model-Version"]) == (200, "1")
 
 
 def serves(door: SocketDoor, version: str) -> None:

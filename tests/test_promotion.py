@@ -1,12 +1,9 @@
 """Promotion is a gate: what would change is shown and recorded, and too much of it needs somebody's word."""
 
-import contextlib
-import io
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
@@ -25,18 +22,10 @@ from mlflow_model.card import ModelCard
 from mlflow_model.gate import Limits
 from mlflow_model.scoring import DecisionPolicy, Doubles
 from tests import servers
+from tests.command_line import register_py
 from tests.conftest import FEATURES, SOMETIMES_MISSING, random_clients
-from tests.servers import ROOT
 
 CARD = ModelCard("# Card\n")
-
-
-def register_py(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command line, in this process."""
-    said, told = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(told):
-        code = register.main(arguments)
-    return subprocess.CompletedProcess(arguments, code, said.getvalue(), told.getvalue())
 
 
 def champion() -> int | None:
@@ -584,14 +573,9 @@ def test_a_race_reads_as_what_the_alias_named(race: str) -> None:
 
 
 def test_promotions_at_once_leave_one_champion_and_a_history_that_can_be_read(candidates: Path) -> None:
-    code = "import sys; from mlflow_model import registry; registry.promote(int(sys.argv[1]))"
-    children = [
-        subprocess.Popen([sys.executable, "-W", "ignore", "-c", code, version], cwd=ROOT)
-        for version in ("2", "3", "2", "3")
-    ]
-    codes = [child.wait(60) for child in children]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(registry.promote, (2, 3, 2, 3)))
 
-    assert codes == [0] * 4
     assert champion() in (2, 3)
     told = [term.version for term in registry.history()]
     assert (told[0], told[-1]) == (1, champion())

@@ -1,9 +1,6 @@
 """The registry: versions with their provenance, aliases that move, and only what was verified comes back."""
 
-import contextlib
-import io
 import json
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,20 +18,13 @@ from mlflow_model.bundle import Bundle
 from mlflow_model.card import ModelCard
 from mlflow_model.errors import LoadingFailed, RollbackRefused
 from mlflow_model.scoring import OUTPUT_COLUMNS
+from tests.command_line import register_py
 from tests.conftest import FEATURES
 
 ROOT = Path(__file__).resolve().parents[1]
 CARD = ModelCard(
     "# Card\n\nText.\n", metrics={"auc": 0.75}, parameters={"seed": 0}, provenance={"costs": "5:1"}
 )
-
-
-def register_py(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command line, in this process: `make serve` and the documentation's tests start the real one."""
-    said, told = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(told):
-        code = register.main(arguments)
-    return subprocess.CompletedProcess(arguments, code, said.getvalue(), told.getvalue())
 
 
 def with_margin(documented_pickle: Path, margin: float) -> tuple[Bundle, ModelCard]:
