@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 _WITHOUT_MODEL_SECONDS = 2.0
 _JITTER = 0.1
-_SHORTEST_PAUSE = 1.0
+# A worker that cannot use a copy asks for another at once, perhaps again and again.
+_PAUSE_AFTER_AFRESH = 1.0
 # A version that was refused is tried again after so long, and after twice as long each time.
 FIRST_PAUSE, LONGEST_PAUSE = 15.0, 900.0
 
@@ -200,7 +201,8 @@ def follow(
             if champion.is_settled or not every:
                 return
             pause = every if champion.news.copy is not None else min(every, _WITHOUT_MODEL_SECONDS)
-            time.sleep(_SHORTEST_PAUSE)
+            if afresh:
+                time.sleep(_PAUSE_AFTER_AFRESH)
             heard = _heard_within(pause * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - no secret
             if heard == b"":
                 return

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -94,6 +95,21 @@ def test_without_a_known_token_nothing_is_told(
     assert (answer.status, answer.headers["Www-Authenticate"]) == (401, "Bearer")
     assert answer.error == "Jeton d’accès absent ou inconnu (en-tête Authorization: Bearer)."
     assert "X-Model-Digest" not in answer.headers
+
+
+def test_without_a_known_token_no_body_is_waited_for(
+    documented_pickle: Path, tokens: tuple[dict[str, str], Path], tmp_path: Path
+) -> None:
+    environment = servers.alone(documented_pickle, tmp_path) | {"API_TOKENS_FILE": str(tokens[1])}
+    head = b"POST /predict/batch HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\n"
+    head += b"Content-Length: 9000000\r\n\r\n"
+    with servers.api(environment, tmp_path / "log") as door:
+        servers.ready(door)
+        with socket.create_connection(("127.0.0.1", door.port), timeout=5) as connection:
+            connection.sendall(head)
+            status = connection.recv(100)
+
+    assert status.startswith(b"HTTP/1.1 401 ")
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/health", "/openapi.json", "/ready"])

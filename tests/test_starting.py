@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -40,6 +42,14 @@ def run(arguments: list[str], environment: Mapping[str, str]) -> subprocess.Comp
     )
 
 
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 @pytest.fixture
 def modelless(tmp_path: Path) -> dict[str, str]:
     """The environment of an API that finds no model."""
@@ -47,6 +57,22 @@ def modelless(tmp_path: Path) -> dict[str, str]:
 
 
 # ---- The ways in
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_an_address_of_ipv6_is_listened_on_and_written_as_a_url(
+    modelless: dict[str, str], tmp_path: Path
+) -> None:
+    command = [sys.executable, "api/app.py", "--host", "::1", "--port", "0"]
+    with servers.process(command, modelless, tmp_path / "log"):
+
+        def attempt() -> str | None:
+            found = re.search(r"http://(\[::1\]:\d+) ", (tmp_path / "log").read_text())
+            return found[1] if found else None
+
+        address = servers.eventually(attempt, "the address in the log")
+        with urllib.request.urlopen(f"http://{address}/health", timeout=5) as response:
+            assert response.status == 200
 
 
 @pytest.mark.parametrize(

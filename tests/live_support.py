@@ -1,0 +1,35 @@
+"""Fixtures of the tests of versions that arrive."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mlflow_model import registry
+from mlflow_model.bundle import Bundle
+from tests.conftest import copied_registry
+from tests.live import Registry, policy_of
+
+
+@pytest.fixture(scope="session")
+def two_versions(one_version: Path, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    made = Registry(tmp_path_factory.mktemp("two_versions"), {"1": bundle})
+    copied_registry(one_version, made.folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", made.environment["MLFLOW_TRACKING_URI"])
+        made.add(policy_of(bundle, 0.5))
+    return made
+
+
+@pytest.fixture
+def live(two_versions: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    copied_registry(two_versions.folder, tmp_path)
+    copy = Registry(tmp_path, dict(two_versions.bundles))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", copy.environment["MLFLOW_TRACKING_URI"])
+    registry.connect()
+    return copy
+
+
+@pytest.fixture
+def body(documented_request: dict[str, float]) -> bytes:
+    return json.dumps(documented_request).encode()

@@ -1,0 +1,99 @@
+"""The challenger decides beside the champion, and whatever it does, no answer notices."""
+
+import time
+
+import pytest
+
+from mlflow_model import registry
+from mlflow_model.bundle import Bundle
+from tests import servers
+from tests.live import (
+    Registry,
+    children_of,
+    metric,
+    metrics,
+    policy_of,
+    serves,
+    serving,
+)
+from tests.servers import JSON, SocketDoor
+
+pytest_plugins = ["tests.live_support"]
+
+
+def test_a_challenger_decides_beside_and_its_disagreements_are_counted(live: Registry, body: bytes) -> None:
+    live.point("2", alias="challenger")
+    with serving(live, SHADOW_SHARE="1") as door:
+        servers.eventually(lambda: "comparing with" in door.said or None, "the challenger")
+        servers.eventually(
+            lambda: asked(door, body, "scoring_shadow_comparisons_total") or None, "a comparison"
+        )
+        found = metrics(door)
+
+    pairs = [name for name in found if name.startswith("scoring_shadow_comparisons_total")]
+    assert len(pairs) == 1
+    assert 'version="1"' in pairs[0]
+    assert 'challenger="2"' in pairs[0]
+
+
+def asked(door: SocketDoor, body: bytes, name: str) -> float:
+    """The metric after one more request."""
+    assert door.send("POST", "/predict", body, JSON).headers["X-Model-Version"] == "1"
+    time.sleep(0.2)
+    return metric(door, name)
+
+
+SLOW = b"""
+import time
+Scorer.decide = (lambda decide: lambda *given: (time.sleep(30), decide(*given))[1])(Scorer.decide)
+"""
+FAILING = b"""
+Scorer.decide = lambda *given: 1 / 0
+"""
+
+
+@pytest.mark.parametrize("code", [SLOW, FAILING], ids=["slow", "failing"])
+def test_a_challenger_that_misbehaves_does_not_touch_an_answer(
+    live: Registry, bundle: Bundle, body: bytes, code: bytes
+) -> None:
+    live.add(policy_of(bundle, 0.4, more_code=code), alias="challenger")
+    with serving(live, SHADOW_SHARE="1") as door:
+        servers.eventually(lambda: "comparing with" in door.said or None, "the challenger")
+        time.sleep(1)
+        times = sorted(timed(door, body) for _ in range(300))
+
+    assert times[-10] < 0.05
+
+
+def timed(door: SocketDoor, body: bytes) -> float:
+    started = time.perf_counter()
+    assert door.send("POST", "/predict", body, JSON).status == 200
+    return time.perf_counter() - started
+
+
+SLOW_TO_LOAD = b"""
+import os, time
+time.sleep(20) if "SLOW" in os.environ else None
+"""
+
+
+def test_a_challenger_that_takes_long_to_load_does_not_delay_the_champion(
+    live: Registry, bundle: Bundle
+) -> None:
+    live.add(policy_of(bundle, 0.4, more_code=SLOW_TO_LOAD), alias="challenger")
+    with serving(live, SHADOW_SHARE="1", SLOW="1") as door:
+        time.sleep(2)  # by now it is being loaded
+        started = time.monotonic()
+        live.point("2")
+        serves(door, "2")
+
+    assert time.monotonic() - started < 8
+
+
+def test_without_its_alias_the_challenger_decides_no_more(live: Registry) -> None:
+    live.point("2", alias="challenger")
+    with serving(live, SHADOW_SHARE="1") as door:
+        servers.eventually(lambda: children_of(door, "api.shadow") or None, "the challenger's process")
+        registry.connect().delete_registered_model_alias(registry.NAME, "challenger")
+
+        servers.eventually(lambda: children_of(door, "api.shadow") == [] or None, "no such process")

@@ -1,0 +1,94 @@
+"""Versions that come and go under load: every answer is right for the version that it names."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from mlflow_model.bundle import Bundle
+from tests.live import (
+    SOON,
+    THRESHOLDS,
+    Load,
+    Registry,
+    all_serve,
+    policy_of,
+    serving,
+    workers_of,
+)
+from tests.servers import ROOT
+
+pytest_plugins = ["tests.live_support"]
+
+
+def test_twenty_moves_under_load_lose_and_confuse_no_answer(live: Registry, body: bytes) -> None:
+    slowest = 0.0
+    with serving(live, workers=4) as door, Load(door, body, THRESHOLDS).going_on() as load:
+        for move in range(20):
+            version = str(2 - move % 2)
+            live.point(version)
+            started = time.monotonic()
+            all_serve(door, version)
+            slowest = max(slowest, time.monotonic() - started)
+
+    assert load.faults == {}
+    assert min(load.met["1"], load.met["2"]) > 100
+    assert slowest < 10
+
+
+def test_a_move_every_second_for_a_minute_confuses_no_answer(live: Registry, body: bytes) -> None:
+    """Faster than some of them are noticed."""
+    with serving(live, workers=2) as door, Load(door, body, THRESHOLDS).going_on() as load:
+        for move in range(60):
+            live.point(str(2 - move % 2))
+            time.sleep(1)
+        all_serve(door, "1")
+
+    assert load.faults == {}
+    assert min(load.met["1"], load.met["2"]) > 100
+
+
+def test_a_worker_killed_in_the_middle_of_a_swap_comes_back_on_the_new_version(
+    live: Registry, body: bytes
+) -> None:
+    with serving(live, workers=2) as door, Load(door, body, THRESHOLDS).going_on() as load:
+        for move in range(4):
+            version = str(2 - move % 2)
+            live.point(version)
+            time.sleep(SOON + 0.15 * move)
+            os.kill(workers_of(door)[0], signal.SIGKILL)
+            all_serve(door, version)
+
+    assert set(load.faults) <= {"lost"}  # those that the killed worker had accepted
+    assert load.met["lost"] <= 4 * 8
+
+
+def test_old_models_are_freed(bundle: Bundle, tmp_path: Path) -> None:
+    """A process that swaps two models a hundred times does not grow."""
+    other = policy_of(bundle, 0.5)
+    for one in (bundle, other):
+        one.write(tmp_path / one.digest)
+    code = """
+import resource, sys
+from api.news import Copy, News
+from api.served import ServedModel
+
+served = ServedModel()
+def swap(times):
+    for number in range(times):
+        assert served.hear(News(Copy(sys.argv[1 + number % 2], "x", str(number), None)))
+        served.model.scorer.decide({name: 1 for name in served.model.scorer.features})
+    pages = int(open("/proc/self/statm").read().split()[1])
+    return pages * resource.getpagesize()
+
+first = swap(20)
+print(swap(100) - first)
+"""
+    folders = [str(tmp_path / one.digest) for one in (bundle, other)]
+    shown = subprocess.run(
+        [sys.executable, "-c", code, *folders], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert int(shown.stdout) < 2 * 1024 * 1024
