@@ -57,12 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _check_access(options: argparse.Namespace) -> None:
-    """Nobody's decisions are open to a network by mistake."""
+    """Nobody's decisions are open to a network by mistake, and no version is served unsigned by one."""
     from api import tokens
+    from mlflow_model import signing
 
     try:
         tokens.Guard.from_environment()
-    except tokens.BadTokensFile as error:
+        signing.require_key()
+    except (tokens.BadTokensFile, signing.BadKey) as error:
         sys.exit(str(error))
     if not (_is_loopback(options.host) or os.environ.get(tokens.FILE) or options.no_auth):
         sys.exit(

@@ -29,4 +29,6 @@ def listener(host: str, port: int) -> socket.socket:
 def announce(listening: socket.socket) -> None:
     host, port = listening.getsockname()[:2]
     host = f"[{host}]" if ":" in host else host
-    logging.info("Scoring Client listens on http://%s:%s (documentation: /docs)", host, port)
+    logging.info(
+        "Scoring Client listens on http://%s:%s (documentation: /docs; process %s)", host, port, os.getpid()
+    )

@@ -45,6 +45,15 @@ def check(manifest: bytes, signature: str | None) -> None:
         raise LoadingFailed(f"la signature n’est pas celle de la clé {PUBLIC_KEY}") from error
 
 
+def require_key() -> None:
+    """Where MODEL_PUBLIC_KEY names a file, it must be a key. Raises BadKey."""
+    if name := os.environ.get(PUBLIC_KEY):
+        try:
+            _public_key(Path(name))
+        except LoadingFailed as error:
+            raise BadKey(f"{PUBLIC_KEY} names no readable public Ed25519 key in PEM form: {name}") from error
+
+
 def _public_key(file: Path):  # type: ignore[no-untyped-def]
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey

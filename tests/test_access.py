@@ -183,6 +183,18 @@ def test_a_bad_tokens_file_is_one_line(tmp_path: Path, content: str | None, comp
     assert complaint in refused.stderr
 
 
+@pytest.mark.parametrize("content", [None, "no key", "-----BEGIN PUBLIC KEY-----\n"])
+def test_a_bad_public_key_is_one_line_and_no_service(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "key.pem").write_text(content)
+
+    refused = ended(MODEL_PUBLIC_KEY=str(tmp_path / "key.pem"))
+
+    assert refused.returncode == 1
+    assert len(refused.stderr.splitlines()) == 1
+    assert refused.stderr.startswith("MODEL_PUBLIC_KEY names no readable public Ed25519 key in PEM form: ")
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [("RELOAD_SECONDS", "soon"), ("RELOAD_SECONDS", "-1"), ("SHADOW_SHARE", "2"), ("SHADOW_SHARE", "nan")],
@@ -232,7 +244,9 @@ def test_a_person_at_a_terminal_reads_text(documented_pickle: Path, tmp_path: Pa
     with servers.api(environment, tmp_path / "log") as door:
         first = door.said.splitlines()[0]
 
-    assert first.endswith(f"INFO Scoring Client listens on {door.url} (documentation: /docs)")
+    assert first.endswith(
+        f"INFO Scoring Client listens on {door.url} (documentation: /docs; process {door.pid})"
+    )
 
 
 def test_the_model_that_answered_is_named_by_both_doors(

@@ -239,7 +239,9 @@ def test_a_port_that_is_no_number_is_a_usage_error(modelless: dict[str, str], po
 def test_the_log_says_where_it_answers(socket_door: SocketDoor) -> None:
     first = json.loads(socket_door.said.splitlines()[0])
 
-    assert first["event"] == f"Scoring Client listens on {socket_door.url} (documentation: /docs)"
+    assert first["event"] == (
+        f"Scoring Client listens on {socket_door.url} (documentation: /docs; process {socket_door.pid})"
+    )
 
 
 # ---- The way out
