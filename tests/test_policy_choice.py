@@ -87,6 +87,33 @@ def test_the_interval_of_a_rate_is_as_wide_as_theory_says() -> None:
     assert (found.low, found.high) == pytest.approx((0.0814, 0.1186), abs=0.002)
 
 
+def test_the_interval_of_the_calibration_error_of_true_probabilities_holds_it_and_zero() -> None:
+    """Of 4,000 clients noise alone makes an error of about 0.01, and resampling another one."""
+    random = np.random.default_rng(0)
+    true = random.beta(1, 11, 4000)
+    clients = ScoredClients((random.random(4000) < true).astype(int), true)
+
+    error = measures.intervals(
+        4000, 0, lambda counts: measures.measure(clients, DecisionPolicy(1 / 6), COSTS, counts)
+    )["ece"]
+
+    assert 0.0 == error.low < error.value < error.high < 0.02
+
+
+def test_the_interval_of_an_error_is_corrected_for_what_resampling_adds() -> None:
+    """A thousand resamplings from 0.05 to 0.07, 0.06 on average: 0.01 too high, with ends at 0.0095."""
+    found = measures.interval_of_error(0.05, np.linspace(0.05, 0.07, 1000))
+
+    assert found == pytest.approx((0.05, 0.05 - 2 * 0.01 - 0.0095, 0.05 + 0.0095))
+
+
+def test_the_interval_of_an_error_holds_it_even_if_every_resampling_is_above() -> None:
+    found = measures.interval_of_error(0.0048, np.linspace(0.0063, 0.0161, 1000))
+
+    assert found.low == 0.0
+    assert found.high == pytest.approx(0.0048 + 0.95 * 0.0049)
+
+
 # ---- The threshold -----------------------------------------------------------------------------------------
 
 

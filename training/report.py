@@ -131,7 +131,8 @@ Lending to a defaulter costs {false_negative}, refusing a client who would repay
 
 {figures}
 
-The cost counts each client as decided by the threshold alone. ECE: ten bins of equal numbers of clients.
+The cost counts each client as decided by the threshold alone. ECE: ten bins of equal numbers of clients;
+its interval is corrected for what the bootstrap adds.
 
 ## Fairness on the test set
 
