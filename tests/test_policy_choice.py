@@ -118,23 +118,55 @@ def test_the_interval_of_an_error_holds_it_even_if_every_resampling_is_above() -
 
 
 def test_the_cost_of_a_threshold_counts_both_mistakes() -> None:
-    thresholds, cost = measures.cost_curve(tally(OUTCOMES, list(PROBABILITIES)), COSTS)
+    curve = measures.cost_curve(tally(OUTCOMES, list(PROBABILITIES)), COSTS)
 
-    assert thresholds == pytest.approx([0.05, 0.15, 0.25, 0.35, 0.45, 0.75])
-    assert cost == pytest.approx([3 / 5, 2 / 5, 1 / 5, 6 / 5, 5 / 5, 10 / 5])
+    assert curve.edges == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0])
+    assert curve.cost == pytest.approx([3 / 5, 2 / 5, 1 / 5, 6 / 5, 5 / 5, 10 / 5])
+
+
+def test_whoever_stands_on_the_threshold_is_accepted() -> None:
+    curve = measures.cost_curve(tally(OUTCOMES, list(PROBABILITIES)), COSTS)
+
+    assert curve.at([0.0, 0.0999, 0.1, 0.25, 0.5, 1.0]) == pytest.approx(
+        [3 / 5, 3 / 5, 2 / 5, 1 / 5, 10 / 5, 10 / 5]
+    )
+
+
+def test_no_threshold_refuses_a_probability_of_zero() -> None:
+    """Refusing both clients would be free; the lowest threshold there is lends to the first."""
+    curve = measures.cost_curve(tally([1, 1], [0.0, 0.5]), COSTS)
+
+    assert curve.edges == pytest.approx([0.0, 0.5, 1.0])
+    assert curve.cost == pytest.approx([5 / 2, 10 / 2])
 
 
 def test_clients_of_equal_probability_are_never_parted() -> None:
-    thresholds, cost = measures.cost_curve(tally([1, 0, 1], [0.2, 0.2, 0.6]), COSTS)
+    curve = measures.cost_curve(tally([1, 0, 1], [0.2, 0.2, 0.6]), COSTS)
 
-    assert thresholds == pytest.approx([0.1, 0.4, 0.8])
-    assert cost == pytest.approx([1 / 3, 5 / 3, 10 / 3])
+    assert curve.edges == pytest.approx([0.0, 0.2, 0.6, 1.0])
+    assert curve.cost == pytest.approx([1 / 3, 5 / 3, 10 / 3])
 
 
 def test_of_thresholds_that_cost_the_same_the_lowest_is_chosen() -> None:
-    clients = tally([0, 1, 0, 1], [0.1, 0.3, 0.5, 0.7])
+    clients = tally([0, 1, 0, 1], [0.1, 0.3, 0.55, 0.7])
 
     assert measures.cheapest_threshold(clients, Costs(1, 1)) == 0.2
+
+
+def test_theory_s_threshold_is_the_cheapest_where_none_costs_less() -> None:
+    clients = tally([0, 1, 0, 1], [0.1, 0.3, 0.5, 0.7])
+
+    assert measures.cheapest_threshold(clients, Costs(1, 1)) == 0.5
+
+
+def test_a_constant_gets_theory_s_threshold_and_no_interval_between_the_few_thresholds_that_differ() -> None:
+    """Whatever the threshold from 0.1 on, everybody is accepted."""
+    clients = ScoredClients(np.repeat([0, 1], [90, 10]), np.full(100, 0.1))
+
+    found = policy.choose_threshold(clients, COSTS, 0)
+
+    assert found.chosen == 1 / 6
+    assert found.optimum == (1 / 6, 1 / 6, 1 / 6)
 
 
 def test_theory_s_threshold_is_one_sixth_for_costs_of_five_to_one() -> None:

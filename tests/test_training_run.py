@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from matplotlib.patches import StepPatch
 from mlflow import MlflowClient
 
 import register
 from tests.test_features_from_tables import ROOT, portfolio, write_portfolio, write_tables
-from training import aggregate, candidates, experiment, fairness, measures, policy, tables
+from training import aggregate, candidates, experiment, fairness, figures, measures, policy, tables
 from training.__main__ import main
 from training.experiment import Settings
 from training.policy import margin_rule
@@ -362,14 +363,46 @@ def test_every_figure_has_its_interval(registry_of: MlflowClient, name: str) -> 
 
 @pytest.mark.parametrize(
     ("name", "figures"),
-    [("logistic regression", FIGURES), ("LightGBM", sorted([*FIGURES, "importance", "shap"]))],
+    [
+        ("constant", []),
+        ("logistic regression", FIGURES),
+        ("LightGBM", sorted([*FIGURES, "importance", "shap"])),
+    ],
 )
-def test_a_candidate_is_drawn(registry_of: MlflowClient, name: str, figures: list[str]) -> None:
+def test_a_candidate_is_drawn_unless_it_has_no_shape(
+    registry_of: MlflowClient, name: str, figures: list[str]
+) -> None:
     run = runs(registry_of)[name]
 
     drawn = [Path(file.path).stem for file in registry_of.list_artifacts(run.info.run_id, "figures")]
 
     assert sorted(drawn) == figures
+
+
+def test_the_cost_of_each_threshold_is_logged_out_of_fold_and_on_the_test_set(
+    registry_of: MlflowClient, delivered: Path
+) -> None:
+    """At 0 everybody is refused, which costs the share of those who repay; at 1 nobody is."""
+    run = runs(registry_of)["LightGBM"]
+
+    table = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/cost_curve.json")
+
+    rate = front_matter(delivered / "lgbm_final_model.md")["metrics"]["test_default_rate"]
+    assert table["columns"] == ["threshold", "out-of-fold cost", "test cost"]
+    assert table["data"][0] == pytest.approx([0.0, 1 - rate, 1 - rate], abs=0.002)
+    assert table["data"][-1] == pytest.approx([1.0, 4 * rate, 4 * rate], abs=0.008)
+
+
+def test_the_cost_curve_that_is_drawn_is_the_out_of_fold_one_with_the_test_set_s_beside_it(
+    outcome: experiment.Outcome,
+) -> None:
+    figure = figures.of_trial(outcome, outcome.champion)["cost"]
+
+    (panel,) = figure.axes
+    steps = {curve.get_label(): curve for curve in panel.patches if isinstance(curve, StepPatch)}
+    assert len(steps["out of fold"].get_data()[0]) > 900  # 1,200 clients, 300 in the test set
+    assert len(steps["test set"].get_data()[0]) <= 301
+    assert steps["test set"].get_alpha() == 0.3
 
 
 def test_version_training_and_data_are_linked(registry_of: MlflowClient, delivered: Path) -> None:

@@ -47,7 +47,7 @@ class Trial:
     """One candidate's course through the protocol.
 
     `extra_cost`: how much more it costs than the champion per client, out of fold. `test`: its figures on the
-    test set.
+    test set, as `probabilities` are those of its clients; `out_of_fold` are those of the development clients.
     """
 
     candidate: Candidate
@@ -56,6 +56,7 @@ class Trial:
     model: Any
     out_of_fold_cost: Interval
     extra_cost: Interval
+    out_of_fold: Doubles
     probabilities: Doubles
     test: Mapping[str, Interval]
 
@@ -198,7 +199,17 @@ def _trial(
         settings.seed,
         lambda counts: measures.measure(scored, chosen, settings.costs, counts),
     )
-    return Trial(draft.candidate, draft.threshold, chosen, model, cost, extra_cost, probabilities, figures)
+    return Trial(
+        draft.candidate,
+        draft.threshold,
+        chosen,
+        model,
+        cost,
+        extra_cost,
+        draft.probabilities,
+        probabilities,
+        figures,
+    )
 
 
 def _policy(draft: _Draft, is_champion: bool, settings: Settings) -> DecisionPolicy:

@@ -1,4 +1,4 @@
-"""What a candidate looks like: a matplotlib figure a question, drawn from its test set's probabilities."""
+"""What a candidate looks like: a matplotlib figure a question, on the test set but for what was chosen."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from mlflow_model.scoring import DecisionPolicy
 from training import measures
 from training.candidates import MODEL_FEATURES, Doubles
 from training.experiment import Outcome, Trial
-from training.measures import BINS, Costs, Interval, ScoredClients, Tally
+from training.measures import Bins, CostCurve, Interval, ScoredClients, Tally
 from training.tables import LABEL
 
 _GOOD, _BAD, _GREY, _LINE = "#2a78b5", "#c8553d", "#b0b0b0", "#333333"
@@ -17,14 +17,16 @@ _SHAP_CLIENTS = 2_000
 
 
 def of_trial(outcome: Outcome, trial: Trial) -> dict[str, Figure]:
-    """The figures by file name. Importance and SHAP only for trees, and no curves for a constant."""
+    """The figures by file name. Importance and SHAP only for trees, and none at all for a constant."""
     clients = ScoredClients(outcome.test[LABEL], trial.probabilities)
     tally = clients.tally()
+    if len(tally.probabilities) == 1:
+        return {}
     figures = {
         "roc": _roc(tally, trial.test["auc"]),
         "precision_recall": _precision_recall(tally, trial.test["pr_auc"]),
-        "calibration": _calibration(outcome.test[LABEL], trial.probabilities, trial.test["ece"]),
-        "cost": _cost(tally, trial, outcome.settings.costs),
+        "calibration": _calibration(clients.bins(tally), trial.test["ece"]),
+        "cost": _cost(*cost_curves(outcome, trial), trial),
         "scores": _scores(outcome.test[LABEL], trial.probabilities, trial.policy),
         "gains": _gains(tally),
     }
@@ -34,12 +36,24 @@ def of_trial(outcome: Outcome, trial: Trial) -> dict[str, Figure]:
     return figures
 
 
+def cost_curves(outcome: Outcome, trial: Trial) -> tuple[CostCurve, CostCurve]:
+    """Out of fold, where the threshold was chosen, and on the test set."""
+    clients = ((outcome.development, trial.out_of_fold), (outcome.test, trial.probabilities))
+    out_of_fold, test = (
+        measures.cost_curve(ScoredClients(some[LABEL], scores).tally(), outcome.settings.costs)
+        for some, scores in clients
+    )
+    return out_of_fold, test
+
+
 def of_comparison(outcome: Outcome) -> Figure:
-    """Each candidate's out-of-fold cost per client, and how much more it costs than the champion."""
+    """Each candidate's out-of-fold cost per client, and how much more it costs than the best, in red."""
     figure, (left, right) = _figure(2, "Candidates, out of fold")
-    names = [trial.candidate.name for trial in outcome.trials]
-    _whiskers(left, [trial.out_of_fold_cost for trial in outcome.trials], names, "cost per client")
-    _whiskers(right, [trial.extra_cost for trial in outcome.trials], None, "cost over the champion's")
+    trials = outcome.trials
+    names = [t.candidate.name + " (best)" * (t is outcome.champion) for t in trials]
+    colours = [_BAD if t is outcome.champion else _GOOD for t in trials]
+    _whiskers(left, [t.out_of_fold_cost for t in trials], names, colours, "cost per client")
+    _whiskers(right, [t.extra_cost for t in trials], None, colours, "cost over the best candidate's")
     right.axvline(0.0, color=_GREY, linewidth=1)
     return figure
 
@@ -58,10 +72,12 @@ def _labelled(panel: Axes, x: str, y: str) -> None:
     panel.set_ylabel(y)
 
 
-def _whiskers(panel: Axes, figures: list[Interval], names: list[str] | None, label: str) -> None:
+def _whiskers(
+    panel: Axes, figures: list[Interval], names: list[str] | None, colours: list[str], label: str
+) -> None:
     places = np.arange(len(figures))[::-1]
-    panel.hlines(places, [f.low for f in figures], [f.high for f in figures], color=_GOOD)
-    panel.plot([f.value for f in figures], places, "o", color=_GOOD)
+    panel.hlines(places, [f.low for f in figures], [f.high for f in figures], color=colours)
+    panel.scatter([f.value for f in figures], places, color=colours)
     panel.set_yticks(places, names or [""] * len(figures))
     panel.set_xlabel(f"{label} [95 %]")
 
@@ -86,40 +102,40 @@ def _precision_recall(tally: Tally, area: Interval) -> Figure:
     return figure
 
 
-def _calibration(target: pd.Series, probabilities: Doubles, ece: Interval) -> Figure:
+def _calibration(bins: Bins, ece: Interval) -> Figure:
     figure, (panel,) = _figure(1, f"Calibration: ECE {ece}")
-    bins = np.array_split(np.argsort(probabilities, kind="stable"), BINS)
-    predicted = np.array([probabilities[members].mean() for members in bins])
-    bounds = np.array([_wilson(target.to_numpy()[members].sum(), len(members)) for members in bins])
-    panel.vlines(predicted, bounds[:, 0], bounds[:, 2], color=_GOOD)
-    panel.plot(predicted, bounds[:, 1], "o", color=_GOOD, label="tenths of the clients, 95 %")
-    end = max(predicted.max(), bounds.max()) * 1.05
+    predicted = bins.expected / bins.clients
+    low, rate, high = _wilson(bins.observed, bins.clients)
+    panel.vlines(predicted, low, high, color=_GOOD)
+    panel.plot(predicted, rate, "o", color=_GOOD, label="tenths of the clients, 95 %")
+    end = max(predicted.max(), high.max()) * 1.05
     panel.plot([0, end], [0, end], color=_GREY, linestyle="--", linewidth=1)
     panel.legend(frameon=False)
     _labelled(panel, "mean predicted probability", "observed default rate")
     return figure
 
 
-def _wilson(defaults: float, clients: int) -> tuple[float, float, float]:
-    """The rate between the ends of Wilson's 95 % interval (JASA 22, 1927)."""
+def _wilson(defaults: Doubles, clients: Doubles) -> tuple[Doubles, Doubles, Doubles]:
+    """The rates between the ends of Wilson's 95 % intervals (JASA 22, 1927)."""
     z, rate = 1.959964, defaults / clients
     centre = (rate + z**2 / (2 * clients)) / (1 + z**2 / clients)
     half = z / (1 + z**2 / clients) * np.sqrt(rate * (1 - rate) / clients + z**2 / (4 * clients**2))
     return centre - half, rate, centre + half
 
 
-def _cost(tally: Tally, trial: Trial, costs: Costs) -> Figure:
+def _cost(out_of_fold: CostCurve, test: CostCurve, trial: Trial) -> Figure:
     figure, (panel,) = _figure(1, "Cost against threshold")
-    thresholds, cost = measures.cost_curve(tally, costs)
-    policy, optimum = trial.policy, trial.threshold.optimum
-    panel.plot(thresholds, cost, color=_GOOD, label="test set")
+    policy, ideal, optimum = trial.policy, trial.threshold.ideal, trial.threshold.optimum
     panel.axvspan(policy.lower_bound, policy.upper_bound, color=_GREY, alpha=0.35, label="grey zone")
+    panel.stairs(test.cost, test.edges, baseline=None, color=_GOOD, alpha=0.3, label="test set")
+    panel.stairs(out_of_fold.cost, out_of_fold.edges, baseline=None, color=_GOOD, label="out of fold")
     panel.axvline(policy.threshold, color=_BAD, label=f"threshold {policy.threshold:.4f}")
-    panel.axvline(trial.threshold.ideal, color=_LINE, linestyle=":", label="in theory")
-    low, high = optimum.low, optimum.high
-    panel.hlines(cost.min() * 0.97, low, high, color=_LINE, linewidth=3, label="cheapest out of fold, 95 %")
-    panel.set_xlim(0, min(1.0, 3 * policy.threshold))
-    panel.legend(frameon=False, fontsize="small")
+    panel.axvline(ideal, color=_LINE, linestyle=":", label=f"in theory {ideal:.4f}")
+    least = float(out_of_fold.at(optimum.value))
+    panel.hlines(least, optimum.low, optimum.high, color=_LINE, linewidth=2)
+    panel.plot(optimum.value, least, "o", color=_LINE, label="cheapest out of fold, 95 %")
+    panel.set_xlim(0, min(1.0, max(3 * policy.threshold, 1.1 * optimum.high)))
+    panel.legend(framealpha=0.9, edgecolor="none", fontsize="small")
     _labelled(panel, "threshold", "cost per client")
     return figure
 
@@ -133,7 +149,12 @@ def _scores(target: pd.Series, probabilities: Doubles, policy: DecisionPolicy) -
         panel.hist(of_outcome, list(edges), weights=weights, color=colour, alpha=0.55, label=name)
     panel.axvspan(policy.lower_bound, policy.upper_bound, color=_GREY, alpha=0.35, label="grey zone")
     panel.legend(frameon=False)
-    _labelled(panel, "probability of default", "share of the clients of this outcome")
+    beyond = (probabilities > edges[-1]).mean()
+    _labelled(
+        panel,
+        f"probability of default ({beyond:.1%} of the clients are further right)",
+        "share of the clients of this outcome",
+    )
     return figure
 
 

@@ -60,6 +60,14 @@ class Tally:
         return float(self.defaulted.sum() + self.repaid.sum())
 
 
+class Bins(NamedTuple):
+    """Clients, and how many defaults among them were expected and observed, by ascending risk."""
+
+    clients: Doubles
+    expected: Doubles
+    observed: Doubles
+
+
 class ScoredClients:
     """Outcomes (1 is a default) and probabilities of shape (n,), ready to be counted again and again."""
 
@@ -85,9 +93,16 @@ class ScoredClients:
 
         Naeini, Cooper and Hauskrecht, AAAI 2015, with bins of equal numbers instead of equal widths.
         """
-        expected = np.add.reduceat((tally.defaulted + tally.repaid) * tally.probabilities, self._bins)
-        observed = np.add.reduceat(tally.defaulted, self._bins)
-        return float(np.abs(expected - observed).sum() / tally.clients)
+        bins = self.bins(tally)
+        return float(np.abs(bins.expected - bins.observed).sum() / tally.clients)
+
+    def bins(self, tally: Tally) -> Bins:
+        clients = tally.defaulted + tally.repaid
+        expected, observed, sizes = (
+            np.add.reduceat(part, self._bins)
+            for part in (clients * tally.probabilities, tally.defaulted, clients)
+        )
+        return Bins(sizes, expected, observed)
 
     def _summed(self, values: Doubles) -> Doubles:
         return values if len(self._starts) == len(self) else np.add.reduceat(values, self._starts)
@@ -209,20 +224,39 @@ def business(tally: Tally, policy: DecisionPolicy, costs: Costs) -> dict[str, fl
     }
 
 
-def cost_curve(tally: Tally, costs: Costs) -> tuple[Doubles, Doubles]:
-    """Ascending thresholds, and the cost per client of refusing whoever is above each.
+class CostCurve(NamedTuple):
+    """What refusing everyone above a threshold costs a client: `cost[i]` from `edges[i]` to `edges[i + 1]`.
 
-    The thresholds are the middles between neighbouring distinct probabilities, 0 and 1 included: one for each
-    way to part these clients by their risk.
+    The edges are the distinct probabilities between 0 and 1: there is a step for each way to part these
+    clients by their risk.
     """
-    edges = np.concatenate([[0.0], tally.probabilities, [1.0]])
+
+    edges: Doubles
+    cost: Doubles
+
+    def at(self, thresholds: npt.ArrayLike) -> Doubles:
+        """The cost at each of these thresholds, from 0 to 1. Whoever stands on one is accepted."""
+        steps = np.searchsorted(self.edges, thresholds, side="right") - 1
+        return self.cost[np.minimum(steps, len(self.cost) - 1)]
+
+
+def cost_curve(tally: Tally, costs: Costs) -> CostCurve:
     accepted_defaults = np.concatenate([[0.0], np.cumsum(tally.defaulted)])
     refused_good = tally.repaid.sum() - np.concatenate([[0.0], np.cumsum(tally.repaid)])
-    cost = costs.false_negative * accepted_defaults + costs.false_positive * refused_good
-    return (edges[:-1] + edges[1:]) / 2, cost / tally.clients
+    cost = (costs.false_negative * accepted_defaults + costs.false_positive * refused_good) / tally.clients
+    edges = np.concatenate([[0.0], tally.probabilities, [1.0]])
+    # No threshold refuses a client whose probability is 0.
+    first = int(edges[1] == 0.0)
+    return CostCurve(edges[first:], cost[first:])
 
 
 def cheapest_threshold(tally: Tally, costs: Costs) -> float:
-    """The threshold of least cost; of those that cost the same the lowest, which lends least."""
-    thresholds, cost = cost_curve(tally, costs)
-    return float(thresholds[cost.argmin()])
+    """The threshold of least cost: theory's where none costs less, else the middle of the cheapest step.
+
+    Of steps that cost the same it is the lowest, which lends least.
+    """
+    curve = cost_curve(tally, costs)
+    step = int(curve.cost.argmin())
+    if curve.at(costs.ideal_threshold) == curve.cost[step]:
+        return costs.ideal_threshold
+    return float((curve.edges[step] + curve.edges[step + 1]) / 2)

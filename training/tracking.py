@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 import mlflow
+import numpy as np
 import pandas as pd
 from mlflow.data.pandas_dataset import PandasDataset, from_pandas
 from mlflow.entities import Run
@@ -71,8 +72,22 @@ def _log_trial(outcome: Outcome, trial: Trial, source: Source) -> None:
     mlflow.log_params({**trial.candidate.parameters, "seed": outcome.settings.seed, "folds": FOLDS})
     mlflow.log_metrics(_metrics(trial))
     _log_data(outcome, source)
+    mlflow.log_table(_cost_curve(outcome, trial), "cost_curve.json")
     for name, figure in figures.of_trial(outcome, trial).items():
         mlflow.log_figure(figure, f"figures/{name}.png")
+
+
+def _cost_curve(outcome: Outcome, trial: Trial) -> pd.DataFrame:
+    """Of so many clients each probability is a step: in thousandths it can be read."""
+    thresholds = np.arange(1001) / 1000
+    out_of_fold, test = figures.cost_curves(outcome, trial)
+    return pd.DataFrame(
+        {
+            "threshold": thresholds,
+            "out-of-fold cost": out_of_fold.at(thresholds),
+            "test cost": test.at(thresholds),
+        }
+    )
 
 
 def _metrics(trial: Trial) -> dict[str, float]:
