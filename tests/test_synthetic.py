@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -316,8 +317,10 @@ def test_spread_rows_sum_to_the_total_of_their_client(clients: list[tuple[int, l
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--clients", "0"], "argument --clients: must be a whole number from 1 on"),
-        (["--clients", "1e5"], "argument --clients: must be a whole number from 1 on"),
+        (["--clients", "0"], "argument --clients: must be a whole number from 1 to 100000000"),
+        (["--clients", "1e5"], "argument --clients: must be a whole number from 1 to 100000000"),
+        (["--clients", "9" * 26], "argument --clients: must be a whole number from 1 to 100000000"),
+        (["--clients", "9" * 9999], "argument --clients: must be a whole number from 1 to 100000000"),
         (["--seed", "x"], "argument --seed: must be a whole number from 0 on"),
         (["--format", "xml"], "argument --format: invalid choice: 'xml' (choose from 'parquet', 'csv')"),
     ],
@@ -369,6 +372,34 @@ def test_an_interrupted_portfolio_leaves_nothing(
     assert main(["--clients", "10", "--out", str(tmp_path / "portfolio"), "--quiet"]) == 130
     assert capsys.readouterr().err == "Interrupted: nothing was written.\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_portfolio_that_is_terminated_leaves_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "training.synthetic", "--clients", "1000000", "--out", "portfolio"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
+    ) as drawing:
+        while not list(tmp_path.rglob("bureau.parquet")):
+            assert drawing.poll() is None
+            time.sleep(0.05)
+        drawing.terminate()
+        _, said = drawing.communicate()
+
+    assert drawing.returncode == 130
+    assert said.splitlines()[-1] == "Interrupted: nothing was written."
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_as_it_was_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+
+    for out, cause in ((file / "sub", "Not a directory"), (Path("/proc/x"), "No such file or directory")):
+        assert main(["--clients", "10", "--out", str(out)]) == 2
+        assert capsys.readouterr().err == f"Refused: {out} cannot be written to: {cause}\n"
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:

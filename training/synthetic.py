@@ -13,8 +13,9 @@ from typing import NoReturn
 from pyarrow import csv, parquet
 from tqdm import tqdm
 
-from training import synthetic_tables
+from training import command_line, synthetic_tables
 from training.calibration import Calibration
+from training.command_line import NotWritable
 from training.synthetic_tables import TABLES
 
 FORMATS = ("parquet", "csv")
@@ -124,11 +125,16 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        write_portfolio(
-            options.clients, options.seed, options.out, options.format, not options.quiet, options.force
-        )
-    except OSError as error:
+        with command_line.terminable():
+            command_line.try_writing(options.out.resolve().parent, options.out)
+            write_portfolio(
+                options.clients, options.seed, options.out, options.format, not options.quiet, options.force
+            )
+    except (FolderTaken, NotWritable) as error:
         sys.stderr.write(f"Refused: {error}\n")
+        return 2
+    except OSError as error:
+        sys.stderr.write(f"Refused: {NotWritable(options.out, error)}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted: nothing was written.\n")
@@ -145,7 +151,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     full_size = Calibration.read().facts["rows"]["application_train"]
     parser.add_argument(
-        "--clients", type=_clients, default=full_size, metavar="N", help="with a label (default: %(default)s)"
+        "--clients",
+        type=command_line.clients,
+        default=full_size,
+        metavar="N",
+        help="with a label (default: %(default)s)",
     )
     parser.add_argument("--seed", type=_seed, default=0, metavar="S", help="a whole number (default: 0)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
@@ -153,12 +163,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--force", action="store_true", help="replace the portfolio that DIR holds")
     parser.add_argument("--quiet", action="store_true", help="show no progress bar")
     return parser
-
-
-def _clients(text: str) -> int:
-    if not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError("must be a whole number from 1 on")
-    return int(text)
 
 
 def _seed(text: str) -> int:
