@@ -1,5 +1,6 @@
 """From raw tables to the features of clients. Expected values were computed by hand."""
 
+import re
 from pathlib import Path
 
 import ibis
@@ -14,7 +15,7 @@ from ibis.config import Config
 from benchmarks.features import HISTORY, pandas_features
 from training.__main__ import main
 from training.aggregate import FEATURES, client_features
-from training.tables import BadTable, read
+from training.tables import BadTable, read, true_probabilities
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = Path(__file__).parents[2] / "shared" / "data" / "home_credit_sample"
@@ -329,6 +330,16 @@ REFUSALS: dict[str, tuple[str, bytes | list[Row] | None, str]] = {
     ),
     "no outcome": ("application_train.csv", [APPLICANT | {"TARGET": None}], f"column TARGET {LACKS}"),
     "no client": ("application_train.csv", [APPLICANT | {"SK_ID_CURR": None}], f"column SK_ID_CURR {LACKS}"),
+    "nobody known": (
+        "bureau.csv",
+        [CREDIT | {"SK_ID_CURR": 7}],
+        "column SK_ID_CURR holds no client of application_train or application_test",
+    ),
+    "one outcome": (
+        "application_train.csv",
+        [APPLICANT | {"SK_ID_CURR": number} for number in range(20)],
+        "column TARGET is 1 for 0 client(s): at least 10 are needed",
+    ),
     "client twice": (
         "application_train.csv",
         [APPLICANT, APPLICANT],
@@ -361,6 +372,60 @@ def test_a_bad_file_is_refused_in_one_sentence_that_names_it(
     assert status == 2
     assert capsys.readouterr().err.splitlines()[-1] == f"Refused: {file}: {fault}"
     assert not (tmp_path / "out").exists()
+
+
+TRUTH: Row = {"SK_ID_CURR": 1, "TRUE_PROBABILITY": 0.1}
+
+BAD_TRUTHS: dict[str, tuple[str, bytes | list[Row], str]] = {
+    "not parquet": ("true_probabilities.parquet", b"PAR1", "the file cannot be read as Parquet"),
+    "no column": (
+        "true_probabilities.parquet",
+        [without("TRUE_PROBABILITY", TRUTH)],
+        "column TRUE_PROBABILITY is missing",
+    ),
+    "above one": (
+        "true_probabilities.csv",
+        [TRUTH | {"TRUE_PROBABILITY": 1.1}],
+        "column TRUE_PROBABILITY holds 1 value(s) that are not a number from 0 to 1",
+    ),
+    "none": (
+        "true_probabilities.csv",
+        [TRUTH | {"TRUE_PROBABILITY": None}],
+        f"column TRUE_PROBABILITY {LACKS}",
+    ),
+    "twice": ("true_probabilities.csv", [TRUTH, TRUTH], "column SK_ID_CURR holds 1 value(s) more than once"),
+    "client lacking": (
+        "true_probabilities.csv",
+        [TRUTH | {"SK_ID_CURR": 2}],
+        "1 client(s) of application_train are not in it",
+    ),
+}
+
+
+@pytest.mark.parametrize(("file", "content", "fault"), BAD_TRUTHS.values(), ids=BAD_TRUTHS.keys())
+def test_true_probabilities_that_are_bad_are_refused_in_one_sentence_that_names_them(
+    file: str, content: bytes | list[Row], fault: str, tmp_path: Path
+) -> None:
+    replace(tmp_path / file, content)
+
+    with pytest.raises(BadTable, match=f"^{re.escape(f'{file}: {fault}')}$"):
+        true_probabilities(tmp_path, pd.Index([1]))
+
+
+def test_true_probabilities_are_read_from_csv_too(tmp_path: Path) -> None:
+    write(tmp_path / "true_probabilities.csv", [TRUTH, TRUTH | {"SK_ID_CURR": 2}])
+
+    found = true_probabilities(tmp_path, pd.Index([1]))
+
+    assert found is not None
+    assert found.to_dict() == {1: 0.1, 2: 0.1}
+
+
+def test_a_folder_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nowhere = tmp_path / "nowhere"
+
+    assert main(["--data-dir", str(nowhere), "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"Refused: {nowhere} is not a folder"
 
 
 def test_a_client_with_an_outcome_and_without_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """A training, from clients to the pickle, its card and its runs in MLflow."""
 
 import hashlib
+import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -19,8 +21,8 @@ from mlflow import MlflowClient
 
 import register
 from tests.test_features_from_tables import ROOT, portfolio, write_portfolio, write_tables
-from training import aggregate, candidates, experiment, fairness, figures, measures, policy, tables
-from training.__main__ import main
+from training import aggregate, candidates, experiment, fairness, figures, measures, policy, synthetic, tables
+from training.__main__ import NAME, main
 from training.experiment import Settings
 from training.policy import margin_rule
 
@@ -408,15 +410,143 @@ def test_the_cost_curve_that_is_drawn_is_the_out_of_fold_one_with_the_test_set_s
 def test_version_training_and_data_are_linked(registry_of: MlflowClient, delivered: Path) -> None:
     found = runs(registry_of)
     version = registry_of.get_model_version_by_alias("scoring-client", "candidate")
-    digest = front_matter(delivered / "lgbm_final_model.md")["policy"]["data_sha256"]
-
     assert version.tags["training.run"] == found["training"].info.run_id
     assert version.run_id == found["registration"].info.run_id
     assert found["training"].data.tags["registered.version"] == f"scoring-client/{version.version}"
     for name in ("training", "LightGBM", "registration"):
         data = found[name].inputs.dataset_inputs
-        assert {entry.dataset.digest for entry in data} == {digest[:36]}
         assert sorted(entry.dataset.name for entry in data) == ["test", "training"]
+        assert len({entry.dataset.digest for entry in data}) == 2
+
+
+def test_a_data_set_names_the_files_that_it_is_from(registry_of: MlflowClient, delivered: Path) -> None:
+    card = front_matter(delivered / "lgbm_final_model.md")
+
+    for entry in runs(registry_of)["training"].inputs.dataset_inputs:
+        tags = json.loads(entry.dataset.source)["tags"]
+        assert tags.pop("mlflow.source.name") == card["command"]
+        assert tags == {name: file["sha256"] for name, file in card["data"].items()}
+
+
+def test_the_training_tells_its_parameters(registry_of: MlflowClient, delivered: Path) -> None:
+    told = runs(registry_of)["training"].data.params
+
+    assert told == {
+        "command": front_matter(delivered / "lgbm_final_model.md")["command"],
+        "labelled_clients": "1500",
+        "n_features": "17",
+        "search_minutes": "0.0",
+        "seed": "0",
+        "folds": "5",
+        "cost_false_negative": "4.0",
+        "cost_false_positive": "1.0",
+        "margin_rule": "0.01",
+        "champion": "LightGBM",
+    }
+
+
+def test_a_registry_that_goes_away_costs_the_picture_and_not_the_model(
+    folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def compared(*arguments: Any) -> experiment.Outcome:
+        (store / "mlflow.db").write_bytes(b"no database")
+        return compare(*arguments)
+
+    compare = experiment.run
+    monkeypatch.setattr(experiment, "run", compared)
+
+    status = main(["--data-dir", str(folder), "--out", str(store / "out"), *ARGUMENTS])
+
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert status == 2
+    assert said.startswith("The files are written. The run in MLflow is not complete, because MLflow")
+    assert sorted(file.name for file in (store / "out").iterdir()) == [
+        "lgbm_final_model.md",
+        "lgbm_final_model.pkl",
+    ]
+    assert mlflow.active_run() is None
+
+
+@pytest.mark.parametrize("uri", ["sqlite:////nowhere/mlflow.db", "http://127.0.0.1:9"])
+def test_mlflow_is_opened_before_anything_is_drawn(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+
+    assert main(["--clients", "100000000", "--out", str(tmp_path / "out")]) == 2
+
+    assert capsys.readouterr().err.splitlines() == [
+        "Opening MLflow (the first time takes a few seconds)",
+        "Refused: MLflow cannot be opened or does not answer: check MLFLOW_TRACKING_URI and its disk",
+    ]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "file" / "sub"
+    out.parent.write_text("mine")
+
+    assert main(["--data-dir", "nowhere", "--out", str(out)]) == 2
+
+    assert capsys.readouterr().err == f"Refused: {out} cannot be written to: Not a directory\n"
+
+
+def test_a_training_that_is_terminated_leaves_no_file_and_no_run_that_seems_to_go_on(
+    store: Path, tmp_path: Path
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    command = [sys.executable, "-m", "training", "--clients", "3000", "--out", str(tmp_path / "out")]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | {"TMPDIR": str(scratch)}, stderr=subprocess.PIPE, text=True
+    ) as training:
+        assert training.stderr is not None
+        while "Comparing models" not in training.stderr.readline():
+            assert training.poll() is None
+        training.terminate()
+        _, said = training.communicate()
+
+    mlflow.set_tracking_uri(f"sqlite:///{store / 'mlflow.db'}")
+    assert (training.returncode, said.splitlines()[-1]) == (130, "Interrupted.")
+    assert runs(MlflowClient())["training"].info.status == "FAILED"
+    assert not (tmp_path / "out").exists()
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_portfolio_that_was_drawn_before_is_described_as_such_and_compared_with_its_truth(
+    store: Path, tmp_path: Path
+) -> None:
+    drawn = tmp_path / "drawn"
+    synthetic.write_portfolio(1000, 3, drawn, "csv")
+
+    assert main(["--data-dir", str(drawn), "--out", str(tmp_path / "out")]) == 0
+
+    card, text = front_matter(tmp_path / "out" / f"{NAME}.md"), (tmp_path / "out" / f"{NAME}.md").read_text()
+    drawing = "python -m training.synthetic --clients 1000 --seed 3 --format csv --out DIR"
+    assert card["command"].startswith(f"{drawing} && python -m training --data-dir DIR --seed 0")
+    assert "Clients who do not exist, drawn from aggregates of Kaggle's" in text
+    assert 0.6 < card["metrics"]["auc_of_true_probabilities"] < 0.95
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("{", "the file is not what training.synthetic writes: remove it"),
+        ("[]", "the file is not what training.synthetic writes: remove it"),
+        (
+            '{"clients": 9, "seed": 0, "format": "csv", "rows": {}, "command": "python -m training.synthetic'
+            ' --clients 9 --seed 0 --format csv --out DIR"}',
+            "the file does not describe the tables beside it: remove it",
+        ),
+    ],
+)
+def test_a_description_of_another_portfolio_is_refused(content: str, fault: str, tmp_path: Path) -> None:
+    (tmp_path / "portfolio.json").write_text(content)
+
+    with pytest.raises(tables.BadTable, match=f"^portfolio.json: {fault}$"):
+        synthetic.command_of(tmp_path, {"bureau": 27})
 
 
 def test_a_training_that_fails_is_shown_as_failed(folder: Path, store: Path) -> None:

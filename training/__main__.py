@@ -14,9 +14,9 @@ import pandas as pd
 from mlflow.entities import Run
 from tqdm import tqdm
 
-from mlflow_model.errors import ModelUnavailable
-from training import aggregate, experiment, policy, report, synthetic, tables, tracking
+from training import aggregate, command_line, experiment, policy, report, synthetic, tables, tracking
 from training.candidates import MODEL_FEATURES
+from training.command_line import seed, threads
 from training.experiment import Outcome, Settings
 from training.measures import Costs
 
@@ -32,25 +32,37 @@ MARGIN, half the width of the grey zone, is a number or one of
   auto:capacity=0.05  the widest that sends at most this share of the clients to a loan officer
   auto:chow=0.8       the cheapest if a review costs this many times what refusing a good client costs
 
+A portfolio that `python -m training.synthetic` wrote may be DIR too: its card says so, and the best candidate
+is compared with the true probabilities.
+
 Writes OUT/{NAME}.pkl and its model card OUT/{NAME}.md, or neither, and shows the candidates, their
 figures and the data in MLflow (MLFLOW_TRACKING_URI, or this repository's own store). `python register.py
 --pickle OUT/{NAME}.pkl` makes the result a version.
 
-Exit codes: 0 written, 2 refused, with one sentence that says why, 130 interrupted.
+Exit codes: 0 written, 2 refused or not shown in MLflow, with one sentence that says why, 130 interrupted.
 """
 _OF_KAGGLE = 'Tables in the layout of Kaggle\'s "Home Credit Default Risk".'
 _OF_NOBODY = (
-    'Clients who do not exist, drawn from aggregates of Kaggle\'s "Home Credit Default Risk" by\n'
-    "`python -m training.synthetic --clients {clients} --seed {seed}`."
+    'Clients who do not exist, drawn from aggregates of Kaggle\'s "Home Credit Default Risk" by\n`{command}`.'
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        _train(options)
-    except (tables.BadTable, experiment.TooFewClients, policy.BadMargin, ModelUnavailable, OSError) as error:
+        with command_line.terminable():
+            _train(options)
+    except (
+        tables.BadTable,
+        experiment.TooFewClients,
+        policy.BadMargin,
+        tracking.CannotOpen,
+        OSError,
+    ) as error:
         _say(f"Refused: {error}")
+        return 2
+    except tracking.NotShown as error:
+        _say(f"The files are written. {error}")
         return 2
     except KeyboardInterrupt:
         _say("Interrupted.")
@@ -68,27 +80,15 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of the raw tables")
-    source.add_argument("--clients", type=_count, metavar="N", help="draw so many labelled clients instead")
+    source.add_argument("--clients", type=command_line.clients, metavar="N", help="draw so many instead")
     add("--out", type=Path, default=Path("trained"), help="folder to write to (default: trained)")
-    add("--seed", type=_seed, default=0, help="of the drawn clients, the split and the models (default: 0)")
+    add("--seed", type=seed, default=0, help="of the drawn clients, the split and the models (default: 0)")
     add("--margin", type=_margin, default="0.02", help="a number, or see below (default: 0.02)")
     add("--cost-fn", type=_cost, default=5.0, help="cost of lending to a defaulter (default: 5)")
     add("--cost-fp", type=_cost, default=1.0, help="cost of refusing a good client (default: 1)")
     add("--search", type=_cost, default=0.0, metavar="MINUTES", help="look for better LightGBM parameters")
-    add("--n-jobs", type=_count, default=1, help="threads; they do not change the model (default: 1)")
+    add("--n-jobs", type=threads, default=1, help="threads; they do not change the model (default: 1)")
     return parser
-
-
-def _seed(text: str) -> int:
-    if not (text.isdecimal() and int(text) < 2**31):
-        raise argparse.ArgumentTypeError("must be a whole number from 0 to 2147483647")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError("must be a whole number above 0")
-    return int(text)
 
 
 def _margin(text: str) -> policy.MarginRule:
@@ -111,13 +111,12 @@ def _cost(text: str) -> float:
 def _train(options: argparse.Namespace) -> None:
     costs = Costs(options.cost_fn, options.cost_fp)
     settings = Settings(options.margin, costs, options.seed, options.search, options.n_jobs)
-    with _raw_data(options) as folder:
-        _say("Reading and checking the tables")
-        raw = tables.read(folder)
+    command_line.try_writing(options.out, options.out)
+    with _raw_data(options) as (folder, raw):
         _say(f"Aggregating {sum(raw.rows.values()):,} rows to one row a client")
-        clients, truth = _labelled(raw), _truth(folder)
-        source = report.Source(_described(options), report.data_files(raw.rows))
-    _say("Opening MLflow (the first time takes a few seconds)")
+        clients = _labelled(raw)
+        truth = tables.true_probabilities(folder, clients.index)
+        source = _source(options, folder, raw)
     with tracking.training_run("training") as run:
         _say(f"Comparing models on {len(clients):,} labelled clients")
         with tqdm(unit=" steps", disable=None, leave=False) as bar:
@@ -127,29 +126,39 @@ def _train(options: argparse.Namespace) -> None:
 
 
 @contextlib.contextmanager
-def _raw_data(options: argparse.Namespace) -> Iterator[Path]:
-    """The folder of the tables; those that are drawn are gone at the end: their seed brings them back."""
+def _raw_data(options: argparse.Namespace) -> Iterator[tuple[Path, tables.RawTables]]:
+    """A folder and its tables; what is drawn is gone at the end: its seed brings it back.
+
+    MLflow is opened before the long work: not before the tables of a person are known to be good.
+    """
     if options.data_dir is not None:
-        yield options.data_dir
+        raw = _checked(options.data_dir)
+        _open_mlflow()
+        yield options.data_dir, raw
         return
+    _open_mlflow()
     with tempfile.TemporaryDirectory(prefix="portfolio-") as scratch:
         _say(f"Drawing the tables of {options.clients:,} labelled clients, seed {options.seed}")
         folder = Path(scratch) / "portfolio"
         synthetic.write_portfolio(options.clients, options.seed, folder, progress=True)
-        yield folder
+        yield folder, _checked(folder)
+
+
+def _open_mlflow() -> None:
+    _say("Opening MLflow (the first time takes a few seconds)")
+    tracking.connect()
+
+
+def _checked(folder: Path) -> tables.RawTables:
+    _say("Reading and checking the tables")
+    raw = tables.read(folder)
+    tables.require_outcomes(raw, experiment.FEWEST)
+    return raw
 
 
 def _labelled(raw: tables.RawTables) -> pd.DataFrame:
     features = aggregate.client_features(raw.by_name).drop_null(tables.LABEL)
     return features.to_pyarrow().to_pandas().set_index(tables.KEY)
-
-
-def _truth(folder: Path) -> pd.Series | None:
-    """The true default probabilities of drawn clients: to compare with, never to learn from."""
-    file = folder / "true_probabilities.parquet"
-    if not file.is_file():
-        return None
-    return pd.read_parquet(file).set_index(tables.KEY)["TRUE_PROBABILITY"]
 
 
 def _shown_on(bar: tqdm) -> experiment.Step:
@@ -160,14 +169,19 @@ def _shown_on(bar: tqdm) -> experiment.Step:
     return step
 
 
-def _described(options: argparse.Namespace) -> str:
-    if options.clients is None:
-        return _OF_KAGGLE
-    return _OF_NOBODY.format(clients=options.clients, seed=options.seed)
+def _source(options: argparse.Namespace, folder: Path, raw: tables.RawTables) -> report.Source:
+    files = report.data_files(raw.rows)
+    if options.clients is not None:
+        drawn = f"python -m training.synthetic --clients {options.clients} --seed {options.seed}"
+        return report.Source(_OF_NOBODY.format(command=drawn), files, _command(options))
+    drawing = synthetic.command_of(folder, {file.stem: rows for file, rows in raw.rows.items()})
+    if drawing is None:
+        return report.Source(_OF_KAGGLE, files, _command(options))
+    return report.Source(_OF_NOBODY.format(command=drawing), files, f"{drawing} && {_command(options)}")
 
 
 def _command(options: argparse.Namespace) -> str:
-    """What reproduces the card, with no path of the machine in it."""
+    """What trains again, with no path of the machine in it."""
     source = "--data-dir DIR" if options.clients is None else f"--clients {options.clients}"
     search = f" --search {options.search:g}" if options.search else ""
     return (
@@ -180,13 +194,16 @@ def _deliver(options: argparse.Namespace, run: Run, outcome: Outcome, source: re
     """First the files, then MLflow: a registry that has gone away costs the picture and not the model."""
     pickled = _pickle(outcome)
     digest = hashlib.sha256(pickled).hexdigest()
-    command = _command(options)
-    card = report.card(outcome, source, digest, command)
+    card = report.card(outcome, source, digest)
     _write(options.out, {f"{NAME}.pkl": pickled, f"{NAME}.md": card.encode()})
     file = options.out / NAME
     sys.stdout.write(f"{file}.pkl and its card {file}.md\n{report.summary(outcome)}\n")
     _say("Drawing the figures and logging to MLflow")
-    tracking.log(run, outcome, source, report.text(outcome, source, command), digest)
+    try:
+        tracking.log(run, outcome, source, report.text(outcome, source), digest)
+    except KeyboardInterrupt:
+        _say("The files are written; the run in MLflow is not complete.")
+        raise
 
 
 def _pickle(outcome: Outcome) -> bytes:
@@ -201,12 +218,15 @@ def _pickle(outcome: Outcome) -> bytes:
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     """Every file appears whole, and none before all of them are on the disk."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".training-") as scratch:
-        for name, content in files.items():
-            (Path(scratch) / name).write_bytes(content)
-        for name in files:
-            (Path(scratch) / name).replace(folder / name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".training-") as scratch:
+            for name, content in files.items():
+                (Path(scratch) / name).write_bytes(content)
+            for name in files:
+                (Path(scratch) / name).replace(folder / name)
+    except OSError as error:
+        raise command_line.NotWritable(folder, error) from error
 
 
 def _say(message: str) -> None:

@@ -18,6 +18,8 @@ from training.tables import LABEL
 
 FOLDS = 5
 TEST_SHARE = 0.2
+FEWEST = 2 * FOLDS
+"""Clients of each outcome, for each fold and the test set to hold some."""
 
 Step = Callable[[str], None]
 """Told the name of each piece of work before it begins."""
@@ -27,8 +29,7 @@ class TooFewClients(ValueError):
     """Not enough clients of one class for each fold, and the test set, to hold one."""
 
     def __init__(self, outcome: int, count: int) -> None:
-        needed = 2 * FOLDS
-        super().__init__(f"column TARGET is {outcome} for {count} client(s): at least {needed} are needed")
+        super().__init__(f"column TARGET is {outcome} for {count} client(s): at least {FEWEST} are needed")
 
 
 @dataclass(frozen=True)
@@ -232,5 +233,5 @@ def _true_auc(target: pd.Series, truth: pd.Series, seed: int) -> Interval:
 
 def _check_outcomes(target: pd.Series) -> None:
     for outcome in (0, 1):
-        if (count := int((target == outcome).sum())) < 2 * FOLDS:
+        if (count := int((target == outcome).sum())) < FEWEST:
             raise TooFewClients(outcome, count)

@@ -23,10 +23,11 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Source:
-    """Where the clients come from: a sentence about them, and the files that were read."""
+    """Where the clients come from: a sentence about them, the files that were read, and what trains again."""
 
     described: str
     files: Mapping[str, DataFile]
+    command: str
 
     @property
     def sha256(self) -> str:
@@ -52,11 +53,11 @@ def summary(outcome: Outcome) -> str:
     return f"champion: {outcome.champion.candidate.name}\n{_policy(outcome)}\n{figures}"
 
 
-def card(outcome: Outcome, source: Source, pickle_sha256: str, command: str) -> str:
+def card(outcome: Outcome, source: Source, pickle_sha256: str) -> str:
     """The text under YAML front matter between `---` lines. Reads the same wherever it was made."""
-    header = _front_matter(outcome, source, pickle_sha256, command)
+    header = _front_matter(outcome, source, pickle_sha256)
     front_matter = yaml.safe_dump(header, sort_keys=False, width=120)
-    return f"---\n{front_matter}---\n\n{text(outcome, source, command)}"
+    return f"---\n{front_matter}---\n\n{text(outcome, source)}"
 
 
 def metrics(trial: Trial) -> dict[str, float]:
@@ -68,7 +69,7 @@ def metrics(trial: Trial) -> dict[str, float]:
     }
 
 
-def _front_matter(outcome: Outcome, source: Source, pickle_sha256: str, command: str) -> dict[str, object]:
+def _front_matter(outcome: Outcome, source: Source, pickle_sha256: str) -> dict[str, object]:
     champion, settings = outcome.champion, outcome.settings
     return {
         "pickle_sha256": pickle_sha256,
@@ -85,7 +86,7 @@ def _front_matter(outcome: Outcome, source: Source, pickle_sha256: str, command:
         "metrics": {**metrics(champion), **_sizes(outcome)},
         "parameters": {**champion.candidate.parameters, "seed": settings.seed, "folds": FOLDS},
         "data": {name: asdict(file) for name, file in source.files.items()},
-        "command": command,
+        "command": source.command,
     }
 
 
@@ -158,7 +159,7 @@ digit, for any number of threads.
 """
 
 
-def text(outcome: Outcome, source: Source, command: str) -> str:
+def text(outcome: Outcome, source: Source) -> str:
     """The card for people, in markdown."""
     settings = outcome.settings
     return _TEXT.format(
@@ -177,7 +178,7 @@ def text(outcome: Outcome, source: Source, command: str) -> str:
         figures=_table(("figure", "value [95 %]"), _figures(outcome)),
         fairness=_fairness(outcome),
         unused=", ".join(_unused(outcome)) or "none",
-        command=command,
+        command=source.command,
     )
 
 

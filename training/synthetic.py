@@ -5,7 +5,7 @@ import json
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
@@ -17,6 +17,7 @@ from training import command_line, synthetic_tables
 from training.calibration import Calibration
 from training.command_line import NotWritable
 from training.synthetic_tables import TABLES
+from training.tables import BadTable
 
 FORMATS = ("parquet", "csv")
 DESCRIPTION = "portfolio.json"
@@ -81,10 +82,32 @@ def _write_files(folder: Path, clients: int, seed: int, file_format: str, progre
         "format": file_format,
         "calibration_sha256": calibration.sha256,
         "rows": _write_tables(folder, calibration, clients, seed, file_format, progress),
-        "command": "python -m training.synthetic"
-        f" --clients {clients} --seed {seed} --format {file_format} --out DIR",
+        "command": _command(clients, seed, file_format),
     }
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+
+
+def _command(clients: int, seed: int, file_format: str) -> str:
+    return f"python -m training.synthetic --clients {clients} --seed {seed} --format {file_format} --out DIR"
+
+
+def command_of(folder: Path, rows: Mapping[str, int]) -> str | None:
+    """What draws the portfolio in this folder again; None where it holds none. Raises BadTable.
+
+    `rows`: what the tables hold. A description that says otherwise is not theirs.
+    """
+    file = folder / DESCRIPTION
+    if not file.is_file():
+        return None
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        command = _command(int(content["clients"]), int(content["seed"]), str(content["format"]))
+        described = {table: content["rows"].get(table) for table in rows}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BadTable(DESCRIPTION, "the file is not what training.synthetic writes: remove it") from error
+    if command != content.get("command") or described != dict(rows):
+        raise BadTable(DESCRIPTION, "the file does not describe the tables beside it: remove it")
+    return command
 
 
 def _write_tables(

@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 import ibis
 import ibis.expr.types as ir
+import pandas as pd
 from ibis.backends import BaseBackend
 
 KEY = "SK_ID_CURR"
@@ -50,10 +51,15 @@ def _is_zero_or_one(value: ir.FloatingValue) -> ir.BooleanValue:
     return value.isin([0.0, 1.0])
 
 
+def _is_probability(value: ir.FloatingValue) -> ir.BooleanValue:
+    return value.between(0.0, 1.0)
+
+
 NUMBER = Kind("a number below 1e15", "float64", _is_number)
 WHOLE = Kind("a whole number", "int64", _is_whole)
 IDENTIFIER = Kind("a whole number", "int64", _is_whole, required=True)
 OUTCOME = Kind("0 or 1", "int64", _is_zero_or_one, required=True)
+PROBABILITY = Kind("a number from 0 to 1", "float64", _is_probability, required=True)
 TEXT = None
 
 Columns = Mapping[str, Kind | None]
@@ -73,6 +79,8 @@ _APPLICATION_COLUMNS: Columns = {
     "EXT_SOURCE_2": NUMBER,
     "EXT_SOURCE_3": NUMBER,
 }
+_TRUTH = "true_probabilities"
+_TRUTH_COLUMNS: Columns = {KEY: IDENTIFIER, "TRUE_PROBABILITY": PROBABILITY}
 COLUMNS: Mapping[str, Columns] = {
     _TRAIN: {**_APPLICATION_COLUMNS, LABEL: OUTCOME},
     _TEST: _APPLICATION_COLUMNS,
@@ -100,26 +108,64 @@ def read(folder: Path, connection: BaseBackend | None = None) -> RawTables:
 
     The files are read here to check them, and again when an expression is executed: nothing is held.
     """
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder")
     connection = connection or ibis.duckdb.connect()
-    files = {name: file for name in COLUMNS if (file := _find(folder, name)) is not None}
+    files = {name: file for name in COLUMNS if (file := _required(folder, name)) is not None}
     rows, tables = {}, {}
     for name, file in files.items():
-        with _readable(file):
-            raw = _open(connection, file, COLUMNS[name])
-            rows[file] = _check(file, raw, COLUMNS[name])
-        tables[name] = _typed(raw, COLUMNS[name])
+        tables[name], rows[file] = _checked(connection, file, COLUMNS[name])
     application = _applications(tables)
-    _check_unique(application, [files[name].name for name in (_TRAIN, _TEST) if name in files])
+    _check_unique(application, " and ".join(files[name].name for name in (_TRAIN, _TEST) if name in files))
+    for name in COLUMNS.keys() - {_TRAIN, _TEST}:
+        _check_known(tables[name], application, files[name].name)
     return RawTables({**tables, APPLICATION: application}, rows)
 
 
-def _find(folder: Path, name: str) -> Path | None:
-    for file in (folder / f"{name}.parquet", folder / f"{name}.csv"):
-        if file.is_file():
-            return file
-    if name in OPTIONAL:
+def true_probabilities(folder: Path, clients: pd.Index) -> pd.Series | None:
+    """Of drawn clients, by SK_ID_CURR; None where the folder tells none. Raises BadTable.
+
+    `clients`: those who must be among them.
+    """
+    file = _find(folder, _TRUTH)
+    if file is None:
         return None
-    raise BadTable(f"{name}.csv", f"the data folder holds neither this file nor {name}.parquet")
+    table, _ = _checked(ibis.duckdb.connect(), file, _TRUTH_COLUMNS)
+    _check_unique(table, file.name)
+    truth = table.to_pyarrow().to_pandas().set_index(KEY)["TRUE_PROBABILITY"]
+    if lacking := len(clients.difference(truth.index)):
+        raise BadTable(file.name, f"{lacking} client(s) of {_TRAIN} are not in it")
+    return truth
+
+
+def require_outcomes(raw: RawTables, at_least: int) -> None:
+    """So many clients of each outcome, or BadTable."""
+    (file,) = (file for file in raw.rows if file.stem == _TRAIN)
+    target = raw.by_name[_TRAIN][LABEL]
+    counts = _only_row(raw.by_name[_TRAIN].aggregate(zero=(target == 0).sum(), one=(target == 1).sum()))
+    for outcome, count in enumerate((counts["zero"], counts["one"])):
+        if count < at_least:
+            fault = f"column {LABEL} is {outcome} for {count} client(s): at least {at_least} are needed"
+            raise BadTable(file.name, fault)
+
+
+def _required(folder: Path, name: str) -> Path | None:
+    file = _find(folder, name)
+    if file is None and name not in OPTIONAL:
+        raise BadTable(f"{name}.csv", f"the data folder holds neither this file nor {name}.parquet")
+    return file
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    files = (folder / f"{name}.parquet", folder / f"{name}.csv")
+    return next((file for file in files if file.is_file()), None)
+
+
+def _checked(connection: BaseBackend, file: Path, kinds: Columns) -> tuple[ir.Table, int]:
+    with _readable(file):
+        raw = _open(connection, file, kinds)
+        rows = _check(file, raw, kinds)
+    return _typed(raw, kinds), rows
 
 
 _UNREADABLE = (OSError, UnicodeDecodeError, csv.Error, duckdb.IOException, duckdb.InvalidInputException)
@@ -229,7 +275,13 @@ def _applications(tables: Mapping[str, ir.Table]) -> ir.Table:
     return train.union(test.mutate(**{LABEL: ibis.null("int64")}))
 
 
-def _check_unique(application: ir.Table, files: list[str]) -> None:
-    counts = _only_row(application.aggregate(rows=application.count(), clients=application[KEY].nunique()))
+def _check_unique(clients: ir.Table, files: str) -> None:
+    counts = _only_row(clients.aggregate(rows=clients.count(), clients=clients[KEY].nunique()))
     if repeated := counts["rows"] - counts["clients"]:
-        raise BadTable(" and ".join(files), f"column {KEY} holds {repeated} value(s) more than once")
+        raise BadTable(files, f"column {KEY} holds {repeated} value(s) more than once")
+
+
+def _check_known(history: ir.Table, application: ir.Table, file: str) -> None:
+    known = history.semi_join(application, KEY).limit(1)
+    if _only_row(known.aggregate(rows=known.count()))["rows"] == 0:
+        raise BadTable(file, f"column {KEY} holds no client of {_TRAIN} or {_TEST}")

@@ -1,16 +1,21 @@
 """Shows a training in MLflow: a parent run, a run a candidate, figures, tables and their data."""
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
 
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.pandas_dataset import PandasDataset, from_pandas
 from mlflow.entities import Run
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE, MLFLOW_SOURCE_NAME
+from sqlalchemy.exc import SQLAlchemyError
 
 from mlflow_model import registry
+from mlflow_model.errors import ModelUnavailable
 from training import figures, report
 from training.candidates import MODEL_FEATURES
 from training.experiment import FOLDS, Outcome, Trial
@@ -18,25 +23,73 @@ from training.report import Source
 from training.tables import LABEL
 
 
+class CannotOpen(Exception):
+    def __init__(self) -> None:
+        super().__init__("MLflow cannot be opened or does not answer: check MLFLOW_TRACKING_URI and its disk")
+
+
+class NotShown(Exception):
+    def __init__(self) -> None:
+        super().__init__(
+            "The run in MLflow is not complete, because MLflow answers no more: "
+            "check MLFLOW_TRACKING_URI and its disk, and train again if it shall be shown"
+        )
+
+
+# What MLflow raises when its store is gone: `requests` raises OSErrors.
+_GONE = (ModelUnavailable, MlflowException, SQLAlchemyError, OSError)
+
+
+def connect() -> str | None:
+    """Opens MLflow, and gives the experiment; None inside `mlflow run`. Raises CannotOpen."""
+    try:
+        return registry.experiment(registry.connect(create=True))
+    except _GONE as error:
+        raise CannotOpen from error
+
+
 @contextlib.contextmanager
 def training_run(name: str) -> Iterator[Run]:
     """The parent run, which is marked as failed when its block is.
 
-    Inside `mlflow run` it is the run that MLflow has started already. Raises ModelUnavailable.
+    Inside `mlflow run` it is the run that MLflow has started already. Raises CannotOpen, at its end NotShown.
     """
-    client = registry.connect(create=True)
-    with mlflow.start_run(experiment_id=registry.experiment(client), run_name=name) as run:
+    experiment = connect()
+    try:
+        run = mlflow.start_run(experiment_id=experiment, run_name=name)
+    except _GONE as error:
+        raise CannotOpen from error
+    try:
         yield run
+    except BaseException:
+        with contextlib.suppress(*_GONE):
+            mlflow.end_run("FAILED")
+        raise
+    with _shown():
+        mlflow.end_run()
 
 
+@contextlib.contextmanager
+def _shown() -> Iterator[None]:
+    try:
+        yield
+    except _GONE as error:
+        raise NotShown from error
+
+
+@_shown()
 def log(run: Run, outcome: Outcome, source: Source, card: str, pickle_sha256: str) -> None:
-    """Into the parent run, which is active.
+    """Into the parent run, which is active. Raises NotShown.
 
     The tag `pickle.sha256` is how the registry finds the training of what it registers.
     """
     settings, champion = outcome.settings, outcome.champion
     mlflow.log_params(
         {
+            "command": source.command,
+            "labelled_clients": len(outcome.development) + len(outcome.test),
+            "n_features": len(MODEL_FEATURES),
+            "search_minutes": settings.search_minutes,
             "seed": settings.seed,
             "folds": FOLDS,
             "cost_false_negative": settings.costs.false_negative,
@@ -117,9 +170,17 @@ def _log_data(outcome: Outcome, source: Source) -> None:
 
 
 def _dataset(clients: pd.DataFrame, source: Source, name: str) -> PandasDataset:
-    """Named by the digest of the files that it was made from, which MLflow keeps 36 characters of."""
+    """With the digest of its own values. Its source names the files that it is from, and their digests."""
     columns = clients[[*MODEL_FEATURES, LABEL]].astype("float64")
-    return from_pandas(columns, targets=LABEL, name=name, digest=source.sha256[:36])
+    files = {file: content.sha256 for file, content in source.files.items()}
+    made = CodeDatasetSource({MLFLOW_SOURCE_NAME: source.command, **files})
+    return from_pandas(columns, made, targets=LABEL, name=name, digest=_digest(columns))
+
+
+def _digest(columns: pd.DataFrame) -> str:
+    """Of the clients' numbers and values, row by row; MLflow keeps 36 characters."""
+    rows = pd.util.hash_pandas_object(columns).to_numpy()
+    return hashlib.sha256(rows.tobytes()).hexdigest()[:36]
 
 
 def _comparison(outcome: Outcome) -> pd.DataFrame:
