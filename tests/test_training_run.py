@@ -128,6 +128,47 @@ def test_four_candidates_compete_and_a_deliverable_one_wins(outcome: experiment.
     assert outcome.champion.extra_cost == (0.0, 0.0, 0.0)
 
 
+def test_the_champion_is_fitted_on_the_development_clients_alone(outcome: experiment.Outcome) -> None:
+    champion, development = outcome.champion, outcome.development
+
+    again = candidates.fit(champion.candidate, development, development["TARGET"], SETTINGS.seed)
+
+    assert champion.model.booster_.model_to_string() == again.booster_.model_to_string()
+
+
+def test_the_margin_of_a_capacity_leaves_no_more_development_clients_grey_than_can_be_reviewed(
+    clients: pd.DataFrame,
+) -> None:
+    """A twentieth of 1,200 is 60; they are counted out of fold, where each has its own probability."""
+    found = experiment.run(clients, Settings(margin_rule("auto:capacity=0.05")), silently)
+
+    chosen, scores = found.champion.policy, found.champion.out_of_fold
+    grey = (scores >= chosen.lower_bound) & (scores <= chosen.upper_bound)
+    assert len(scores) == 1200
+    assert 55 <= grey.sum() <= 60
+
+
+def draft(candidate: candidates.Candidate, probabilities: np.ndarray) -> experiment._Draft:
+    threshold = policy.Threshold(0.5, measures.Interval(0.5, 0.5, 0.5), 0.5)
+    return experiment._Draft(candidate, probabilities, threshold)
+
+
+def test_the_extra_cost_is_how_much_more_than_the_champion_s() -> None:
+    """Half of 200 repay: refusing these costs 1 each, 0.5 per client, and the other makes no mistake."""
+    target = pd.Series(np.repeat([0, 1], 100))
+    drafts = [
+        draft(candidates.lightgbm("refuses all"), np.ones(200)),
+        draft(candidates.lightgbm("right"), target.to_numpy(dtype=float)),
+    ]
+
+    champion, costs, extra_costs = experiment._compared(drafts, target, SETTINGS)
+
+    assert champion is drafts[1]
+    assert [cost.value for cost in costs] == [0.5, 0.0]
+    assert [extra.value for extra in extra_costs] == [0.5, 0.0]
+    assert 0.3 < extra_costs[0].low < 0.5 < extra_costs[0].high < 0.7
+
+
 def test_too_few_clients_of_one_outcome_are_refused(clients: pd.DataFrame) -> None:
     few = clients.assign(TARGET=np.where(np.arange(len(clients)) < 4, 1, 0))
 
