@@ -132,7 +132,7 @@ def test_make_train_registers_a_candidate_and_leaves_the_champion(
 
     assert done.returncode == 0, done.stderr
     assert "scoring-client version 1 registered; candidate points at it" in done.stderr
-    assert "champion: LightGBM" in done.stdout
+    assert "best candidate: LightGBM" in done.stdout
 
 
 def test_mlflow_run_train_only_writes_the_pickle_and_its_card(

@@ -21,7 +21,18 @@ from mlflow import MlflowClient
 
 import register
 from tests.test_features_from_tables import ROOT, portfolio, write_portfolio, write_tables
-from training import aggregate, candidates, experiment, fairness, figures, measures, policy, synthetic, tables
+from training import (
+    aggregate,
+    candidates,
+    experiment,
+    fairness,
+    figures,
+    measures,
+    policy,
+    report,
+    synthetic,
+    tables,
+)
 from training.__main__ import NAME, main
 from training.experiment import Settings
 from training.policy import margin_rule
@@ -188,7 +199,7 @@ def test_the_same_seed_gives_the_same_trees_for_any_number_of_threads(clients: p
     assert alone != other_seed
 
 
-def test_a_search_brings_a_fifth_candidate_into_the_same_protocol(
+def test_a_search_brings_a_fifth_candidate_into_the_same_protocol_and_the_card_tells_what_it_found(
     clients: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(candidates.PARAMETERS, "n_estimators", 100)
@@ -198,6 +209,28 @@ def test_a_search_brings_a_fifth_candidate_into_the_same_protocol(
 
     assert [trial.candidate.name for trial in searched.trials][-1] == "LightGBM, searched"
     assert any(step.startswith("search: trial 1") for step in steps)
+    found = dict(searched.trials[-1].candidate.parameters)
+    card = report.card(searched, report.Source("Somebody.", {}, "python -m training"), "")
+    assert yaml.safe_load(card.split("---\n")[1])["searched_parameters"] == found
+    assert "any number of threads, but for LightGBM, searched: the search stops by the clock" in card
+    assert f"`num_leaves={found['num_leaves']}`" in card
+
+
+def test_without_a_search_the_card_promises_the_same_trees_of_every_candidate(
+    outcome: experiment.Outcome,
+) -> None:
+    text = report.text(outcome, report.Source("Somebody.", {}, "python -m training"))
+
+    assert "the clock" not in text
+    assert text.endswith("for any number of threads.\n")
+
+
+def test_the_card_says_by_how_much_the_champion_wins(outcome: experiment.Outcome) -> None:
+    text = report.text(outcome, report.Source("Somebody.", {}, "python -m training"))
+
+    second = min(trial.extra_cost for trial in outcome.trials if trial is not outcome.champion)
+    low, high = f"{second.low:.4f}", f"{second.high:.4f}"
+    assert f", costs {second.value:.4f} [{low}, {high}] more per client." in text
 
 
 # ---- Fairness ----------------------------------------------------------------------------------------------

@@ -4,9 +4,11 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from training import search
 from training.candidates import MODEL_FEATURES, unused_features
 from training.experiment import FOLDS, TEST_SHARE, Outcome, Trial
 from training.measures import RESAMPLINGS, Interval
@@ -50,7 +52,7 @@ def _sha256(file: Path) -> str:
 def summary(outcome: Outcome) -> str:
     """What the command line says at the end."""
     figures = "\n".join(f"{name}: {value}" for name, value in _figures(outcome))
-    return f"champion: {outcome.champion.candidate.name}\n{_policy(outcome)}\n{figures}"
+    return f"best candidate: {outcome.champion.candidate.name}\n{_policy(outcome)}\n{figures}"
 
 
 def card(outcome: Outcome, source: Source, pickle_sha256: str) -> str:
@@ -70,7 +72,7 @@ def metrics(trial: Trial) -> dict[str, float]:
 
 
 def _front_matter(outcome: Outcome, source: Source, pickle_sha256: str) -> dict[str, object]:
-    champion, settings = outcome.champion, outcome.settings
+    champion, settings, searched = outcome.champion, outcome.settings, _searched_parameters(outcome)
     return {
         "pickle_sha256": pickle_sha256,
         "policy": {
@@ -85,6 +87,7 @@ def _front_matter(outcome: Outcome, source: Source, pickle_sha256: str) -> dict[
         },
         "metrics": {**metrics(champion), **_sizes(outcome)},
         "parameters": {**champion.candidate.parameters, "seed": settings.seed, "folds": FOLDS},
+        **({} if searched is None else {"searched_parameters": dict(searched)}),
         "data": {name: asdict(file) for name, file in source.files.items()},
         "command": source.command,
     }
@@ -122,6 +125,7 @@ of the others, and the test set was used once. Intervals: 95 % of {resamplings} 
 
 The champion is the cheapest that can be delivered; among those whose difference in cost cannot be told from
 zero, one that gives probabilities of default. The last column is out of fold.
+{runner_up}
 
 ## Policy
 
@@ -155,8 +159,11 @@ risk; whether they are acceptable is the bank's to judge.
     {command}
 
 With the pins of `requirements.txt`, on one machine, the same data and seed give the same trees to the last
-digit, for any number of threads.
+digit, for any number of threads{searched}.
 """
+_SEARCHED = """\
+, but for {name}: the search stops by the clock, and may find
+other parameters next time. This time it found {parameters}"""
 
 
 def text(outcome: Outcome, source: Source) -> str:
@@ -171,6 +178,7 @@ def text(outcome: Outcome, source: Source) -> str:
         test_share=f"{TEST_SHARE:.0%}",
         folds=FOLDS,
         resamplings=f"{RESAMPLINGS:,}",
+        runner_up=_runner_up(outcome),
         candidates=_table(("candidate", "AUC", "cost", "cost over the champion's"), _candidates(outcome)),
         false_negative=f"{settings.costs.false_negative:g}",
         false_positive=f"{settings.costs.false_positive:g}",
@@ -179,6 +187,7 @@ def text(outcome: Outcome, source: Source) -> str:
         fairness=_fairness(outcome),
         unused=", ".join(_unused(outcome)) or "none",
         command=source.command,
+        searched=_searched(outcome),
     )
 
 
@@ -188,6 +197,26 @@ def _candidates(outcome: Outcome) -> Iterator[tuple[str, ...]]:
         yield trial.candidate.name, _short(trial.test["auc"]), _short(trial.test["cost_per_client"]), extra
     if outcome.truth is not None:
         yield "the true probabilities", _short(outcome.truth), "", ""
+
+
+def _runner_up(outcome: Outcome) -> str:
+    others = (trial for trial in outcome.trials if trial is not outcome.champion)
+    second = min(others, key=lambda trial: trial.extra_cost.value)
+    extra = _short(second.extra_cost)
+    return f"There the runner-up, {second.candidate.name}, costs {extra} more per client."
+
+
+def _searched_parameters(outcome: Outcome) -> Mapping[str, Any] | None:
+    found = (t.candidate for t in outcome.trials if t.candidate.name == search.NAME)
+    return next((candidate.parameters for candidate in found), None)
+
+
+def _searched(outcome: Outcome) -> str:
+    parameters = _searched_parameters(outcome)
+    if parameters is None:
+        return ""
+    listed = ", ".join(f"`{name}={value}`" for name, value in parameters.items())
+    return _SEARCHED.format(name=search.NAME, parameters=listed)
 
 
 def _policy(outcome: Outcome) -> str:

@@ -13,6 +13,7 @@ from training import candidates
 from training.candidates import Candidate
 from training.tables import LABEL
 
+NAME = "LightGBM, searched"
 FOLDS = 5
 # A better outside score never means a higher risk.
 MONOTONE = [-1 if name.startswith("EXT_SOURCE") else 0 for name in candidates.MODEL_FEATURES]
@@ -24,7 +25,8 @@ def best(
     """The parameters of least out-of-fold log loss that were found in so many minutes.
 
     Its folds differ from the protocol's, so that the comparison which follows is not one of its own choosing.
-    The first trial is candidates.PARAMETERS: the result is never worse than that on these folds.
+    The first trial is candidates.PARAMETERS: the result is never worse than that on these folds. How many
+    trials follow depends on the machine.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
@@ -62,7 +64,7 @@ def _suggested(trial: optuna.Trial) -> dict[str, Any]:
 def _candidate(parameters: dict[str, Any]) -> Candidate:
     monotone = parameters.pop("monotone")
     constraints = {"monotone_constraints": MONOTONE} if monotone else {}
-    return candidates.lightgbm("LightGBM, searched", **parameters, **constraints)
+    return candidates.lightgbm(NAME, **parameters, **constraints)
 
 
 def _loss(trial: optuna.Trial, candidate: Candidate, clients: pd.DataFrame, seed: int, n_jobs: int) -> float:
