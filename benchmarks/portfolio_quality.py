@@ -18,6 +18,7 @@ from sklearn.metrics import roc_auc_score
 from mlflow_model.features import CATALOGUE
 from training import aggregate, tables
 from training.calibration import Calibration
+from training.synthetic import DESCRIPTION
 from training.synthetic_tables import FIRST_CLIENT, draw_chunks
 
 OF_APPLICATION = [feature.name for feature in CATALOGUE if feature.table == tables.APPLICATION]
@@ -49,7 +50,7 @@ class Figure:
 
 def compare(portfolio: Path, sample: Path) -> list[Figure]:
     calibration = Calibration.read()
-    description = json.loads((portfolio / "portfolio.json").read_text())
+    description = json.loads((portfolio / DESCRIPTION).read_text())
     drawn, real = features(portfolio), features(sample)
     return [
         *_sizes(description, calibration),
@@ -62,13 +63,18 @@ def compare(portfolio: Path, sample: Path) -> list[Figure]:
     ]
 
 
+def require_portfolio(folder: Path) -> None:
+    if not (folder / DESCRIPTION).is_file():
+        raise NotADirectoryError(f"{folder} is not a folder that python -m training.synthetic wrote")
+
+
 def features(folder: Path) -> pd.DataFrame:
     clients = aggregate.client_features(tables.read(folder).by_name)
     return clients.to_pyarrow().to_pandas().set_index(tables.KEY)
 
 
 def true_probabilities(portfolio: Path) -> pd.Series:
-    description = json.loads((portfolio / "portfolio.json").read_text())
+    description = json.loads((portfolio / DESCRIPTION).read_text())
     read = pd.read_csv if description["format"] == "csv" else pd.read_parquet
     file = portfolio / f"true_probabilities.{description['format']}"
     return read(file).set_index(tables.KEY)["TRUE_PROBABILITY"]
@@ -182,7 +188,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("portfolio", type=Path, help="folder written by python -m training.synthetic")
     parser.add_argument("sample", type=Path, help="folder of real tables")
     options = parser.parse_args(arguments)
-    figures = compare(options.portfolio, options.sample)
+    try:
+        require_portfolio(options.portfolio)
+        figures = compare(options.portfolio, options.sample)
+    except (NotADirectoryError, tables.BadTable) as error:
+        parser.error(str(error))
     print(f"{'':<64}{'measured':>12}   target", *figures, sep="\n")
     return 0 if all(figure.holds for figure in figures) else 1
 

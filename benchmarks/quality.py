@@ -19,7 +19,7 @@ from benchmarks import portfolio_quality
 from benchmarks.markdown import table
 from mlflow_model.features import CATALOGUE
 from mlflow_model.scoring import DecisionPolicy
-from training import candidates, experiment, measures, policy, synthetic, tables
+from training import candidates, command_line, experiment, measures, policy, synthetic, tables
 from training.candidates import MODEL_FEATURES, Candidate, Doubles
 from training.experiment import Outcome, Settings
 from training.measures import Costs, Interval, ScoredClients
@@ -241,12 +241,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
     parser.add_argument("portfolio", type=Path, nargs="?", help="written by python -m training.synthetic")
     parser.add_argument(
-        "--clients", type=int, default=CLIENTS, help="to draw without one (default: %(default)s)"
+        "--clients", type=command_line.clients, default=CLIENTS, help="to draw without (default: %(default)s)"
     )
     parser.add_argument("--real", type=Path, help="a folder of real tables")
     parser.add_argument("--jobs", type=int, default=2, help="threads (default: 2)")
     options = parser.parse_args(arguments)
-    print(report(options.clients, options.portfolio, options.real, options.jobs))
+    try:
+        if options.portfolio is not None:
+            portfolio_quality.require_portfolio(options.portfolio)
+        page = report(options.clients, options.portfolio, options.real, options.jobs)
+    except (NotADirectoryError, tables.BadTable, experiment.TooFewClients) as error:
+        parser.error(str(error))
+    print(page)
     return 0
 
 

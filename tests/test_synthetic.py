@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from benchmarks import portfolio_quality, quality
 from training import synthetic_tables
 from training.calibration import Calibration
 from training.synthetic import FolderTaken, main, write_portfolio
@@ -400,6 +401,19 @@ def test_a_folder_that_cannot_be_written_to_is_named_as_it_was_given(
         assert main(["--clients", "10", "--out", str(out)]) == 2
         assert capsys.readouterr().err == f"Refused: {out} cannot be written to: {cause}\n"
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("command", [portfolio_quality.main, quality.main])
+def test_what_is_no_portfolio_is_not_measured(
+    command: Callable[[list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(tmp_path), str(tmp_path)] if command is portfolio_quality.main else [str(tmp_path)]
+
+    with pytest.raises(SystemExit, match="2"):
+        command(arguments)
+
+    sentence = f"error: {tmp_path} is not a folder that python -m training.synthetic wrote\n"
+    assert capsys.readouterr().err.endswith(sentence)
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:

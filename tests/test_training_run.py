@@ -541,6 +541,24 @@ def test_a_registry_that_goes_away_costs_the_picture_and_not_the_model(
     assert mlflow.active_run() is None
 
 
+def test_an_interruption_while_mlflow_is_told_says_that_the_files_are_written(
+    folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: experiment.Outcome) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(figures, "of_comparison", interrupted)
+
+    assert main(["--data-dir", str(folder), "--out", str(store / "out"), *ARGUMENTS]) == 130
+
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        "The files are written; the run in MLflow is not complete.",
+        "Interrupted.",
+    ]
+    mlflow.set_tracking_uri(f"sqlite:///{store / 'mlflow.db'}")
+    assert runs(MlflowClient())["training"].info.status == "FAILED"
+
+
 @pytest.mark.parametrize("uri", ["sqlite:////nowhere/mlflow.db", "http://127.0.0.1:9"])
 def test_mlflow_is_opened_before_anything_is_drawn(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
