@@ -117,8 +117,9 @@ def read(folder: Path, connection: BaseBackend | None = None) -> RawTables:
         tables[name], rows[file] = _checked(connection, file, COLUMNS[name])
     application = _applications(tables)
     _check_unique(application, " and ".join(files[name].name for name in (_TRAIN, _TEST) if name in files))
+    known = ibis.memtable(application.select(KEY).to_pyarrow())
     for name in COLUMNS.keys() - {_TRAIN, _TEST}:
-        _check_known(tables[name], application, files[name].name)
+        _check_known(tables[name], known, files[name].name)
     return RawTables({**tables, APPLICATION: application}, rows)
 
 
@@ -281,7 +282,6 @@ def _check_unique(clients: ir.Table, files: str) -> None:
         raise BadTable(files, f"column {KEY} holds {repeated} value(s) more than once")
 
 
-def _check_known(history: ir.Table, application: ir.Table, file: str) -> None:
-    known = history.semi_join(application, KEY).limit(1)
-    if _only_row(known.aggregate(rows=known.count()))["rows"] == 0:
+def _check_known(history: ir.Table, clients: ir.Table, file: str) -> None:
+    if len(history.semi_join(clients, KEY).limit(1).to_pyarrow()) == 0:
         raise BadTable(file, f"column {KEY} holds no client of {_TRAIN} or {_TEST}")
