@@ -9,6 +9,8 @@ CLIENTS ?= 50000
 TRAINED ?= trained
 API_URL ?= http://127.0.0.1:$(PORT)
 STORE ?= sqlite:///$(CURDIR)/mlflow.db
+# More than the cores: many tests wait for a process that they started.
+TEST_PROCESSES ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 UV_VERSION := 0.13.9
 
 BIN := .venv/bin
@@ -29,7 +31,7 @@ serve: $(RUNTIME) ## register the shipped model if there is no champion, then se
 	@exec $(BIN)/python api/app.py
 
 test: $(DEVELOPMENT) ## run the whole test suite
-	$(BIN)/python -m pytest -q -n auto --dist worksteal
+	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile
 
 check: $(DEVELOPMENT) ## lint, formatting and types
 	$(BIN)/ruff check .
