@@ -9,12 +9,14 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from api.news import Copy
-from mlflow_model import bundle as bundles
 from mlflow_model import store
-from mlflow_model.bundle import Bundle
 from mlflow_model.errors import LoadingFailed, OutOfReach
+
+if TYPE_CHECKING:
+    from mlflow_model.bundle import Bundle
 
 _KEPT_COPIES = 20
 # What a process left behind that was killed while it wrote.
@@ -22,7 +24,7 @@ _UNFINISHED = ("arriving-", "damaged-")
 _UNFINISHED_SECONDS = 3600.0
 
 
-def keep(bundle: Bundle, folder: Path) -> Path:
+def keep(bundle: "Bundle", folder: Path) -> Path:
     """Where the copy is. It appears whole or not at all. Raises LoadingFailed."""
     with _in_words():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -59,14 +61,16 @@ def unfinished(folder: Path, kind: str = "arriving-") -> Path:
     return folder / f"{kind}{uuid.uuid4().hex}"
 
 
-def _holds(kept: Path, bundle: Bundle) -> bool:
+def _holds(kept: Path, bundle: "Bundle") -> bool:
+    from mlflow_model import bundle as bundles  # with NumPy, which the supervisor starts without
+
     try:
         return kept.exists() and bundles.read(kept) == bundle
     except LoadingFailed:
         return False
 
 
-def _write(bundle: Bundle, kept: Path) -> None:
+def _write(bundle: "Bundle", kept: Path) -> None:
     arriving = unfinished(kept.parent)
     try:
         bundle.write(arriving)

@@ -1,4 +1,4 @@
-"""The challenger decides on a share of the clients too, in a process of its own, and is compared.
+"""Lets the challenger decide on a share of the clients too, in a process of its own (api/challenger.py).
 
 A worker sends what the champion decided on into a socket and never waits: when the socket is full, or nobody
 reads, the client is left out. Whatever the challenger does, the answers do not notice.
@@ -19,18 +19,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from api import logs
 from api.finder import own_modules_first
 from api.news import Copy, News
-from api.served import ServedModel
-from api.tally import Tally, file_in
 
 DEFAULT_SHARE = 0.1
-FAILED = "failed"
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 300.0
-_LARGEST = 256 * 1024
-_SAVE_SECONDS = 0.5
 
 _log = logging.getLogger("scoring_client")
 
@@ -107,7 +101,7 @@ class Shadow:
         handed = self._receiver.fileno()
         _log.info("comparing with %s version %s", challenger.name, challenger.version)
         self._process = subprocess.Popen(  # noqa: S603 - this project's own module
-            [sys.executable, "-m", "api.shadow", str(handed), str(self._tallies)],
+            [sys.executable, "-m", "api.challenger", str(handed), str(self._tallies)],
             env={**own_modules_first(), "OMP_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
             pass_fds=[handed],
@@ -121,54 +115,3 @@ class Shadow:
             self._process.stdin.flush()
             return self._process.wait()
         return self._process.returncode
-
-
-def main() -> None:
-    """`python -m api.shadow SOCKET TALLIES`: the challenger's news on the input; ends when that does."""
-    logs.configure()
-    os.nice(5)
-    served = ServedModel()
-    if not served.hear(News.of(sys.stdin.buffer.readline())):
-        sys.exit("the challenger cannot be loaded")
-    threading.Thread(target=_end_with_the_input, daemon=True).start()
-    tally = Tally(file_in(sys.argv[2]))
-    with socket.socket(fileno=int(sys.argv[1])) as receiver:
-        _forget_waiting(receiver)
-        receiver.settimeout(_SAVE_SECONDS)
-        compare(receiver, served, tally)
-
-
-def _end_with_the_input() -> None:
-    sys.stdin.buffer.read()
-    os._exit(0)
-
-
-def _forget_waiting(receiver: socket.socket) -> None:
-    """What was sent for an earlier challenger."""
-    receiver.setblocking(False)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            receiver.recv(_LARGEST)
-
-
-def compare(receiver: socket.socket, served: ServedModel, tally: Tally) -> None:
-    model = served.model
-    save_at = 0.0
-    while True:
-        with contextlib.suppress(TimeoutError):
-            version, label, client = json.loads(receiver.recv(_LARGEST))
-            tally.compared(version, label, model.called, _label(served, client))
-        if time.monotonic() > save_at:
-            tally.save()
-            save_at = time.monotonic() + _SAVE_SECONDS
-
-
-def _label(served: ServedModel, client: Mapping[str, Any]) -> str:
-    try:
-        return str(served.model.scorer.decide(client)["prediction"])
-    except Exception:  # noqa: BLE001 - the challenger's own code, which may do anything
-        return FAILED
-
-
-if __name__ == "__main__":
-    main()

@@ -26,6 +26,7 @@ PLAIN_FLASK = ROOT / "benchmarks" / "contenders" / "plain_flask.py"
 BIN = Path(sys.executable).parent
 PATIENCE = 60.0
 _STILL, _STILL_SECONDS = 0.01, 2.0
+_STILL_CPU, _STILL_CPU_SECONDS = 0.1, 0.3
 _PINNED = ("taskset", "-c")
 
 OURS, LANE, ASGI = (
@@ -142,7 +143,20 @@ class Running:
 
     def flood(self, connections: int, seconds: int, cores: set[int], delay: int = 0) -> Load:
         url = f"http://127.0.0.1:{self.port}{self.contender.path}"
-        return load.flood(url, self.contender.body, connections, seconds, cores, self.pid, delay)
+        flooded = load.flood(url, self.contender.body, connections, seconds, cores, self.pid, delay)
+        self._settle()
+        return flooded
+
+    def _settle(self) -> None:
+        """Until it has worked off what wrk left behind, which would take the next one's time."""
+        deadline = time.monotonic() + PATIENCE
+        former = load.cpu_seconds(self.pid)
+        while time.monotonic() < deadline:
+            time.sleep(_STILL_CPU_SECONDS)
+            now = load.cpu_seconds(self.pid)
+            if now - former < _STILL_CPU * _STILL_CPU_SECONDS:
+                return
+            former = now
 
     def worker_megabytes(self) -> float:
         """PSS of a process that answers: the mean of them, or the largest where none is known by its name."""

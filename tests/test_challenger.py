@@ -93,7 +93,7 @@ def test_a_challenger_that_takes_long_to_load_does_not_delay_the_champion(
 def test_without_its_alias_the_challenger_decides_no_more(live: Registry) -> None:
     live.point("2", alias="challenger")
     with serving(live, SHADOW_SHARE="1") as door:
-        servers.eventually(lambda: children_of(door, "api.shadow") or None, "the challenger's process")
+        servers.eventually(lambda: children_of(door, "api.challenger") or None, "the challenger's process")
         registry.connect().delete_registered_model_alias(registry.NAME, "challenger")
 
-        servers.eventually(lambda: children_of(door, "api.shadow") == [] or None, "no such process")
+        servers.eventually(lambda: children_of(door, "api.challenger") == [] or None, "no such process")

@@ -1,0 +1,72 @@
+"""The challenger's process: decides on what the workers send, and counts both labels of each client."""
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from api import logs
+from api.news import News
+from api.served import ServedModel
+from api.tally import Tally, file_in
+
+FAILED = "failed"
+
+_LARGEST = 256 * 1024
+_SAVE_SECONDS = 0.5
+
+
+def main() -> None:
+    """`python -m api.challenger SOCKET TALLIES`: the challenger's news on the input; ends when that does."""
+    logs.configure()
+    os.nice(5)
+    served = ServedModel()
+    if not served.hear(News.of(sys.stdin.buffer.readline())):
+        sys.exit("the challenger cannot be loaded")
+    threading.Thread(target=_end_with_the_input, daemon=True).start()
+    tally = Tally(file_in(sys.argv[2]))
+    with socket.socket(fileno=int(sys.argv[1])) as receiver:
+        _forget_waiting(receiver)
+        receiver.settimeout(_SAVE_SECONDS)
+        compare(receiver, served, tally)
+
+
+def _end_with_the_input() -> None:
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+def _forget_waiting(receiver: socket.socket) -> None:
+    """What was sent for an earlier challenger."""
+    receiver.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            receiver.recv(_LARGEST)
+
+
+def compare(receiver: socket.socket, served: ServedModel, tally: Tally) -> None:
+    model = served.model
+    save_at = 0.0
+    while True:
+        with contextlib.suppress(TimeoutError):
+            version, label, client = json.loads(receiver.recv(_LARGEST))
+            tally.compared(version, label, model.called, _label(served, client))
+        if time.monotonic() > save_at:
+            tally.save()
+            save_at = time.monotonic() + _SAVE_SECONDS
+
+
+def _label(served: ServedModel, client: Mapping[str, Any]) -> str:
+    try:
+        return str(served.model.scorer.decide(client)["prediction"])
+    except Exception:  # noqa: BLE001 - the challenger's own code, which may do anything
+        return FAILED
+
+
+if __name__ == "__main__":
+    main()
