@@ -79,6 +79,11 @@ def serves(door: SocketDoor, version: str) -> None:
     servers.eventually(lambda: version_of(door) == version or None, f"version {version}")
 
 
+def is_content_with(door: SocketDoor, version: str) -> bool | None:
+    content = door.get("/ready").content
+    return (content["version"], content["doubt"]) == (version, None) or None
+
+
 def doubt(door: SocketDoor, part: str) -> str:
     """The doubt at /ready, as soon as it holds this part."""
 

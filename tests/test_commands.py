@@ -50,9 +50,8 @@ def test_make_serve_registers_once_and_then_only_serves(
     assert "registered" not in said[1]
 
 
-def test_make_serve_on_a_taken_port_says_so_in_one_line(regular: dict[str, str]) -> None:
-    environment = os.environ | regular
-    subprocess.run(["make", "register"], cwd=ROOT, env=environment, check=True, capture_output=True)
+def test_make_serve_on_a_taken_port_says_so_in_one_line(registered: Path) -> None:
+    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         command = ["make", "serve", f"PORT={port}"]

@@ -1,9 +1,12 @@
 """The documentation is executed, complete and consistent with the project that it describes."""
 
 import ast
+import contextlib
 import difflib
 import fnmatch
+import functools
 import importlib.metadata
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -272,15 +275,18 @@ def _ignored(path: Path) -> bool:
     return any(fnmatch.fnmatch(part, pattern) for part in path.parts for pattern in (".git", *patterns))
 
 
-def _files() -> Iterator[tuple[str, str]]:
+@functools.cache
+def _files() -> dict[str, str]:
     """The project's text files, by name."""
-    for path in sorted(ROOT.rglob("*")):
-        name = path.relative_to(ROOT)
-        if path.is_file() and not _ignored(name):
-            try:
-                yield name.as_posix(), path.read_text(encoding="utf-8")
-            except UnicodeDecodeError:
-                continue
+    found = {}
+    for folder, folders, names in os.walk(ROOT):
+        here = Path(folder).relative_to(ROOT)
+        folders[:] = [name for name in folders if not _ignored(here / name)]
+        for name in names:
+            if not _ignored(here / name):
+                with contextlib.suppress(UnicodeDecodeError):
+                    found[(here / name).as_posix()] = (ROOT / here / name).read_text(encoding="utf-8")
+    return found
 
 
 @pytest.mark.parametrize(
@@ -294,6 +300,6 @@ def _files() -> Iterator[tuple[str, str]]:
 def test_no_file_holds(forbidden: str) -> None:
     pattern = re.compile(forbidden)
 
-    found = [name for name, text in _files() if pattern.search(text)]
+    found = [name for name, text in _files().items() if pattern.search(text)]
 
     assert found == []

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,12 @@ import pytest
 from mlflow_model import registry, signing
 from mlflow_model.bundle import Bundle
 from tests import servers
+from tests.conftest import copied_registry
 from tests.live import (
     SOON,
     Registry,
     doubt,
+    is_content_with,
     metric,
     metrics,
     policy_of,
@@ -35,16 +37,44 @@ pytest_plugins = ["tests.live_support"]
 # ---- Arriving
 
 
-def test_moving_the_alias_is_the_deployment(live: Registry, documented_request: dict[str, float]) -> None:
-    with serving(live) as door:
-        before = door.predict(documented_request)
-        live.point("2")
-        serves(door, "2")
-        after = door.predict(documented_request)
+@pytest.fixture(scope="module")
+def following(
+    two_versions: Registry, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Registry, SocketDoor]]:
+    """A registry and a service that follows it, for the tests that leave both whole."""
+    folder = tmp_path_factory.mktemp("following")
+    copied_registry(two_versions.folder, folder)
+    copy = Registry(folder, dict(two_versions.bundles))
+    with serving(copy, DEADLY="1") as door:
+        yield copy, door
+
+
+@pytest.fixture
+def served(following: tuple[Registry, SocketDoor], monkeypatch: pytest.MonkeyPatch) -> SocketDoor:
+    """That service on version 1, without a doubt; the registry is this process's too."""
+    live, door = following
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", live.environment["MLFLOW_TRACKING_URI"])
+    live.point("1")
+    servers.eventually(lambda: is_content_with(door, "1"), "version 1")
+    return door
+
+
+@pytest.fixture
+def shared(following: tuple[Registry, SocketDoor]) -> Registry:
+    return following[0]
+
+
+def test_moving_the_alias_is_the_deployment(
+    shared: Registry, served: SocketDoor, documented_request: dict[str, float]
+) -> None:
+    before = served.predict(documented_request)
+    shared.point("2")
+    serves(served, "2")
+    after = served.predict(documented_request)
 
     assert (before.headers["X-Model-Version"], before.content["optimal_threshold"]) == ("1", 0.25)
     assert (after.headers["X-Model-Version"], after.content["optimal_threshold"]) == ("2", 0.5)
-    assert after.headers["X-Model-Digest"] == live.bundles["2"].digest
+    assert after.headers["X-Model-Digest"] == shared.bundles["2"].digest
 
 
 DEADLY = b"\nimport os\nos._exit(7) if os.environ.get('DEADLY') else None\n"
@@ -58,79 +88,78 @@ def lose(live: Registry, version: str) -> None:
     shutil.rmtree(live.artifact(version))
 
 
-BROKEN: dict[str, tuple[Callable[[Registry, str], None], str]] = {
-    "a damaged file": (damage, "version 2 de scoring-client refusée : l’empreinte de 'policy.json'"),
-    "no artifact": (lose, "version 2 de scoring-client refusée"),
+BROKEN: dict[str, tuple[Callable[[Registry, str], None], float, str]] = {
+    "a damaged file": (damage, 0.31, "refusée : l’empreinte de 'policy.json'"),
+    "no artifact": (lose, 0.32, "refusée"),
 }
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-def test_a_broken_version_is_refused_and_the_former_one_goes_on(
-    live: Registry, broken: str, documented_request: dict[str, float]
+def test_a_broken_version_is_refused_once_and_the_former_one_goes_on(
+    shared: Registry, served: SocketDoor, bundle: Bundle, broken: str, documented_request: dict[str, float]
 ) -> None:
-    break_it, sentence = BROKEN[broken]
-    break_it(live, "2")
+    break_it, threshold, sentence = BROKEN[broken]
+    version = shared.add(policy_of(bundle, threshold))
+    break_it(shared, version)
+    before = metric(served, "scoring_model_refusals_total")
 
-    with serving(live) as door:
-        live.point("2")
-        said = doubt(door, sentence)
-        time.sleep(5 * SOON)
-        answer = door.predict(documented_request)
-        refusals = metric(door, "scoring_model_refusals_total")
+    shared.point(version)
+    said = doubt(served, f"version {version} de scoring-client {sentence}")
+    time.sleep(5 * SOON)
+    answer = served.predict(documented_request)
 
     assert (answer.status, answer.headers["X-Model-Version"]) == (200, "1")
-    assert refusals == 1
-    assert door.said.count(said.split(" : ", 1)[1].split(" ;")[0]) == 1
+    assert metric(served, "scoring_model_refusals_total") == before + 1
+    assert served.said.count(said.split(" : ", 1)[1].split(" ;")[0]) == 1
 
 
 def test_a_version_that_kills_its_process_is_refused(
-    live: Registry, bundle: Bundle, documented_request: dict[str, float]
+    shared: Registry, served: SocketDoor, bundle: Bundle, documented_request: dict[str, float]
 ) -> None:
-    deadly = live.add(policy_of(bundle, 0.4, more_code=DEADLY))
+    deadly = shared.add(policy_of(bundle, 0.4, more_code=DEADLY))
 
-    with serving(live, DEADLY="1") as door:
-        live.point(deadly)
-        doubt(door, f"version {deadly} de scoring-client refusée : la version arrête le processus")
-        live.point("2")
-        serves(door, "2")
+    shared.point(deadly)
+    doubt(served, f"version {deadly} de scoring-client refusée : la version arrête le processus")
+    shared.point("2")
+    serves(served, "2")
 
-        assert door.predict(documented_request).status == 200
-
-
-def test_an_alias_that_points_to_nothing_changes_nothing(live: Registry) -> None:
-    with serving(live) as door:
-        registry.connect().delete_registered_model_alias(registry.NAME, "champion")
-        doubt(door, "models:/scoring-client@champion : introuvable")
-
-        assert version_of(door) == "1"
-        live.point("2")
-        serves(door, "2")
+    assert served.predict(documented_request).status == 200
 
 
-def test_a_version_that_is_deleted_goes_on_until_another_is_named(live: Registry) -> None:
-    with serving(live) as door:
-        live.point("2")
-        serves(door, "2")
-        registry.connect().delete_model_version(registry.NAME, "2")
-        doubt(door, "introuvable")
+def test_an_alias_that_points_to_nothing_changes_nothing(shared: Registry, served: SocketDoor) -> None:
+    registry.connect().delete_registered_model_alias(registry.NAME, "champion")
+    doubt(served, "models:/scoring-client@champion : introuvable")
 
-        assert version_of(door) == "2"
+    assert version_of(served) == "1"
+    shared.point("2")
+    serves(served, "2")
+
+
+def test_a_version_that_is_deleted_goes_on_until_another_is_named(
+    shared: Registry, served: SocketDoor, bundle: Bundle
+) -> None:
+    version = shared.add(policy_of(bundle, 0.33))
+    shared.point(version)
+    serves(served, version)
+    registry.connect().delete_model_version(registry.NAME, version)
+    doubt(served, "introuvable")
+
+    assert version_of(served) == version
 
 
 # ---- A registry that is down
 
 
 def test_a_registry_that_vanishes_and_comes_back_is_not_noticed_by_callers(
-    live: Registry, documented_request: dict[str, float]
+    shared: Registry, served: SocketDoor, documented_request: dict[str, float]
 ) -> None:
-    away = live.folder / "away.db"
-    with serving(live) as door:
-        (live.folder / "mlflow.db").rename(away)
-        doubt(door, "aucun registre")
-        during = door.predict(documented_request)
-        away.rename(live.folder / "mlflow.db")
-        live.point("2")
-        serves(door, "2")
+    away = shared.folder / "away.db"
+    (shared.folder / "mlflow.db").rename(away)
+    doubt(served, "aucun registre")
+    during = served.predict(documented_request)
+    away.rename(shared.folder / "mlflow.db")
+    shared.point("2")
+    serves(served, "2")
 
     assert (during.status, during.headers["X-Model-Version"]) == (200, "1")
 

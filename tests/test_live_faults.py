@@ -23,6 +23,7 @@ from tests.live import (
     all_serve,
     children_of,
     doubt,
+    is_content_with,
     metric,
     serves,
     serving,
@@ -156,11 +157,6 @@ def outcome_of(door: SocketDoor) -> str | None:
     if content["doubt"] and "version 2 de scoring-client refusée" in content["doubt"]:
         return "refused"
     return "served" if content["version"] == "2" else None
-
-
-def is_content_with(door: SocketDoor, version: str) -> bool | None:
-    content = door.get("/ready").content
-    return (content["version"], content["doubt"]) == (version, None) or None
 
 
 def test_a_version_that_is_deleted_between_the_look_and_the_copy_is_refused(
