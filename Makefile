@@ -31,7 +31,7 @@ serve: $(RUNTIME) ## register the shipped model if there is no champion, then se
 	@exec $(BIN)/python api/app.py
 
 test: $(DEVELOPMENT) ## run the whole test suite
-	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 check: $(DEVELOPMENT) ## lint, formatting and types
 	$(BIN)/ruff check .
