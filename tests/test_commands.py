@@ -113,9 +113,9 @@ def test_mlflow_run_registers_the_shipped_pickle(regular: dict[str, str]) -> Non
 def test_mlflow_run_draws_trains_and_registers_a_candidate(regular: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "trained"
 
-    said = mlflow_run(regular, "-P", "clients=1000", "-P", f"out={out}")
+    said = mlflow_run(regular, "-P", "clients=500", "-P", f"out={out}")
 
-    assert "Drawing the tables of 1,000 labelled clients" in said
+    assert "Drawing the tables of 500 labelled clients" in said
     assert "scoring-client version 1 registered; candidate points at it" in said
     assert (out / "lgbm_final_model.pkl").exists()
 
@@ -123,7 +123,7 @@ def test_mlflow_run_draws_trains_and_registers_a_candidate(regular: dict[str, st
 def test_make_train_registers_a_candidate_and_leaves_the_champion(
     regular: dict[str, str], tmp_path: Path
 ) -> None:
-    command = ["make", "train", "CLIENTS=1000", f"TRAINED={tmp_path / 'trained'}"]
+    command = ["make", "train", "CLIENTS=500", f"TRAINED={tmp_path / 'trained'}"]
 
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | regular, capture_output=True, text=True, check=False

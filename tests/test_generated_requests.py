@@ -9,7 +9,7 @@ from tests.servers import BIN, ROOT, SocketDoor
 
 pytest_plugins = ["tests.api_support"]
 
-# 10,000 cases and more: GENERATED=4000 python -m pytest tests/test_generated_requests.py --timeout 1200 -s
+# 10,000 cases and more: GENERATED=5000 python -m pytest tests/test_generated_requests.py --timeout 1200 -s
 EXAMPLES = os.environ.get("GENERATED", "40")
 
 
