@@ -30,12 +30,13 @@ def beside(pickle_path: Path, sha256: str) -> ModelCard:
     if header.get("pickle_sha256") != sha256:
         body = f"Converted from a pickle that has no model card (SHA-256 {sha256})."
         return ModelCard(f"# {pickle_path.stem}\n\n{body}\n")
-    metrics = _section(pickle_path, header, "metrics")
-    if not all(isinstance(value, int | float) for value in metrics.values()):
-        raise _bad_section(pickle_path, "metrics")
+    try:
+        metrics = {name: float(one) for name, one in _section(pickle_path, header, "metrics").items()}
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _bad_section(pickle_path, "metrics") from error
     return ModelCard(
         text,
-        metrics={name: float(value) for name, value in metrics.items()},
+        metrics=metrics,
         parameters=_section(pickle_path, header, "parameters"),
         provenance=_section(pickle_path, header, "policy"),
     )

@@ -120,6 +120,7 @@ DAMAGED_SECTIONS = {
     "a metric that is a word": "metrics: {auc: good}",
     "a metric that is nothing": "metrics: {auc: }",
     "a metric that is no number": "metrics: {auc: .nan}",
+    "a metric beyond all doubles": f"metrics: {{auc: {'9' * 400}}}",
     "a policy that is a word": "policy: cheap",
     "a policy with a date": "policy: {since: 2026-01-01}",
     "a parameter without a name": "parameters: {1: 2}",
