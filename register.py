@@ -60,9 +60,9 @@ def _register(options: argparse.Namespace) -> None:
     built, model_card = legacy.convert(options.pickle, options.threshold, options.margin)
     signature = signing.sign(built.manifest, options.sign) if options.sign else None
     _say("Opening the registry (the first time takes a few seconds)")
-    from mlflow_model import registry
+    from mlflow_model import registration, registry
 
-    number, new = registry.register(
+    number, new = registration.register(
         built, model_card, name=options.name, alias=options.alias, signature=signature
     )
     state = ("registered" if new else "was registered already") + (" and signed" if signature else "")

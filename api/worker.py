@@ -61,10 +61,15 @@ class Server(uvicorn.Server):
         # uvloop closes the socket that it serves; what waits in its queue is taken from this one.
         self._queue = sockets[0].dup()
         await super().startup(sockets)
-        self._sweeping = asyncio.create_task(self._sweep())
+        self._tasks = [asyncio.create_task(self._sweep()), asyncio.create_task(self._import_flask())]
         loop = asyncio.get_running_loop()
         self._lifeline.follow(lambda: loop.call_soon_threadsafe(self._end))
-        loop.run_in_executor(None, lambda: self._lane.flask)
+
+    async def _import_flask(self) -> None:
+        """Before somebody asks for it, but not while the loader needs the processor for the first model."""
+        while self._lane.service.served.news.copy is None:
+            await asyncio.sleep(_SWEEP_SECONDS)
+        await asyncio.to_thread(lambda: self._lane.flask)
 
     async def _sweep(self) -> None:
         while True:

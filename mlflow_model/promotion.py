@@ -1,15 +1,18 @@
 """Promotes through the gate: a candidate is compared with the champion and recorded, then the alias moves."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import mlflow
+import pandas as pd
 
 from mlflow_model import gate, gate_report, registry
 from mlflow_model.bundle import Bundle
 from mlflow_model.errors import LoadingFailed
 from mlflow_model.gate import Difference, Limits
-from mlflow_model.registry import Figures
 
 
 @dataclass(frozen=True)
@@ -79,28 +82,40 @@ def promote(examined: Examination, why: str | None) -> None:
 
 
 def record(examined: Examination, outcome: str, why: str | None = None) -> None:
-    """The report as a run, linked from the candidate's version."""
+    """The report as a run, which the tag `examination.run` of the candidate's version names."""
     if examined.difference is None and not examined.objections:
         return
-    tags = {
-        "champion": str(examined.champion),
-        "candidate": str(examined.candidate),
-        "alias": examined.alias,
-        "outcome": outcome,
-        "objections": "; ".join(examined.objections) or "none",
-        "why": why or "",
-    }
-    figures = None if examined.difference is None else _figures(examined.difference)
-    registry.log_examination(examined.name, examined.candidate, tags, examined.text, figures)
+    client = registry.connect()
+    run_name = f"examination of version {examined.candidate}"
+    with (
+        registry.in_words("écriture du rapport de promotion"),
+        mlflow.start_run(experiment_id=registry.experiment(client), run_name=run_name) as run,
+    ):
+        mlflow.set_tags(
+            {
+                "champion": str(examined.champion),
+                "candidate": str(examined.candidate),
+                "alias": examined.alias,
+                "outcome": outcome,
+                "objections": "; ".join(examined.objections) or "none",
+                "why": why or "",
+            }
+        )
+        mlflow.log_text(examined.text, "decision_diff.txt")
+        if examined.difference is not None:
+            _log(examined.difference)
+        client.set_model_version_tag(
+            examined.name, str(examined.candidate), "examination.run", run.info.run_id
+        )
 
 
-def _figures(difference: Difference) -> Figures:
+def _log(difference: Difference) -> None:
+    """Differences by name, the same with both sides, and a picture."""
     changes = {change.name.replace(" ", "_"): change.difference for change in difference.changes}
-    return Figures(
-        {"changed": difference.changed, **changes},
-        gate_report.table(difference),
-        gate_report.figure(difference),
-    )
+    metrics = {"changed": difference.changed, **changes}
+    mlflow.log_metrics({key: value for key, value in metrics.items() if math.isfinite(value)})
+    mlflow.log_table(pd.DataFrame(dict(gate_report.table(difference))), "decision_diff.json")
+    mlflow.log_figure(gate_report.figure(difference), "decision_diff.png")
 
 
 def _bundle(name: str, number: int) -> Bundle:

@@ -1,55 +1,35 @@
 """The MLflow registry: where versions are stored, named by aliases and fetched back, always verified."""
 
 import errno
-import importlib.metadata
-import json
 import logging
-import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import mlflow
-import pandas as pd
-import yaml
 from mlflow import MlflowClient
-from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.models.model import ModelInfo
 from mlflow.protos.databricks_pb2 import ErrorCode
-from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
 from mlflow_model import aliases, store
 from mlflow_model import bundle as bundles
 from mlflow_model.aliases import Term
 from mlflow_model.bundle import Bundle
-from mlflow_model.card import ModelCard
 from mlflow_model.errors import LoadingFailed, NotInRegistry, OutOfReach, RollbackRefused
-from mlflow_model.features import example_client
-from mlflow_model.scoring import OUTPUT_COLUMNS
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 NAME = "scoring-client"
 EXPERIMENT = "scoring-client"
 CHAMPION = "champion"
 DEFAULT_MODEL_URI = f"models:/{NAME}@{CHAMPION}"
 
-_PYFUNC = Path(__file__).with_name("pyfunc.py")
-_RUNTIME_PACKAGES = ("mlflow", "lightgbm", "numpy", "pandas")
-_DIGEST_TAG = "bundle.sha256"
-_SIGNATURE_TAG = "bundle.signature"
-_DESCRIPTION_LIMIT = 5_000  # characters, the column's size in MLflow's schema
+DIGEST_TAG = "bundle.sha256"
+SIGNATURE_TAG = "bundle.signature"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_FOUND = 404
 # MLflow's own defaults wait for minutes before they give up.
@@ -71,7 +51,7 @@ class Version:
 
     @property
     def is_signed(self) -> bool:
-        return _SIGNATURE_TAG in self.tags
+        return SIGNATURE_TAG in self.tags
 
 
 @dataclass(frozen=True)
@@ -84,15 +64,6 @@ class Reference:
     alias: str | None = None
     digest: str | None = None
     signature: str | None = None
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What an examination measured: differences by name, the same with both sides, and a picture."""
-
-    metrics: Mapping[str, float]
-    table: Mapping[str, Sequence[Any]]
-    figure: "Figure"
 
 
 def connect(*, create: bool = False) -> MlflowClient:
@@ -110,30 +81,6 @@ def connect(*, create: bool = False) -> MlflowClient:
         raise LoadingFailed("aucun registre de modèles : lancez « python register.py »")
     with in_words("ouverture du registre"):
         return MlflowClient()
-
-
-def register(
-    bundle: Bundle,
-    card: ModelCard,
-    *,
-    name: str = NAME,
-    alias: str = CHAMPION,
-    signature: str | None = None,
-) -> tuple[int, bool]:
-    """Make a bundle a version and point the alias at it. Returns (version, whether it is new).
-
-    The alias moves last, and only to a version that was fetched back and verified: a failure at any point
-    leaves the previous champion. A bundle that is registered already is not registered again.
-    """
-    client = connect(create=True)
-    with in_words("enregistrement du modèle"):
-        known = _version_of_bundle(client, name, bundle.digest)
-        number = known if known is not None else _new_version(client, bundle, card, name)
-        if signature is not None:
-            client.set_model_version_tag(name, str(number), _SIGNATURE_TAG, signature)
-        download(resolve(f"models:/{name}/{number}"))
-        promote(number, name=name, alias=alias, how=aliases.REGISTRATION)
-    return number, known is None
 
 
 def promote(
@@ -183,30 +130,6 @@ def history(name: str = NAME, alias: str = CHAMPION) -> list[Term]:
         return aliases.history(client, name, alias) if known else []
 
 
-def log_examination(
-    name: str, number: int, tags: Mapping[str, str], text: str, figures: Figures | None
-) -> None:
-    """A run with how a candidate differs from the champion, named by the version's tag `examination.run`."""
-    client = connect()
-    with (
-        in_words("écriture du rapport de promotion"),
-        mlflow.start_run(
-            experiment_id=experiment(client), run_name=f"examination of version {number}"
-        ) as run,
-    ):
-        mlflow.set_tags(dict(tags))
-        mlflow.log_text(text, "decision_diff.txt")
-        if figures is not None:
-            _log_figures(figures)
-        client.set_model_version_tag(name, str(number), "examination.run", run.info.run_id)
-
-
-def _log_figures(figures: Figures) -> None:
-    mlflow.log_metrics({key: value for key, value in figures.metrics.items() if math.isfinite(value)})
-    mlflow.log_table(pd.DataFrame(dict(figures.table)), "decision_diff.json")
-    mlflow.log_figure(figures.figure, "decision_diff.png")
-
-
 def version_at(name: str = NAME, alias: str = CHAMPION) -> int | None:
     """The version that the alias points at, or None where there is no store, no model or no such alias."""
     if _absent_store():
@@ -239,7 +162,7 @@ def resolve(uri: str) -> Reference:
         version, alias = _version_of(client, uri)
     if version is None:
         return Reference(uri, _shown(uri))
-    digest, signature = version.tags.get(_DIGEST_TAG), version.tags.get(_SIGNATURE_TAG)
+    digest, signature = version.tags.get(DIGEST_TAG), version.tags.get(SIGNATURE_TAG)
     number = str(version.version)
     return Reference(f"models:/{version.name}/{number}", version.name, number, alias, digest or "", signature)
 
@@ -287,102 +210,6 @@ def _version_of(client: MlflowClient, uri: str) -> tuple[ModelVersion | None, st
 def _shown(uri: str) -> str:
     """What a caller may read of a model URI: a path would tell about the machine."""
     return uri if uri.startswith(("models:/", "runs:/")) else "MODEL_URI"
-
-
-def _new_version(client: MlflowClient, bundle: Bundle, card: ModelCard, name: str) -> int:
-    """A run with parameters, metrics and the bundle; then the version, with all its tags at once."""
-    given = os.environ.get("MLFLOW_RUN_ID")
-    with mlflow.start_run(given, experiment(client), run_name="registration") as run:
-        mlflow.log_params({**_policy_tags(bundle), **card.parameters})
-        mlflow.log_metrics({"features": len(_features(bundle)), **card.metrics})
-        mlflow.log_text(card.text, "model_card.md")
-        model = _log_model(client, bundle)
-        training = _link_to_training(client, run, bundle)
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name)
-    tags = {**_policy_tags(bundle), "source.sha256": bundle.source["sha256"], _DIGEST_TAG: bundle.digest}
-    tags |= {"training.run": training} if training is not None else {}
-    description = card.text[:_DESCRIPTION_LIMIT]
-    version = client.create_model_version(
-        name,
-        model.model_uri,
-        run.info.run_id,
-        tags,
-        description=description,
-        model_id=model.model_id,  # a tracking server asks for it
-    )
-    if training is not None:
-        client.set_tag(training, "registered.version", f"{name}/{version.version}")
-    return int(version.version)
-
-
-def _link_to_training(client: MlflowClient, run: Run, bundle: Bundle) -> str | None:
-    """Put the run below the training that made this pickle, with its data sets. Gives the training's run.
-
-    The training names its pickle in a tag. None where this registry has not seen it.
-    """
-    query = f"tags.`pickle.sha256` = '{bundle.source['sha256']}'"
-    found = client.search_runs([run.info.experiment_id], query, max_results=1)
-    if not found or found[0].info.run_id == run.info.run_id:
-        return found[0].info.run_id if found else None
-    training = found[0]
-    client.set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, training.info.run_id)
-    if training.inputs is not None:
-        client.log_inputs(run.info.run_id, training.inputs.dataset_inputs)
-    return str(training.info.run_id)
-
-
-def _log_model(client: MlflowClient, bundle: Bundle) -> ModelInfo:
-    with tempfile.TemporaryDirectory() as folder:
-        bundle.write(Path(folder) / "bundle")
-        info = mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(_PYFUNC),
-            artifacts={"bundle": str(Path(folder) / "bundle")},
-            signature=signature(_features(bundle)),
-            input_example=pd.DataFrame([example_client(_features(bundle))]).astype("float64"),
-            pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _RUNTIME_PACKAGES],
-        )
-        _strip_paths(client, info.model_id, Path(folder))
-    return info
-
-
-def _strip_paths(client: MlflowClient, model_id: str, folder: Path) -> None:
-    """MLflow records this machine's build paths in MLmodel, where loading needs relative ones only."""
-    location = client.get_logged_model(model_id).artifact_location
-    path = Path(mlflow.artifacts.download_artifacts(f"{location}/MLmodel", dst_path=str(folder)))
-    document = yaml.safe_load(path.read_text())
-    flavour = document["flavors"]["python_function"]
-    flavour["model_code_path"] = _PYFUNC.name
-    flavour["artifacts"]["bundle"]["uri"] = flavour["artifacts"]["bundle"]["path"]
-    path.write_text(yaml.safe_dump(document))
-    client.log_model_artifact(model_id, str(path))
-
-
-def signature(features: Sequence[str]) -> ModelSignature:
-    """Doubles in, seven columns out; a margin without default, since MLflow would inject it on every call."""
-    outputs = [
-        ColSpec("string", OUTPUT_COLUMNS[0]),
-        *(ColSpec("double", name) for name in OUTPUT_COLUMNS[1:]),
-    ]
-    return ModelSignature(
-        Schema([ColSpec("double", name) for name in features]),
-        Schema([*outputs]),
-        ParamSchema([ParamSpec("margin", "double", None)]),
-    )
-
-
-def _features(bundle: Bundle) -> list[str]:
-    return list(json.loads(bundle.files["features.json"]))
-
-
-def _policy_tags(bundle: Bundle) -> dict[str, str]:
-    return {f"policy.{key}": repr(bundle.policy[key]) for key in ("threshold", "margin")}
-
-
-def _version_of_bundle(client: MlflowClient, name: str, digest: str) -> int | None:
-    query = f"name = '{name}' and tags.`{_DIGEST_TAG}` = '{digest}'"
-    return max((int(version.version) for version in client.search_model_versions(query)), default=None)
 
 
 def _described(version: ModelVersion) -> Version:

@@ -65,20 +65,20 @@ def several_versions(
 
     A second model, `wrecks`, has one version for each way in which a model cannot be loaded.
     """
-    from mlflow_model import registry
+    from mlflow_model import registration
 
     folder = tmp_path_factory.mktemp("several_versions")
     shutil.copy(migrated_store, folder / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", servers.registry_in(folder)["MLFLOW_TRACKING_URI"])
-        registry.register(bundle, ModelCard("# The documented pickle\n"))
-        registry.register(other_bundle, ModelCard("# Another rule\n"), alias="challenger")
+        registration.register(bundle, ModelCard("# The documented pickle\n"))
+        registration.register(other_bundle, ModelCard("# Another rule\n"), alias="challenger")
         for (alias, wreck), margin in zip(_WRECKERS.items(), (0.03, 0.04, 0.05), strict=True):
             sound = _rebuilt(bundle, DecisionPolicy(0.25, margin))
-            registry.register(sound, ModelCard("# Soon a wreck\n"), name="wrecks", alias=alias)
+            registration.register(sound, ModelCard("# Soon a wreck\n"), name="wrecks", alias=alias)
             wreck(_artifact(folder, sound), other_bundle)
         deadly = _rebuilt(bundle, DecisionPolicy(0.25), more_code=DEADLY)
-        registry.register(deadly, ModelCard("# Deadly\n"), name="wrecks", alias="deadly")
+        registration.register(deadly, ModelCard("# Deadly\n"), name="wrecks", alias="deadly")
     return folder
 
 

@@ -144,13 +144,13 @@ def one_version(
     migrated_store: Path, documented_pickle: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """Its champion is the pickle. To be copied: a registration costs a large part of a second."""
-    from mlflow_model import registry
+    from mlflow_model import registration
 
     folder = tmp_path_factory.mktemp("one_version")
     shutil.copy(migrated_store, folder / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         _use_store(folder, patch)
-        registry.register(*legacy.convert(documented_pickle))
+        registration.register(*legacy.convert(documented_pickle))
     return folder
 
 
@@ -159,14 +159,14 @@ def three_versions(
     one_version: Path, documented_pickle: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """Version 1 is champion with threshold 0.25; 2 has a slightly larger margin, 3 another threshold."""
-    from mlflow_model import registry
+    from mlflow_model import registration
 
     folder = tmp_path_factory.mktemp("three_versions")
     copied_registry(one_version, folder)
     with pytest.MonkeyPatch.context() as patch:
         _use_store(folder, patch)
-        registry.register(*legacy.convert(documented_pickle, margin=0.021), alias="candidate")
-        registry.register(*legacy.convert(documented_pickle, threshold=0.6), alias="candidate")
+        registration.register(*legacy.convert(documented_pickle, margin=0.021), alias="candidate")
+        registration.register(*legacy.convert(documented_pickle, threshold=0.6), alias="candidate")
     return folder
 
 

@@ -11,7 +11,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from mlflow_model import bundle as bundles
-from mlflow_model import registry
+from mlflow_model import registration, registry
 from mlflow_model.bundle import Bundle
 from mlflow_model.card import ModelCard
 from mlflow_model.scoring import DecisionPolicy
@@ -43,7 +43,7 @@ class Registry:
         return servers.registry_in(self.folder) | {"RELOAD_SECONDS": str(SOON)}
 
     def add(self, bundle: Bundle, alias: str = "candidate") -> str:
-        number, _ = registry.register(bundle, ModelCard("# Card\n"), alias=alias)
+        number, _ = registration.register(bundle, ModelCard("# Card\n"), alias=alias)
         self.bundles[str(number)] = bundle
         return str(number)
 

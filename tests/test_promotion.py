@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from pyarrow import csv, parquet
 
 import register
-from mlflow_model import aliases, gate, registry
+from mlflow_model import aliases, gate, registration, registry
 from mlflow_model import bundle as bundles
 from mlflow_model.bundle import Bundle
 from mlflow_model.card import ModelCard
@@ -353,8 +353,8 @@ def test_a_candidate_made_for_other_costs_than_the_champion_s_needs_a_word(
     store: Path, bundle: Bundle, costs: object, sentence: str
 ) -> None:
     four = {"false_negative": 4.0, "false_positive": 1.0}
-    registry.register(with_costs(bundle, four), CARD)
-    registry.register(with_costs(bundle, costs, 0.261), CARD, alias="candidate")
+    registration.register(with_costs(bundle, four), CARD)
+    registration.register(with_costs(bundle, costs, 0.261), CARD, alias="candidate")
 
     refused = register_py("promote", "2", "--max-cost-increase", "inf", "--max-changed", "1")
 
@@ -366,8 +366,8 @@ def test_the_candidate_s_own_costs_do_not_hide_what_it_costs(
     store: Path, tmp_path: Path, bundle: Bundle
 ) -> None:
     """With its own, lending to everybody would cost nothing."""
-    registry.register(with_costs(bundle, None), CARD)
-    registry.register(with_costs(bundle, LENIENT, threshold=0.9), CARD, alias="candidate")
+    registration.register(with_costs(bundle, None), CARD)
+    registration.register(with_costs(bundle, LENIENT, threshold=0.9), CARD, alias="candidate")
 
     parquet.write_table(pa.table(portfolio(100, TARGET=np.ones(100))), tmp_path / "defaults.parquet")
 
@@ -383,8 +383,8 @@ def test_the_candidate_s_own_costs_do_not_hide_what_it_costs(
 def test_without_costs_of_the_champion_five_to_one_is_the_yardstick(
     store: Path, bundle: Bundle, costs: object
 ) -> None:
-    registry.register(with_costs(bundle, LENIENT), CARD)
-    registry.register(with_costs(bundle, costs, 0.261), CARD, alias="candidate")
+    registration.register(with_costs(bundle, LENIENT), CARD)
+    registration.register(with_costs(bundle, costs, 0.261), CARD, alias="candidate")
 
     done = register_py("promote", "2", "--max-cost-increase", "inf", "--max-changed", "1")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mlflow_model import bundle as bundles
-from mlflow_model import registry
+from mlflow_model import registration
 from mlflow_model.bundle import SCORING_SOURCE, Bundle
 from mlflow_model.card import ModelCard
 from mlflow_model.scoring import OUTPUT_COLUMNS, DecisionPolicy
@@ -66,7 +66,7 @@ def test_versions_with_other_policies_and_other_rules_answer_each_by_its_own(
         source=bundle.source,
         scoring_source=rules,
     )
-    registry.register(other, ModelCard("other rules"))
+    registration.register(other, ModelCard("other rules"))
 
     first, second, again = load(1), load(2), load(1)
 

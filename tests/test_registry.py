@@ -1,6 +1,9 @@
 """The registry: versions with their provenance, aliases that move, and only what was verified comes back."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +16,7 @@ from mlflow import MlflowClient
 
 import register
 from mlflow_model import bundle as bundles
-from mlflow_model import legacy, registry
+from mlflow_model import legacy, registration, registry
 from mlflow_model.bundle import Bundle
 from mlflow_model.card import ModelCard
 from mlflow_model.errors import LoadingFailed, RollbackRefused
@@ -45,19 +48,19 @@ def artifact_folder(store: Path) -> Path:
 
 
 def test_the_same_bundle_twice_is_registered_once(store: Path, bundle: Bundle) -> None:
-    assert registry.register(bundle, CARD) == (1, True)
-    assert registry.register(bundle, CARD) == (1, False)
+    assert registration.register(bundle, CARD) == (1, True)
+    assert registration.register(bundle, CARD) == (1, False)
 
 
 def test_a_margin_alone_is_a_new_version_and_the_champion(registered: Path, documented_pickle: Path) -> None:
-    number, new = registry.register(*with_margin(documented_pickle, 0.05))
+    number, new = registration.register(*with_margin(documented_pickle, 0.05))
 
     assert (number, new, champion()) == (2, True, 2)
     assert fetch("models:/scoring-client@champion").policy["margin"] == 0.05
 
 
 def test_a_version_carries_its_policy_its_source_and_its_card(store: Path, bundle: Bundle) -> None:
-    registry.register(bundle, CARD)
+    registration.register(bundle, CARD)
 
     version = MlflowClient().get_model_version("scoring-client", "1")
     assert version.tags == {
@@ -70,7 +73,7 @@ def test_a_version_carries_its_policy_its_source_and_its_card(store: Path, bundl
 
 
 def test_versions_can_be_searched_by_their_policy(store: Path, bundle: Bundle) -> None:
-    registry.register(bundle, CARD)
+    registration.register(bundle, CARD)
 
     found = MlflowClient().search_model_versions("tags.`policy.threshold` = '0.25'")
 
@@ -78,7 +81,7 @@ def test_versions_can_be_searched_by_their_policy(store: Path, bundle: Bundle) -
 
 
 def test_the_run_shows_parameters_metrics_and_the_card(store: Path, bundle: Bundle) -> None:
-    registry.register(bundle, CARD)
+    registration.register(bundle, CARD)
 
     experiment = MlflowClient().get_experiment_by_name("scoring-client")
     assert experiment is not None
@@ -118,8 +121,8 @@ def test_the_stored_model_names_no_folder_of_the_machine_that_built_it(registere
 def test_promote_then_rollback_returns_to_the_former_champion(
     registered: Path, documented_pickle: Path
 ) -> None:
-    registry.register(*with_margin(documented_pickle, 0.05))
-    registry.register(*with_margin(documented_pickle, 0.06))
+    registration.register(*with_margin(documented_pickle, 0.05))
+    registration.register(*with_margin(documented_pickle, 0.06))
     registry.promote(1)
 
     assert [registry.rollback(), registry.rollback()] == [3, 2]
@@ -129,7 +132,7 @@ def test_promote_then_rollback_returns_to_the_former_champion(
 
 
 def test_another_alias_leaves_the_champion_alone(registered: Path, documented_pickle: Path) -> None:
-    registry.register(*with_margin(documented_pickle, 0.05), alias="challenger")
+    registration.register(*with_margin(documented_pickle, 0.05), alias="challenger")
 
     assert (champion(), registry.version_at(alias="challenger")) == (1, 2)
 
@@ -193,7 +196,7 @@ def test_a_failed_registration_leaves_the_champion(registered: Path, documented_
     artifacts.write_text("where the artifacts' folder should be")
 
     with pytest.raises(LoadingFailed, match="enregistrement du modèle : "):
-        registry.register(*with_margin(documented_pickle, 0.05))
+        registration.register(*with_margin(documented_pickle, 0.05))
 
     artifacts.unlink()
     (registered / "aside").rename(artifacts)
@@ -224,6 +227,23 @@ def test_a_store_that_is_no_database_is_said_to_be_unreadable(
 
     with pytest.raises(LoadingFailed, match=r"MLFLOW_TRACKING_URI$"):
         fetch("models:/scoring-client@champion")
+
+
+@pytest.mark.parametrize("module", ["mlflow_model.registry", "training.__main__", "api.loader"])
+def test_mlflow_does_not_report_to_its_makers_how_it_is_used(module: str) -> None:
+    code = f"""
+import {module}
+import mlflow.telemetry
+print(mlflow.telemetry.get_telemetry_client())
+"""
+    # None of the variables by which MLflow knows a test.
+    environment = {name: os.environ[name] for name in ("PATH", "HOME")}
+
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+
+    assert shown.stdout == "None\n"
 
 
 UNUSABLE_STORES = {

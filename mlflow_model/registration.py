@@ -1,0 +1,152 @@
+"""Makes a bundle a version in the registry: a run with all that is known of it, then the version."""
+
+import importlib.metadata
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.models import ModelSignature
+from mlflow.models.model import ModelInfo
+from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from mlflow_model import aliases, registry
+from mlflow_model.bundle import Bundle
+from mlflow_model.card import ModelCard
+from mlflow_model.features import example_client
+from mlflow_model.scoring import OUTPUT_COLUMNS
+
+_PYFUNC = Path(__file__).with_name("pyfunc.py")
+_RUNTIME_PACKAGES = ("mlflow", "lightgbm", "numpy", "pandas")
+_DESCRIPTION_LIMIT = 5_000  # characters, the column's size in MLflow's schema
+
+
+def register(
+    bundle: Bundle,
+    card: ModelCard,
+    *,
+    name: str = registry.NAME,
+    alias: str = registry.CHAMPION,
+    signature: str | None = None,
+) -> tuple[int, bool]:
+    """Make a bundle a version and point the alias at it. Returns (version, whether it is new).
+
+    The alias moves last, and only to a version that was fetched back and verified: a failure at any point
+    leaves the previous champion. A bundle that is registered already is not registered again.
+    """
+    client = registry.connect(create=True)
+    with registry.in_words("enregistrement du modèle"):
+        known = _version_of_bundle(client, name, bundle.digest)
+        number = known if known is not None else _new_version(client, bundle, card, name)
+        if signature is not None:
+            client.set_model_version_tag(name, str(number), registry.SIGNATURE_TAG, signature)
+        registry.download(registry.resolve(f"models:/{name}/{number}"))
+        registry.promote(number, name=name, alias=alias, how=aliases.REGISTRATION)
+    return number, known is None
+
+
+def _new_version(client: MlflowClient, bundle: Bundle, card: ModelCard, name: str) -> int:
+    """A run with parameters, metrics and the bundle; then the version, with all its tags at once."""
+    given = os.environ.get("MLFLOW_RUN_ID")
+    with mlflow.start_run(given, registry.experiment(client), run_name="registration") as run:
+        mlflow.log_params({**_policy_tags(bundle), **card.parameters})
+        mlflow.log_metrics({"features": len(_features(bundle)), **card.metrics})
+        mlflow.log_text(card.text, "model_card.md")
+        model = _log_model(client, bundle)
+        training = _link_to_training(client, run, bundle)
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+    tags = {
+        **_policy_tags(bundle),
+        "source.sha256": bundle.source["sha256"],
+        registry.DIGEST_TAG: bundle.digest,
+    }
+    tags |= {"training.run": training} if training is not None else {}
+    description = card.text[:_DESCRIPTION_LIMIT]
+    version = client.create_model_version(
+        name,
+        model.model_uri,
+        run.info.run_id,
+        tags,
+        description=description,
+        model_id=model.model_id,  # a tracking server asks for it
+    )
+    if training is not None:
+        client.set_tag(training, "registered.version", f"{name}/{version.version}")
+    return int(version.version)
+
+
+def _link_to_training(client: MlflowClient, run: Run, bundle: Bundle) -> str | None:
+    """Put the run below the training that made this pickle, with its data sets. Gives the training's run.
+
+    The training names its pickle in a tag. None where this registry has not seen it.
+    """
+    query = f"tags.`pickle.sha256` = '{bundle.source['sha256']}'"
+    found = client.search_runs([run.info.experiment_id], query, max_results=1)
+    if not found or found[0].info.run_id == run.info.run_id:
+        return found[0].info.run_id if found else None
+    training = found[0]
+    client.set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, training.info.run_id)
+    if training.inputs is not None:
+        client.log_inputs(run.info.run_id, training.inputs.dataset_inputs)
+    return str(training.info.run_id)
+
+
+def _log_model(client: MlflowClient, bundle: Bundle) -> ModelInfo:
+    with tempfile.TemporaryDirectory() as folder:
+        bundle.write(Path(folder) / "bundle")
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(_PYFUNC),
+            artifacts={"bundle": str(Path(folder) / "bundle")},
+            signature=signature(_features(bundle)),
+            input_example=pd.DataFrame([example_client(_features(bundle))]).astype("float64"),
+            pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _RUNTIME_PACKAGES],
+        )
+        _strip_paths(client, info.model_id, Path(folder))
+    return info
+
+
+def _strip_paths(client: MlflowClient, model_id: str, folder: Path) -> None:
+    """MLflow records this machine's build paths in MLmodel, where loading needs relative ones only."""
+    location = client.get_logged_model(model_id).artifact_location
+    path = Path(mlflow.artifacts.download_artifacts(f"{location}/MLmodel", dst_path=str(folder)))
+    document = yaml.safe_load(path.read_text())
+    flavour = document["flavors"]["python_function"]
+    flavour["model_code_path"] = _PYFUNC.name
+    flavour["artifacts"]["bundle"]["uri"] = flavour["artifacts"]["bundle"]["path"]
+    path.write_text(yaml.safe_dump(document))
+    client.log_model_artifact(model_id, str(path))
+
+
+def signature(features: Sequence[str]) -> ModelSignature:
+    """Doubles in, seven columns out; a margin without default, since MLflow would inject it on every call."""
+    outputs = [
+        ColSpec("string", OUTPUT_COLUMNS[0]),
+        *(ColSpec("double", name) for name in OUTPUT_COLUMNS[1:]),
+    ]
+    return ModelSignature(
+        Schema([ColSpec("double", name) for name in features]),
+        Schema([*outputs]),
+        ParamSchema([ParamSpec("margin", "double", None)]),
+    )
+
+
+def _features(bundle: Bundle) -> list[str]:
+    return list(json.loads(bundle.files["features.json"]))
+
+
+def _policy_tags(bundle: Bundle) -> dict[str, str]:
+    return {f"policy.{key}": repr(bundle.policy[key]) for key in ("threshold", "margin")}
+
+
+def _version_of_bundle(client: MlflowClient, name: str, digest: str) -> int | None:
+    query = f"name = '{name}' and tags.`{registry.DIGEST_TAG}` = '{digest}'"
+    return max((int(version.version) for version in client.search_model_versions(query)), default=None)
