@@ -198,7 +198,7 @@ def follow(
         while True:
             champion.look(afresh=afresh)
             say(rival.add_to(champion.news) if rival else champion.news)
-            gc.enable()
+            _collect_from_now_on()
             if challenger and rival is None and every and champion.news.copy is not None:
                 rival = Rival(challenger, folder)
                 rival.look_again_and_again(every)
@@ -211,6 +211,13 @@ def follow(
             if heard == b"":
                 return
             afresh = heard is not None
+
+
+def _collect_from_now_on() -> None:
+    """But not what MLflow brought along, which stays."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def _heard_within(seconds: float) -> bytes | None:

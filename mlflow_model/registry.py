@@ -32,6 +32,8 @@ DIGEST_TAG = "bundle.sha256"
 SIGNATURE_TAG = "bundle.signature"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_FOUND = 404
+# How MLflow's own sentences, which hold those of requests and urllib3, tell that nobody answered to the end.
+_LOST = ("API request to", "timed out", "Connection broken", "Connection aborted", "Max retries exceeded")
 # MLflow's own defaults wait for minutes before they give up.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 _DISK_FULL = "le disque est plein ; libérez de la place"
@@ -262,7 +264,7 @@ def in_words(attempt: str) -> Iterator[None]:
             raise NotInRegistry(attempt) from error
         if any(os.strerror(code) in str(error.message) for code in _FULL):
             raise OutOfReach(f"{attempt} : {_DISK_FULL}") from error
-        if "API request to" in str(error.message) or "timed out" in str(error.message):
+        if any(sign in str(error.message) for sign in _LOST):
             raise OutOfReach(f"{attempt} : {_UNREACHABLE}") from error
         raise LoadingFailed(f"{attempt} : refusé ; vérifiez MODEL_URI et MLFLOW_TRACKING_URI") from error
     except OSError as error:

@@ -169,6 +169,7 @@ THRESHOLDS = {"1": 0.25, "2": 0.5}
 
 def all_serve(door: SocketDoor, version: str) -> None:
     """Every worker: 40 new connections in a row meet this version alone."""
+    serves(door, version)
     servers.eventually(
         lambda: {version_of(door) for _ in range(40)} == {version} or None, f"all on {version}"
     )

@@ -330,7 +330,7 @@ def test_postgresql_behind_an_mlflow_server_is_a_registry_that_may_hang_and_be_k
         listed = register_py("list")
         proxy.limit = 20_000
         register_py(*pickle, "--margin", "0.05")
-        doubts(door, "models:/scoring-client/3")
+        doubts(door, "models:/scoring-client/3 : registre injoignable")
         while_it_is_cut = door.predict(documented_request)
         proxy.limit = None
         serves(door, "3")

@@ -40,7 +40,7 @@ def test_twenty_moves_under_load_lose_and_confuse_no_answer(live: Registry, body
 
 def test_a_move_every_second_for_a_minute_confuses_no_answer(live: Registry, body: bytes) -> None:
     """Faster than some of them are noticed."""
-    with serving(live, workers=2) as door, Load(door, body, THRESHOLDS).going_on(clients=4) as load:
+    with serving(live, workers=2) as door, Load(door, body, THRESHOLDS).going_on(clients=2) as load:
         for move in range(60):
             live.point(str(2 - move % 2))
             time.sleep(1)

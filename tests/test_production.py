@@ -25,6 +25,7 @@ from a2wsgi.asgi_typing import HTTPScope, ReceiveEvent, SendEvent
 from api import batch, http_protocol
 from api.lane import HELD_AT_ONCE, Lane
 from api.service import Service
+from mlflow_model import registry
 from mlflow_model.bundle import Bundle
 from tests import servers
 from tests.servers import JSON, ROOT, SocketDoor
@@ -374,7 +375,7 @@ def test_a_start_without_the_registry_serves_the_verified_copy_and_says_so(
 
 
 def test_the_store_by_default_is_remembered_like_any_other(
-    documented_pickle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    documented_pickle: Path, migrated_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without MLFLOW_TRACKING_URI, as the README starts it."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -382,6 +383,7 @@ def test_the_store_by_default_is_remembered_like_any_other(
     for package in ("api", "mlflow_model"):
         shutil.copytree(ROOT / package, release / package)
     shutil.copy(ROOT / "register.py", release)
+    shutil.copy(migrated_store, release / "mlflow.db")
     command = [sys.executable, "register.py", "--pickle", str(documented_pickle)]
     subprocess.run(command, cwd=release, check=True, capture_output=True)
     with servers.api(cache, tmp_path / "log", release) as door:
@@ -394,10 +396,12 @@ def test_the_store_by_default_is_remembered_like_any_other(
     assert (ready["version"], ready["confirmed"]) == ("1", False)
 
 
-def test_a_copy_that_is_no_longer_the_champion_is_replaced_within_seconds(known_registry: Path) -> None:
+def test_a_copy_that_is_no_longer_the_champion_is_replaced_within_seconds(
+    known_registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     environment = servers.registry_in(known_registry)
-    command = [sys.executable, "register.py", "promote", "2", "--force", "--why", "another rule"]
-    subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=True, capture_output=True)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", environment["MLFLOW_TRACKING_URI"])
+    registry.promote(2)
 
     with servers.api(environment, known_registry / "log", options=("--workers", "2")) as door:
         first = servers.ready(door).content

@@ -229,7 +229,7 @@ def test_a_store_that_is_no_database_is_said_to_be_unreadable(
         fetch("models:/scoring-client@champion")
 
 
-@pytest.mark.parametrize("module", ["mlflow_model.registry", "training.__main__", "api.loader"])
+@pytest.mark.parametrize("module", ["mlflow_model.registry", "training.__main__"])
 def test_mlflow_does_not_report_to_its_makers_how_it_is_used(module: str) -> None:
     code = f"""
 import {module}
