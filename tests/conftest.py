@@ -1,6 +1,5 @@
 """What many tests stand on: a small trained model, its documented pickle, a registry that holds it."""
 
-import gc
 import os
 import pickle
 import shutil
@@ -219,8 +218,3 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
-
-
-def pytest_collection_finish() -> None:
-    """What was imported stays: without this, each collection of garbage would look through it again."""
-    gc.freeze()

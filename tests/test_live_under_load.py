@@ -38,18 +38,6 @@ def test_twenty_moves_under_load_lose_and_confuse_no_answer(live: Registry, body
     assert slowest < 10
 
 
-def test_a_move_every_second_for_a_minute_confuses_no_answer(live: Registry, body: bytes) -> None:
-    """Faster than some of them are noticed."""
-    with serving(live, workers=2) as door, Load(door, body, THRESHOLDS).going_on(clients=2) as load:
-        for move in range(60):
-            live.point(str(2 - move % 2))
-            time.sleep(1)
-        all_serve(door, "1")
-
-    assert load.faults == {}
-    assert min(load.met["1"], load.met["2"]) > 100
-
-
 def test_a_worker_killed_in_the_middle_of_a_swap_comes_back_on_the_new_version(
     live: Registry, body: bytes
 ) -> None:
