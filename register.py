@@ -280,5 +280,5 @@ def _add_target(parser: argparse.ArgumentParser, *, name: str, alias: str) -> No
 if __name__ == "__main__":
     gc.disable()  # half of the time went into looking through what MLflow brings along
     code = main()
-    gc.freeze()  # nor at the end
+    gc.freeze()  # the interpreter collects once more as it ends, even so
     sys.exit(code)

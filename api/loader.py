@@ -30,8 +30,8 @@ from mlflow_model.errors import LoadingFailed, ModelUnavailable, NotInRegistry, 
 if TYPE_CHECKING:
     from mlflow_model.registry import Reference
 
-# MLflow imports them where they are installed, a sixth of the time until the first line, and reads a registry
-# as well where they are not, as its distribution mlflow-skinny does.
+# MLflow imports these if it finds them, a sixth of the time until the first line. Reading a registry needs
+# neither: mlflow-skinny comes without them.
 _NOT_NEEDED = ("pandas", "scipy")
 
 _WITHOUT_MODEL_SECONDS = 2.0
@@ -75,6 +75,7 @@ class RegisteredModel:
         self._registry = registry
         self._uri, self._folder, self._trial = uri, folder, trial
         self._refused: Reference | None = None
+        self._refusal: str | None = None
         self._pause, self._again_at = FIRST_PAUSE, 0.0
         self.is_absent = False
         self.news = News()
@@ -99,7 +100,7 @@ class RegisteredModel:
             self._refused = None
             self.news = News(copy, looked_at=self._now())
         elif named == self._refused and time.monotonic() < self._again_at:
-            self.news = News(copy, self.news.problem, looked_at=self._now())
+            self.news = News(copy, self._refusal, looked_at=self._now())
         else:
             self._bring(named)
 
@@ -134,7 +135,8 @@ class RegisteredModel:
         self._pause = min(2 * self._pause, LONGEST_PAUSE) if named == self._refused else FIRST_PAUSE
         refusals = int(named != self._refused)
         self._refused, self._again_at = named, time.monotonic() + self._pause
-        self.news = News(self.news.copy, _about(named, problem), refusals=refusals, looked_at=self._now())
+        self._refusal = _about(named, problem)
+        self.news = News(self.news.copy, self._refusal, refusals=refusals, looked_at=self._now())
 
 
 def _about(named: "Reference", problem: ModelUnavailable) -> str:
@@ -214,7 +216,7 @@ def follow(
 
 
 def _collect_from_now_on() -> None:
-    """But not what MLflow brought along, which stays."""
+    """Collect garbage again, leaving out all that the import of MLflow made."""
     if not gc.isenabled():
         gc.freeze()
         gc.enable()

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlflow
 import pandas as pd
@@ -13,6 +14,9 @@ from mlflow_model import gate, gate_report, registry
 from mlflow_model.bundle import Bundle
 from mlflow_model.errors import LoadingFailed
 from mlflow_model.gate import Difference, Limits
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ def record(examined: Examination, outcome: str, why: str | None = None) -> None:
     """The report as a run, which the tag `examination.run` of the candidate's version names."""
     if examined.difference is None and not examined.objections:
         return
+    figures = None if examined.difference is None else _figures(examined.difference)
     client = registry.connect()
     run_name = f"examination of version {examined.candidate}"
     with (
@@ -102,20 +107,22 @@ def record(examined: Examination, outcome: str, why: str | None = None) -> None:
             }
         )
         mlflow.log_text(examined.text, "decision_diff.txt")
-        if examined.difference is not None:
-            _log(examined.difference)
+        if figures is not None:
+            metrics, table, picture = figures
+            mlflow.log_metrics(metrics)
+            mlflow.log_table(table, "decision_diff.json")
+            mlflow.log_figure(picture, "decision_diff.png")
         client.set_model_version_tag(
             examined.name, str(examined.candidate), "examination.run", run.info.run_id
         )
 
 
-def _log(difference: Difference) -> None:
-    """Differences by name, the same with both sides, and a picture."""
+def _figures(difference: Difference) -> tuple[dict[str, float], pd.DataFrame, "Figure"]:
+    """The differences as metrics, champion and candidate as a table, and a picture."""
     changes = {change.name.replace(" ", "_"): change.difference for change in difference.changes}
     metrics = {"changed": difference.changed, **changes}
-    mlflow.log_metrics({key: value for key, value in metrics.items() if math.isfinite(value)})
-    mlflow.log_table(pd.DataFrame(dict(gate_report.table(difference))), "decision_diff.json")
-    mlflow.log_figure(gate_report.figure(difference), "decision_diff.png")
+    finite = {key: value for key, value in metrics.items() if math.isfinite(value)}
+    return finite, pd.DataFrame(dict(gate_report.table(difference))), gate_report.figure(difference)
 
 
 def _bundle(name: str, number: int) -> Bundle:

@@ -33,7 +33,14 @@ SIGNATURE_TAG = "bundle.signature"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_FOUND = 404
 # How MLflow's own sentences, which hold those of requests and urllib3, tell that nobody answered to the end.
-_LOST = ("API request to", "timed out", "Connection broken", "Connection aborted", "Max retries exceeded")
+_LOST = (
+    "API request to",
+    "timed out",
+    "Connection broken",
+    "Connection aborted",
+    "Response ended prematurely",
+    "Max retries exceeded",
+)
 # MLflow's own defaults wait for minutes before they give up.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 _DISK_FULL = "le disque est plein ; libérez de la place"

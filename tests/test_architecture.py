@@ -65,7 +65,7 @@ def test_the_dashboard_knows_the_api_over_http_only() -> None:
     assert {str(path) for path in of("dashboard") if packages(path) & (OURS - {"dashboard"})} == set()
 
 
-def test_only_what_works_with_the_registry_the_pyfunc_and_training_import_mlflow() -> None:
+def test_mlflow_is_imported_by_four_modules_and_the_training_alone() -> None:
     elsewhere = {name for name in importers_of("mlflow") if not name.startswith("training/")}
 
     modules = ("registry", "registration", "promotion", "pyfunc")
