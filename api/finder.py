@@ -15,10 +15,10 @@ from pathlib import Path
 
 from api import cache, model_uri
 from api.news import News
+from mlflow_model import processes
 from mlflow_model.errors import LoadingFailed
 
-ROOT = Path(__file__).resolve().parents[1]
-DEFAULT_CACHE = ROOT / ".cache" / "bundles"
+DEFAULT_CACHE = processes.ROOT / ".cache" / "bundles"
 DEFAULT_RELOAD_SECONDS = 5.0
 
 # A loader that ended is started again after so long, and after twice as long each time.
@@ -158,7 +158,7 @@ class Finder:
                 raise ProcessLookupError
             self._loader = subprocess.Popen(  # noqa: S603 - this project's own module
                 command,
-                env=own_modules_first(),
+                env=processes.environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -200,8 +200,3 @@ def reload_seconds() -> float:
     if not 0 <= seconds < math.inf:
         sys.exit(f"RELOAD_SECONDS must be a number of seconds, or 0 to look only once, not {text!r}")
     return seconds
-
-
-def own_modules_first() -> dict[str, str]:
-    """The environment of a child that finds this project's modules first, and relative paths as we do."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}

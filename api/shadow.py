@@ -19,8 +19,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from api.finder import own_modules_first
 from api.news import Copy, News
+from mlflow_model import processes
 
 DEFAULT_SHARE = 0.1
 
@@ -102,7 +102,7 @@ class Shadow:
         _log.info("comparing with %s version %s", challenger.name, challenger.version)
         self._process = subprocess.Popen(  # noqa: S603 - this project's own module
             [sys.executable, "-m", "api.challenger", str(handed), str(self._tallies)],
-            env={**own_modules_first(), "OMP_NUM_THREADS": "1"},
+            env=processes.environment(OMP_NUM_THREADS="1"),
             stdin=subprocess.PIPE,
             pass_fds=[handed],
             start_new_session=True,

@@ -14,8 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from api import listening, shadow
-from api.finder import Finder, own_modules_first
+from api.finder import Finder
 from api.news import News
+from mlflow_model import processes
 from mlflow_model.errors import LoadingFailed
 
 _SERVING = b"serving"
@@ -45,7 +46,7 @@ class Worker:
             handed = (listener.fileno(), theirs.fileno(), to_shadow.fileno())
             self.process = subprocess.Popen(  # noqa: S603 - this project's own module
                 [sys.executable, "-m", "api.worker", *map(str, handed), str(tallies)],
-                env={**own_modules_first(), "OMP_NUM_THREADS": "1"},
+                env=processes.environment(OMP_NUM_THREADS="1"),
                 pass_fds=handed,
                 start_new_session=True,  # a Ctrl-C is for the supervisor, who ends the workers in order
             )
