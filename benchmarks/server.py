@@ -17,7 +17,18 @@ from tqdm import tqdm
 from benchmarks import load
 from benchmarks.load import Load
 from benchmarks.markdown import table
-from benchmarks.serving import ASGI, GUNICORN, LANE, MLFLOW, OURS, Contender, contenders, cores, serving
+from benchmarks.serving import (
+    ASGI,
+    EARLIER,
+    GUNICORN,
+    LANE,
+    MLFLOW,
+    OURS,
+    Contender,
+    contenders,
+    cores,
+    serving,
+)
 
 CONNECTIONS = (1, 8, 32, 200)
 FREE = 4  # the first so many contenders are measured without cores of their own, too
@@ -41,9 +52,12 @@ class Measured:
     workers: int
 
 
-def measure(folder: Path, rounds: int, seconds: int, starts: int, bar: tqdm) -> Measured:
+def measure(
+    folder: Path, rounds: int, seconds: int, starts: int, bar: tqdm, earlier: Path | None = None
+) -> Measured:
     mine, theirs = cores()
-    everyone = contenders(folder)
+    everyone = contenders(folder, earlier)
+    also = everyone[-1:] if earlier is not None else []
     found = Measured({}, {}, {}, {}, {}, {}, {}, len(mine))
     with ExitStack() as stack:
         running = [stack.enter_context(serving(one, {min(mine)})) for one in everyone]
@@ -53,12 +67,12 @@ def measure(folder: Path, rounds: int, seconds: int, starts: int, bar: tqdm) -> 
                     bar.update()
                     key = (one.contender.name, connections)
                     found.floods.setdefault(key, []).append(one.flood(connections, seconds, theirs))
-            for one in running[:3]:
+            for one in running[:3] + running[len(everyone) - len(also) :]:
                 bar.update()
                 streamed = load.stream(one.port, one.contender.path, one.contender.body, RATE, 2 * seconds)
                 found.streams.setdefault(one.contender.name, []).append(streamed)
     with ExitStack() as stack:
-        running = [stack.enter_context(serving(one, mine | theirs)) for one in everyone[:FREE]]
+        running = [stack.enter_context(serving(one, mine | theirs)) for one in everyone[:FREE] + also]
         for _ in range(rounds):
             for one in running:
                 bar.update()
@@ -81,32 +95,53 @@ def measure(folder: Path, rounds: int, seconds: int, starts: int, bar: tqdm) -> 
     return found
 
 
-COLD = f"{OURS}, without a copy in the cache"
-WARM = f"{OURS}, from the verified copy"
+def _cold(name: str) -> str:
+    return f"{name}, without a copy in the cache"
+
+
+def _warm(name: str) -> str:
+    return f"{name}, from the verified copy"
+
+
+COLD, WARM = _cold(OURS), _warm(OURS)
 
 
 def _starting(everyone: Sequence[Contender], folder: Path, number: int) -> Iterator[tuple[str, Contender]]:
     """Those whose start is measured; ours both with the copy of the last start and with an empty cache."""
-    ours = everyone[0]
-    yield WARM, ours
-    empty = {**ours.variables, "MODEL_CACHE": str(folder / f"empty-{number}")}
-    yield COLD, replace(ours, variables=empty)
-    for one in everyone[3:]:
-        yield one.name, one
+    for one in everyone:
+        if one.name in (OURS, EARLIER):
+            yield _warm(one.name), one
+            empty = {**one.variables, "MODEL_CACHE": str(folder / f"empty-{number}-{one.checkout.name}")}
+            yield _cold(one.name), replace(one, variables=empty)
+        elif one.name not in (LANE, ASGI):
+            yield one.name, one
 
 
 # ---- What is reported
 
 
-def report(rounds: int = 3, seconds: int = 3, starts: int = 5, plot: Path | None = None) -> str:
-    """The tables, as markdown; the plot of requests per second, if it has a place."""
+def report(
+    rounds: int = 3,
+    seconds: int = 3,
+    starts: int = 5,
+    plot: Path | None = None,
+    earlier: Path | None = None,
+) -> str:
+    """The tables, as markdown; the plot of requests per second, if it has a place.
+
+    `earlier`: another checkout of this project, measured in turn with this one.
+    """
     load.need_wrk()
-    steps = rounds * (len(CONNECTIONS) * 6 + 3 + FREE + 5) + starts * 5
+    one_more = int(earlier is not None)
+    steps = rounds * (len(CONNECTIONS) * (6 + one_more) + 3 + FREE + 5 + 3 * one_more) + starts * (
+        5 + 2 * one_more
+    )
     with tempfile.TemporaryDirectory() as scratch, tqdm(total=steps, unit=" runs", disable=None) as bar:
-        found = measure(Path(scratch), rounds, seconds, starts, bar)
+        found = measure(Path(scratch), rounds, seconds, starts, bar, earlier)
     if plot is not None:
         _draw(found, plot)
     tables = [
+        *([_before_and_after(found)] if earlier is not None else []),
         _ratios(found),
         _rates(found),
         _latencies(found),
@@ -153,6 +188,32 @@ def _ratios(found: Measured) -> str:
         (f"requests/s of {found.workers} workers, to one", scaling, f"at least {0.9 * found.workers:g}"),
     ]
     return table(["ratio", "measured", "aim"], [[name, f"{value:.3g}", aim] for name, value, aim in rows])
+
+
+def _before_and_after(found: Measured) -> str:
+    """This checkout's figures over the earlier one's: rates should not fall, all else should not rise."""
+    figures = {
+        **{
+            f"requests/s, {n} connections": [_rate(found.floods[name, n]) for name in (OURS, EARLIER)]
+            for n in CONNECTIONS
+        },
+        "requests/s, every core": [_rate(found.free_floods[name]) for name in (OURS, EARLIER)],
+        f"p99 at {RATE} requests/s, ms": [
+            statistics.median(one.p99 for one in found.streams[name]) for name in (OURS, EARLIER)
+        ],
+        "CPU µs/request, 8 connections": [
+            statistics.median(one.cpu for one in found.floods[name, 8]) for name in (OURS, EARLIER)
+        ],
+    }
+    for title, place in (("from the verified copy", _warm), ("without a copy", _cold)):
+        for what, of in (("start", found.starts), ("MB of a worker", found.worker_memory)):
+            figures[f"{what}, {title}"] = [_median(of, place(name)) for name in (OURS, EARLIER)]
+    figures["MB of all processes"] = [_median(found.memory, _warm(name)) for name in (OURS, EARLIER)]
+    rows = [
+        [name, f"{now:,.4g}", f"{before:,.4g}", f"{now / before:.3f}"]
+        for name, (now, before) in figures.items()
+    ]
+    return table(["medians", "this checkout", "the earlier one", "ratio"], rows)
 
 
 def _median(found: Mapping[str, Sequence[float]], name: str) -> float:
@@ -259,8 +320,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=int, default=3, help="of each flood (default: 3)")
     parser.add_argument("--starts", type=int, default=5, help="(default: 5)")
     parser.add_argument("--plot", type=Path, help="an SVG file for the plot")
+    parser.add_argument("--earlier", type=Path, help="another checkout of this project, to compare with")
     options = parser.parse_args(arguments)
-    print(report(options.rounds, options.seconds, options.starts, options.plot))
+    print(report(options.rounds, options.seconds, options.starts, options.plot, options.earlier))
 
 
 if __name__ == "__main__":

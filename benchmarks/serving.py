@@ -35,6 +35,7 @@ OURS, LANE, ASGI = (
     "a constant by uvicorn's shortest ASGI function",
 )
 MLFLOW = "`mlflow models serve`"
+EARLIER = "this API, earlier"
 FLASK, GUNICORN = "plain Flask, development server", "plain Flask, gunicorn"
 
 
@@ -49,21 +50,31 @@ class Contender:
     variables: Mapping[str, str] = field(default_factory=dict)
     worker: str = ""  # what the command line of a process that answers has in it
     scales: bool = True
+    checkout: Path = ROOT
 
 
-def contenders(folder: Path) -> list[Contender]:
+def contenders(folder: Path, earlier: Path | None = None) -> list[Contender]:
+    """`earlier`: another checkout of this project, to compare with; it comes last."""
     client = example_client(_features())
     body = json.dumps(client).encode()
     invocation = json.dumps({"dataframe_records": [{k: float(v) for k, v in client.items()}]}).encode()
     python, registry = sys.executable, _registry(folder)
+    ours = Contender(
+        OURS,
+        lambda port, workers: [python, "api/app.py", "--port", str(port), "--workers", str(workers)],
+        body,
+        variables=registry,
+        worker="api.worker",
+    )
+    others = []
+    if earlier is not None:
+        its_own = folder / "earlier"
+        its_own.mkdir()
+        others.append(
+            replace(ours, name=EARLIER, variables=_registry(its_own, earlier), checkout=earlier.absolute())
+        )
     return [
-        Contender(
-            OURS,
-            lambda port, workers: [python, "api/app.py", "--port", str(port), "--workers", str(workers)],
-            body,
-            variables=registry,
-            worker="api.worker",
-        ),
+        ours,
         Contender(LANE, partial(_constant, "lane"), body),
         Contender(ASGI, partial(_constant, "asgi"), body),
         Contender(
@@ -94,6 +105,7 @@ def contenders(folder: Path) -> list[Contender]:
             variables={"PICKLE": str(PICKLE)},
             scales=False,
         ),
+        *others,
     ]
 
 
@@ -105,7 +117,7 @@ def _features() -> tuple[str, ...]:
     return legacy.convert(PICKLE)[0].scorer().features
 
 
-def _registry(folder: Path) -> dict[str, str]:
+def _registry(folder: Path, checkout: Path = ROOT) -> dict[str, str]:
     """A registry of its own, with the shipped model as champion."""
     variables = {
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
@@ -113,7 +125,7 @@ def _registry(folder: Path) -> dict[str, str]:
     }
     subprocess.run(
         [sys.executable, "register.py", "--unless-champion"],
-        cwd=ROOT,
+        cwd=checkout,
         env={**os.environ, **variables},
         check=True,
         capture_output=True,
@@ -191,7 +203,7 @@ def serving(contender: Contender, cores: set[int], workers: int = 1) -> Iterator
     started = time.perf_counter()
     process = subprocess.Popen(  # noqa: S603 - our own commands
         [*_PINNED, ",".join(map(str, sorted(cores))), *contender.command(port, workers)],
-        cwd=ROOT,
+        cwd=contender.checkout,
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
