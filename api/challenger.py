@@ -14,6 +14,7 @@ from api import logs
 from api.news import News
 from api.served import ServedModel
 from api.tally import Tally, file_in
+from mlflow_model import processes
 
 FAILED = "failed"
 
@@ -22,7 +23,11 @@ _SAVE_SECONDS = 0.5
 
 
 def main() -> None:
-    """`python -m api.challenger SOCKET TALLIES`: the challenger's news on the input; ends when that does."""
+    """`python -m api.challenger SOCKET TALLIES`: the challenger's news on the input; ends when that does.
+
+    A sign of life goes to the output each half second.
+    """
+    processes.end_with_parent()
     logs.configure()
     os.nice(5)
     served = ServedModel()
@@ -57,6 +62,7 @@ def compare(receiver: socket.socket, served: ServedModel, tally: Tally) -> None:
             version, label, client = json.loads(receiver.recv(_LARGEST))
             tally.compared(version, label, model.called, _label(served, client))
         if time.monotonic() > save_at:
+            os.write(sys.stdout.fileno(), b".")
             tally.save()
             save_at = time.monotonic() + _SAVE_SECONDS
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from api import cache, model_uri
@@ -25,6 +24,8 @@ DEFAULT_RELOAD_SECONDS = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0
 # Longer than a slow registry takes to hand over a model.
 _SILENCE_SECONDS = 300.0
+# No news are as long, not even with the signatures of two versions.
+_LONGEST_LINE = 1024 * 1024
 
 _TAIL_LINES = 40
 
@@ -85,9 +86,13 @@ class Finder:
             self._thread.start()
 
     def bring_afresh(self) -> None:
-        """Have the copy made again, because somebody cannot use it. Returns at once."""
-        self._wanted.set()
+        """Have the copy made again, because somebody cannot use it. Returns at once.
+
+        A loader that has ended, because there was nothing more to find, is started again.
+        """
+        self.start()
         with self._loader_lock:
+            self._wanted.set()
             if self._loader is not None and self._loader.stdin is not None:
                 with contextlib.suppress(OSError):  # it has just ended
                     os.write(self._loader.stdin.fileno(), b"afresh\n")
@@ -105,12 +110,21 @@ class Finder:
         while self._wanted.wait() and not self._stopping.is_set():
             self._wanted.clear()
             former = self._news.looked_at
-            if self._listen():
+            if self._listened() and not self._wanted.is_set():
+                pause = _FIRST_PAUSE
                 continue
             is_new = self._every and self._news.looked_at != former
             pause = _FIRST_PAUSE if is_new else min(2 * pause, _LONGEST_PAUSE)
             self._stopping.wait(pause)
             self._wanted.set()
+
+    def _listened(self) -> bool:
+        """The same, whatever happens: without this thread no version would arrive any more."""
+        try:
+            return self._listen()
+        except Exception as error:  # noqa: BLE001 - a bug of ours, which may not end the looking
+            _log.error("internal error: %s", processes.told(error))
+            return False
 
     def _listen(self) -> bool:
         """To a loader process, until it ends. Returns whether it ended because there is no more to find."""
@@ -123,10 +137,16 @@ class Finder:
         threading.Thread(target=tail.extend, args=[loader.stderr], daemon=True).start()
         news = News(problem=str(_STOPPED))
         with loader:
-            assert loader.stdout is not None  # noqa: S101 - it is a pipe
             for line in self._lines_of(loader):
-                news = News.of(line)
+                try:
+                    news = News.of(line)
+                except (ValueError, TypeError, RecursionError):
+                    _log.error("the loader said something that is no news")
+                    continue
                 self._hear(news)
+            with self._loader_lock:
+                self._loader = None  # its input is closed now
+            processes.end(loader)  # or talks without an end of the line
         if self._stopping.is_set():
             return False
         if loader.returncode:
@@ -142,7 +162,7 @@ class Finder:
         while True:
             watchdog = threading.Timer(self._every + _SILENCE_SECONDS, loader.kill)
             watchdog.start()
-            line = loader.stdout.readline()
+            line = loader.stdout.readline(_LONGEST_LINE)
             watchdog.cancel()
             if not line.endswith(b"\n"):
                 return
@@ -171,23 +191,14 @@ class Finder:
         former = self._news
         if self._stopping.is_set():
             return
-        self._news = replace(
-            news,
-            copy=news.copy or former.copy,
-            challenger=news.challenger if news.looked_at else former.challenger,
-            refusals=former.refusals + news.refusals,
-            looked_at=news.looked_at or former.looked_at,
-        )
-        copy = self._news.copy
+        self._news = news.after(former)
         if news.problem is not None and news.problem != former.problem:
-            _log.warning("%s: %s", "no model yet" if copy is None else "the served model stays", news.problem)
+            known = "no model yet" if self._news.copy is None else "the served model stays"
+            _log.warning("%s: %s", known, news.problem)
         if news.challenger_problem is not None and news.challenger_problem != former.challenger_problem:
             _log.warning("the challenger is not compared: %s", news.challenger_problem)
         if not self._tell(self._news):
             self.bring_afresh()
-        elif copy is not None and copy != former.copy:
-            version = f"{copy.name} version {copy.version}" if copy.version else copy.name
-            _log.info("serving %s (%s)", version, copy.digest[:12])
 
 
 def reload_seconds() -> float:

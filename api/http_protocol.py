@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from api import batch, predict
 from api.lane import Lane
-from mlflow_model.errors import RequestRefused, Unauthorized
+from mlflow_model.errors import Busy, RequestRefused, Unauthorized
 
 # A request must be whole so long after its first byte, with a second more for each RATE bytes that came.
 RECEIVE_SECONDS = 10.0
@@ -153,6 +153,8 @@ class Protocol(HttpToolsProtocol):
         more = b"" if answer.model is None else answer.model.head
         if answer.status == Unauthorized.status:
             more += b"www-authenticate: Bearer\r\n"
+        if answer.status == Busy.status:
+            more += b"retry-after: 1\r\n"
         keep_alive = self._may_be_kept()
         if not keep_alive:
             more += b"connection: close\r\n"

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from api import cache, model_uri
 from api.news import Copy, News
 from api.trial import Trial
-from mlflow_model import legacy, signing
+from mlflow_model import legacy, processes, signing
 from mlflow_model.errors import LoadingFailed, ModelUnavailable, NotInRegistry, OutOfReach
 
 if TYPE_CHECKING:
@@ -229,6 +229,7 @@ def _heard_within(seconds: float) -> bytes | None:
 
 
 def main() -> None:
+    processes.end_with_parent()
     parser = argparse.ArgumentParser(prog="python -m api.loader", description=__doc__)
     parser.add_argument("uri")
     parser.add_argument("cache", type=Path)

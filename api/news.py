@@ -1,8 +1,14 @@
 """What the process that finds models tells those that serve them, as one line of JSON."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
+
+# Of what processes of this project say to each other. After SIGHUP new workers listen to an old supervisor:
+# what they do not know they ignore, and what they miss has a default.
+PROTOCOL = 1
 
 
 @dataclass(frozen=True)
@@ -15,14 +21,24 @@ class Copy:
 
     folder: str
     name: str
-    version: str | None
-    alias: str | None
+    version: str | None = None
+    alias: str | None = None
     confirmed: bool = True
     signature: str | None = None
 
     @property
     def digest(self) -> str:
         return Path(self.folder).name
+
+    @property
+    def called(self) -> str:
+        """How the log names it."""
+        version = f"{self.name} version {self.version}" if self.version else self.name
+        return f"{version} ({self.digest[:12]})"
+
+    @classmethod
+    def of_facts(cls, content: Mapping[str, Any]) -> "Copy":
+        return cls(**_known(cls, content))
 
 
 @dataclass(frozen=True)
@@ -41,12 +57,43 @@ class News:
     refusals: int = 0
     looked_at: float | None = None
 
+    def after(self, former: "News") -> "News":
+        """What is known now. A copy stays until there is another, a problem only as long as it is said.
+
+        Only a registry that has answered says that there is no challenger any more.
+        """
+        return replace(
+            self,
+            copy=self.copy or former.copy,
+            challenger=former.challenger if self.looked_at is None else self.challenger,
+            refusals=former.refusals + self.refusals,
+            looked_at=former.looked_at if self.looked_at is None else self.looked_at,
+        )
+
     def line(self) -> bytes:
-        return json.dumps(asdict(self)).encode() + b"\n"
+        return json.dumps({"protocol": PROTOCOL, **self.facts()}).encode() + b"\n"
+
+    def facts(self) -> dict[str, Any]:
+        return asdict(self)
 
     @classmethod
     def of(cls, line: bytes) -> "News":
+        """Raises ValueError where it is no news."""
         content = json.loads(line)
-        for copied in ("copy", "challenger"):
-            content[copied] = content[copied] and Copy(**content[copied])
-        return cls(**content)
+        if not isinstance(content, dict):
+            raise ValueError("not an object")
+        return cls.of_facts(content)
+
+    @classmethod
+    def of_facts(cls, content: Mapping[str, Any]) -> "News":
+        copies = {
+            name: Copy.of_facts(content[name])
+            for name in ("copy", "challenger")
+            if content.get(name) is not None
+        }
+        return cls(**(_known(cls, content) | copies))
+
+
+def _known(kind: type, content: Mapping[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in content.items() if name in names}

@@ -14,6 +14,7 @@ from api.served import Model, ServedModel
 from api.service import Answer, Service
 from mlflow_model.errors import (
     BodyTooLarge,
+    Busy,
     MethodNotAllowed,
     NotFound,
     RequestRefused,
@@ -110,7 +111,10 @@ def _add_descriptions(app: Flask, service: Service) -> None:
 def _add_error_handlers(app: Flask) -> None:
     @app.errorhandler(ScoringError)
     def refuse(error: ScoringError) -> Response:
-        return _json(*predict.refusal(error))
+        response = _json(*predict.refusal(error))
+        if error.status == Busy.status:  # so long, too, until there may be a model
+            response.headers["Retry-After"] = "1"
+        return response
 
     @app.errorhandler(HTTPException)
     def refuse_http(error: HTTPException) -> Response:

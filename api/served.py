@@ -1,7 +1,9 @@
-"""The model that this process serves: none at first, then the verified copy that it was told of last."""
+"""The model that this process serves: none at first, then the copy whose number the page names."""
 
 import functools
 import logging
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from mlflow_model import bundle as bundles
 from mlflow_model import signing
 from mlflow_model.errors import LoadingFailed, ModelUnavailable
 from mlflow_model.scoring import Scorer
+
+_LOADING = LoadingFailed("chargement en cours ; réessayez dans quelques secondes")
 
 _log = logging.getLogger("scoring_client")
 
@@ -47,59 +51,91 @@ class Model:
 
 
 class ServedModel:
-    """Holds the current model, or the reason why there is none.
+    """Holds models ready under numbers, and answers with the one that the page names.
 
-    Loading never happens on the path of a request.
+    `page`: that number is its first element, and somebody else changes it. Without one the model that this
+    object hears of is in use as soon as it is loaded. Loading never happens on the path of a request.
     """
 
-    def __init__(self) -> None:
-        self._model: Model | None = None
-        self._copy: Copy | None = None
-        self._problem: ModelUnavailable = LoadingFailed(
-            "chargement en cours ; réessayez dans quelques secondes"
-        )
+    def __init__(self, page: Sequence[int] | None = None) -> None:
+        self._own_page = [0]
+        self._page = self._own_page if page is None else page
+        self._held: dict[int, tuple[Copy, Model]] = {}
+        self._in_use: tuple[int, Model | None, Copy | None] = (0, None, None)
+        self._lock = threading.Lock()
         self.news = News()
 
     @property
     def model(self) -> Model:
         """The model in use. Raises ModelUnavailable, with the reason, while there is none."""
-        if self._model is None:
-            raise self._problem.with_traceback(None)  # or each answer would lengthen it
-        return self._model
+        number, model, _ = self._in_use
+        if number != self._page[0]:
+            model = self.turn()
+        if model is None:
+            raise self._absence()
+        return model
 
     @property
     def doubt(self) -> str | None:
         """Why the model in use may not be the one that is wanted now, if there is a reason."""
-        is_wanted = self.news.problem is None and self.news.copy == self._copy
-        return None if is_wanted and self.model.confirmed else str(self._problem)
+        if self.news.problem is not None:
+            return self.news.problem
+        model, copy = self.model, self._in_use[2]
+        return None if copy == self.news.copy and model.confirmed else str(_LOADING)
+
+    def turn(self) -> Model | None:
+        """Take the model that the page names into use, and forget the former ones."""
+        with self._lock:
+            number = self._page[0]
+            if number in self._held:
+                copy, model = self._held[number]
+                self._in_use = number, model, copy
+                self._held = {held: one for held, one in self._held.items() if held >= number}
+            elif number == 0:
+                self._in_use = 0, None, None
+            return self._in_use[1]
 
     def hear(self, news: News) -> bool:
         """Serve the copy, or remember why there is none. Returns whether the copy could be used."""
         self.news = news
-        if news.problem is not None:
-            self._problem = ModelUnavailable(news.problem)
-        if news.copy is None or news.copy == self._copy:
+        if news.copy is None or news.copy == self._in_use[2]:
             return True
+        number = self._own_page[0] + 1
+        if not self.prepare(number, news.copy):
+            return False
+        self._own_page[0] = number
+        self.turn()
+        _log.info("serving %s", news.copy.called)
+        return True
+
+    def prepare(self, number: int, copy: Copy) -> bool:
+        """Load a copy and hold it ready beside the one in use. Returns whether that could be done."""
         try:
-            self._model = self._loaded(news.copy)
-            self._copy = news.copy
+            model = self._loaded(copy)
         except LoadingFailed as problem:
             _log.error("a verified copy cannot be used: %s", problem)
-            self._problem = problem
             return False
-        except Exception as error:  # noqa: BLE001 - the bundle's own code, which may do anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the bundle's own code, which may do anything
             _log.error("a verified copy cannot be used: %s", type(error).__name__)
-            self._problem = LoadingFailed("la version ne peut pas être utilisée ici ; consultez le journal")
             return False
+        with self._lock:
+            in_use = self._page[0]
+            self._held = {held: one for held, one in self._held.items() if held == in_use}
+            self._held[number] = copy, model
         return True
+
+    def _absence(self) -> ModelUnavailable:
+        problem = self.news.problem
+        return LoadingFailed(_LOADING.detail) if problem is None else ModelUnavailable(problem)
 
     def _loaded(self, copy: Copy) -> Model:
         scorer = self._scorer(copy)
         return Model(scorer, copy.name, copy.version, copy.alias, copy.digest, copy.confirmed)
 
     def _scorer(self, copy: Copy) -> Scorer:
-        if self._model is not None and self._model.digest == copy.digest:
-            return self._model.scorer
+        for _, held in self._held.values():
+            if held.digest == copy.digest:
+                return held.scorer
         bundle = bundles.read_again(Path(copy.folder), copy.digest)
         signing.check(bundle.manifest, copy.signature)
         return bundle.scorer()

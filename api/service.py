@@ -23,7 +23,7 @@ class Answer(NamedTuple):
     def headers(self, asked_as: str) -> list[tuple[str, str]]:
         """What goes with it, besides type and length: the model, the request's id, how to be let in."""
         model = () if self.model is None else self.model.headers
-        again = [("Retry-After", "1")] if self.status == Busy.status and self.model is not None else []
+        again = [("Retry-After", "1")] if self.status == Busy.status else []
         challenge = [("WWW-Authenticate", "Bearer")] if self.status == Unauthorized.status else []
         return [*model, (request_id.HEADER, asked_as), *again, *challenge]
 

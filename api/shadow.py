@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import random
+import select
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from api.bounds import Bounds
 from api.news import Copy, News
 from mlflow_model import processes
 
@@ -60,7 +62,8 @@ class Sender:
 class Shadow:
     """The supervisor's side: keeps the process at work as long as there is a challenger."""
 
-    def __init__(self, tallies: Path) -> None:
+    def __init__(self, tallies: Path, bounds: Bounds) -> None:
+        self._loading, self._silence = bounds.loading, bounds.silence
         self._receiver, self.sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._tallies = tallies
         self._challenger: Copy | None = None
@@ -90,28 +93,53 @@ class Shadow:
             self._changed.clear()
             while (challenger := self._challenger) and not self._stopping and not self._changed.is_set():
                 started = time.monotonic()
-                code = self._run(challenger)
+                how = self._run(challenger)
                 if self._changed.is_set():
                     break
                 pause = _FIRST_PAUSE if time.monotonic() - started > pause else min(2 * pause, _LONGEST_PAUSE)
-                _log.error("the challenger's process ended (%s); another in %.0f s", code, pause)
+                _log.error("the challenger's process ended (%s); another in %.0f s", how, pause)
                 self._changed.wait(pause)
 
-    def _run(self, challenger: Copy) -> int:
-        handed = self._receiver.fileno()
+    def _run(self, challenger: Copy) -> object:
+        """How it ended. This thread outlives the process: the kernel ends that with the thread."""
         _log.info("comparing with %s version %s", challenger.name, challenger.version)
+        try:
+            return self._watched(challenger)
+        except Exception as error:  # noqa: BLE001 - whatever it is, champion and challenger go on
+            return processes.told(error)
+
+    def _watched(self, challenger: Copy) -> object:
+        handed = self._receiver.fileno()
         self._process = subprocess.Popen(  # noqa: S603 - this project's own module
             [sys.executable, "-m", "api.challenger", str(handed), str(self._tallies)],
             env=processes.environment(OMP_NUM_THREADS="1"),
             stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             pass_fds=[handed],
             start_new_session=True,
         )
         assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
         if self._changed.is_set():  # by who could not see this process yet
             self._process.kill()
-        with self._process, contextlib.suppress(OSError):
-            self._process.stdin.write(News(challenger).line())
-            self._process.stdin.flush()
-            return self._process.wait()
-        return self._process.returncode
+        with self._process:
+            with contextlib.suppress(OSError):
+                self._process.stdin.write(News(challenger).line())
+                self._process.stdin.flush()
+            is_silent = _listen(self._process.stdout.fileno(), self._loading, self._silence)
+            if is_silent:
+                self._process.kill()
+            processes.end(self._process)
+        return "it gave no sign of life" if is_silent else self._process.returncode
+
+
+def _listen(output: int, loading: float, silence: float) -> bool:
+    """Until the output ends. Returns whether it has not ended but nothing comes, for so many seconds."""
+    poll = select.poll()
+    poll.register(output, select.POLLIN)
+    patience = loading
+    while poll.poll(1000 * patience):
+        if not os.read(output, 4096):
+            return False
+        patience = silence
+    return True

@@ -1,8 +1,7 @@
 """One process that answers: the lane on uvicorn, at a socket and with a model that the supervisor hands it.
 
-Started by the supervisor as `python -m api.worker LISTENER LIFELINE SHADOW TALLIES`: three inherited file
-descriptors and a folder. On the lifeline come lines of news about the model; back go the lines below. When it
-ends, so does the worker.
+Started by the supervisor as `python -m api.worker LISTENER LIFELINE SHADOW PAGE TALLIES`: four inherited file
+descriptors and a folder. On the lifeline come the lines of api/lifeline.py; when it ends, so does the worker.
 """
 
 import contextlib
@@ -11,19 +10,20 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from typing import Any
 
-from api import logs
+from api import lifeline, logs, page
 from api.http_server import Server
 from api.lane import Lane
-from api.news import News
+from api.news import Copy, News
 from api.served import ServedModel
 from api.service import Service
 from api.shadow import Sender
 from api.tally import Tally, file_in
 from api.tokens import Guard
+from mlflow_model import processes
 
-SERVING = b"serving\n"
-UNUSABLE = b"unusable\n"
+_ALIVE = lifeline.line("alive")
 
 # A batch in a thread gives the interpreter back to /predict ten times sooner than Python's own 5 ms.
 SWITCH_SECONDS = 0.0005
@@ -36,38 +36,60 @@ class Lifeline:
         self._connection, self._served = connection, served
         self._lines = connection.makefile("rb")
 
-    def first_news(self) -> None:
-        """Whoever cannot use the copy does not serve yet: the supervisor knows whether others answer."""
+    def until_told_to_serve(self) -> None:
+        """Load what the supervisor names, and block until it says that this worker may accept connections."""
+        self._connection.send(lifeline.line("here"))
         for line in self._lines:
-            if self._served.hear(News.of(line)):
+            if self._take_up(line):
                 return
-            self._connection.send(UNUSABLE)
         sys.exit("the supervisor has ended")
 
     def follow(self, at_the_end: Callable[[], object]) -> None:
         """Say that the worker serves, and listen."""
-        self._connection.send(SERVING)
+        self._connection.send(lifeline.line("serving"))
         threading.Thread(target=self._follow, args=[at_the_end], name="lifeline", daemon=True).start()
 
+    def beat(self) -> None:
+        """Say that the event loop turns, and never wait for a supervisor that does not listen."""
+        self._served.turn()
+        with contextlib.suppress(OSError):
+            self._connection.send(_ALIVE, socket.MSG_DONTWAIT)
+
     def _follow(self, at_the_end: Callable[[], object]) -> None:
-        for line in self._lines:
-            if not self._served.hear(News.of(line)):
-                self._connection.send(UNUSABLE)
-        at_the_end()
+        """A worker that cannot listen any more is of no use, whatever the reason."""
+        try:
+            for line in self._lines:
+                self._take_up(line)
+        finally:
+            at_the_end()
+
+    def _take_up(self, line: bytes) -> bool:
+        """Returns whether this worker is to serve now."""
+        said = lifeline.read(line)
+        if said.kind == "news":
+            self._served.news = News.of_facts(said.facts)
+        elif said.kind == "prepare":
+            self._prepare(said.number, said.facts["copy"])
+        return said.kind == "serve"
+
+    def _prepare(self, number: int, copy: dict[str, Any]) -> None:
+        is_usable = self._served.prepare(number, Copy.of_facts(copy))
+        self._connection.send(lifeline.line("loaded" if is_usable else "unusable", number=number))
 
 
 def main() -> None:
     """Serve until the lifeline ends or SIGTERM comes."""
+    processes.end_with_parent()
     listener, connection, shadow = (socket.socket(fileno=int(number)) for number in sys.argv[1:4])
     logs.configure()
     sys.setswitchinterval(SWITCH_SECONDS)
     _allow_many_connections()
-    served = ServedModel()
-    lifeline = Lifeline(connection, served)
-    lifeline.first_news()
-    tally = Tally(file_in(sys.argv[4]))
+    served = ServedModel(page.read_only(int(sys.argv[4])))
+    line = Lifeline(connection, served)
+    line.until_told_to_serve()
+    tally = Tally(file_in(sys.argv[5]))
     lane = Lane(Service(served, Guard.from_environment(), tally, Sender(shadow)))
-    server = Server(lane, lambda: lifeline.follow(server.end), lambda: None)
+    server = Server(lane, lambda: line.follow(server.end), line.beat)
     server.run([listener])
 
 

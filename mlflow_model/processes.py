@@ -1,10 +1,13 @@
 """Child processes of this project: their environment, their limits, and their end with their parent."""
 
+import contextlib
 import ctypes
 import os
 import resource
 import signal
+import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,6 +33,20 @@ def end_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != int(parent):  # it ended before we could ask
         os._exit(1)
+
+
+def end(process: "subprocess.Popen[bytes]", seconds: float = 5.0) -> None:
+    """Wait for a child that has said all that it had to say. If it goes on, kill it."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    process.kill()
+
+
+def told(error: BaseException) -> str:
+    """What a bug was and where, for the log: never the values that it happened with."""
+    places = reversed(traceback.extract_tb(error.__traceback__))
+    where = " < ".join(f"{frame.filename}:{frame.lineno}" for frame in places)
+    return f"{type(error).__name__} at {where}"
 
 
 def limit(

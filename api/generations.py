@@ -1,0 +1,220 @@
+"""Which copy of the model all workers answer with, and when they change to another, together.
+
+Each copy to serve is a *generation* and has a number. The workers are asked to load it and hold it ready;
+once all that may answer have done so, the page (api/page.py) turns to that number, and all change at once.
+Nothing here starts a process or sends a line: `settle` says what is to be done, and can be tested alone.
+"""
+
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from api.news import Copy
+
+# A copy that some worker could not use is tried again after so long, and after twice as long each time.
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+# One that can then still not use what another can is replaced.
+_ATTEMPTS_BEFORE_REPLACING = 2
+
+K = TypeVar("K")
+
+
+@dataclass(frozen=True)
+class Generation:
+    number: int = 0
+    copy: Copy | None = None
+
+
+NONE = Generation()
+
+
+@dataclass
+class Member:
+    """A worker. `asked` holds the generations that it has not answered for, and until when it has time.
+
+    `may_answer`: it accepts connections, or has accepted some. `is_leaving`: it accepts no more.
+    """
+
+    is_here: bool = False
+    may_answer: bool = False
+    is_leaving: bool = False
+    asked: dict[int, float] = field(default_factory=dict)
+    loaded: set[int] = field(default_factory=set)
+    failed: set[int] = field(default_factory=set)
+
+    def has_heard_of(self, generation: Generation) -> bool:
+        number = generation.number
+        return number in self.asked or number in self.loaded or number in self.failed
+
+
+@dataclass
+class Orders(Generic[K]):
+    """What is to be done, in this order; `turned_to`: what the page names now, if that has just changed.
+
+    `bring_afresh`: somebody cannot use the copy. `replace`: these workers cannot go on as they are.
+    """
+
+    prepare: list[tuple[K, Generation]] = field(default_factory=list)
+    turned_to: Generation | None = None
+    serve: list[K] = field(default_factory=list)
+    bring_afresh: bool = False
+    replace: list[K] = field(default_factory=list)
+
+
+class Generations(Generic[K]):
+    """The generation in use, the newest, and how far each worker is with them.
+
+    `loading`: a worker that has not loaded a copy after so many seconds never will.
+    """
+
+    def __init__(self, loading: float) -> None:
+        self.in_use = self.newest = NONE
+        self._loading = loading
+        self.members: dict[K, Member] = {}
+        self._last_number = 0
+        self._failures = 0
+        self._try_again_at: float | None = None
+
+    # ---- What happened
+
+    def want(self, copy: Copy) -> None:
+        """This copy is to be served. The one in use is at once, where it is wanted again."""
+        if copy != self.newest.copy:
+            self.newest = self.in_use if copy == self.in_use.copy else self._numbered(copy)
+            self._failures, self._try_again_at = 0, None
+
+    def join(self, key: K) -> None:
+        self.members[key] = Member()
+
+    def leave(self, key: K) -> None:
+        self.members.pop(key, None)
+
+    def here(self, key: K, now: float) -> None:
+        """Its time to load begins."""
+        if member := self.members.get(key):
+            member.is_here = True
+            self._give_time(member, now)
+
+    def loaded(self, key: K, number: int, now: float) -> None:
+        self._answered(key, number, now, has_loaded=True)
+
+    def unusable(self, key: K, number: int, now: float) -> None:
+        self._answered(key, number, now, has_loaded=False)
+
+    def leaving(self, key: K) -> None:
+        """It accepts no more connections, and answers on those that it has."""
+        if member := self.members.get(key):
+            member.is_leaving = True
+
+    def _answered(self, key: K, number: int, now: float, *, has_loaded: bool) -> None:
+        member = self.members.get(key)
+        if member is None or member.asked.pop(number, None) is None:
+            return
+        (member.loaded if has_loaded else member.failed).add(number)
+        self._give_time(member, now)  # it loads one after the other
+
+    def _give_time(self, member: Member, now: float) -> None:
+        member.asked = dict.fromkeys(member.asked, now + self._loading)
+
+    def _numbered(self, copy: Copy | None) -> Generation:
+        self._last_number += 1
+        return Generation(self._last_number, copy)
+
+    # ---- What follows
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether some worker could not use the newest copy, so that it is not the one in use."""
+        return self._failures > 0 and self.in_use.copy != self.newest.copy
+
+    def settle(self, now: float) -> Orders[K]:
+        orders: Orders[K] = Orders()
+        self._lose_patience(now, orders)
+        self._count_failures(now, orders)
+        self._ask(now, orders)
+        self._turn(orders)
+        self._let_serve(orders)
+        return orders
+
+    def _lose_patience(self, now: float, orders: Orders[K]) -> None:
+        for key, member in self.members.items():
+            overdue = [number for number, until in member.asked.items() if until <= now]
+            for number in overdue:
+                del member.asked[number]
+                member.failed.add(number)
+            if overdue:
+                orders.replace.append(key)
+
+    def _count_failures(self, now: float, orders: Orders[K]) -> None:
+        """One attempt after the other, with growing pauses: the loader may have mended the copy meanwhile."""
+        if self._try_again_at is not None:
+            if now < self._try_again_at:
+                return
+            self.newest, self._try_again_at = self._numbered(self.newest.copy), None
+        elif self._failed():
+            pause = min(FIRST_PAUSE * 2**self._failures, LONGEST_PAUSE)
+            self._failures += 1
+            self._try_again_at = now + pause
+            orders.bring_afresh = True
+            if self._failures >= _ATTEMPTS_BEFORE_REPLACING:
+                orders.replace += self._unlike_others()
+        elif self.members and all(self.newest.number in one.loaded for one in self.members.values()):
+            self._failures = 0
+
+    def _failed(self) -> bool:
+        """Whether somebody could not use the newest, and everybody has said whether he can."""
+        number = self.newest.number
+        everybody = self.members.values()
+        return any(number in one.failed for one in everybody) and not any(
+            number in one.asked for one in everybody if one.is_here
+        )
+
+    def _unlike_others(self) -> list[K]:
+        number = self.newest.number
+        if not any(number in one.loaded for one in self.members.values()):
+            return []
+        return [key for key, one in self.members.items() if one.may_answer and number in one.failed]
+
+    def _ask(self, now: float, orders: Orders[K]) -> None:
+        """Who comes while an attempt has failed already is asked at the next one."""
+        wanted = [self.in_use]
+        if self.newest != self.in_use and self._try_again_at is None:
+            wanted.append(self.newest)
+        for key, member in self.members.items():
+            for generation in wanted:
+                if generation.copy is not None and not member.has_heard_of(generation):
+                    until = now + self._loading if member.is_here else float("inf")
+                    member.asked[generation.number] = until
+                    orders.prepare.append((key, generation))
+
+    def _turn(self, orders: Orders[K]) -> None:
+        number, everybody = self.newest.number, self.members.values()
+        if number == self.in_use.number or not any(number in one.loaded for one in everybody):
+            return
+        if all(number in one.loaded for one in everybody if one.may_answer):
+            self.in_use = orders.turned_to = self.newest
+            for member in everybody:
+                member.loaded &= {number}
+                member.failed &= {number}
+
+    def _let_serve(self, orders: Orders[K]) -> None:
+        """Who holds what is in use serves. Without a model one worker does, and says so."""
+        if not self._is_served() and not any(one.asked for one in self.members.values()):
+            self._serve_without(orders)
+        for key, member in self.members.items():
+            if not (member.may_answer or member.is_leaving) and self.in_use.number in member.loaded:
+                self._serve(key, orders)
+
+    def _serve_without(self, orders: Orders[K]) -> None:
+        ready = [key for key, one in self.members.items() if one.is_here and not one.is_leaving]
+        if any(self.in_use.number in self.members[key].loaded for key in ready) or not ready:
+            return
+        if self.in_use != NONE:
+            self.in_use = orders.turned_to = NONE
+        self._serve(ready[0], orders)
+
+    def _serve(self, key: K, orders: Orders[K]) -> None:
+        self.members[key].may_answer = True
+        orders.serve.append(key)
+
+    def _is_served(self) -> bool:
+        return any(one.may_answer and not one.is_leaving for one in self.members.values())
