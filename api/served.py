@@ -4,13 +4,13 @@ import functools
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from api.news import Copy, News
 from mlflow_model import bundle as bundles
 from mlflow_model import signing
-from mlflow_model.errors import LoadingFailed, ModelUnavailable
+from mlflow_model.errors import CopyUnusable, LoadingFailed, ModelUnavailable
 from mlflow_model.scoring import Scorer
 
 _LOADING = LoadingFailed("chargement en cours ; réessayez dans quelques secondes")
@@ -102,6 +102,7 @@ class ServedModel:
             return True
         number = self._own_page[0] + 1
         if not self.prepare(number, news.copy):
+            self.news = replace(news, problem=news.problem or str(CopyUnusable()))
             return False
         self._own_page[0] = number
         self.turn()

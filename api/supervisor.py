@@ -26,7 +26,7 @@ from api.news import Copy, News
 from api.page import Page
 from api.worker_process import Handed, Worker
 from mlflow_model import processes
-from mlflow_model.errors import LoadingFailed
+from mlflow_model.errors import CopyUnusable
 
 _TURN_SECONDS = 0.5
 # Workers that cannot start would be started thousands of times a minute: this pause grows to that one.
@@ -35,8 +35,6 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _BETWEEN_KILLS = 1.0
 _PAUSE_AFTER_A_BUG = 0.5
 _PIECE = 64 * 1024
-
-_UNUSABLE = LoadingFailed("la copie locale est inutilisable ; elle est refaite dès que le registre répond")
 
 _log = logging.getLogger("scoring_client")
 
@@ -232,6 +230,8 @@ class Supervisor:
             self._kill(worker, worker.overdue(now) or "", now)
 
     def _kill(self, worker: Worker, missed: str, now: float) -> None:
+        if worker.is_killed:
+            return
         _log.error("worker %s does not %s: it is killed", worker.pid, missed)
         is_missed = not worker.is_retiring
         worker.kill()
@@ -257,6 +257,7 @@ class Supervisor:
             _log.warning("SIGHUP is refused: the workers are being exchanged already")
             return
         _log.info("exchanging the workers")
+        self._pause, self._start_at = _FIRST_PAUSE, 0.0
         self._exchange_until = self._clock.now() + self._bounds.exchange
         for worker in self._workers:
             worker.is_former = True
@@ -341,5 +342,5 @@ class Supervisor:
 
     def _known(self) -> News:
         if self._news.problem is None and self._generations.is_refused:
-            return replace(self._news, problem=str(_UNUSABLE))
+            return replace(self._news, problem=str(CopyUnusable()))
         return self._news

@@ -68,12 +68,12 @@ class Lifeline:
         said = lifeline.read(line)
         if said.kind == "news":
             self._served.news = News.of_facts(said.facts)
-        elif said.kind == "prepare":
-            self._prepare(said.number, said.facts["copy"])
+        elif said.kind == "prepare" and said.number:
+            self._prepare(said.number, said.facts.get("copy") or {})
         return said.kind == "serve"
 
     def _prepare(self, number: int, copy: dict[str, Any]) -> None:
-        is_usable = self._served.prepare(number, Copy.of_facts(copy))
+        is_usable = "folder" in copy and self._served.prepare(number, Copy.of_facts(copy))
         self._connection.send(lifeline.line("loaded" if is_usable else "unusable", number=number))
 
 

@@ -140,6 +140,13 @@ class LoadingFailed(ModelUnavailable):
         self.detail = detail
 
 
+class CopyUnusable(LoadingFailed):
+    """A copy that was verified cannot be loaded here, all the same."""
+
+    def __init__(self) -> None:
+        super().__init__("la copie locale est inutilisable ; elle est refaite dès que le registre répond")
+
+
 class RollbackRefused(ModelUnavailable):
     """`detail` says why the alias stays, and ends with the way out."""
 
