@@ -18,6 +18,9 @@ from mlflow_model import processes
 
 FAILED = "failed"
 
+# Of address space: it takes a quarter of a gigabyte with the shipped model.
+MEMORY_BYTES = 2 * 2**30
+
 _LARGEST = 256 * 1024
 _SAVE_SECONDS = 0.5
 
@@ -28,6 +31,7 @@ def main() -> None:
     A sign of life goes to the output each half second.
     """
     processes.end_with_parent()
+    processes.limit(memory=MEMORY_BYTES)
     logs.configure()
     os.nice(5)
     served = ServedModel()
