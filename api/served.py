@@ -123,6 +123,7 @@ class ServedModel:
             in_use = self._page[0]
             self._held = {held: one for held, one in self._held.items() if held == in_use}
             self._held[number] = copy, model
+        self.turn()
         return True
 
     def _absence(self) -> ModelUnavailable:

@@ -23,6 +23,7 @@ from tests.servers import JSON, ROOT, SocketDoor
 pytest_plugins = ["tests.live_support"]
 
 CODE = """
+{first}
 from api import logs, supervisor
 from api.bounds import Bounds
 logs.configure()
@@ -32,10 +33,15 @@ supervisor.serve("127.0.0.1", 0, {workers}, Bounds(**{bounds!r}))
 
 @contextmanager
 def supervised(
-    environment: Mapping[str, str], log: Path, workers: int = 2, root: Path = ROOT, **bounds: float
+    environment: Mapping[str, str],
+    log: Path,
+    workers: int = 2,
+    root: Path = ROOT,
+    first: str = "",
+    **bounds: float,
 ) -> Iterator[SocketDoor]:
-    """`python api/app.py` with other bounds, as soon as it listens."""
-    command = [sys.executable, "-c", CODE.format(workers=workers, bounds=bounds)]
+    """`python api/app.py` with other bounds, as soon as it listens. `first` is run in the supervisor."""
+    command = [sys.executable, "-c", CODE.format(first=first, workers=workers, bounds=bounds)]
     path = {"PYTHONPATH": str(root)}
     with servers.process(command, {**environment, **path}, log, root) as child:
         yield servers.listening(child, log)
@@ -145,6 +151,34 @@ def test_a_supervisor_that_is_killed_frees_the_port_even_if_a_worker_is_stopped(
 
 
 # ---- Dying, and not being able to
+
+BUG = """
+from api.supervisor import Supervisor
+def failing(self, worker, said, take_up=Supervisor._take_up):
+    take_up(self, worker, said)
+    if said.kind == "serving":
+        raise ValueError("a value of an applicant")
+Supervisor._take_up = failing
+"""
+
+
+def test_a_bug_in_the_supervisor_is_logged_without_values_and_ends_nothing(
+    documented_pickle: Path, tmp_path: Path, documented_request: dict[str, float]
+) -> None:
+    with supervised(servers.alone(documented_pickle, tmp_path), tmp_path / "log", first=BUG) as door:
+        servers.eventually(
+            lambda: door.said.count("internal error in the supervisor") >= 2 or None, "the log"
+        )
+        before = all_up(door, 2)
+        os.kill(min(before), signal.SIGKILL)
+        after = all_up(door, 2)
+        answer = door.predict(documented_request)
+        said = door.said
+
+    assert max(before) in after
+    assert answer.status == 200
+    assert "ValueError at " in said
+    assert "applicant" not in said
 
 
 def test_a_copy_that_is_lost_when_the_loader_has_ended_is_made_again(
