@@ -110,9 +110,6 @@ class Supervisor:
         self._go_on_with_the_exchange(now)
         self._top_up(now)
         self._follow_orders(now)
-        known = self._known()
-        for worker in self._workers:
-            worker.inform(known)
 
     # ---- What is heard
 
@@ -316,6 +313,7 @@ class Supervisor:
                 self._kill(worker, "listen", now)
         if orders.turned_to is not None:
             self._turn_to(orders.turned_to)
+        self._inform()  # before one serves, so that it knows why there is no model
         for worker in orders.serve:
             if not worker.serve(now):
                 self._kill(worker, "listen", now)
@@ -340,7 +338,13 @@ class Supervisor:
             _log.error("worker %s does not load the model: another takes its place", worker.pid)
             worker.is_former = True
 
+    def _inform(self) -> None:
+        known = self._known()
+        for worker in self._workers:
+            worker.inform(known)
+
     def _known(self) -> News:
+        """The finder's news, and that the copy cannot be used, where nothing else is wrong."""
         if self._news.problem is None and self._generations.is_refused:
             return replace(self._news, problem=str(CopyUnusable()))
         return self._news

@@ -230,13 +230,15 @@ def test_without_a_model_one_worker_says_so_and_another_takes_its_place(tmp_path
     with servers.api(environment, tmp_path / "log", options=("--workers", "3")) as door:
         servers.ready(door, "/health")
         servers.eventually(lambda: len(workers_of(door)) == 3 or None, "three workers")
-        time.sleep(0.5)
+        servers.eventually(lambda: "introuvable" in door.get("/ready").error or None, "the reason")
         answering = [pid for pid in workers_of(door) if has_event_loop(pid)]
         answers = [door.get("/ready"), door.send("POST", "/predict", b"{}", JSON), door.get("/docs")]
         os.kill(answering[0], signal.SIGKILL)
+        then = door.get("/ready").error
         health = door.get("/health").status
 
     assert len(answering) == 1
+    assert "introuvable" in then
     assert {(one.status, one.headers["Retry-After"]) for one in answers} == {(503, "1")}
     assert health == 200
 

@@ -172,6 +172,13 @@ def test_importing_the_application_starts_nothing(modelless: dict[str, str], tmp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_process_that_supervises_loads_neither_numpy_nor_flask() -> None:
+    """It would be ready later, and keep their memory."""
+    code = "import sys, api.supervisor; print([name for name in ('numpy', 'flask') if name in sys.modules])"
+
+    assert run(["-c", code], {}).stdout == "[]\n"
+
+
 def test_a_serving_process_has_loaded_neither_mlflow_nor_pandas(
     documented_pickle: Path, tmp_path: Path
 ) -> None:
