@@ -219,12 +219,17 @@ class Supervisor:
                 self._do_without(worker, now)
 
     def _kill_the_overdue(self, now: float) -> None:
-        for worker in [one for one in self._workers if one.overdue(now)]:
+        for worker in self._workers:
+            missed = worker.overdue(
+                now
+            )  # asked now: with one that is lost an exchange may have been given up
+            if missed is None:
+                continue
             if worker.is_serving and not worker.is_retiring:
                 if now < self._kill_at:
                     continue
                 self._kill_at = now + _BETWEEN_KILLS
-            self._kill(worker, worker.overdue(now) or "", now)
+            self._kill(worker, missed, now)
 
     def _kill(self, worker: Worker, missed: str, now: float) -> None:
         if worker.is_killed:

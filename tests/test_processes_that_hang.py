@@ -264,6 +264,7 @@ def test_new_workers_that_hang_or_fail_are_given_up_and_cost_no_worker(
         os.kill(door.pid, signal.SIGHUP)
         servers.eventually(lambda: door.said.count("the former workers go on") == 1 or None, "given up")
         assert "SIGHUP is refused" in door.said
+        assert "does not start: it is killed" in door.said
         assert set(workers_of(door)) >= before
         servers.eventually(lambda: set(workers_of(door)) == before or None, "the former workers alone")
 
