@@ -232,7 +232,8 @@ def test_without_a_model_one_worker_says_so_and_another_takes_its_place(tmp_path
         servers.eventually(lambda: len(workers_of(door)) == 3 or None, "three workers")
         servers.eventually(lambda: "introuvable" in door.get("/ready").error or None, "the reason")
         answering = [pid for pid in workers_of(door) if has_event_loop(pid)]
-        answers = [door.get("/ready"), door.send("POST", "/predict", b"{}", JSON), door.get("/docs")]
+        answers = [door.get(path) for path in ("/ready", "/docs")]
+        answers += [door.send("POST", path, b"{}", JSON) for path in ("/predict", "/predict?by=the+lane")]
         os.kill(answering[0], signal.SIGKILL)
         then = door.get("/ready").error
         health = door.get("/health").status
