@@ -83,7 +83,7 @@ def _is_loopback(host: str) -> bool:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="api/app.py",
-        description="Serve POST /predict by uvicorn: one process supervises, the workers answer.",
+        description="Serve POST /predict: one process supervises, the workers answer.",
         epilog="MODEL_URI names the model (default models:/scoring-client@champion), MLFLOW_TRACKING_URI the "
         "registry, MODEL_CACHE the folder of verified copies, RELOAD_SECONDS how often to look whether the "
         "alias has moved (default 5, 0 never), SHADOW_SHARE the share of clients that a challenger decides "

@@ -6,7 +6,7 @@ import signal
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from api import listening, predict
+from api import http_answer, listening
 from api.finder import Finder
 from api.routes import flask_app
 from api.served import ServedModel
@@ -52,6 +52,6 @@ class _RequestHandler(WSGIRequestHandler):
         _access_log.info("malformed HTTP")
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        self.wfile.write(predict.raw_refusal(RequestRefused(code)))
+        self.wfile.write(http_answer.of_no_request(RequestRefused(code)))
         self.close_connection = True
         self.log_error("")

@@ -1,248 +1,333 @@
-"""uvicorn's HTTP/1.1, with what it lacks: limits of time and size, the contract's refusals, a soft end."""
+"""One connection of HTTP/1.1: requests in, answers out in the same order, within limits of time and depth."""
 
-import sys
-from asyncio import Transport
+import asyncio
+import functools
+from collections import deque
+from collections.abc import MutableSet
 from typing import cast
 
-from httptools import HttpParserUpgrade, HttpRequestParser
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
-
-from api import batch, predict
+from api import http_answer
+from api.http_reader import SLICE, Reader
+from api.http_request import Request
 from api.lane import Lane
-from mlflow_model.errors import Busy, RequestRefused, Unauthorized
+from api.wsgi import Address, Response
+from mlflow_model.errors import RequestRefused, ScoringError
 
 # A request must be whole so long after its first byte, with a second more for each RATE bytes that came.
 RECEIVE_SECONDS = 10.0
 RATE = 256 * 1024
 # A client that takes nothing of its answer for so long is gone.
 SEND_SECONDS = 30.0
-# Of a body that is refused already, and whose end is awaited so that the client hears why.
-RECEIVE_LIMIT = 2 * batch.BODY_LIMIT
-URL_LIMIT = 8 * 1024
-HEAD_LIMIT = 64 * 1024
-HEADERS_LIMIT = 100
-
-_ANSWER = b"%b%b%bx-request-id: %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
-
-
-class _UpgradeOffered(Exception):
-    def __init__(self, behind_the_head: int) -> None:
-        self.behind_the_head = behind_the_head
+# Longer than the proxies that hold connections open, so that it is they who close them.
+IDLE_SECONDS = 75.0
+# Requests and answers of one connection that may wait; what it sends beyond stays unread.
+DEPTH = 64
+# Whoever is refused in the middle of sending may go on for so long: the system drops our last answer where
+# a connection is closed with bytes unread.
+LINGER_SECONDS = 2.0
+LINGER_BYTES = 1024 * 1024
 
 
-class Protocol(HttpToolsProtocol):
-    """One connection."""
+class Connection(asyncio.Protocol):
+    """Belongs to `peers` from its first moment to its last."""
 
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._waiting_since: float | None = self.loop.time()
-        self._stuck_since: float | None = None
-        self._received = self._arrived = 0
-        self._is_whole = self._is_in_head = self._is_ending = False
-        self._refused_with = 400
-        self._direct_body: bytes | None = None
-        self._held: list[bytes] = []
-        self._default_headers: list[tuple[bytes, bytes]] = []
-        self._default_lines = b""
-        self._lane = cast(Lane, self.app)
+    def __init__(self, lane: Lane, peers: "MutableSet[Connection]") -> None:
+        self._lane, self._peers = lane, peers
+        self._reader = Reader(self._take)
+        self._unread: bytes | memoryview = b""
+        self._waiting: deque[Request] = deque()
+        self._asked: asyncio.Future[Response] | None = None  # Flask, for the request before those that wait
+        self._held: list[bytes] = []  # answers, until the outbox lets them leave
+        self._refusal: ScoringError | None = None  # the last answer, to what is no request
+        self._is_at_eof = False  # the client will send nothing more
+        self._hears_no_more = False  # nothing more will be read
+        self._is_over = False  # the last answer has been given
+        self._is_ending = False  # the whole service ends
+        self._takes_nothing = False  # answers pile up
+        self._idle_seconds = RECEIVE_SECONDS  # for the first request, and longer for those that follow
+        self._since: float | None = None  # when `keep_to_time` first saw the connection in its present state
+        self._unsent, self._unsent_since = 0, 0.0
+        self._dropped = 0
+        self._is_paused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._peers.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._peers.discard(self)
+        self._is_over = True
+        self._unread = b""
+        if self._asked is not None:
+            self._asked.cancel()
+        if self._reader.request is not None:
+            self._lane.let_go(self._reader.request)
+        for request in self._waiting:
+            self._lane.let_go(request)
+        self._waiting.clear()
 
     # ---- What arrives
 
     def data_received(self, data: bytes) -> None:
-        self._is_whole = False
-        self._arrived = len(data)
-        try:
-            super().data_received(data)
-        except _UpgradeOffered as offered:
-            self._go_on_without(offered, data)
-        if self._is_whole:
-            self._waiting_since = None
+        if self._hears_no_more:
+            self._drop(data)
+            return
+        self._unread = memoryview(bytes(self._unread) + data) if self._unread else data
+        self._read()
+
+    def eof_received(self) -> bool:
+        """A client that has said all may wait for its answers. Returns whether to keep the connection."""
+        self._is_at_eof = True
+        if self._is_over:
+            return False
+        self._read()
+        return True
+
+    def _read(self) -> None:
+        """Read slice by slice, as long as few requests and answers wait."""
+        reader = self._reader
+        while self._unread and len(self._waiting) + len(self._held) < DEPTH and not self._takes_nothing:
+            piece = self._unread
+            if len(piece) > SLICE:
+                piece = memoryview(piece)
+                self._unread = piece[SLICE:]
+                piece = piece[:SLICE]
+            else:
+                self._unread = b""
+            try:
+                reader.feed(piece)
+            except ScoringError as error:
+                self._refuse(error)
+            is_answered = reader.is_between_requests and not (self._waiting or self._hears_no_more)
+            if not is_answered or reader.has_read_the_last:
+                self._follow_up()
+        if self._is_at_eof and not self._unread and not self._hears_no_more:
+            self._meet_the_end()
+        if self._is_paused or self._unread or self._hears_no_more:
+            self._pause_or_resume()
+
+    def _follow_up(self) -> None:
+        """A slice that did not end in an answer, as most do."""
+        request = self._reader.request
+        if self._reader.has_read_the_last:
+            self._hear_no_more()
+        elif request is not None and not request.is_met and not self._hears_no_more:
+            self._meet(request)
+        self._go_on()
+
+    def _take(self, request: Request) -> None:
+        """Called by the reader with a request that is whole."""
+        self._since = None
+        if request.is_queued:  # it was answered, or will be, without its body
+            return
+        at_once = request.is_for_a_decision and not self._waiting and self._asked is None
+        if at_once and not self._is_ending:
+            self._decide(request, request.keep_alive)
         else:
-            self._count()
+            self._queue(request)
 
-    def _count(self) -> None:
-        """Of a request that is not whole yet."""
-        if self._waiting_since is None:
-            self._waiting_since, self._received = self.loop.time(), 0
-        self._received += self._arrived
-        if self._is_in_head and self._received > HEAD_LIMIT:
-            self._refuse(431)
-        elif self._received > RECEIVE_LIMIT:
-            self._close()
+    def _queue(self, request: Request) -> None:
+        request.is_queued = True
+        self._waiting.append(request)
 
-    def _offers_upgrade(self) -> bool:
-        """CONNECT looks like it, and is refused as a method."""
-        return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Called where the parser has stopped behind a head that offers HTTP/2, as Java's HttpClient does."""
-        if not self._offers_upgrade():
-            self.cycle.keep_alive = False
+    def _meet(self, request: Request) -> None:
+        """Once, where the head has come and not the whole body: hold it, or answer without it."""
+        request.is_met = True
+        if request.limit:
+            try:
+                self._lane.admit(request)
+                return
+            except ScoringError as error:
+                request.refusal = error
+        elif not request.expects_continue:
             return
-        stopped = sys.exception()
-        assert isinstance(stopped, HttpParserUpgrade)  # noqa: S101 - uvicorn handles it when it calls this
-        raise _UpgradeOffered(stopped.args[0])
+        request.drop_body()
+        if request.expects_continue:
+            request.keep_alive = False  # its body may come or not
+        self._queue(request)
 
-    def _go_on_without(self, offered: "_UpgradeOffered", data: bytes) -> None:
-        """Read the request as if nothing were offered. The parser itself would take its body for HTTP/2."""
-        head = [b"%s %s HTTP/1.1\r\n" % (self.parser.get_method(), self.url)]
-        head += [
-            b"%s: %s\r\n" % header for header in self.headers if header[0] not in (b"upgrade", b"connection")
-        ]
-        self.parser = HttpRequestParser(self)
-        self.data_received(b"".join([*head, b"\r\n", data[offered.behind_the_head :]]))
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._is_whole, self._is_in_head = False, True
-
-    def on_headers_complete(self) -> None:
-        if self._offers_upgrade():
-            return
-        if status := self._head_refusal():
-            self._refused_with = status
-            raise ValueError("the head is refused")  # which reaches send_400_response
-        self._is_in_head = False
-        if self._is_direct():
-            self._direct_body = b""
-            return
-        self.send_held()  # before the answer to this one
-        super().on_headers_complete()
-        if self._is_ending:
-            self.cycle.keep_alive = False
-
-    def _is_direct(self) -> bool:
-        """Whether it is /predict at its plainest, whose answer takes less time than to make a task for it."""
-        return (
-            self.url == b"/predict"
-            and self.parser.get_method() == b"POST"
-            and not self.expect_100_continue
-            and (self.cycle is None or self.cycle.response_complete)
-            and not self.flow.write_paused
-            and not self.transport.is_closing()
-        )
-
-    def on_body(self, body: bytes) -> None:
-        if self._direct_body is None:
-            super().on_body(body)
-        elif len(self._direct_body) <= predict.BODY_LIMIT:
-            self._direct_body += body
-
-    def _head_refusal(self) -> int | None:
-        if len(self.url) > URL_LIMIT:
-            return 414
-        if len(self.headers) > HEADERS_LIMIT or (self._arrived > HEAD_LIMIT and self._is_head_too_large()):
-            return 431
-        return None if self.parser.get_http_version() in ("1.1", "1.0") else 505
-
-    def _is_head_too_large(self) -> bool:
-        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_LIMIT
-
-    def on_message_complete(self) -> None:
-        if self._offers_upgrade():
-            return
-        self._is_whole = True
-        if self._direct_body is None:
-            super().on_message_complete()
+    def _meet_the_end(self) -> None:
+        """Of what the client sends."""
+        if self._reader.is_between_requests:
+            self._hear_no_more()
         else:
-            self._answer(self._direct_body)
+            self._refuse(RequestRefused(400))
+        self._go_on()
 
-    def _answer(self, body: bytes) -> None:
-        self._direct_body = None
-        answer, asked_as = self._lane.decided(self.headers, body)
-        more = b"" if answer.model is None else answer.model.head
-        if answer.status == Unauthorized.status:
-            more += b"www-authenticate: Bearer\r\n"
-        if answer.status == Busy.status:
-            more += b"retry-after: 1\r\n"
-        keep_alive = self._may_be_kept()
-        if not keep_alive:
-            more += b"connection: close\r\n"
-        content = answer.content
-        head = (STATUS_LINE[answer.status], self._default_head(), more, asked_as.encode(), len(content))
+    def _hear_no_more(self) -> None:
+        self._hears_no_more = True
+        self._unread = b""
+
+    def _pause_or_resume(self) -> None:
+        if self._transport.is_closing():
+            return
+        self._is_paused = bool(self._unread or self._hears_no_more) and not self._is_over
+        if self._is_paused:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    # ---- What is answered
+
+    def _go_on(self) -> None:
+        """Answer what waits, in its order, with one request at a time at Flask."""
+        while self._waiting and self._asked is None and not self._takes_nothing and not self._is_over:
+            self._answer(self._waiting.popleft())
+        if self._waiting or self._asked is not None or self._is_over:
+            return
+        if self._hears_no_more:
+            self._say_the_last()
+        elif self._reader.request is not None:
+            self._tell_to_continue(self._reader.request)
+
+    def _tell_to_continue(self, request: Request) -> None:
+        """If its body will be read, and none of it has come without being asked for."""
+        is_told = request.is_told_to_continue or request.is_queued or request.size > 0
+        if not is_told and request.expects_continue:
+            request.is_told_to_continue = True
+            self._hold(http_answer.CONTINUE)
+
+    def _answer(self, request: Request) -> None:
+        if request.refusal is not None:
+            answer, asked_as = self._lane.refused(request, request.refusal)
+            is_kept = self._is_kept(request)
+            self._send(http_answer.of(answer, asked_as, is_kept), is_kept)
+        elif request.is_for_a_decision:
+            self._decide(request, self._is_kept(request))
+        else:
+            self._asked = self._lane.ask_flask(request, self._address("sockname"), self._address("peername"))
+            self._asked.add_done_callback(functools.partial(self._flask_has_answered, request))
+
+    def _address(self, whose: str) -> Address:
+        """Without a name for a client that has gone already."""
+        host, port = self._transport.get_extra_info(whose, ("", 0))[:2]
+        return host, port
+
+    def _decide(self, request: Request, is_kept: bool) -> None:
+        answer, asked_as = self._lane.decided(request.fields, bytes(request.body))
+        if request.reserved:
+            self._lane.let_go(request)
+        self._send(http_answer.of(answer, asked_as, is_kept), is_kept)
+
+    def _flask_has_answered(self, request: Request, asked: "asyncio.Future[Response]") -> None:
+        self._asked = None
+        if self._is_over:
+            return
+        response, is_kept = asked.result(), self._is_kept(request)
+        self._send(http_answer.written(*response, is_kept, request.method == b"HEAD"), is_kept)
+        self._go_on()
+        self._read()
+
+    def _is_kept(self, request: Request) -> bool:
+        """Whether the connection is, after the answer to this request."""
+        if not (self._is_ending or self._hears_no_more):
+            return request.keep_alive
+        more_comes = self._waiting or self._unread or not self._reader.is_between_requests
+        return request.keep_alive and bool(more_comes)
+
+    def _send(self, answer: bytes, is_kept: bool) -> None:
         if not self._held:
             self._lane.outbox.hold(self)
-        self._held.append(_ANSWER % (*head, content))
-        if not keep_alive:
-            self._close()
+        self._held.append(answer)
+        self._since = None
+        self._idle_seconds = IDLE_SECONDS
+        if not is_kept:
+            self._end()
+
+    def _hold(self, data: bytes) -> None:
+        if not self._held:
+            self._lane.outbox.hold(self)
+        self._held.append(data)
 
     def send_held(self) -> None:
-        """Write the answers that wait in the outbox."""
+        """Write the answers that wait in the outbox, and read on if they were many."""
         held, self._held = self._held, []
-        if held and not self.transport.is_closing():
-            self.transport.write(b"".join(held))
-
-    def _close(self) -> None:
-        self.send_held()
-        self.transport.close()
-
-    def _default_head(self) -> bytes:
-        """What uvicorn adds to every answer, the date; it makes another list of it every second."""
-        headers = self.server_state.default_headers
-        if headers is not self._default_headers:
-            self._default_headers = headers
-            self._default_lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-        return self._default_lines
-
-    def _may_be_kept(self) -> bool:
-        is_asked_for = self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1"
-        return is_asked_for and not self._is_ending
-
-    def eof_received(self) -> bool:  # type: ignore[override]
-        """A client that has said all may wait for its answer. Returns whether to keep the connection."""
-        self.send_held()
-        if self.is_idle:
-            return False
-        self._refuse(400)
-        return not self.transport.is_closing()
-
-    # ---- What is refused
-
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(self._refused_with)
-
-    def _refuse(self, status: int) -> None:
-        """Say so and close; after the answers to whole requests, if some are under way."""
-        self.send_held()
-        cycle = self.cycle
-        if cycle is not None and not cycle.response_complete and not cycle.more_body:
-            cycle.keep_alive = False
-            return
-        if not self.pipeline and (cycle is None or cycle.response_complete or not cycle.response_started):
-            self._lane.service.tally.answered("no request", status, 0.0)
-            self.transport.write(predict.raw_refusal(RequestRefused(status)))
-        self.transport.close()
-
-    # ---- How long it takes
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._stuck_since = self.loop.time()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self._stuck_since = None
-
-    def keep_to_time(self, now: float) -> None:
-        """Close the connection of a client that sends or takes too slowly."""
-        waiting, stuck = self._waiting_since, self._stuck_since
-        if stuck is not None and now - stuck > SEND_SECONDS:
-            self.transport.abort()
-        elif waiting is not None and now - waiting > RECEIVE_SECONDS + self._received / RATE:
-            if self._received:
-                self._refuse(408)
-            self._close()
+        if held and not self._transport.is_closing():
+            self._transport.write(b"".join(held))
+        if self._unread:
+            self._read()
 
     # ---- How it ends
 
-    def shutdown(self) -> None:
+    def _refuse(self, error: ScoringError) -> None:
+        """Say so after the answers to whole requests, and read nothing more."""
+        self._hear_no_more()
+        if self._reader.request is None or not self._reader.request.is_queued:
+            self._refusal = error
+
+    def _say_the_last(self) -> None:
+        if self._refusal is not None:
+            self._lane.service.tally.answered("no request", self._refusal.status, 0.0)
+            self._hold(http_answer.of_no_request(self._refusal))
+        self._end()
+
+    def _end(self) -> None:
+        """Close behind the last answer, and not before a client that is still sending could read it."""
+        is_sending = self._refusal is not None or not self._reader.is_between_requests
+        self._hear_no_more()
+        self._is_over, self._since = True, None
+        self.send_held()
+        if self._is_at_eof or not is_sending:
+            self._transport.close()
+        elif not self._transport.is_closing():
+            self._transport.write_eof()
+
+    def _drop(self, data: bytes) -> None:
+        """Nobody sends for ever to a connection that has ended."""
+        self._dropped += len(data)
+        if self._dropped > LINGER_BYTES:
+            self._transport.abort()
+
+    def end(self) -> None:
         """Answer what is under way or still comes, and close after that."""
         self._is_ending = True
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.keep_alive = False
+
+    def close(self) -> None:
+        self._transport.close()
 
     @property
     def is_idle(self) -> bool:
         """Whether no request is being received or answered."""
-        is_answered = self.cycle is None or self.cycle.response_complete
-        return is_answered and not self._held and (self._waiting_since is None or not self._received)
+        return self._is_over or (self._reader.is_between_requests and not self._is_answering())
+
+    def _is_answering(self) -> bool:
+        return bool(self._waiting or self._held or self._unread) or self._asked is not None
+
+    # ---- How long it takes
+
+    def pause_writing(self) -> None:
+        """Called where the client takes its answers more slowly than they are made."""
+        self._takes_nothing = True
+
+    def resume_writing(self) -> None:
+        self._takes_nothing = False
+        if not self._is_over:
+            self._go_on()
+            self._read()
+
+    def keep_to_time(self, now: float) -> None:
+        """Called twice a second: close the connection if the client is idle, or sends or takes too slowly."""
+        if self._is_stuck(now):
+            self._transport.abort()
+            return
+        if self._since is None:
+            self._since = now
+        waited = now - self._since
+        if self._is_over:
+            if waited > LINGER_SECONDS and not self._unsent:
+                self._transport.abort()
+        elif self._is_answering():
+            self._since = None
+        elif self._reader.is_between_requests:
+            if waited > self._idle_seconds:
+                self._transport.close()
+        elif waited > RECEIVE_SECONDS + self._reader.received / RATE:
+            self._refuse(RequestRefused(408))
+            self._go_on()
+
+    def _is_stuck(self, now: float) -> bool:
+        """Whether the client has taken nothing of what is written for it."""
+        unsent = self._transport.get_write_buffer_size()
+        if not unsent or unsent != self._unsent:
+            self._unsent, self._unsent_since = unsent, now
+        return now - self._unsent_since > SEND_SECONDS

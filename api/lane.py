@@ -1,30 +1,54 @@
-"""The ASGI application: /predict goes straight to the function that decides, all else to Flask in threads.
+"""Answers requests: POST /predict at once in the event loop, all others by Flask in threads.
 
-Both read a body here, in the event loop, so that a slow client holds no thread.
+No body comes near either before it is whole, so that a slow client holds no thread.
 """
 
 import asyncio
+import contextlib
 import functools
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
-from a2wsgi import WSGIMiddleware
-from a2wsgi.asgi_typing import HTTPScope, Receive, ReceiveEvent, Scope, Send, SendEvent
-
-from api import batch, predict, request_id
+from api import batch, predict, request_id, wsgi
+from api.http_request import Request, text
 from api.outbox import Outbox
+from api.served import Model
 from api.service import Answer, Service
-from mlflow_model.errors import Busy, Forbidden, Unauthorized
+from api.wsgi import Address, Response
+from mlflow_model.errors import (
+    BodyTooLarge,
+    Busy,
+    Forbidden,
+    ModelUnavailable,
+    ScoringError,
+    TooManyBodies,
+    Unauthorized,
+)
 
-# Bytes of bodies for Flask that may be in memory at once; beyond, a client is asked to come again.
-HELD_AT_ONCE = 4 * batch.BODY_LIMIT
+if TYPE_CHECKING:
+    from flask import Flask
+
 _FLASK_THREADS = 10
-_JSON = (b"content-type", b"application/json")
-
-Headers = Sequence[tuple[bytes, bytes]]
+_access_log = logging.getLogger("scoring_client.access")
 
 
-class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
+class Room:
+    """Bytes of bodies that may be in memory at once."""
+
+    def __init__(self, free: int) -> None:
+        self._free = free
+
+    def take(self, size: int) -> bool:
+        """Whether there was so much left, and it is taken."""
+        if size > self._free:
+            return False
+        self._free -= size
+        return True
+
+    def give_back(self, size: int) -> None:
+        self._free += size
 
 
 class Lane:
@@ -33,151 +57,90 @@ class Lane:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.outbox = Outbox()
-        self._held = 0
+        # Apart, so that nobody's many small bodies keep a batch out.
+        self._rooms = {
+            "/predict": Room(1024 * predict.BODY_LIMIT),
+            "/predict/batch": Room(4 * batch.BODY_LIMIT),
+        }
+        self._threads = ThreadPoolExecutor(_FLASK_THREADS, "flask")
 
     @functools.cached_property
-    def flask(self) -> WSGIMiddleware:
+    def flask(self) -> "Flask":
         """Made when it is first asked for: a worker decides before it has imported Flask."""
         from api.routes import flask_app
 
-        return WSGIMiddleware(flask_app(self.service), workers=_FLASK_THREADS)  # type: ignore[arg-type]
+        return flask_app(self.service)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        assert scope["type"] == "http"  # noqa: S101 - the server offers neither WebSocket nor lifespan
-        try:
-            if scope["path"] == "/predict" and scope["method"] == "POST":
-                await self._predict(scope, receive, send)
-            else:
-                await self._others(scope, receive, send)
-        except ClientGone:
-            return
+    # ---- Before a body has come
 
-    async def _predict(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise ClientGone
-        body = message["body"]
-        if message.get("more_body"):
-            body = await _whole(body, receive)
-        answer, asked_as = self.decided(list(scope["headers"]), body)
-        head = [(name.lower().encode(), value.encode()) for name, value in answer.headers(asked_as)]
-        head += [_JSON, _length(answer.content)]
-        await send({"type": "http.response.start", "status": answer.status, "headers": head})
-        await send({"type": "http.response.body", "body": answer.content})
+    def admit(self, request: Request) -> None:
+        """Take room for a body that is still to come. Raises ScoringError: the answer needs no body.
 
-    def decided(self, headers: Headers, body: bytes) -> tuple[Answer, str]:
+        Room is for all that the head announces, or for the most that is allowed where it announces nothing.
+        """
+        self.service.guard.check(request.path, text(request.fields.get(b"authorization")))
+        length = request.limit if request.length is None else request.length
+        if not request.is_for_a_decision:
+            _ = self.service.served.model  # or the reason why there is none
+            if length > request.limit:
+                raise BodyTooLarge(request.limit)
+        length = min(length, request.limit)
+        if not self._rooms[request.path].take(length):
+            raise TooManyBodies if request.is_for_a_decision else Busy
+        request.reserved = length
+
+    def let_go(self, request: Request) -> None:
+        """The body is no longer in memory."""
+        if request.reserved:
+            self._rooms[request.path].give_back(request.reserved)
+            request.reserved = 0
+
+    def refused(self, request: Request, error: ScoringError) -> tuple[Answer, str]:
+        """The answer to a request that was not admitted, and its id."""
+        asked_as = request_id.of(text(request.fields.get(b"x-request-id")))
+        status, content = predict.refusal(error)
+        self.service.tally.answered(request.path, status, 0.0)
+        if not request.is_for_a_decision:  # which is counted and not logged
+            facts = {"method": "POST", "path": request.path, "status": status, "request_id": asked_as}
+            _access_log.info("POST %s %s", request.path, status, extra={"facts": facts})
+        return Answer(status, content, self._model_behind(error)), asked_as
+
+    def _model_behind(self, error: ScoringError) -> Model | None:
+        if isinstance(error, Unauthorized | Forbidden | ModelUnavailable):
+            return None
+        with contextlib.suppress(ModelUnavailable):
+            return self.service.served.model
+        return None
+
+    # ---- When a request is whole
+
+    def decided(self, fields: Mapping[bytes, bytes], body: bytes) -> tuple[Answer, str]:
         """The answer to POST /predict, and the request's id."""
-        by_name = dict(headers)
-        find = (by_name if len(by_name) == len(headers) else _joined(headers)).get
-        asked_as = request_id.of(_text(find(b"x-request-id")))
+        find = fields.get
+        asked_as = request_id.of(text(find(b"x-request-id")))
         answer = self.service.predict(
-            _text(find(b"content-type")),
-            _text(find(b"content-encoding")),
-            _text(find(b"authorization")),
+            text(find(b"content-type")),
+            text(find(b"content-encoding")),
+            text(find(b"authorization")),
             body,
             asked_as,
         )
         return answer, asked_as
 
-    async def _others(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        """Flask hears of a request when it is whole, and has ended before a byte of its answer is sent."""
-        body = bytearray()
-        answer: list[SendEvent] = []
+    def ask_flask(self, request: Request, server: Address, client: Address) -> "asyncio.Future[Response]":
+        """The answer, as soon as a thread has it. Cancelled before one has begun, it costs nothing."""
+        asked = asyncio.get_running_loop().run_in_executor(
+            self._threads, self._by_flask, request, server, client
+        )
+        asked.add_done_callback(lambda _: self.let_go(request))
+        return asked
+
+    def _by_flask(self, request: Request, server: Address, client: Address) -> Response:
         try:
-            if self._is_let_in(scope):  # else Flask says why not, and needs no body for it
-                await self._gather(body, receive, _limit(scope["path"]))
-            flask = await asyncio.to_thread(lambda: self.flask)
-            await flask(_with_length(scope, len(body)), _readable(bytes(body)), _kept_in(answer))
-        except Busy as busy:
-            answer = self._busy(busy, scope)
-        finally:
-            self._held -= len(body)
-        for event in answer:
-            await send(event)
-
-    def _is_let_in(self, scope: HTTPScope) -> bool:
-        authorization = _joined(list(scope["headers"])).get(b"authorization")
-        try:
-            self.service.guard.check(scope["path"], _text(authorization))
-        except (Unauthorized, Forbidden):
-            return False
-        return True
-
-    def _busy(self, busy: Busy, scope: HTTPScope) -> list[SendEvent]:
-        status, content = predict.refusal(busy)
-        self.service.tally.answered("/predict/batch", status, 0.0)  # no other path takes bodies of that size
-        asked_as = request_id.of(_text(_joined(list(scope["headers"])).get(b"x-request-id")))
-        headers = [_JSON, _length(content), (b"retry-after", b"1"), (b"x-request-id", asked_as.encode())]
-        return [
-            {"type": "http.response.start", "status": status, "headers": headers},
-            {"type": "http.response.body", "body": content},
-        ]
-
-    async def _gather(self, body: bytearray, receive: Receive, limit: int) -> None:
-        """One byte above the limit is enough for Flask to refuse the body. Raises Busy."""
-        more = True
-        while more and len(body) <= limit:
-            message = await receive()
-            if message["type"] != "http.request":
-                raise ClientGone
-            chunk = message["body"][: limit + 1 - len(body)]
-            if self._held + len(chunk) > HELD_AT_ONCE:
-                raise Busy
-            body += chunk
-            self._held += len(chunk)
-            more = message.get("more_body", False)
-
-
-async def _whole(body: bytes, receive: Receive) -> bytes:
-    """The rest of a body for /predict, as far as it takes to see that it is too large."""
-    more = True
-    while more and len(body) <= predict.BODY_LIMIT:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise ClientGone
-        body += message["body"]
-        more = message.get("more_body", False)
-    return body
-
-
-def _joined(headers: Headers) -> dict[bytes, bytes]:
-    """As a WSGI server does: several of the same name are one, with commas."""
-    by_name: dict[bytes, bytes] = {}
-    for name, value in headers:
-        by_name[name] = value if name not in by_name else by_name[name] + b"," + value
-    return by_name
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("latin-1")
-
-
-def _length(content: bytes) -> tuple[bytes, bytes]:
-    return b"content-length", b"%d" % len(content)
-
-
-def _limit(path: str) -> int:
-    return batch.BODY_LIMIT if path == "/predict/batch" else predict.BODY_LIMIT
-
-
-def _with_length(scope: HTTPScope, length: int) -> HTTPScope:
-    """The request as if its body had come in one piece: Flask would not read one of unknown length."""
-    framing = (b"content-length", b"transfer-encoding")
-    headers = [header for header in scope["headers"] if header[0] not in framing]
-    if len(headers) == len(list(scope["headers"])):
-        return scope
-    return {**scope, "headers": [*headers, (b"content-length", b"%d" % length)]}
-
-
-def _readable(body: bytes) -> Receive:
-    async def receive() -> ReceiveEvent:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive
-
-
-def _kept_in(answer: list[SendEvent]) -> Send:
-    async def send(event: SendEvent) -> None:
-        answer.append(event)
-
-    return send
+            return wsgi.call(self.flask, wsgi.environ(request, server, client))
+        except Exception as error:  # noqa: BLE001 - Flask answers its own bugs; one around it is answered like them
+            asked_as = request_id.of(text(request.fields.get(b"x-request-id")))
+            status, content = predict.refusal(predict.internal_error(error, asked_as))
+            return Response(
+                status, [("content-type", "application/json"), (request_id.HEADER, asked_as)], content
+            )

@@ -6,14 +6,14 @@ import socket
 import sys
 
 # Above what most systems allow (net.core.somaxconn), which then is the limit.
-_BACKLOG = 8192
+BACKLOG = 8192
 
 
 def listener(host: str, port: int) -> socket.socket:
     """A listening socket, or one line that says why there is none and what to do."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OverflowError:
         sys.exit(f"Port {port} does not exist: choose one from 1 to 65535 with PORT=")
     except OSError as error:

@@ -59,13 +59,6 @@ def refusal(error: ScoringError) -> tuple[int, bytes]:
     return error.status, _encoded({"error": str(error)})
 
 
-def raw_refusal(error: ScoringError) -> bytes:
-    """The same as a whole HTTP response, for what never became a request; the connection ends with it."""
-    status, body = refusal(error)
-    head = f"HTTP/1.1 {status} Refused\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-    return f"{head}Connection: close\r\n\r\n".encode() + body
-
-
 def internal_error(error: BaseException, asked_as: str | None) -> InternalError:
     """Log a bug under a reference of its own: where it happened, never the values it happened with.
 

@@ -33,6 +33,7 @@ def flask_app(service: Service) -> Flask:
     # One more than the limit: Werkzeug cuts a chunked body there without a word, and `answer` must see that.
     app.config["MAX_CONTENT_LENGTH"] = predict.BODY_LIMIT + 1
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.merge_slashes = False  # or /predict//batch would be sent elsewhere, by the client's own Host
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.add_template_filter(_in_french, "french")
@@ -132,8 +133,12 @@ def _add_hooks(app: Flask, service: Service) -> None:
     def let_in() -> None:
         g.started = time.perf_counter()
         g.request_id = request_id.of(request.headers.get(request_id.HEADER))
-        if request.path != "/predict":  # which the service checks itself
-            service.guard.check(request.path, request.headers.get("Authorization"))
+        path = request.environ["PATH_INFO"]
+        if path != "/predict":  # which the service checks itself
+            service.guard.check(path, request.headers.get("Authorization"))
+        if path.startswith("//"):  # which Werkzeug takes for one slash
+            request.url_rule = None
+            raise NotFound
 
     @app.after_request
     def account(response: Response) -> Response:

@@ -1,4 +1,4 @@
-"""One process that answers: the lane on uvicorn, at a socket and with a model that the supervisor hands it.
+"""One process that answers: an HTTP server at a socket and with a model that the supervisor hands it.
 
 Started by the supervisor as `python -m api.worker LISTENER LIFELINE SHADOW PAGE TALLIES`: four inherited file
 descriptors and a folder. On the lifeline come the lines of api/lifeline.py; when it ends, so does the worker.

@@ -102,6 +102,15 @@ class Busy(ScoringError):
         super().__init__("Trop de lots sont en cours de calcul : réessayez dans une seconde.")
 
 
+class TooManyBodies(ScoringError):
+    """Too many clients send slowly at the same time: the same request may succeed a little later."""
+
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__("Trop de requêtes arrivent à la fois : réessayez dans une seconde.")
+
+
 class Unauthorized(ScoringError):
     status = 401
 

@@ -359,6 +359,8 @@ PLACES = {
     "query with a margin": ("POST", "/predict?margin=0.2", 200, SAME),
     "query with a method": ("POST", "/predict?_method=DELETE", 200, SAME),
     "percent-encoded path": ("POST", "/%70redict", 200, SAME),
+    "two slashes in the middle": ("POST", "/predict//batch", 404, UNKNOWN),
+    "encoded slash": ("POST", "/%2Fpredict", 404, UNKNOWN),
     "trailing slash": ("POST", "/predict/", 404, UNKNOWN),
     "capitals": ("POST", "/Predict", 404, UNKNOWN),
     "extension": ("POST", "/predict.json", 404, UNKNOWN),
@@ -488,6 +490,7 @@ def chunks(body: bytes, size: int) -> bytes:
 
 LENGTH = b"Content-Length: %d" % len(GOOD)
 CHUNKED = b"Transfer-Encoding: chunked"
+TYPE = b"Content-Type: application/json\r\n"
 
 BYTES: dict[str, tuple[int, str, bytes]] = {
     "one chunk": (200, SAME, post(CHUNKED, chunks(GOOD, LIMIT))),
@@ -495,6 +498,26 @@ BYTES: dict[str, tuple[int, str, bytes]] = {
     "chunks up to the limit": (200, SAME, post(CHUNKED, chunks(GOOD.ljust(LIMIT), 4096))),
     "chunks over the limit": (413, TOO_LARGE, post(CHUNKED, chunks(GOOD.ljust(LIMIT + 1), 4096))),
     "chunks of truncated JSON": (400, MALFORMED, post(CHUNKED, chunks(GOOD[:-1], 100))),
+    "gzip, then chunks": (501, REFUSED, post(b"Transfer-Encoding: gzip, chunked", chunks(GOOD, 100))),
+    "trailer fields": (200, SAME, post(CHUNKED, chunks(GOOD, 100)[:-2] + b"X-Client: DUPONT\r\n\r\n")),
+    "another type in a trailer": (
+        200,
+        SAME,
+        post(CHUNKED, chunks(GOOD, 100)[:-2] + b"Content-Type: text/DUPONT\r\n\r\n"),
+    ),
+    "a megabyte of trailer fields": (
+        431,
+        REFUSED,
+        post(CHUNKED, chunks(GOOD, 100)[:-2] + b"DUPONT:1\r\n" * 100_000 + b"\r\n"),
+    ),
+    "a trailer field of a megabyte": (
+        400,
+        REFUSED,
+        post(CHUNKED, chunks(GOOD, 100)[:-2] + b"DUPONT:" + b"1" * 2**20 + b"\r\n\r\n"),
+    ),
+    "a chunk's extension of a megabyte": (400, REFUSED, post(CHUNKED, b"5;DUPONT=" + b"1" * 2**20)),
+    "a megabyte of empty lines": (400, REFUSED, b"\r\n" * 2**19),
+    "two slashes": (404, UNKNOWN, post(LENGTH, GOOD, b"POST //predict HTTP/1.1")),
     "chunk size that is no number": (400, REFUSED, post(CHUNKED, b"DUPONT\r\n" + GOOD)),
     "negative chunk size": (400, REFUSED, post(CHUNKED, b"-1\r\n" + GOOD)),
     "chunk without its end": (400, REFUSED, post(CHUNKED, b"2\r\n" + GOOD)),
@@ -513,7 +536,14 @@ BYTES: dict[str, tuple[int, str, bytes]] = {
         post(LENGTH + b"\r\nContent-Encoding: identity\r\nContent-Encoding: gzip", GOOD),
     ),
     "HTTP/1.0": (200, SAME, post(LENGTH, GOOD, b"POST /predict HTTP/1.0")),
-    "no host": (200, SAME, post(LENGTH, GOOD).replace(b"Host: x\r\n", b"")),
+    "no host": (400, REFUSED, post(LENGTH, GOOD).replace(b"Host: x\r\n", b"")),
+    "no host in HTTP/1.0": (
+        200,
+        SAME,
+        post(LENGTH, GOOD, b"POST /predict HTTP/1.0").replace(b"Host: x\r\n", b""),
+    ),
+    "two hosts": (400, REFUSED, post(LENGTH + b"\r\nHost: DUPONT", GOOD)),
+    "host with a space": (400, REFUSED, post(LENGTH, GOOD).replace(b"Host: x", b"Host: x DUPONT")),
     "host with markup": (200, SAME, post(LENGTH, GOOD).replace(b"Host: x", b"Host: <b>DUPONT</b>")),
     "Expect: 100-continue": (200, SAME, post(LENGTH + b"\r\nExpect: 100-continue", GOOD)),
     "header that is not ASCII": (200, SAME, post(LENGTH + b"\r\nX-Client: DUPONT \xe9\xff", GOOD)),

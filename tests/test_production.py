@@ -1,6 +1,5 @@
 """What an operator relies on: `python api/app.py` under load, with slow clients, restarts and losses."""
 
-import asyncio
 import json
 import os
 import re
@@ -12,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
@@ -20,13 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from a2wsgi.asgi_typing import HTTPScope, ReceiveEvent, SendEvent
 
-from api import batch, http_protocol
-from api.lane import HELD_AT_ONCE, Lane
-from api.service import Service
+from api import http_protocol
 from mlflow_model import registry
-from mlflow_model.bundle import Bundle
 from tests import servers
 from tests.servers import JSON, ROOT, SocketDoor
 
@@ -263,41 +258,6 @@ def test_a_body_without_an_end_is_cut(socket_door: SocketDoor) -> None:
         connection.sendall(endless)
 
 
-def test_batches_beyond_the_memory_for_them_are_asked_to_come_again(bundle: Bundle) -> None:
-    lane = Lane(Service(servers.serving(bundle.scorer())))
-    scope: Any = {"type": "http", "method": "POST", "path": "/predict/batch", "headers": []}
-    chunk = b" " * batch.BODY_LIMIT
-    statuses = asyncio.run(_uploading(lane, scope, chunk, clients=HELD_AT_ONCE // batch.BODY_LIMIT + 1))
-
-    assert statuses == [503]
-
-
-async def _uploading(lane: Lane, scope: HTTPScope, chunk: bytes, clients: int) -> list[int]:
-    """The statuses that are answered to clients who send one chunk and never the rest."""
-    statuses: list[int] = []
-
-    async def send(event: SendEvent) -> None:
-        if event["type"] == "http.response.start":
-            statuses.append(event["status"])
-
-    def upload() -> Callable[[], Any]:
-        chunks = iter([chunk])
-
-        async def receive() -> ReceiveEvent:
-            for part in chunks:
-                return {"type": "http.request", "body": part, "more_body": True}
-            await asyncio.sleep(60)
-            raise AssertionError
-
-        return receive
-
-    uploads = [asyncio.create_task(lane(scope, upload(), send)) for _ in range(clients)]
-    await asyncio.wait(uploads, return_when=asyncio.FIRST_COMPLETED, timeout=10)
-    for task in uploads:
-        task.cancel()
-    return statuses
-
-
 # ---- Light workers
 
 
@@ -310,20 +270,18 @@ from api.lane import Lane
 from api.news import Copy, News
 from api.served import ServedModel
 from api.service import Service
+from tests.wire import Wire
 
-async def receive():
-    return {{"type": "http.request", "body": {body!r}, "more_body": False}}
-
-async def send(event):
-    print(event.get("status", ""))
+async def ask(lane, request):
+    wire = Wire(lane)
+    wire.send(request)
+    print(*await wire.until(1))
 
 served = ServedModel()
 served.hear(News(Copy(sys.argv[1], "x", None, None)))
-headers = [(b"content-type", b"application/json")]
-for method, path in [("POST", "/predict"), ("POST", "/predict/batch"), ("GET", "/docs"), ("GET", "/ready")]:
-    scope = {{"type": "http", "method": method, "path": path, "headers": headers, "query_string": b"",
-             "http_version": "1.1"}}
-    asyncio.run(Lane(Service(served))(scope, receive, send))
+for line in (b"POST /predict", b"POST /predict/batch", b"GET /docs", b"GET /ready"):
+    head = b" HTTP/1.1\\r\\nHost: x\\r\\nContent-Type: application/json\\r\\nContent-Length: %d\\r\\n\\r\\n"
+    asyncio.run(ask(Lane(Service(served)), line + head % {len(body)} + {body!r}))
 print([name for name in {HEAVY} if name in sys.modules])
 """
     command = [sys.executable, "-m", "api.loader", str(documented_pickle), str(tmp_path)]

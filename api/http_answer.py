@@ -1,0 +1,85 @@
+"""Writes answers as HTTP/1.1: status line, date, headers, content."""
+
+import time
+from collections.abc import Iterable
+from email.utils import formatdate
+from http import HTTPStatus
+
+from api import predict, request_id
+from api.service import Answer
+from mlflow_model.errors import ScoringError
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+_JSON = "application/json"
+_DECISION = (
+    b"HTTP/1.1 200 OK\r\n%b%bx-request-id: %b\r\n"
+    b"content-type: application/json\r\ncontent-length: %d\r\n%b\r\n%b"
+)
+_CLOSE = b"connection: close\r\n"
+
+
+class _Date:
+    """The line that every answer carries, made anew when the second has changed."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._line = b""
+
+    def line(self) -> bytes:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._line = f"date: {formatdate(second, usegmt=True)}\r\n".encode()
+        return self._line
+
+
+_date = _Date()
+
+
+def of(answer: Answer, asked_as: str, keep_alive: bool) -> bytes:
+    """An answer that the service gave. `asked_as`: the request's id."""
+    if answer.status == 200 and answer.model is not None:  # by far the most frequent
+        return _DECISION % (
+            _date.line(),
+            answer.model.head,
+            asked_as.encode(),
+            len(answer.content),
+            b"" if keep_alive else _CLOSE,
+            answer.content,
+        )
+    headers = [*answer.headers(asked_as), ("content-type", answer.content_type)]
+    return written(answer.status, headers, answer.content, keep_alive)
+
+
+def of_no_request(error: ScoringError) -> bytes:
+    """What is said of bytes that never became a request; the connection ends with it."""
+    status, content = predict.refusal(error)
+    headers = [(request_id.HEADER, request_id.of(None)), ("content-type", _JSON)]
+    return written(status, headers, content, keep_alive=False)
+
+
+def written(
+    status: int,
+    headers: Iterable[tuple[str, str]],
+    content: bytes,
+    keep_alive: bool,
+    is_head: bool = False,
+) -> bytes:
+    """`is_head`: the answer to HEAD, which has the headers of GET's and no content."""
+    lines = [f"{name.lower()}: {value}\r\n" for name, value in headers]
+    if not any(line.startswith("content-length:") for line in lines):
+        lines.append(f"content-length: {len(content)}\r\n")
+    return b"".join(
+        (
+            _STATUS_LINES[status],
+            _date.line(),
+            "".join(lines).encode("latin-1"),
+            b"" if keep_alive else _CLOSE,
+            b"\r\n",
+            b"" if is_head else content,
+        )
+    )

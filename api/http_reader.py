@@ -1,0 +1,157 @@
+"""Reads requests from the bytes of a connection, with httptools, within limits of size."""
+
+from collections.abc import Callable
+
+from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from api import batch
+from api.http_request import Request
+from mlflow_model.errors import RequestRefused
+
+# Fed at once. What is checked after each slice can be exceeded by so much.
+SLICE = 4096
+
+URL_LIMIT = 8 * 1024
+HEAD_LIMIT = 64 * 1024
+HEADERS_LIMIT = 100
+# A head of which so much was fed, besides the slice that it began in, is measured.
+_MEASURED = HEAD_LIMIT - SLICE
+# Of a request as it is sent, with the framing of its chunks and what is dropped of its body.
+REQUEST_LIMIT = 2 * batch.BODY_LIMIT
+
+
+class Reader:
+    """Hands over each request when it is whole.
+
+    The head is frozen where it ends; httptools gives the trailer fields behind the body to the same callback.
+    Some bytes reach no callback (extensions of chunks, a line without an end), and are bounded all the same.
+    """
+
+    def __init__(self, take: Callable[[Request], None]) -> None:
+        self._take = take
+        self._parser = HttpRequestParser(self)
+        self.request: Request | None = None  # whose head is complete and whose body is not
+        self.is_between_requests = True
+        self.has_read_the_last = False  # whose answer ends the connection, whatever follows
+        self.received = 0  # bytes of this request, in whole slices
+        self._unheard = 0  # bytes since a part of the head or the body was complete
+        self._target = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._trailers = 0
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Read a slice. Raises ScoringError: what came is no request, and nothing behind it can be read."""
+        self._unheard += len(data)
+        again = b""
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade as stopped:
+            if not self.has_read_the_last:  # as it is after CONNECT
+                again = self._head_without_upgrade() + bytes(data[stopped.args[0] :])
+        except HttpParserError as error:
+            if not self.has_read_the_last:
+                raise _cause(error) from error
+        if again:
+            self.feed(again)
+        if not self.is_between_requests or self._unheard:
+            self.received += len(data)
+            self._check_size()
+
+    def _check_size(self) -> None:
+        if self._unheard > HEAD_LIMIT:
+            raise RequestRefused(431 if self._is_in_fields() else 400)
+        if len(self._headers) > HEADERS_LIMIT:
+            raise RequestRefused(431)
+        if self.received > REQUEST_LIMIT:
+            raise RequestRefused(413)
+
+    def _is_in_fields(self) -> bool:
+        return not self.is_between_requests and (self.request is None or self._trailers > 0)
+
+    # ---- What httptools calls
+
+    def on_message_begin(self) -> None:
+        """Called for each request in a slice, even behind the last one if it was HTTP/1.0 and keep-alive."""
+        if self.has_read_the_last:
+            raise RequestRefused(400)
+        self.is_between_requests = False
+        self.received = self._unheard = self._trailers = 0
+        self._target = b""
+        self._headers = []
+
+    def on_url(self, url: bytes) -> None:
+        """Called for each part of it that a slice brings."""
+        self._target += url
+        if len(self._target) > URL_LIMIT:
+            raise RequestRefused(414)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called for trailer fields, too, which count and are dropped."""
+        if self.request is None:
+            self._headers.append((name.lower(), value))
+            return
+        self._trailers += 1
+        if len(self._headers) + self._trailers > HEADERS_LIMIT:
+            raise RequestRefused(431)
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        offers_upgrade = parser.should_upgrade()
+        if offers_upgrade and parser.get_method() != b"CONNECT":  # which looks like it
+            return
+        if len(self._headers) > HEADERS_LIMIT or (self._unheard > _MEASURED and self._is_too_large()):
+            raise RequestRefused(431)
+        self.request = Request(
+            parser.get_method(),
+            self._target,
+            parser.get_http_version(),
+            self._headers,
+            parser.should_keep_alive() and not offers_upgrade,
+        )
+        self._unheard = 0
+
+    def on_body(self, body: bytes) -> None:
+        """Called for each part that a slice brings, and for each chunk."""
+        request = self.request
+        assert request is not None  # noqa: S101 - its head is complete
+        self._unheard = 0
+        if not request.size and len(body) <= request.limit:  # the whole body, as a rule
+            request.body, request.size = body, len(body)
+        else:
+            request.add(body)
+
+    def on_message_complete(self) -> None:
+        """Called behind the head of a request that offers an upgrade, too, which is read again without it."""
+        request, self.request = self.request, None
+        if request is None:
+            return
+        self.is_between_requests = True
+        self.has_read_the_last = not request.keep_alive
+        self._unheard = 0
+        self._take(request)
+
+    # ---- Heads
+
+    def _is_too_large(self) -> bool:
+        fields = sum(len(name) + len(value) for name, value in self._headers)
+        return len(self._target) + fields > HEAD_LIMIT
+
+    def _head_without_upgrade(self) -> bytes:
+        """For another parser: this one has stopped, and takes the body for the protocol that was offered.
+
+        Java's HttpClient offers HTTP/2 so, and is answered as if it had not.
+        """
+        former = self._parser
+        head = [b"%s %s HTTP/%s" % (former.get_method(), self._target, former.get_http_version().encode())]
+        head += [b"%s: %s" % field for field in self._headers if field[0] not in (b"upgrade", b"connection")]
+        if not former.should_keep_alive():
+            head.append(b"connection: close")
+        self._parser = HttpRequestParser(self)
+        return b"\r\n".join([*head, b"", b""])
+
+
+def _cause(error: HttpParserError) -> BaseException:
+    """What a callback raised, be it a bug of ours; or that the parser makes nothing of what came."""
+    if isinstance(error, HttpParserCallbackError) and error.__context__ is not None:
+        return error.__context__
+    return RequestRefused(400)

@@ -1,0 +1,124 @@
+"""A request as HTTP frames it: its head, checked where it ends, and as much of its body as will be read."""
+
+import re
+from collections.abc import Mapping, Sequence
+from urllib.parse import unquote_to_bytes
+
+from api import batch, predict
+from mlflow_model.errors import BodyTooLarge, RequestRefused, ScoringError
+
+# The paths that read a body, and how much of it. All others drop what comes, up to DROPPED_LIMIT.
+BODY_LIMITS = {"/predict": predict.BODY_LIMIT, "/predict/batch": batch.BODY_LIMIT}
+DROPPED_LIMIT = 64 * 1024
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+_VISIBLE = bytes(range(0x21, 0x7F))
+_ABSOLUTE = re.compile(rb"https?://[^/?#]+", re.IGNORECASE)
+
+
+class Request:
+    """`fields` are the headers by their names in lower case, repeated ones joined by commas.
+
+    `path` is decoded, as WSGI wants it: each character is one byte.
+    """
+
+    body: bytes | bytearray = b""
+    size = 0  # of the body that has come, dropped bytes included
+    reserved = 0
+    is_met = False
+    is_queued = False
+    is_told_to_continue = False
+    refusal: ScoringError | None = None
+
+    def __init__(
+        self, method: bytes, target: bytes, version: str, headers: Headers, keep_alive: bool
+    ) -> None:
+        """Raises ScoringError for a head that HTTP/1.1 forbids or that could be read in two ways."""
+        self.method, self.version = method, version
+        self.fields = fields = dict(headers)
+        if len(fields) != len(headers):
+            self.fields = fields = _joined(headers)
+        if version != "1.1":
+            _check_former(version, fields)
+        elif b"host" not in fields:
+            raise RequestRefused(400)
+        if b"host" in fields and fields[b"host"].translate(None, _VISIBLE):
+            raise RequestRefused(400)
+        if b"transfer-encoding" in fields and fields[b"transfer-encoding"].lower() != b"chunked":
+            raise RequestRefused(501)
+        self.keep_alive = keep_alive and version == "1.1"
+        if target == b"/predict":
+            self.path, self.query = "/predict", b""
+        else:
+            self.path, self.query = _path_and_query(method, target)
+        self.limit = BODY_LIMITS.get(self.path, 0) if method == b"POST" else 0
+        self.is_for_a_decision = self.limit > 0 and self.path == "/predict"
+        if not self.limit and (self.length or 0) > DROPPED_LIMIT:
+            raise BodyTooLarge(DROPPED_LIMIT)
+
+    @property
+    def length(self) -> int | None:
+        """Of the body, as far as the head tells."""
+        if b"transfer-encoding" in self.fields:
+            return None
+        return int(self.fields.get(b"content-length", b"0"))
+
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client waits for a word before it sends the body."""
+        return self.version == "1.1" and self.fields.get(b"expect", b"").lower() == b"100-continue"
+
+    def add(self, piece: bytes) -> None:
+        """Hold a piece of the body: one byte more than the limit is enough to see that it is too large.
+
+        Raises BodyTooLarge where no body is read.
+        """
+        self.size += len(piece)
+        if self.limit:
+            if isinstance(self.body, bytes):
+                self.body = bytearray(self.body)  # grows in linear time
+            self.body += piece[: self.limit + 1 - len(self.body)]
+        elif self.size > DROPPED_LIMIT and not self.is_queued:
+            raise BodyTooLarge(DROPPED_LIMIT)
+
+    def drop_body(self) -> None:
+        """Hold none of it: the answer will not need it."""
+        self.limit, self.body = 0, b""
+
+
+def text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
+
+
+def _check_former(version: str, fields: Mapping[bytes, bytes]) -> None:
+    """HTTP/1.0 knows no chunks: who sends some has a proxy in front that may have read them otherwise."""
+    if version != "1.0":
+        raise RequestRefused(505)
+    if b"transfer-encoding" in fields:
+        raise RequestRefused(400)
+
+
+def _joined(headers: Headers) -> dict[bytes, bytes]:
+    by_name: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        by_name.setdefault(name, []).append(value)
+    if len(by_name.get(b"host", ())) > 1:
+        raise RequestRefused(400)
+    return {name: b",".join(values) for name, values in by_name.items()}
+
+
+def _path_and_query(method: bytes, target: bytes) -> tuple[str, bytes]:
+    """Of a target in any of HTTP's four forms.
+
+    `*` and an authority name no path; the front page knows neither OPTIONS nor CONNECT, and refuses both.
+    """
+    if target[:1] != b"/":
+        if method == b"CONNECT" or (method == b"OPTIONS" and target == b"*"):
+            return "/", b""
+        absolute = _ABSOLUTE.match(target)
+        if absolute is None:
+            raise RequestRefused(400)
+        target = target[absolute.end() :]
+    path, _, query = target.partition(b"#")[0].partition(b"?")
+    return unquote_to_bytes(path or b"/").decode("latin-1"), query
