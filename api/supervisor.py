@@ -255,7 +255,9 @@ class Supervisor:
 
     def _exchange_workers(self) -> None:
         """New processes, perhaps with new code, come up first. The former ones go when all these answer."""
-        if self._exchange_until is not None or any(worker.is_retiring for worker in self._workers):
+        self._bury_the_dead(self._clock.now())
+        are_leaving = any(worker.is_former and worker.is_retiring for worker in self._workers)
+        if self._exchange_until is not None or are_leaving:
             _log.warning("SIGHUP is refused: the workers are being exchanged already")
             return
         _log.info("exchanging the workers")
