@@ -10,6 +10,7 @@ import io
 import json
 import os
 import pickle
+import signal
 import struct
 import subprocess
 import sys
@@ -18,18 +19,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
-from mlflow_model import bundle, card, model_text
+from mlflow_model import bundle, card, model_text, processes
 from mlflow_model.errors import LoadingFailed, ModelUnavailable, PickleNotFound, PickleWithoutKeys
 from mlflow_model.scoring import Booster, DecisionPolicy, Refusal
 
-_ROOT = Path(__file__).resolve().parents[1]
 _WAY_OUT = "fournissez le dictionnaire documenté {model, features, optimal_threshold, margin} (docs/api.md)"
 _MAX_PICKLE_BYTES = 256 * 2**20
 _MAX_TEXT_CHARACTERS = 64 * 2**20
 _LONGEST_NAME = 256
 _CHILD_MEMORY_BYTES = 2 * 2**30
-_CHILD_CPU_SECONDS = 30
-_CHILD_SECONDS = 60
+_CHILD_PROCESSOR_SECONDS = 30
+# Processor time bounds a pickle, on a busy machine too. The clock is for a child that is stopped.
+_CHILD_SECONDS = 600
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -115,25 +117,34 @@ def _bytes(path: Path) -> bytes:
 def _ask_child(content: bytes) -> dict[str, Any]:
     """Have the pickle read by a process of its own.
 
-    Whatever ends that process otherwise than well is a refusal.
+    Whatever ends that process otherwise than well is a refusal, but of the pickle only if it is the cause.
     """
-    command = [sys.executable, "-m", "mlflow_model.legacy"]
-    environment = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"}
     try:
         child = subprocess.run(  # noqa: S603 - this very module
-            command,
+            [sys.executable, "-m", "mlflow_model.legacy", str(_CHILD_PROCESSOR_SECONDS)],
             input=content,
             capture_output=True,
-            cwd=_ROOT,
-            env=environment,
+            cwd=processes.ROOT,
+            env=processes.bare_environment(OMP_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1", LANG="C.UTF-8"),
             timeout=_CHILD_SECONDS,
             check=True,
         )
         return dict(json.loads(child.stdout))
     except subprocess.TimeoutExpired as error:
-        raise LoadingFailed(f"le fichier Pickle demande trop de temps ; {_WAY_OUT}") from error
+        raise LoadingFailed(
+            f"la lecture du fichier Pickle n’a pas fini en {_CHILD_SECONDS} s ; "
+            "réessayez quand la machine est moins chargée"
+        ) from error
     except (subprocess.CalledProcessError, ValueError) as error:
-        raise LoadingFailed(f"le fichier Pickle est abîmé ou refusé ; {_WAY_OUT}") from error
+        raise LoadingFailed(_cause(getattr(error, "returncode", 0))) from error
+
+
+def _cause(returncode: int) -> str:
+    if returncode == -signal.SIGXCPU:
+        return f"le fichier Pickle demande plus de {_CHILD_PROCESSOR_SECONDS} s de calcul ; {_WAY_OUT}"
+    if -returncode in _FROM_OUTSIDE:
+        return f"la lecture du fichier Pickle a été interrompue (signal {-returncode}) ; réessayez"
+    return f"le fichier Pickle est abîmé ou refusé ; {_WAY_OUT}"
 
 
 def _raise_refusal(detail: str | None) -> NoReturn:
@@ -292,26 +303,11 @@ def _numpy_double(dtype: object, content: object, key: str) -> float:
     return float(struct.unpack(order + {"f8": "d", "f4": "f"}[str(kind)], content)[0])
 
 
-def _limit_resources() -> None:
-    """Bound memory, time and files.
-
-    Nothing can be written: results leave through a pipe that is already open.
-    """
-    import resource
-
-    limits = {
-        resource.RLIMIT_AS: _CHILD_MEMORY_BYTES,
-        resource.RLIMIT_CPU: _CHILD_CPU_SECONDS,
-        resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_NOFILE: 16,
-    }
-    for limit, value in limits.items():
-        resource.setrlimit(limit, (value, value))
-
-
-def _answer_only_through(write: Callable[[bytes], object]) -> None:
-    _limit_resources()
+def _answer_only_through(write: Callable[[bytes], object], processor_seconds: int) -> None:
+    """Nothing else can be written: results leave through a pipe that is already open."""
+    processes.limit(
+        memory=_CHILD_MEMORY_BYTES, file_bytes=0, processor_seconds=processor_seconds, open_files=16
+    )
     try:
         answer: dict[str, Any] = _parts(sys.stdin.buffer.read())
     except _Refused as refused:
@@ -321,9 +317,10 @@ def _answer_only_through(write: Callable[[bytes], object]) -> None:
 
 def _main() -> None:
     """LightGBM prints its complaints on standard output: keep the answer's pipe apart from it."""
+    processes.end_with_parent()
     with os.fdopen(os.dup(1), "wb") as pipe, open(os.devnull, "wb") as nowhere:  # noqa: PTH123
         os.dup2(nowhere.fileno(), 1)
-        _answer_only_through(pipe.write)
+        _answer_only_through(pipe.write, int(sys.argv[1]))
 
 
 if __name__ == "__main__":

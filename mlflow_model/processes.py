@@ -18,8 +18,12 @@ _SET_PARENT_DEATH_SIGNAL = 1  # prctl(2), PR_SET_PDEATHSIG
 
 def environment(**more: str) -> dict[str, str]:
     """The environment of a child that finds this project's modules first, and relative paths as we do."""
-    ours = {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", _PARENT: str(os.getpid())}
-    return {**os.environ, **ours, **more}
+    return {**os.environ, **bare_environment(**more)}
+
+
+def bare_environment(**more: str) -> dict[str, str]:
+    """The same for a child that is told nothing else of ours: no token, no key, no address."""
+    return {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", _PARENT: str(os.getpid()), **more}
 
 
 def end_with_parent() -> None:
@@ -50,20 +54,28 @@ def told(error: BaseException) -> str:
 
 
 def limit(
-    *, memory: int | None = None, file_bytes: int | None = None, processor_seconds: int | None = None
+    *,
+    memory: int | None = None,
+    file_bytes: int | None = None,
+    processor_seconds: int | None = None,
+    open_files: int | None = None,
 ) -> None:
-    """Bound this process's address space, the size of each file that it writes, and its processor time.
+    """Bound this process's address space, the size of each file that it writes, its processor time and files.
 
-    A limit that the system has set lower stays.
+    Out of processor time it ends by SIGXCPU, which nobody else sends. A limit that the system has set lower
+    stays.
     """
     limits = {
         resource.RLIMIT_AS: memory,
         resource.RLIMIT_FSIZE: file_bytes,
         resource.RLIMIT_CPU: processor_seconds,
+        resource.RLIMIT_NOFILE: open_files,
         resource.RLIMIT_CORE: 0,
     }
     for kind, value in limits.items():
         if value is not None:
+            # A second more: where both are equal, Linux sends SIGKILL at once.
+            most = value + 1 if kind == resource.RLIMIT_CPU else value
             _, hard = resource.getrlimit(kind)
-            most = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.setrlimit(kind, (most, most))
+            hard = most if hard == resource.RLIM_INFINITY else min(most, hard)
+            resource.setrlimit(kind, (min(value, hard), hard))

@@ -3,11 +3,13 @@
 import io
 import os
 import pickle
+import resource
+import signal
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,10 +23,12 @@ from sklearn.pipeline import make_pipeline
 
 from mlflow_model import legacy
 from mlflow_model.errors import ModelUnavailable
+from tests import servers
 from tests.conftest import FEATURES, random_clients, random_outcomes
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE = 20.0
+MOST_PROCESSOR_SECONDS = 35  # a few more than a child may have
+MOST_KIBIBYTES = 2 * 2**20
 
 CLIENTS = random_clients(400, seed=5)
 OUTCOMES = random_outcomes(CLIENTS, seed=6)
@@ -298,16 +302,64 @@ def test_a_hostile_or_damaged_pickle_is_refused_in_words(name: str, tmp_path: Pa
 
 
 def refused(content: bytes, folder: Path) -> str:
-    """The sentence of a refusal that came in time, left nothing behind and shows nothing of the machine."""
+    """The sentence of a refusal that was cheap, left nothing behind and shows nothing of the machine."""
     path = folder / "hostile.pkl"
     path.write_bytes(content)
-    before, start = sorted(folder.iterdir()), time.monotonic()
+    before, spent = sorted(folder.iterdir()), processor_seconds_of_children()
     with pytest.raises(ModelUnavailable, match=r"Pickle|modèle") as refusal:
         legacy.convert(path)
-    assert time.monotonic() - start < PATIENCE
+    assert processor_seconds_of_children() - spent < MOST_PROCESSOR_SECONDS
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < MOST_KIBIBYTES
     assert sorted(folder.iterdir()) == before
     assert not any(word in str(refusal.value) for word in (str(folder), "Traceback", "Error", "\n"))
     return str(refusal.value)
+
+
+def processor_seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+NAMES_WITHOUT_END = b"\x80\x02" + b"cos\nsystem\n0" * 1_000_000 + b"N."  # 8 s, if nobody stops it
+
+
+def test_a_pickle_that_computes_too_long_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(legacy, "_CHILD_PROCESSOR_SECONDS", 1)
+    spent = processor_seconds_of_children()
+
+    sentence = refused(NAMES_WITHOUT_END, tmp_path)
+
+    assert "le fichier Pickle demande plus de 1 s de calcul ; fournissez" in sentence
+    assert 0.9 < processor_seconds_of_children() - spent < 3
+
+
+def test_a_reading_that_does_not_end_is_not_said_to_be_the_pickles_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(legacy, "_CHILD_SECONDS", 0.01)
+
+    assert "n’a pas fini en 0.01 s ; réessayez" in refused(PLAIN, tmp_path)
+
+
+def test_a_reading_that_is_killed_is_not_said_to_be_the_pickles_fault(tmp_path: Path) -> None:
+    def kill_reader() -> bool | None:
+        for child in children():
+            if b"mlflow_model.legacy" in Path(f"/proc/{child}/cmdline").read_bytes():
+                os.kill(child, signal.SIGKILL)
+                return True
+        return None
+
+    with ThreadPoolExecutor(1) as pool:
+        killed = pool.submit(servers.eventually, kill_reader, "a process that reads the pickle")
+        sentence = refused(NAMES_WITHOUT_END, tmp_path)
+        assert killed.result()
+
+    assert "la lecture du fichier Pickle a été interrompue (signal 9) ; réessayez" in sentence
+
+
+def children() -> list[int]:
+    lists = [task.read_text() for task in Path("/proc/self/task").glob("*/children")]
+    return [int(pid) for pid in " ".join(lists).split()]
 
 
 def test_there_are_at_least_60_hostile_pickles() -> None:

@@ -580,11 +580,3 @@ def test_promotions_at_once_leave_one_champion_and_a_history_that_can_be_read(ca
     told = [term.version for term in registry.history()]
     assert (told[0], told[-1]) == (1, champion())
     assert registry.rollback() == told[-2]
-
-
-def test_the_shipped_reference_can_be_made_again() -> None:
-    from training import reference
-
-    made = reference.drawn(reference.CLIENTS, reference.SEED)
-
-    assert made.equals(parquet.read_table(reference.FILE))

@@ -6,7 +6,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -16,8 +18,9 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from benchmarks import portfolio_quality, quality
-from training import synthetic_tables
-from training.calibration import Calibration
+from tests import processors
+from training import reference, synthetic_tables
+from training.calibration import Calibration, normals
 from training.synthetic import FolderTaken, main, write_portfolio
 from training.synthetic_rows import Rows, spread
 
@@ -120,6 +123,64 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process(
 
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
     assert contents(tmp_path / "again") == contents(before)
+
+
+@pytest.mark.parametrize("processor", processors.OLDER)
+def test_an_older_processor_draws_the_same_bytes(processor: str, folder: Path, tmp_path: Path) -> None:
+    arguments = ("--clients", CLIENTS, "--seed", SEED, "--out", tmp_path / "again")
+
+    again = run(*arguments, **processors.OLDER[processor])
+
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+    assert contents(tmp_path / "again") == contents(folder)
+
+
+@pytest.mark.parametrize("processor", ["this one", *processors.OLDER])
+def test_the_shipped_reference_can_be_made_again_on_any_processor(processor: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "training.reference", "--out", str(tmp_path / "made.parquet")]
+
+    subprocess.run(command, cwd=ROOT, env=os.environ | processors.OLDER.get(processor, {}), check=True)
+
+    assert parquet.read_table(tmp_path / "made.parquet").equals(parquet.read_table(reference.FILE))
+
+
+def possible_values() -> dict[str, tuple[np.ndarray, int]]:
+    """Before they are rounded, all constants and all that exp can give, with the decimals that they keep."""
+    latent, label = CALIBRATION["latent"], CALIBRATION["label_model"]
+    root = np.linalg.cholesky(np.array(latent["correlation"]))
+    parts = (CALIBRATION["application"], CALIBRATION["application"]["revolving"], CALIBRATION["history"])
+    events = (1 - probability for probability in latent["probability"].values())
+    levels = chain(*(part["quantile_levels"] for part in parts), events)
+    effects = [[*feature["effects"], feature["effect_missing"]] for feature in label["features"]]
+    least, most = (label["intercept"] + sum(map(extreme, effects)) for extreme in (min, max))
+    log_odds = np.arange(np.floor(least * 1e4), most * 1e4 + 1) / 1e4  # intercept and effects have 4 decimals
+    payments = CALIBRATION["history"]["installments_payments"]["AMT_PAYMENT"]
+    return {
+        "root": (root[np.tril_indices(len(root))], 12),
+        "scores": (np.array([NormalDist().inv_cdf(level) for level in levels]), 12),
+        "probabilities": (1 / (1 + np.exp(-log_odds)), 9),
+        "sizes": (np.exp(payments["log_sd_within_client"] * np.arange(-9000, 9001) / 1000), 6),
+    }
+
+
+@pytest.mark.parametrize("name", possible_values())
+def test_nothing_is_so_near_a_tie_that_the_last_bits_decide_how_it_is_rounded(name: str) -> None:
+    values, decimals = possible_values()[name]
+
+    from_tie = np.abs(np.abs(values) * 10.0**decimals % 1 - 0.5) / 10.0**decimals
+
+    assert (from_tie > 8 * np.spacing(np.maximum(np.abs(values), 1))).all()
+
+
+def test_a_normal_from_the_tails_where_numpy_takes_a_logarithm_is_rounded() -> None:
+    as_drawn = np.random.default_rng(0).standard_normal(100_000)
+
+    drawn = normals(np.random.default_rng(0), 100_000)
+
+    tails = np.abs(as_drawn) > 3.654152885361009  # ziggurat_nor_r
+    assert tails.sum() > 10
+    assert drawn[tails].tolist() == as_drawn[tails].round(9).tolist()
+    assert drawn[~tails].tolist() == as_drawn[~tails].tolist()
 
 
 def test_another_seed_gives_other_tables(folder: Path, tmp_path: Path) -> None:

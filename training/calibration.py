@@ -22,8 +22,27 @@ Facts = Mapping[str, Any]
 FILE = Path(__file__).with_name("calibration.json")
 
 
-def _normal_scores(probabilities: Iterable[float]) -> list[float]:
-    return [NormalDist().inv_cdf(probability) for probability in probabilities]
+_TAIL = 3.654  # Beyond it, NumPy's standard_normal takes a logarithm (ziggurat_nor_r).
+
+
+def rounded(values: Floats, decimals: int) -> Floats:
+    """Drop the last bits of what exp, log or LAPACK computed: they differ from processor to processor.
+
+    Sums, products and quotients of whole arrays need none of this: IEEE 754 defines every bit of them.
+    """
+    return np.round(values, decimals)
+
+
+def normals(generator: np.random.Generator, size: int | tuple[int, ...]) -> Floats:
+    """Standard normals, with 9 decimals in the tails."""
+    drawn = generator.standard_normal(size)
+    tail = np.abs(drawn) > _TAIL
+    drawn[tail] = rounded(drawn[tail], 9)
+    return drawn
+
+
+def _normal_scores(probabilities: Iterable[float]) -> Floats:
+    return rounded(np.array([NormalDist().inv_cdf(probability) for probability in probabilities]), 12)
 
 
 @dataclass(frozen=True)
@@ -37,7 +56,14 @@ class Quantiles:
     values: Floats
 
     def __call__(self, scores: Floats) -> Floats:
-        return np.interp(scores, self.scores, self.values)
+        """Not by np.interp, which rounds once less where a processor multiplies and adds in one step."""
+        inside = np.clip(scores, self.scores[0], self.scores[-1])
+        level = np.searchsorted(self.scores, inside, side="right") - 1
+        return self._slopes[level] * (inside - self.scores[level]) + self.values[level]
+
+    @cached_property
+    def _slopes(self) -> Floats:
+        return np.append(np.diff(self.values) / np.diff(self.scores), 0.0)
 
     @property
     def median(self) -> float:
@@ -55,14 +81,16 @@ class Copula:
     @classmethod
     def of(cls, facts: Facts) -> "Copula":
         events = facts["probability"]
-        thresholds = _normal_scores(1 - probability for probability in events.values())
-        root = np.linalg.cholesky(np.array(facts["correlation"]))
+        thresholds = _normal_scores(1 - probability for probability in events.values()).tolist()
+        root = rounded(np.linalg.cholesky(np.array(facts["correlation"])), 12)
         return cls(tuple(facts["names"]), root, dict(zip(events, thresholds, strict=True)))
 
     def draw(self, count: int, generator: np.random.Generator) -> dict[str, Floats]:
-        independent = generator.standard_normal((len(self.names), count))
-        # Not `@`: the last bits of a BLAS product may depend on the number of threads.
-        together = np.einsum("ij,jk->ik", self.root, independent)
+        independent = normals(generator, (len(self.names), count))
+        # Neither `@` nor einsum: how they sum depends on the number of threads and on the processor.
+        together = np.zeros_like(independent)
+        for weights, scores in zip(self.root.T, independent, strict=True):
+            together += np.multiply.outer(weights, scores)
         return dict(zip(self.names, together, strict=True))
 
     def happens(self, event: str, scores: Mapping[str, Floats]) -> Flags:
@@ -99,7 +127,7 @@ class LabelModel:
 
     def default_probability(self, features: Mapping[str, Floats]) -> Floats:
         log_odds = self.intercept + sum(effect(features[name]) for name, effect in self.effects.items())
-        return 1 / (1 + np.exp(-log_odds))
+        return rounded(1 / (1 + np.exp(-log_odds)), 9)
 
 
 @dataclass(frozen=True)
@@ -126,4 +154,4 @@ class Calibration:
         values = group
         for key in path:
             values = values[key]
-        return Quantiles(np.array(_normal_scores(group["quantile_levels"])), np.array(values))
+        return Quantiles(_normal_scores(group["quantile_levels"]), np.array(values))

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from training.calibration import Calibration, Flags, Floats
+from training.calibration import Calibration, Flags, Floats, normals, rounded
 from training.synthetic_clients import Clients, Columns, Counts
 
 CENTS = 100
@@ -136,7 +136,9 @@ def _installments_payments(
     calibration: Calibration, clients: Clients, rows: Rows, generator: np.random.Generator
 ) -> History:
     facts = calibration.facts["history"]["installments_payments"]["AMT_PAYMENT"]
-    sizes = np.exp(float(facts["log_sd_within_client"]) * generator.standard_normal(len(rows)))
+    # With 3 decimals: of the few sizes that are possible, none is so near a tie that its last bits matter.
+    scores = rounded(normals(generator, len(rows)), 3)
+    sizes = rounded(np.exp(float(facts["log_sd_within_client"]) * scores), 6)
     known = _known(facts["missing_rate"], rows, generator)
     counts = rows.sum(known)
     totals = np.rint(clients.means["INSTA_AMT_PAYMENT"] * counts * CENTS)
@@ -167,7 +169,7 @@ def _bureau(
     is_zero = (shares == 0) & (generator.random(len(rows)) < zero_rate)
     is_unknown = (shares == 0) & (generator.random(len(rows)) < of_debt["missing_debt_share_of_zero"])
     sums = calibration.quantiles("history", "bureau", "AMT_CREDIT_SUM", "quantiles")
-    credit = np.where(is_zero, 0.0, sums(generator.standard_normal(len(rows))).round(2))
+    credit = np.where(is_zero, 0.0, sums(normals(generator, len(rows))).round(2))
     debt = np.where(is_unknown, np.nan, (shares * credit).round(2))
     ratio = np.nan_to_num(_ratio(debt, credit))
     return History(
@@ -185,5 +187,5 @@ def _debt_shares(
     expected = rows.of_client(np.abs(means)) / sizes.median
     owing = generator.random(len(rows)) < expected
     owing |= (rows.position == 0) & (rows.of_client(rows.sum(owing)) == 0)
-    weights = owing * np.abs(sizes(generator.standard_normal(len(rows))))
+    weights = owing * np.abs(sizes(normals(generator, len(rows))))
     return weights * rows.of_client(_ratio(means * rows.counts, rows.sum(weights)))
