@@ -23,7 +23,7 @@ from mlflow_model.scoring import Scorer
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
-PATIENCE = 45.0
+PATIENCE = 90.0
 JSON = {"Content-Type": "application/json"}
 
 T = TypeVar("T")

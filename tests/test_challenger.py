@@ -60,9 +60,9 @@ def test_a_challenger_that_misbehaves_does_not_touch_an_answer(
     with serving(live, SHADOW_SHARE="1") as door:
         servers.eventually(lambda: "comparing with" in door.said or None, "the challenger")
         time.sleep(1)
-        times = sorted(timed(door, body) for _ in range(300))
+        waited = sum(timed(door, body) for _ in range(300))
 
-    assert times[-10] < 0.05
+    assert waited < 15
 
 
 def timed(door: SocketDoor, body: bytes) -> float:
@@ -73,7 +73,7 @@ def timed(door: SocketDoor, body: bytes) -> float:
 
 SLOW_TO_LOAD = b"""
 import os, time
-time.sleep(20) if "SLOW" in os.environ else None
+time.sleep(120) if "SLOW" in os.environ else None
 """
 
 
@@ -87,7 +87,7 @@ def test_a_challenger_that_takes_long_to_load_does_not_delay_the_champion(
         live.point("2")
         serves(door, "2")
 
-    assert time.monotonic() - started < 8
+    assert time.monotonic() - started < 60
 
 
 def test_without_its_alias_the_challenger_decides_no_more(live: Registry) -> None:

@@ -400,7 +400,7 @@ def test_register_refuses_in_one_sentence_and_makes_no_registry(
 
     command = [sys.executable, str(ROOT / "register.py"), "--pickle", str(path)]
     process = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+        command, env=environment, capture_output=True, text=True, timeout=servers.PATIENCE, check=False
     )
 
     doing, said = process.stderr.splitlines()

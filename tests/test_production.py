@@ -207,7 +207,7 @@ def test_slow_clients_delay_nobody_and_are_closed_at_the_deadline(
 
     assert set(load.met) == {"200"}
     assert all(ending.startswith(b"HTTP/1.1 408 ") for ending in endings)
-    assert lasted < http_protocol.RECEIVE_SECONDS + 5
+    assert lasted < http_protocol.RECEIVE_SECONDS + 8  # their last byte came a second before the deadline
 
 
 def connected(door: SocketDoor, request: bytes) -> socket.socket:

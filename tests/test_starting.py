@@ -263,7 +263,7 @@ def test_a_serving_api_ends_cleanly(documented_pickle: Path, tmp_path: Path, num
         servers.ready(door)
 
         os.kill(child.pid, number)
-        code = child.wait(timeout=10)
+        code = child.wait(timeout=servers.PATIENCE)
 
     assert code == 0
     assert "Traceback" not in door.said
@@ -284,7 +284,7 @@ def test_an_api_that_has_just_said_where_it_answers_ends_cleanly(
             child.stderr.readline()
 
             send(child.pid, number)
-            _, said = child.communicate(timeout=10)
+            _, said = child.communicate(timeout=servers.PATIENCE)
         finally:
             child.kill()
 

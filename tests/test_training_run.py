@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -197,6 +198,18 @@ def test_the_same_seed_gives_the_same_trees_for_any_number_of_threads(clients: p
 
     assert alone == together
     assert alone != other_seed
+
+
+def test_threads_that_wait_leave_the_cores_to_others() -> None:
+    environment = {name: value for name, value in os.environ.items() if "OMP_" not in name}
+    command = [sys.executable, "-m", "training", "--help"]
+
+    shown = subprocess.run(
+        command, cwd=ROOT, env=environment | {"OMP_DISPLAY_ENV": "verbose"}, capture_output=True, check=True
+    )
+
+    turns_of_each_openmp = re.findall(rb"GOMP_SPINCOUNT = '(\d+)'", shown.stderr)
+    assert set(turns_of_each_openmp) == {b"0"}
 
 
 def test_a_search_brings_a_fifth_candidate_into_the_same_protocol_and_the_card_tells_what_it_found(
