@@ -24,7 +24,7 @@ DESCRIPTION = "portfolio.json"
 EPILOG = f"""\
 Writes into DIR the tables of Kaggle's "Home Credit Default Risk" that the features need, the true default
 probability of each client in true_probabilities, and {DESCRIPTION}; or nothing at all. The same seed
-gives the same bytes.
+gives the same bytes on every processor.
 
 Exit codes: 0 written, 2 refused, with one sentence that says why, 130 interrupted.
 """
