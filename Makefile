@@ -40,7 +40,7 @@ check: $(DEVELOPMENT) ## lint, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
 
-register: $(RUNTIME) ## make models/lgbm_final_model.pkl a version and the champion
+register: $(RUNTIME) ## make models/lgbm_final_model.pkl a version: the champion if there is none, else a candidate
 	$(BIN)/python register.py
 
 train: $(RUNTIME) ## draw CLIENTS (50000) or read DATA_DIR, train, register the result as a candidate

@@ -1,18 +1,19 @@
 """Register the documented pickle as a version of the scoring model, and say which version serves.
 
-python register.py                   convert and register models/lgbm_final_model.pkl, point champion at it
-python register.py --margin 0.05 --alias candidate
-                                     the same model with another margin: a new version, no retraining
-python register.py list | promote 2 | rollback
+python register.py                   register models/lgbm_final_model.pkl: the first version is champion
+python register.py --margin 0.05     the same model with another margin: a candidate, no retraining
+python register.py list | promote 2 | rollback | sign 2 --key KEY.pem
 """
 
 import argparse
 import gc
+import getpass
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ sys.path.insert(0, str(ROOT))
 from mlflow_model import gate, legacy, signing  # noqa: E402 - the root must be importable from any folder
 from mlflow_model.aliases import Term  # noqa: E402
 from mlflow_model.errors import ModelUnavailable  # noqa: E402
+from mlflow_model.leases import Overtaken  # noqa: E402
 
 DEFAULT_PICKLE = ROOT / "models" / "lgbm_final_model.pkl"
 NOT_DONE, BEYOND_LIMITS = 2, 3
 LONGEST_REASON = 1_000
 LONGEST_NAME = 128
+LONGEST_VALIDITY = 36_500  # days
 
 
 class Refused(Exception):
@@ -40,9 +43,11 @@ class Refused(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code, which the help explains."""
     options = _parser().parse_args(arguments)
+    if options.run is not _register:
+        options.alias = options.alias or "champion"
     try:
         options.run(options)
-    except (ModelUnavailable, gate.BadReference, signing.BadKey) as error:
+    except (ModelUnavailable, gate.BadReference, signing.SigningRefused, Overtaken) as error:
         _say(str(error))
         return NOT_DONE
     except Refused as error:
@@ -55,21 +60,30 @@ def _register(options: argparse.Namespace) -> None:
     if options.unless_champion:
         from mlflow_model import registry
 
-        if registry.version_at(options.name, options.alias) is not None:
+        if registry.version_at(options.name, options.alias or registry.CHAMPION) is not None:
             return
+    signer = signing.Signer(options.sign) if options.sign else None
     _say(f"Reading {options.pickle.name} (nothing in it is executed)")
     built, model_card = legacy.convert(options.pickle, options.threshold, options.margin)
-    signature = signing.sign(built.manifest, options.sign) if options.sign else None
     _say("Opening the registry (the first time takes a few seconds)")
     from mlflow_model import registration, registry
 
-    number, new = registration.register(
-        built, model_card, name=options.name, alias=options.alias, signature=signature
+    done = registration.register(
+        built,
+        model_card,
+        name=options.name,
+        alias=options.alias,
+        signer=signer,
+        valid_for=options.valid_for,
+        by=options.by,
     )
-    state = ("registered" if new else "was registered already") + (" and signed" if signature else "")
-    _say(f"{options.name} version {number} {state}; {options.alias} points at it")
-    if options.alias != registry.CHAMPION:
-        _say(f"python register.py promote {number} compares it with the champion and puts it in its place")
+    state = ("registered" if done.is_new else "was registered already") + (" and signed" if signer else "")
+    _say(f"{options.name} version {done.number} {state}; {done.alias} points at it")
+    if done.alias != registry.CHAMPION:
+        promote = f"python register.py promote {done.number}"
+        _say(f"{promote} compares it with the champion and puts it in its place")
+    elif done.former is not None:
+        _say(f"It was not compared with version {done.former}, which was champion")
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -81,7 +95,7 @@ def _list(options: argparse.Namespace) -> None:
         tag = version.tags.get
         policy = (tag("policy.threshold", "?"), tag("policy.margin", "?"), tag("source.sha256", "?")[:12])
         aliases = ", ".join(version.aliases) or "-"
-        signed = "yes" if version.is_signed else "no"
+        signed = _signed(version.signed)
         rows.append((str(version.number), aliases, *policy, signed, f"{version.created:%Y-%m-%d %H:%M}"))
     _print_table(rows)
     if terms := registry.history(options.name, options.alias):
@@ -91,7 +105,21 @@ def _list(options: argparse.Namespace) -> None:
         _say(f"{options.name} has no version yet: run python register.py")
 
 
+def _signed(text: str | None) -> str:
+    """What the signature says of itself: whether it is genuine, only who has the key can tell."""
+    if text is None:
+        return "no"
+    try:
+        statement = signing.read(text)
+    except signing.Unreadable:
+        return "old form" if signing.is_old(text) else "unreadable"
+    until = "" if statement.expires is None else f", until {statement.expires:%Y-%m-%d %H:%M}"
+    return f"{statement.number} of {statement.signed_at:%Y-%m-%d} by {statement.key_id[:8]}{until}"
+
+
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Whoever wrote a tag does not write to the terminal."""
+    rows = [tuple("".join(c if c.isprintable() else "?" for c in cell) for cell in row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -99,9 +127,9 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
 
 def _print_terms(alias: str, terms: Sequence[Term]) -> None:
     """Who was it from when to when, newest first."""
-    rows = [(alias, "from (UTC)", "until (UTC)", "by", "why")]
+    rows = [(alias, "from (UTC)", "until (UTC)", "how", "by", "why")]
     rows += [
-        (str(term.version), _time(term.since), _time(term.until), term.how, term.why or "-")
+        (str(term.version), _time(term.since), _time(term.until), term.how, term.by or "-", term.why or "-")
         for term in reversed(terms)
     ]
     _print_table(rows)
@@ -114,16 +142,22 @@ def _time(moment: datetime | None) -> str:
 def _promote(options: argparse.Namespace) -> None:
     if options.force and not options.why:
         raise Refused("--force needs --why: the reason is kept in the history")
-    _say(f"Comparing version {options.version} with the {options.alias}")
+    signer = signing.Signer(options.sign) if options.sign else None
+    is_asked = signer or os.environ.get(signing.PUBLIC_KEY)
+    asked = "" if is_asked else f" ({signing.PUBLIC_KEY} asks for no signature)"
+    _say(f"Comparing version {options.version} with the {options.alias}{asked}")
     from mlflow_model import promotion
 
-    limits = gate.Limits(options.max_changed, options.max_cost_increase)
+    limits = gate.Limits(
+        options.max_changed, options.max_cost_increase, options.min_clients, options.max_left_out
+    )
     examined = promotion.examine(
         options.version,
         name=options.name,
         alias=options.alias,
         reference=options.reference,
         limits=limits,
+        signer=signer,
     )
     print(examined.text)
     for objection in examined.objections:
@@ -131,19 +165,40 @@ def _promote(options: argparse.Namespace) -> None:
     if options.dry_run:
         return
     if examined.objections and not options.force:
-        promotion.record(examined, "refused")
+        promotion.record(examined, "refused", by=options.by)
         raise Refused(
             f'{options.alias} stays where it is; --force --why "…" promotes all the same', BEYOND_LIMITS
         )
-    promotion.promote(examined, options.why)
+    promotion.promote(examined, options.why, options.by, signer, options.valid_for)
     _say(f"{options.alias} of {options.name} points at version {options.version}")
 
 
 def _rollback(options: argparse.Namespace) -> None:
-    from mlflow_model import registry
+    signer = signing.Signer(options.sign) if options.sign else None
+    from mlflow_model import promotion
 
-    number = registry.rollback(name=options.name, alias=options.alias)
+    number = promotion.rollback(
+        name=options.name,
+        alias=options.alias,
+        by=options.by,
+        signer=signer,
+        valid_for=options.valid_for,
+        unsigned=options.unsigned,
+    )
     _say(f"{options.alias} of {options.name} points at version {number} again")
+
+
+def _sign(options: argparse.Namespace) -> None:
+    signer = signing.Signer(options.key)
+    from mlflow_model import signed_versions
+
+    statement = signed_versions.sign_again(
+        signer, options.version, options.name, options.valid_for, options.by
+    )
+    _say(
+        f"{options.name} version {options.version} signed anew by key {statement.key_id}, "
+        f"with number {statement.number}"
+    )
 
 
 def _say(message: str) -> None:
@@ -157,7 +212,12 @@ def _parser() -> argparse.ArgumentParser:
         epilog="MLFLOW_TRACKING_URI names another registry than this folder's mlflow.db. Exit codes: 0 done, "
         "2 refused with one sentence and nothing changed, 3 promotion refused: too much would change.",
     )
-    _add_target(parser, name="scoring-client", alias="champion")
+    _add_target(parser, name="scoring-client", by=_operator())
+    parser.add_argument(
+        "--alias",
+        type=_alias,
+        help="alias to move (default: champion for the first version, else candidate, for promote)",
+    )
     parser.add_argument(
         "--pickle", type=Path, default=DEFAULT_PICKLE, help="default: models/lgbm_final_model.pkl"
     )
@@ -165,19 +225,50 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--margin", type=float, help="instead of the pickle's; 0 to min(threshold, 1 - threshold)"
     )
-    parser.add_argument(
-        "--sign", type=Path, metavar="KEY.pem", help="private Ed25519 key that signs the version"
-    )
+    _add_signing(parser, None)
     parser.add_argument("--unless-champion", action="store_true", help="nothing to do if the alias is taken")
     parser.set_defaults(run=_register)
-    commands = parser.add_subparsers(metavar="{list,promote,rollback}")
+    commands = parser.add_subparsers(metavar="{list,promote,rollback,sign}")
     _add_command(commands, "list", _list, "show the versions")
     promote = _add_command(
         commands, "promote", _promote, "compare a version with the champion, and point the alias at it"
     )
     _add_gate(promote)
-    _add_command(commands, "rollback", _rollback, "back to the previous champion")
+    _add_signing(promote)
+    rollback = _add_command(commands, "rollback", _rollback, "back to the previous champion")
+    _add_signing(rollback)
+    rollback.add_argument(
+        "--unsigned",
+        action="store_true",
+        help="also to a version that a service with a key would refuse",
+    )
+    sign = _add_command(commands, "sign", _sign, "sign a version anew that one of the keys has signed before")
+    sign.add_argument("version", type=_version, help="its number, as `register.py list` shows it")
+    sign.add_argument("--key", type=Path, metavar="KEY.pem", required=True, help="private Ed25519 key")
+    _add_validity(sign)
     return parser
+
+
+def _add_signing(parser: argparse.ArgumentParser, default: Any = argparse.SUPPRESS) -> None:
+    parser.add_argument(
+        "--sign",
+        type=Path,
+        default=default,
+        metavar="KEY.pem",
+        help="private Ed25519 key that signs the version",
+    )
+    _add_validity(parser, default)
+
+
+def _add_validity(parser: argparse.ArgumentParser, default: Any = argparse.SUPPRESS) -> None:
+    parser.add_argument(
+        "--valid-days",
+        type=_days,
+        default=default,
+        dest="valid_for",
+        metavar="DAYS",
+        help="after which the signature expires (default: never)",
+    )
 
 
 def _add_gate(promote: argparse.ArgumentParser) -> None:
@@ -203,6 +294,20 @@ def _add_gate(promote: argparse.ArgumentParser) -> None:
         default=limits.cost_increase,
         metavar="COST",
         help="that the cost per client may rise, a good client refused costing 1 (default: %(default)s)",
+    )
+    add(
+        "--min-clients",
+        type=_count,
+        default=limits.clients,
+        metavar="NUMBER",
+        help="of different clients that must be compared (default: %(default)s)",
+    )
+    add(
+        "--max-left-out",
+        type=_share,
+        default=limits.left_out,
+        metavar="SHARE",
+        help="of the clients that may lack what one of the models needs (default: %(default)s)",
     )
     add("--dry-run", action="store_true", help="show the comparison, change and record nothing")
     add("--force", action="store_true", help="promote in spite of objections")
@@ -238,6 +343,20 @@ def _share(text: str) -> float:
     return share
 
 
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 2**31):
+        raise argparse.ArgumentTypeError(f"a number of clients is 1 or more, not {text!r}")
+    return int(text)
+
+
+def _days(text: str) -> timedelta:
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) <= LONGEST_VALIDITY):
+        raise argparse.ArgumentTypeError(
+            f"a signature holds for 1 to {LONGEST_VALIDITY:,} days, not {text!r}"
+        )
+    return timedelta(days=int(text))
+
+
 def _increase(text: str) -> float:
     """Infinity lets any cost pass."""
     if not (increase := _number(text)) >= 0:
@@ -250,6 +369,13 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
+
+
+def _person(text: str) -> str:
+    name = " ".join(text.split())
+    if not name or len(name) > LONGEST_NAME or not name.isprintable():
+        raise argparse.ArgumentTypeError(f"a name is plain text of at most {LONGEST_NAME} characters")
+    return name
 
 
 def _reason(text: str) -> str:
@@ -265,16 +391,27 @@ def _add_command(commands: Any, name: str, run: Callable[..., None], purpose: st
         name, help=purpose, description=purpose.capitalize()
     )
     # Without SUPPRESS the command's defaults would silently undo options that stand before it.
-    _add_target(command, name=argparse.SUPPRESS, alias=argparse.SUPPRESS)
+    _add_target(command, name=argparse.SUPPRESS, by=argparse.SUPPRESS)
+    command.add_argument("--alias", type=_alias, default=argparse.SUPPRESS, help="alias (default: champion)")
     command.set_defaults(run=run)
     return command
 
 
-def _add_target(parser: argparse.ArgumentParser, *, name: str, alias: str) -> None:
+def _operator() -> str:
+    """Who runs this, as the system calls them; a container may not know."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def _add_target(parser: argparse.ArgumentParser, *, name: str, by: str) -> None:
     parser.add_argument(
         "--name", type=_model_name, default=name, help="registered model (default: scoring-client)"
     )
-    parser.add_argument("--alias", type=_alias, default=alias, help="alias to move (default: champion)")
+    parser.add_argument(
+        "--by", type=_person, default=by, metavar="NAME", help="who does this, for the history (default: you)"
+    )
 
 
 if __name__ == "__main__":

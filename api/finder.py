@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from api import cache, model_uri
+from api import cache, model_uri, signed_numbers
 from api.news import News
 from mlflow_model import processes
 from mlflow_model.errors import LoadingFailed
@@ -75,6 +75,11 @@ class Finder:
         """Tell at once of the copy that this URI named when it was last looked up, if there is one."""
         copy = None if model_uri.is_pickle(self._uri) else cache.recall(self._uri, self._folder)
         if copy is None:
+            return False
+        try:
+            signed_numbers.check(self._folder, copy.digest, copy.name, copy.statement)
+        except LoadingFailed as problem:
+            self._hear(News(problem=str(problem)))
             return False
         self._news = News(copy)
         return self._tell(self._news)

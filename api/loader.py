@@ -21,10 +21,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from api import cache, model_uri
+from api import cache, model_uri, signed_numbers
 from api.news import Copy, News
 from mlflow_model import legacy, processes, signing
 from mlflow_model.errors import LoadingFailed, ModelUnavailable, NotInRegistry, OutOfReach
+from mlflow_model.signing import Statement
 from mlflow_model.trial import Trial
 
 if TYPE_CHECKING:
@@ -57,10 +58,10 @@ class PickleFile:
 
     def look(self, *, afresh: bool) -> None:
         try:
+            signing.check("", self._path.name, None)
             bundle, _ = legacy.convert(self._path)
-            signing.check(bundle.manifest, None)
             copy = Copy(str(cache.keep(bundle, self._folder)), self._path.name, None, None)
-            self._trial.verified(Path(copy.folder), copy.digest, copy.name, copy.signature)
+            self._trial.verified(Path(copy.folder), copy.digest)
             self.news = News(copy)
         except ModelUnavailable as problem:
             self.news = News(problem=str(problem))
@@ -69,10 +70,11 @@ class PickleFile:
 class RegisteredModel:
     """The last good version that a model URI named, and why that is not what it names now, if so."""
 
-    def __init__(self, uri: str, folder: Path, trial: Trial) -> None:
+    def __init__(self, uri: str, folder: Path, trial: Trial, *, is_challenger: bool = False) -> None:
         from mlflow_model import registry  # takes seconds, and a pickle needs none of it
 
         self._registry = registry
+        self._is_challenger = is_challenger
         self._uri, self._folder, self._trial = uri, folder, trial
         self._refused: Reference | None = None
         self._refusal: str | None = None
@@ -94,23 +96,39 @@ class RegisteredModel:
             self.news = News(copy, str(problem), looked_at=self._now() if self.is_absent else None)
             return
         self.is_absent = False
+        try:
+            statement = self._stated(named)
+        except LoadingFailed as problem:
+            self._refuse(named, problem)
+            self._again_at = 0.0  # another key, or the clock, may allow it at the next look
+            return
         if afresh:
-            self._bring(named)
-        elif copy is not None and (copy.version, copy.digest) == (named.version, named.digest):
+            self._bring(named, statement)
+        elif copy is not None and _is_of(copy, named):
             self._refused = None
             self.news = News(copy, looked_at=self._now())
         elif named == self._refused and time.monotonic() < self._again_at:
             self.news = News(copy, self._refusal, looked_at=self._now())
         else:
-            self._bring(named)
+            self._bring(named, statement)
+
+    def _stated(self, named: "Reference") -> Statement | None:
+        """What its signature states, where one is asked for: before anything is fetched.
+
+        Only what is served must have a higher number than what was served before: a challenger is not.
+        Raises LoadingFailed.
+        """
+        if self._is_challenger:
+            return signing.check(named.digest or "", named.name, named.statement)
+        return signed_numbers.check(self._folder, named.digest or "", named.name, named.statement)
 
     def _now(self) -> float | None:
         """For `looked_at`."""
         return time.monotonic() if model_uri.can_move(self._uri) else None
 
-    def _bring(self, named: "Reference") -> None:
+    def _bring(self, named: "Reference", statement: Statement | None) -> None:
         try:
-            copy = self._brought(named)
+            copy = self._brought(named, statement)
         except OutOfReach as problem:
             self.news = News(self.news.copy, str(problem), looked_at=self._now())
         except ModelUnavailable as problem:
@@ -121,13 +139,14 @@ class RegisteredModel:
             self._refused = None
             self.news = News(copy, looked_at=self._now())
 
-    def _brought(self, named: "Reference") -> Copy:
+    def _brought(self, named: "Reference", statement: Statement | None) -> Copy:
         """Its copy, verified and tried out. Raises ModelUnavailable."""
         bundle = self._registry.download(named, self._folder)
-        signing.check(bundle.manifest, named.signature)
         folder = str(cache.keep(bundle, self._folder))
-        copy = Copy(folder, named.name, named.version, named.alias, signature=named.signature)
-        self._trial.verified(Path(folder), copy.digest, copy.name, copy.signature)
+        copy = Copy(folder, named.name, named.version, named.alias, statement=named.statement)
+        self._trial.verified(Path(folder), copy.digest)
+        if statement is not None and not self._is_challenger:
+            signed_numbers.remember(self._folder, statement)
         cache.remember(self._uri, self._folder, copy)
         return copy
 
@@ -137,6 +156,11 @@ class RegisteredModel:
         self._refused, self._again_at = named, time.monotonic() + self._pause
         self._refusal = _about(named, problem)
         self.news = News(self.news.copy, self._refusal, refusals=refusals, looked_at=self._now())
+
+
+def _is_of(copy: Copy, named: "Reference") -> bool:
+    """A version that was signed anew is brought again: its former signature may expire."""
+    return (copy.version, copy.digest, copy.statement) == (named.version, named.digest, named.statement)
 
 
 def _about(named: "Reference", problem: ModelUnavailable) -> str:
@@ -149,7 +173,7 @@ class Rival:
     """The challenger, looked at in a thread of its own. Without a version of that name there is none."""
 
     def __init__(self, uri: str, folder: Path) -> None:
-        self._model = RegisteredModel(uri, folder, Trial())
+        self._model = RegisteredModel(uri, folder, Trial(), is_challenger=True)
         self._refusals = self._told = 0
         self._thread: threading.Thread | None = None
 

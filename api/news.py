@@ -16,7 +16,7 @@ class Copy:
     """A verified copy of a model in the cache, in a folder named by its digest, and what the model is called.
 
     `confirmed`: it was asked for since the service started, and is not only what was served before.
-    `signature`: of the manifest, in base64, where its version has one.
+    `statement`: the text that holds its signed statement, where its version has one.
     """
 
     folder: str
@@ -24,7 +24,7 @@ class Copy:
     version: str | None = None
     alias: str | None = None
     confirmed: bool = True
-    signature: str | None = None
+    statement: str | None = None
 
     @property
     def digest(self) -> str:

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
+from mlflow_model.leases import Overtaken
+
 REGISTRATION, PROMOTION, ROLLBACK = "registration", "promotion", "rollback"
 ELSEWHERE = "moved elsewhere"
 
@@ -27,21 +29,41 @@ class Term:
     until: datetime | None
     how: str
     why: str | None = None
+    by: str | None = None
+    reference: str | None = None
 
 
 @dataclass(frozen=True)
 class _Move:
-    """`origin`: what the alias named before. `time` is None for a move by other hands."""
+    """`origin`: what the alias named before. `time` is None for a move by other hands.
+
+    `by`: the operator. `reference`: the SHA-256 of the portfolio on which the version was examined.
+    """
 
     origin: int | None
     version: int
     how: str
     why: str | None = None
     time: datetime | None = None
+    by: str | None = None
+    reference: str | None = None
 
 
-def move(client: Any, name: str, alias: str, version: int, how: str, why: str | None = None) -> None:
-    """Write down that the alias is going to a version, then point it there."""
+def move(
+    client: Any,
+    name: str,
+    alias: str,
+    version: int,
+    how: str,
+    why: str | None = None,
+    *,
+    by: str | None = None,
+    reference: str | None = None,
+) -> None:
+    """Write down that the alias is going to a version, then point it there, and see it there.
+
+    Raises Overtaken where others than ours have moved it at the same moment.
+    """
     model = client.get_registered_model(name)
     number = 1 + max(_numbered(model.tags, alias).values(), default=0)
     content = {
@@ -49,11 +71,15 @@ def move(client: Any, name: str, alias: str, version: int, how: str, why: str | 
         "version": version,
         "how": how,
         "why": why,
+        "by": by,
+        "reference": reference,
         "time": datetime.now(UTC).isoformat(),
     }
     key = f"history.{alias}.{number:06d}-{secrets.token_hex(3)}"
     client.set_registered_model_tag(name, key, json.dumps(content, ensure_ascii=False))
     client.set_registered_model_alias(name, alias, str(version))
+    if (found := named(client, name, alias)) != version:
+        raise Overtaken(f"{alias} of {name} was moved by others at the same moment: it names version {found}")
 
 
 def named(client: Any, name: str, alias: str) -> int | None:
@@ -66,7 +92,10 @@ def history(client: Any, name: str, alias: str) -> list[Term]:
     model = client.get_registered_model(name)
     taken = list(_effective(_moves(model.tags, alias), _named(model, alias)))
     ends = [*(one.time for one in taken[1:]), None]
-    return [Term(one.version, one.time, end, one.how, one.why) for one, end in zip(taken, ends, strict=False)]
+    return [
+        Term(one.version, one.time, end, one.how, one.why, one.by, one.reference)
+        for one, end in zip(taken, ends, strict=False)
+    ]
 
 
 def former(client: Any, name: str, alias: str) -> int | None:
@@ -130,16 +159,22 @@ def _numbered(tags: Mapping[str, str], alias: str) -> dict[str, int]:
 def _read(text: str) -> _Move | None:
     try:
         content = json.loads(text)
-        origin, version, why = content["from"], int(content["version"]), content["why"]
+        origin, version = content["from"], int(content["version"])
         return _Move(
             None if origin is None else int(origin),
             version,
             str(content["how"]),
-            None if why is None else str(why),
+            _text(content["why"]),
             datetime.fromisoformat(content["time"]),
+            _text(content.get("by")),
+            _text(content.get("reference")),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+
+
+def _text(found: object) -> str | None:
+    return None if found is None else str(found)
 
 
 def _named(model: Any, alias: str) -> int | None:

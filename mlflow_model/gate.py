@@ -5,17 +5,21 @@ alone, as training does. Outcomes are the clients' true default probabilities wh
 (TRUE_PROBABILITY), else what became of them (TARGET); without either, costs are not known.
 """
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlflow_model.scoring import Doubles, Scorer
+from mlflow_model.scoring import Doubles
 
-TRUE_PROBABILITY, TARGET = "TRUE_PROBABILITY", "TARGET"
+if TYPE_CHECKING:
+    from mlflow_model.trial import Answers
+
+TRUE_PROBABILITY, TARGET = _OUTCOMES = "TRUE_PROBABILITY", "TARGET"
 REFERENCE = Path(__file__).resolve().parents[1] / "models" / "reference.parquet"
 RESAMPLINGS = 1_000
 MOST_CHANGED = 10
@@ -28,10 +32,29 @@ class BadReference(ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """`changed`: share of clients with another label. `cost_increase`: per client; both may be reached."""
+    """`changed`: share of clients with another label. `cost_increase`: per client. `clients`: the fewest.
+
+    `left_out`: share of the reference's clients who cannot be compared. All may be reached.
+    """
 
     changed: float = 0.10
     cost_increase: float = 0.002
+    clients: int = 1_000
+    left_out: float = 0.05
+
+
+@dataclass(frozen=True)
+class Portfolio:
+    """Reference clients: their columns as doubles, NaN where a value is missing. `sha256`: of the file."""
+
+    columns: Mapping[str, Doubles]
+    sha256: str
+    name: str
+
+    @property
+    def known(self) -> dict[str, Doubles]:
+        """What a model may see of them: not what became of them."""
+        return {name: values for name, values in self.columns.items() if name not in _OUTCOMES}
 
 
 @dataclass(frozen=True)
@@ -65,10 +88,12 @@ class Change:
 class Difference:
     """The decision diff. `moves[from, to]` counts clients; `most_changed` holds rows of those compared.
 
-    `left_out` counts clients with a missing value that one of the models does not accept.
+    `left_out` counts clients with a missing value that one of the models does not accept. `distinct` counts
+    clients who differ in something that one of the models reads.
     """
 
     clients: int
+    distinct: int
     left_out: int
     labels: tuple[str, ...]
     moves: dict[tuple[str, str], int]
@@ -91,6 +116,10 @@ class Difference:
     def objections(self, limits: Limits) -> list[str]:
         """Why the candidate should not be promoted without a word from somebody."""
         found = []
+        if self.distinct < limits.clients:
+            found.append(f"{self.distinct:,} different clients are compared, fewer than {limits.clients:,}")
+        if not (share := self.left_out / (self.clients + self.left_out)) <= limits.left_out:
+            found.append(f"{share:.1%} of the clients are left out, more than {limits.left_out:.1%}")
         if not self.changed <= limits.changed:
             found.append(f"{self.changed:.1%} of the labels change, more than {limits.changed:.1%}")
         cost = self.cost
@@ -108,16 +137,15 @@ class Difference:
         return found
 
 
-def read(file: Path = REFERENCE) -> dict[str, Doubles]:
-    """The columns of a reference portfolio in Parquet or CSV, as doubles, NaN where a value is missing.
-
-    Raises BadReference.
-    """
+def read(file: Path = REFERENCE) -> Portfolio:
+    """A reference portfolio in Parquet or CSV. Raises BadReference."""
     import pyarrow as pa
     from pyarrow import csv, parquet
 
     try:
-        table = csv.read_csv(file) if file.suffix.lower() == ".csv" else parquet.read_table(file)
+        content = file.read_bytes()  # once: what is compared is what its digest names
+        source = pa.BufferReader(content)
+        table = csv.read_csv(source) if file.suffix.lower() == ".csv" else parquet.read_table(source)
         names = table.column_names
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -127,7 +155,7 @@ def read(file: Path = REFERENCE) -> dict[str, Doubles]:
         raise BadReference(f"{file} cannot be read as a portfolio in Parquet or UTF-8 CSV") from error
     if not columns or not table.num_rows:
         raise BadReference(f"{file} has no clients")
-    return columns
+    return Portfolio(columns, hashlib.sha256(content).hexdigest(), file.name)
 
 
 def costs(stated: object) -> dict[str, float] | None:
@@ -140,27 +168,33 @@ def costs(stated: object) -> dict[str, float] | None:
 
 
 def compare(
-    champion: Scorer,
-    candidate: Scorer,
+    champion: "Answers",
+    candidate: "Answers",
     portfolio: Mapping[str, Doubles],
     costs: Mapping[str, float] = DEFAULT_COSTS,
 ) -> Difference:
-    """The decision diff on the clients of whom both models accept what is missing. Raises BadReference."""
+    """The decision diff on the clients of whom both models accept what is missing. Raises BadReference.
+
+    The answers are those to this portfolio.
+    """
     outcome = _outcome(portfolio)
-    accepted = _accepted(champion, portfolio) & _accepted(candidate, portfolio)
+    for answers in (champion, candidate):
+        _must_have_decided(answers, portfolio)
+    accepted = champion.accepted & candidate.accepted
     if not accepted.any():
         raise BadReference("no client of the reference portfolio is accepted by both models")
-    portfolio = {name: values[accepted] for name, values in portfolio.items()}
     outcome = None if outcome is None else outcome[accepted]
-    before, after = (_decided(scorer, portfolio, outcome, costs) for scorer in (champion, candidate))
-    labels = tuple(dict.fromkeys(_labels(champion) + _labels(candidate)))
+    before, after = (_decided(answers, accepted, outcome, costs) for answers in (champion, candidate))
+    labels = tuple(dict.fromkeys(champion.labels + candidate.labels))
     moves = {
         (one, other): int(((before.labels == one) & (after.labels == other)).sum())
         for one in labels
         for other in labels
     }
+    features = dict.fromkeys(champion.features + candidate.features)
     return Difference(
         clients=len(before.labels),
+        distinct=_distinct([portfolio[name][accepted] for name in features]),
         left_out=int((~accepted).sum()),
         labels=labels,
         moves=moves,
@@ -171,6 +205,19 @@ def compare(
         added=tuple(name for name in candidate.features if name not in champion.features),
         removed=tuple(name for name in champion.features if name not in candidate.features),
     )
+
+
+def _must_have_decided(answers: "Answers", portfolio: Mapping[str, Doubles]) -> None:
+    """The answers are a version's own word: it may name features and not say that they are lacking."""
+    if lacking := [name for name in answers.features if name not in portfolio]:
+        raise BadReference(f"the reference portfolio lacks {', '.join(lacking)}")
+    if answers.refusal is not None:
+        raise BadReference(f"a model cannot decide on the reference portfolio: {answers.refusal}")
+
+
+def _distinct(columns: list[Doubles]) -> int:
+    """NumPy's own `unique` takes two missing values for different ones."""
+    return len({row.tobytes() for row in np.column_stack(columns)})
 
 
 def _is_numeric(kind: Any) -> bool:
@@ -188,34 +235,20 @@ def _doubles(column: Any) -> Doubles:
     return np.asarray(column.cast(pa.float64()).combine_chunks().to_numpy(zero_copy_only=False))
 
 
-def _labels(scorer: Scorer) -> tuple[str, ...]:
-    return scorer.policy.reliable, scorer.policy.uncertain, scorer.policy.risky
-
-
-def _accepted(scorer: Scorer, portfolio: Mapping[str, Doubles]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """The clients without a null where the model knows no missing values. Raises BadReference."""
-    missing = [name for name in scorer.features if name not in portfolio]
-    if missing:
-        raise BadReference(f"the reference portfolio lacks {', '.join(missing)}")
-    lying = [np.isnan(portfolio[name]) for name in scorer.features if name not in scorer.nullable]
-    return ~np.any(lying, axis=0) if lying else np.ones(len(portfolio[scorer.features[0]]), dtype=bool)
-
-
 def _decided(
-    scorer: Scorer, portfolio: Mapping[str, Doubles], outcome: Doubles | None, costs: Mapping[str, float]
+    answers: "Answers",
+    accepted: np.ndarray[Any, np.dtype[np.bool_]],
+    outcome: Doubles | None,
+    costs: Mapping[str, float],
 ) -> Decided:
-    try:
-        decisions = scorer.decide_table(portfolio)
-    except scorer.Refusal as refused:
-        raise BadReference(f"a model cannot decide on the reference portfolio: {refused}") from refused
-    probabilities = np.asarray(decisions["probability_class_1"])
+    probabilities = answers.probabilities[accepted]
     cost = None
     if outcome is not None:
-        is_refused = probabilities > scorer.policy.threshold
+        is_refused = probabilities > answers.threshold
         cost = np.where(
             is_refused, costs["false_positive"] * (1 - outcome), costs["false_negative"] * outcome
         )
-    return Decided(probabilities, np.asarray(decisions["prediction"]), cost)
+    return Decided(probabilities, answers.predictions[accepted], cost)
 
 
 def _outcome(portfolio: Mapping[str, Doubles]) -> Doubles | None:
@@ -234,13 +267,12 @@ def _outcome(portfolio: Mapping[str, Doubles]) -> Doubles | None:
 
 
 def _changes(
-    champion: Scorer,
-    candidate: Scorer,
+    one: "Answers",
+    other: "Answers",
     before: Decided,
     after: Decided,
     outcome: Doubles | None,
 ) -> list[Change]:
-    one, other = champion.policy, candidate.policy
     changes = [
         Change("approved", before.share(one.reliable), after.share(other.reliable)),
         Change("grey", before.share(one.uncertain), after.share(other.uncertain)),

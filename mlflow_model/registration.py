@@ -5,6 +5,8 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import mlflow
@@ -12,20 +14,34 @@ import pandas as pd
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.models.model import ModelInfo
+from mlflow.protos.databricks_pb2 import ErrorCode
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from mlflow_model import aliases, registry
+from mlflow_model import aliases, registry, signed_versions
 from mlflow_model.bundle import Bundle
 from mlflow_model.card import ModelCard
 from mlflow_model.features import example_client
 from mlflow_model.scoring import OUTPUT_COLUMNS
+from mlflow_model.signing import Signer
 
+_EXISTS = ErrorCode.Name(ErrorCode.Value("RESOURCE_ALREADY_EXISTS"))
 _PYFUNC = Path(__file__).with_name("pyfunc.py")
 _RUNTIME_PACKAGES = ("mlflow", "lightgbm", "numpy", "pandas")
 _DESCRIPTION_LIMIT = 5_000  # characters, the column's size in MLflow's schema
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version, whether it is new, the alias that names it now, and the version that it named before."""
+
+    number: int
+    is_new: bool
+    alias: str
+    former: int | None
 
 
 def register(
@@ -33,11 +49,14 @@ def register(
     card: ModelCard,
     *,
     name: str = registry.NAME,
-    alias: str = registry.CHAMPION,
-    signature: str | None = None,
-) -> tuple[int, bool]:
-    """Make a bundle a version and point the alias at it. Returns (version, whether it is new).
+    alias: str | None = None,
+    signer: Signer | None = None,
+    valid_for: timedelta | None = None,
+    by: str | None = None,
+) -> Registered:
+    """Make a bundle a version and point the alias at it. Raises LoadingFailed, SigningRefused, Overtaken.
 
+    Without an alias given, the first version becomes champion, and each later one a candidate for the gate.
     The alias moves last, and only to a version that was fetched back and verified: a failure at any point
     leaves the previous champion. A bundle that is registered already is not registered again.
     """
@@ -45,11 +64,21 @@ def register(
     with registry.in_words("enregistrement du modèle"):
         known = _version_of_bundle(client, name, bundle.digest)
         number = known if known is not None else _new_version(client, bundle, card, name)
-        if signature is not None:
-            client.set_model_version_tag(name, str(number), registry.SIGNATURE_TAG, signature)
         registry.download(registry.resolve(f"models:/{name}/{number}"))
-        registry.promote(number, name=name, alias=alias, how=aliases.REGISTRATION)
-    return number, known is None
+        with registry.lease(client, name, by) as held:
+            chosen = alias or _default_alias(client, name, number)
+            if signer is not None:
+                signed_versions.sign(client, signer, name, number, bundle.digest, valid_for)
+            held.check()
+            former = aliases.named(client, name, chosen)
+            if former != number:
+                aliases.move(client, name, chosen, number, aliases.REGISTRATION, by=by)
+    return Registered(number, known is None, chosen, None if former == number else former)
+
+
+def _default_alias(client: MlflowClient, name: str, number: int) -> str:
+    champion = aliases.named(client, name, registry.CHAMPION)
+    return registry.CHAMPION if champion in (None, number) else registry.CANDIDATE
 
 
 def _new_version(client: MlflowClient, bundle: Bundle, card: ModelCard, name: str) -> int:
@@ -61,8 +90,7 @@ def _new_version(client: MlflowClient, bundle: Bundle, card: ModelCard, name: st
         mlflow.log_text(card.text, "model_card.md")
         model = _log_model(client, bundle)
         training = _link_to_training(client, run, bundle)
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name)
+    _create_model(client, name)
     tags = {
         **_policy_tags(bundle),
         "source.sha256": bundle.source["sha256"],
@@ -81,6 +109,17 @@ def _new_version(client: MlflowClient, bundle: Bundle, card: ModelCard, name: st
     if training is not None:
         client.set_tag(training, "registered.version", f"{name}/{version.version}")
     return int(version.version)
+
+
+def _create_model(client: MlflowClient, name: str) -> None:
+    """Unless it is there. Two first registrations at once may both see that it is not."""
+    if client.search_registered_models(f"name = '{name}'"):
+        return
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != _EXISTS:
+            raise
 
 
 def _link_to_training(client: MlflowClient, run: Run, bundle: Bundle) -> str | None:

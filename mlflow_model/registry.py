@@ -4,8 +4,8 @@ import errno
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import ErrorCode
 from sqlalchemy.exc import SQLAlchemyError
 
-from mlflow_model import aliases, store
+from mlflow_model import aliases, leases, signing, store
 from mlflow_model import bundle as bundles
 from mlflow_model.aliases import Term
 from mlflow_model.bundle import Bundle
@@ -26,10 +26,12 @@ from mlflow_model.errors import LoadingFailed, NotInRegistry, OutOfReach, Rollba
 NAME = "scoring-client"
 EXPERIMENT = "scoring-client"
 CHAMPION = "champion"
+CANDIDATE = "candidate"  # the alias of what awaits its promotion
 DEFAULT_MODEL_URI = f"models:/{NAME}@{CHAMPION}"
 
 DIGEST_TAG = "bundle.sha256"
-SIGNATURE_TAG = "bundle.signature"
+STATEMENT_TAG = "bundle.statement"
+_OLD_SIGNATURE_TAG = "bundle.signature"  # of the manifest alone, until statements came
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_FOUND = 404
 # How MLflow's own sentences, which hold those of requests and urllib3, tell that nobody answered to the end.
@@ -59,20 +61,21 @@ class Version:
     created: datetime
 
     @property
-    def is_signed(self) -> bool:
-        return SIGNATURE_TAG in self.tags
+    def signed(self) -> str | None:
+        """The text of its statement, or of an old signature."""
+        return _signed(self.tags)
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What a model URI names now. Only a registered model has a version, a digest and a signature."""
+    """What a model URI names now. Only a registered model has a version, a digest and a signed statement."""
 
     source: str
     name: str
     version: str | None = None
     alias: str | None = None
     digest: str | None = None
-    signature: str | None = None
+    statement: str | None = None
 
 
 def connect(*, create: bool = False) -> MlflowClient:
@@ -99,25 +102,67 @@ def promote(
     alias: str = CHAMPION,
     why: str | None = None,
     how: str = aliases.PROMOTION,
+    by: str | None = None,
+    reference: str | None = None,
+    ready: Callable[[MlflowClient], object] = lambda _: None,
 ) -> None:
-    """Point the alias at a version, and write down when, how and why."""
+    """Point the alias at a version under the lease, and write down when, how, by whom and why.
+
+    `ready` is called when nobody else can move an alias of the model, and may still refuse. Raises Overtaken.
+    """
     client = connect()
     with in_words(f"promotion de la version {number} de {name}"):
         client.get_model_version(name, str(number))
-        if aliases.named(client, name, alias) != number:
-            aliases.move(client, name, alias, number, how, why)
+        with lease(client, name, by) as held:
+            ready(client)
+            if aliases.named(client, name, alias) != number:
+                held.check()
+                aliases.move(client, name, alias, number, how, why, by=by, reference=reference)
 
 
-def rollback(*, name: str = NAME, alias: str = CHAMPION) -> int:
-    """Point the alias back at the version that it named before, verified first. Returns that version."""
+def rollback(
+    *,
+    name: str = NAME,
+    alias: str = CHAMPION,
+    by: str | None = None,
+    ready: Callable[[MlflowClient, int], object] = lambda *_: None,
+) -> int:
+    """Point the alias back at the version that it named before, verified first. Returns that version.
+
+    `ready` is called as for `promote`, with the version. Raises RollbackRefused, Overtaken.
+    """
     client = connect()
     with in_words(f"retour à la version précédente de {name}"):
-        former = aliases.former(client, name, alias)
-        if former is None:
-            raise RollbackRefused(f"aucun « {alias} » précédent ; consultez « python register.py list »")
-        _verify_for_return(name, former)
-        aliases.move(client, name, alias, former, aliases.ROLLBACK)
-        return former
+        current, number = aliases.named(client, name, alias), former(name, alias)
+        _verify_for_return(name, number)
+        with lease(client, name, by) as held:
+            if (current, number) != (aliases.named(client, name, alias), former(name, alias)):
+                raise aliases.Overtaken(f"{alias} has been moved meanwhile: look at it again")
+            ready(client, number)
+            held.check()
+            aliases.move(client, name, alias, number, aliases.ROLLBACK, by=by)
+        return number
+
+
+def former(name: str = NAME, alias: str = CHAMPION) -> int:
+    """The version that a rollback returns to. Raises RollbackRefused where there is none."""
+    client = connect()
+    with in_words(f"retour à la version précédente de {name}"):
+        found = aliases.former(client, name, alias)
+    if found is None:
+        raise RollbackRefused(f"aucun « {alias} » précédent ; consultez « python register.py list »")
+    return found
+
+
+@contextmanager
+def lease(client: MlflowClient, name: str, by: str | None) -> Iterator[leases.Lease]:
+    """Nobody else who asks for it moves an alias of the model, or signs a version of it. Raises Overtaken."""
+    held = leases.taken(client, name, by)
+    try:
+        yield held
+    finally:
+        with suppress(MlflowException):  # what was done is done, and the lease ends by itself
+            leases.end(client, name, held)
 
 
 def _verify_for_return(name: str, number: int) -> None:
@@ -171,9 +216,15 @@ def resolve(uri: str) -> Reference:
         version, alias = _version_of(client, uri)
     if version is None:
         return Reference(uri, _shown(uri))
-    digest, signature = version.tags.get(DIGEST_TAG), version.tags.get(SIGNATURE_TAG)
+    digest, signed = version.tags.get(DIGEST_TAG), _signed(version.tags)
     number = str(version.version)
-    return Reference(f"models:/{version.name}/{number}", version.name, number, alias, digest or "", signature)
+    return Reference(f"models:/{version.name}/{number}", version.name, number, alias, digest or "", signed)
+
+
+def _signed(tags: Mapping[str, str]) -> str | None:
+    """One character more than a statement may have is enough to see that it is none."""
+    found = tags.get(STATEMENT_TAG) or tags.get(_OLD_SIGNATURE_TAG)
+    return None if found is None else found[: signing.LONGEST + 1]
 
 
 def download(reference: Reference, within: Path | None = None) -> Bundle:
@@ -208,12 +259,21 @@ def _version_of(client: MlflowClient, uri: str) -> tuple[ModelVersion | None, st
         return None, None
     name, at, alias = reference.partition("@")
     if at:
-        return client.get_model_version_by_alias(name, alias), alias
+        return _named(client.get_model_version_by_alias(name, alias), name), alias
     name, _, number = reference.partition("/")
     if number == "latest":
         found = client.search_model_versions(f"name = '{name}'", 1, ["version_number DESC"])
         number = str(found[0].version) if found else "0"
-    return client.get_model_version(name, number), None
+    return _named(client.get_model_version(name, number), name), None
+
+
+def _named(version: ModelVersion, name: str) -> ModelVersion:
+    """A registry's server chooses its answers, and a signature holds for a name: for the one asked for."""
+    if version.name != name:
+        raise LoadingFailed(
+            f"{name} : le registre répond pour un autre modèle ; vérifiez MODEL_URI et MLFLOW_TRACKING_URI"
+        )
+    return version
 
 
 def _shown(uri: str) -> str:

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlflow_model import bundle as bundles
-from mlflow_model import processes, signing
+from mlflow_model import processes
 from mlflow_model.errors import LoadingFailed, OutOfReach
 from mlflow_model.scoring import Doubles, Scorer
 
@@ -83,8 +83,6 @@ class _Request:
 
     folder: str
     digest: str
-    name: str
-    statement: str | None
     columns: Sequence[str] | None = None
     clients: int = 0
 
@@ -95,13 +93,13 @@ class Trial:
     def __init__(self) -> None:
         self._ahead: subprocess.Popen[bytes] | None = _started()
 
-    def verified(self, folder: Path, digest: str, name: str, statement: str | None) -> None:
-        """Have a copy verified and its golden rows answered.
+    def verified(self, folder: Path, digest: str) -> None:
+        """Have a copy verified and its golden rows answered. Whoever asks has checked its signature.
 
         Raises LoadingFailed; OutOfReach where the version is not to blame.
         """
         process, self._ahead = self._ahead or _started(), None
-        _answer_of(process, _Request(str(folder), digest, name, statement))
+        _answer_of(process, _Request(str(folder), digest))
 
     def close(self) -> None:
         if self._ahead is not None:
@@ -110,15 +108,13 @@ class Trial:
                 pass
 
 
-def decide(
-    folder: Path, digest: str, statement: str | None, name: str, portfolio: Mapping[str, Doubles]
-) -> Answers:
-    """Have a bundle verified, signature first, and its own code decide on the clients of a portfolio.
+def decide(folder: Path, digest: str, portfolio: Mapping[str, Doubles]) -> Answers:
+    """Have a bundle verified and its own code decide on a portfolio. Whoever asks has checked its signature.
 
     Raises LoadingFailed; OutOfReach where the version is not to blame.
     """
     clients = len(next(iter(portfolio.values())))
-    request = _Request(str(folder), digest, name, statement, list(portfolio), clients)
+    request = _Request(str(folder), digest, list(portfolio), clients)
     columns = np.array([portfolio[name] for name in portfolio], dtype="<f8")
     head, rest = _answer_of(_started(), request, columns.tobytes())
     try:
@@ -308,7 +304,6 @@ def _answer(request: _Request, columns: bytes, pipe: BinaryIO) -> None:
 
 def _verified(request: _Request) -> Scorer:
     bundle = bundles.read(Path(request.folder), request.digest)
-    signing.check(bundle.manifest, request.statement)
     return bundle.scorer()
 
 

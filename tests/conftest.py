@@ -212,7 +212,7 @@ def _used(template: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test depends on, or changes, what the developer has set."""
-    for variable in ("MODEL_URI", "MODEL_CACHE", "PORT", "API_URL", "API_TOKEN"):
+    for variable in ("MODEL_URI", "MODEL_CACHE", "PORT", "API_URL", "API_TOKEN", "MODEL_PUBLIC_KEY"):
         monkeypatch.delenv(variable, raising=False)
     before = dict(os.environ)
     yield

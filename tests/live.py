@@ -43,7 +43,7 @@ class Registry:
         return servers.registry_in(self.folder) | {"RELOAD_SECONDS": str(SOON)}
 
     def add(self, bundle: Bundle, alias: str = "candidate") -> str:
-        number, _ = registration.register(bundle, ModelCard("# Card\n"), alias=alias)
+        number = registration.register(bundle, ModelCard("# Card\n"), alias=alias).number
         self.bundles[str(number)] = bundle
         return str(number)
 

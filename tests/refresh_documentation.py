@@ -159,6 +159,8 @@ def sandbox() -> Iterator[Project]:
         (folder / "abime.pkl").write_bytes(b"\x80\x04 damaged")
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
         patch.delenv("MLFLOW_RUN_ID", raising=False)
+        patch.delenv("MODEL_PUBLIC_KEY", raising=False)
+        patch.setenv("LOGNAME", "analyst")  # who did what is part of the history
         patch.chdir(folder)
         yield Project(folder)
 

@@ -329,7 +329,7 @@ def test_postgresql_behind_an_mlflow_server_is_a_registry_that_may_hang_and_be_k
         stack.enter_context(mlflow_server(store, tmp_path, port))
         listed = register_py("list")
         proxy.limit = 20_000
-        register_py(*pickle, "--margin", "0.05")
+        register_py(*pickle, "--margin", "0.05", "--alias", "champion")
         doubts(door, "models:/scoring-client/3 : registre injoignable")
         while_it_is_cut = door.predict(documented_request)
         proxy.limit = None

@@ -254,9 +254,9 @@ def test_a_signature_by_another_key_is_refused(live: Registry, keys: Path, tmp_p
     with servers.api(
         live.environment | {"MODEL_PUBLIC_KEY": str(keys / "public.pem")}, live.folder / "log"
     ) as door:
-        sentence = servers.eventually(lambda: refused_for(door, "signature"), "refusal")
+        sentence = servers.eventually(lambda: refused_for(door, "signée"), "refusal")
 
-    assert "la signature n’est pas celle de la clé MODEL_PUBLIC_KEY" in sentence
+    assert f"elle est signée par la clé {signing.Signer(other).key_id}, que MODEL_PUBLIC_KEY ne" in sentence
 
 
 def refused_for(door: SocketDoor, part: str) -> str | None:
@@ -265,5 +265,5 @@ def refused_for(door: SocketDoor, part: str) -> str | None:
 
 
 def sign(live: Registry, version: str, key: Path) -> None:
-    signature = signing.sign(live.bundles[version].manifest, key)
-    registry.connect().set_model_version_tag(registry.NAME, version, "bundle.signature", signature)
+    _, text = signing.Signer(key).sign(registry.NAME, live.bundles[version].digest, int(version))
+    registry.connect().set_model_version_tag(registry.NAME, version, registry.STATEMENT_TAG, text)

@@ -1,8 +1,10 @@
 """Promotion is a gate: what would change is shown and recorded, and too much of it needs somebody's word."""
 
+import hashlib
 import json
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -15,15 +17,18 @@ from mlflow import MlflowClient
 from pyarrow import csv, parquet
 
 import register
-from mlflow_model import aliases, gate, registration, registry
+from mlflow_model import aliases, gate, promotion, registration, registry
 from mlflow_model import bundle as bundles
 from mlflow_model.bundle import Bundle
 from mlflow_model.card import ModelCard
-from mlflow_model.gate import Limits
-from mlflow_model.scoring import DecisionPolicy, Doubles
+from mlflow_model.gate import Difference, Limits
+from mlflow_model.leases import Overtaken
+from mlflow_model.scoring import DecisionPolicy, Doubles, Scorer
+from mlflow_model.trial import Answers
 from tests import servers
 from tests.command_line import register_py
 from tests.conftest import FEATURES, SOMETIMES_MISSING, random_clients
+from tests.live import policy_of
 
 CARD = ModelCard("# Card\n")
 
@@ -47,12 +52,43 @@ def portfolio(clients: int = 400, **more: Doubles) -> dict[str, Doubles]:
     return {name: drawn[name].to_numpy(float) for name in FEATURES} | more
 
 
+def answers(scorer: Scorer, clients: Mapping[str, Doubles]) -> Answers:
+    """What the trial gives of a bundle, by hand."""
+    policy = scorer.policy
+    must = [np.isnan(clients[name]) for name in scorer.features if name not in scorer.nullable]
+    accepted = ~np.any(must, axis=0)
+    decided = scorer.decide_table({name: clients[name][accepted] for name in scorer.features})
+    predictions, probabilities = np.full(len(accepted), "", object), np.full(len(accepted), np.nan)
+    predictions[accepted] = decided["prediction"]
+    probabilities[accepted] = decided["probability_class_1"]
+    return Answers(
+        tuple(scorer.features),
+        frozenset(scorer.nullable),
+        *(policy.reliable, policy.uncertain, policy.risky),
+        *(policy.threshold, policy.lower_bound, policy.upper_bound),
+        lacking=(),
+        refusal=None,
+        accepted=accepted,
+        predictions=predictions,
+        probabilities=probabilities,
+    )
+
+
+def compared(
+    before: Scorer,
+    after: Scorer,
+    clients: Mapping[str, Doubles],
+    costs: Mapping[str, float] = gate.DEFAULT_COSTS,
+) -> Difference:
+    return gate.compare(answers(before, clients), answers(after, clients), clients, costs)
+
+
 def test_labels_and_rates_are_those_that_each_policy_gives_by_hand(bundle: Bundle) -> None:
     before, after = bundle.scorer(), servers.with_policy(bundle, 0.5, 0.1)
     clients = portfolio()
     probabilities = before.probabilities(before.matrix(clients))
 
-    difference = gate.compare(before, after, clients)
+    difference = compared(before, after, clients)
 
     risky_to_reliable = int(((probabilities > 0.27) & (probabilities < 0.4)).sum())
     assert difference.moves["Classe_1 (risqué)", "Classe_0 (fiable)"] == risky_to_reliable
@@ -66,7 +102,7 @@ def test_the_cost_is_that_of_defaults_lent_to_and_good_clients_refused(bundle: B
     lenient, strict = servers.with_policy(bundle, 0.999, 0.0), servers.with_policy(bundle, 0.001, 0.0)
     clients = portfolio(2, TARGET=np.array([1.0, 0.0]))
 
-    difference = gate.compare(lenient, strict, clients, {"false_negative": 7.0, "false_positive": 3.0})
+    difference = compared(lenient, strict, clients, {"false_negative": 7.0, "false_positive": 3.0})
 
     assert difference.cost is not None
     assert (difference.cost.champion, difference.cost.candidate) == (7.0 / 2, 3.0 / 2)
@@ -76,7 +112,7 @@ def test_true_probabilities_go_before_outcomes(bundle: Bundle) -> None:
     lenient = servers.with_policy(bundle, 0.999, 0.0)
     clients = portfolio(2, TARGET=np.array([1.0, 1.0]), TRUE_PROBABILITY=np.array([0.1, 0.3]))
 
-    difference = gate.compare(lenient, lenient, clients)
+    difference = compared(lenient, lenient, clients)
 
     assert difference.cost is not None
     assert difference.cost.champion == pytest.approx(5 * 0.2)
@@ -87,7 +123,7 @@ def test_the_interval_of_the_cost_covers_its_difference_and_nothing_for_twins(bu
     truth = np.random.default_rng(1).random(400)
     clients = portfolio(400, TRUE_PROBABILITY=truth)
 
-    moved, same = (gate.compare(before, other, clients).cost for other in (after, before))
+    moved, same = (compared(before, other, clients).cost for other in (after, before))
 
     assert moved is not None
     assert moved.low < moved.difference < moved.high
@@ -100,15 +136,15 @@ def test_clients_whom_a_model_cannot_take_are_left_out_and_counted(bundle: Bundl
     unknown = next(name for name in FEATURES if name not in SOMETIMES_MISSING)
     clients[unknown] = np.concatenate([[np.nan] * 3, clients[unknown][3:]])
 
-    difference = gate.compare(bundle.scorer(), bundle.scorer(), clients)
+    difference = compared(bundle.scorer(), bundle.scorer(), clients)
 
     assert (difference.clients, difference.left_out) == (47, 3)
 
 
 def test_a_cost_that_nobody_knows_is_an_objection(bundle: Bundle) -> None:
-    difference = gate.compare(bundle.scorer(), bundle.scorer(), portfolio(50))
+    difference = compared(bundle.scorer(), bundle.scorer(), portfolio(50))
 
-    assert difference.objections(Limits()) == [
+    assert difference.objections(Limits(clients=50)) == [
         "the cost is not known: the reference has neither TRUE_PROBABILITY nor TARGET"
     ]
 
@@ -127,9 +163,36 @@ def test_a_difference_that_is_no_number_is_beyond_every_limit(bundle: Bundle) ->
     clients = portfolio(50, TARGET=np.zeros(50))
     unknown = {"false_negative": 5.0, "false_positive": float("nan")}
 
-    difference = gate.compare(bundle.scorer(), bundle.scorer(), clients, unknown)
+    difference = compared(bundle.scorer(), bundle.scorer(), clients, unknown)
 
-    assert difference.objections(Limits(changed=1.0, cost_increase=float("inf")))
+    assert difference.objections(Limits(changed=1.0, cost_increase=float("inf"), clients=50))
+
+
+def test_few_clients_are_an_objection_and_one_client_many_times_is_one(bundle: Bundle) -> None:
+    drawn = portfolio(1, TARGET=np.zeros(1))
+    clients = {name: np.repeat(values, 2_000) for name, values in drawn.items()}
+
+    difference = compared(bundle.scorer(), bundle.scorer(), clients)
+
+    assert difference.objections(Limits()) == ["1 different clients are compared, fewer than 1,000"]
+
+
+def test_clients_left_out_are_an_objection_beyond_their_share(bundle: Bundle) -> None:
+    clients = portfolio(50, TARGET=np.zeros(50))
+    unknown = next(name for name in FEATURES if name not in SOMETIMES_MISSING)
+    clients[unknown] = np.concatenate([[np.nan] * 3, clients[unknown][3:]])
+
+    difference = compared(bundle.scorer(), bundle.scorer(), clients)
+
+    assert difference.objections(Limits(clients=47)) == ["6.0% of the clients are left out, more than 5.0%"]
+    assert difference.objections(Limits(clients=47, left_out=0.06)) == []
+
+
+def test_a_model_is_not_told_what_became_of_the_clients() -> None:
+    known = gate.read().known
+
+    assert {"TARGET", "TRUE_PROBABILITY"} & set(known) == set()
+    assert set(FEATURES) <= set(known)
 
 
 # ---- The command
@@ -196,7 +259,9 @@ def test_a_reference_of_ones_own_may_be_csv(candidates: Path, tmp_path: Path) ->
     columns = portfolio(30, TARGET=np.array([0.0, 1.0] * 15))
     csv.write_csv(pa.table(columns), tmp_path / "mine.csv")
 
-    done = register_py("promote", "2", "--reference", str(tmp_path / "mine.csv"), "--max-changed", "1")
+    done = register_py(
+        "promote", "2", "--reference", str(tmp_path / "mine.csv"), "--max-changed", "1", "--min-clients", "30"
+    )
 
     assert done.returncode == 0
     assert "30 reference clients" in done.stdout
@@ -213,6 +278,220 @@ def test_a_feature_that_no_client_of_a_csv_has_is_missing_for_all(candidates: Pa
     assert "30 reference clients" in shown.stdout
 
 
+def test_one_client_is_no_reference(candidates: Path, tmp_path: Path) -> None:
+    parquet.write_table(pa.table(portfolio(1, TARGET=np.zeros(1))), tmp_path / "one.parquet")
+
+    refused = register_py("promote", "2", "--reference", str(tmp_path / "one.parquet"))
+
+    assert (refused.returncode, champion()) == (3, 1)
+    assert "Objection: 1 different clients are compared, fewer than 1,000" in refused.stderr
+
+
+def test_the_reference_and_the_operator_are_recorded_and_a_changed_reference_is_shown(
+    candidates: Path, tmp_path: Path
+) -> None:
+    columns = portfolio(30, TARGET=np.array([0.0, 1.0] * 15))
+    mine = tmp_path / "mine.parquet"
+    parquet.write_table(pa.table(columns), mine)
+    few = ("--min-clients", "30", "--max-changed", "1", "--reference", str(mine))
+
+    register_py("--by", "Ada Lovelace", "promote", "2", *few)
+    parquet.write_table(pa.table(columns | {"TARGET": np.zeros(30)}), mine)
+    shown = register_py("promote", "1", "--dry-run", *few)
+
+    client, digest = MlflowClient(), registry.history()[-1].reference
+    run = client.get_run(client.get_model_version(registry.NAME, "2").tags["examination.run"])
+    assert digest is not None
+    assert (run.data.tags["reference.sha256"], run.data.tags["by"]) == (digest, "Ada Lovelace")
+    assert registry.history()[-1].by == "Ada Lovelace"
+    assert "Ada Lovelace" in register_py("list").stdout
+    now = hashlib.sha256(mine.read_bytes()).hexdigest()
+    assert (
+        f"another reference than at the last promotion: sha256 {digest[:12]} then, {now[:12]} now"
+        in shown.stdout
+    )
+
+
+def test_the_candidate_s_code_runs_in_no_process_of_the_operator(registered: Path, bundle: Bundle) -> None:
+    import builtins
+
+    code = b"\nimport builtins\nbuiltins.CANDIDATE_WAS_HERE = True\n"
+    registration.register(policy_of(bundle, 0.251, more_code=code), CARD)
+    del builtins.CANDIDATE_WAS_HERE  # type: ignore[attr-defined]  # it has run here while it was built
+
+    shown = register_py("promote", "2", "--dry-run")
+
+    assert "version 2 beside version 1" in shown.stdout
+    assert not hasattr(builtins, "CANDIDATE_WAS_HERE")
+
+
+def test_a_candidate_that_ends_its_process_is_refused_in_one_sentence(
+    registered: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAY_LIVE", "yes")  # while it is built
+    deadly = b"\nimport os\nif 'MAY_LIVE' not in os.environ: os._exit(9)\n"
+    registration.register(policy_of(bundle, 0.251, more_code=deadly), CARD)
+    monkeypatch.delenv("MAY_LIVE")
+
+    refused = register_py("promote", "2")
+
+    assert (refused.returncode, champion()) == (2, 1)
+    assert "la version arrête le processus qui la charge" in refused.stderr.splitlines()[-1]
+
+
+def test_what_a_tag_holds_does_not_write_to_the_terminal(candidates: Path) -> None:
+    client = registry.connect()
+    client.set_model_version_tag(registry.NAME, "1", "policy.margin", "\x1b[2J0.02")
+    key = "history.champion.000009-abcdef"
+    move = {
+        "from": 1,
+        "version": 2,
+        "how": "\x1b]0;x\x07",
+        "why": "a\nb",
+        "time": "2026-01-01T00:00:00+00:00",
+    }
+    client.set_registered_model_tag(registry.NAME, key, json.dumps(move))
+    client.set_registered_model_alias(registry.NAME, "champion", "2")
+
+    shown = register_py("list").stdout
+
+    assert "?[2J0.02" in shown
+    assert shown.replace("\n", "").isprintable()
+
+
+# ---- Somebody else at the same moment
+
+
+def examined(version: int) -> promotion.Examination:
+    everything = Limits(1.0, float("inf"), 1, 1.0)
+    return promotion.examine(
+        version, name=registry.NAME, alias="champion", reference=gate.REFERENCE, limits=everything
+    )
+
+
+def outcome_of(version: int) -> str:
+    client = MlflowClient()
+    run = client.get_run(client.get_model_version(registry.NAME, str(version)).tags["examination.run"])
+    return str(run.data.tags["outcome"])
+
+
+def test_of_two_promotions_that_examined_the_same_champion_one_is_made(candidates: Path) -> None:
+    first, second = examined(2), examined(3)
+    promotion.promote(first, None)
+
+    with pytest.raises(Overtaken, match="champion of scoring-client names version 2 by now: compare with"):
+        promotion.promote(second, None)
+
+    assert (champion(), outcome_of(2), outcome_of(3)) == (2, "promoted", "overtaken")
+    assert [term.version for term in registry.history()] == [1, 2]
+
+
+def test_two_promotions_at_once_say_what_is_true(candidates: Path) -> None:
+    both = [examined(2), examined(3)]
+    at_once = threading.Barrier(2)
+
+    def promoted(one: promotion.Examination) -> bool:
+        at_once.wait()
+        try:
+            promotion.promote(one, None)
+        except Overtaken:
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        said = list(pool.map(promoted, both))
+
+    assert sorted(said) == [False, True]
+    assert champion() == (2 if said[0] else 3)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_version_that_was_exchanged_after_its_examination_is_not_promoted(
+    candidates: Path, version: int
+) -> None:
+    found = examined(2)
+    client = registry.connect()
+    client.set_model_version_tag(registry.NAME, str(version), "bundle.sha256", "0" * 64)
+
+    with pytest.raises(Overtaken, match=f"version {version} of scoring-client was exchanged meanwhile"):
+        promotion.promote(found, None)
+
+    assert champion() == 1
+
+
+def test_a_command_that_was_overtaken_changes_nothing_and_says_so(
+    candidates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody moves the alias between the look at both versions and the move."""
+    look = promotion.examine
+
+    def slow(number: int, **more: Any) -> promotion.Examination:
+        found = look(number, **more)
+        registry.promote(3)
+        return found
+
+    monkeypatch.setattr(promotion, "examine", slow)
+
+    refused = register_py("promote", "2", "--max-cost-increase", "9")
+
+    assert (refused.returncode, champion()) == (2, 3)
+    assert refused.stderr.splitlines()[-1] == (
+        "champion of scoring-client names version 3 by now: compare with that one"
+    )
+
+
+def test_a_rollback_beside_a_promotion_does_not_return_from_what_it_has_not_seen(
+    candidates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.promote(2)
+    lease = registry.lease
+
+    def late(*arguments: Any) -> Any:
+        monkeypatch.setattr(registry, "lease", lease)
+        registry.promote(3)
+        return lease(*arguments)
+
+    monkeypatch.setattr(registry, "lease", late)
+
+    with pytest.raises(Overtaken, match="champion has been moved meanwhile"):
+        registry.rollback()
+    assert champion() == 3
+
+
+def test_an_alias_that_others_move_at_the_same_moment_is_not_said_to_be_ours(candidates: Path) -> None:
+    """By hands that ask for no lease."""
+
+    class Beside:
+        def __init__(self) -> None:
+            self._client = registry.connect()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._client, name)
+
+        def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
+            self._client.set_registered_model_alias(name, alias, version)
+            self._client.set_registered_model_alias(name, alias, "3")
+
+    with pytest.raises(Overtaken, match="was moved by others at the same moment: it names version 3"):
+        aliases.move(Beside(), registry.NAME, "champion", 2, aliases.PROMOTION)
+
+
+def test_two_first_registrations_at_once_make_one_champion_and_one_candidate(
+    store: Path, bundle: Bundle
+) -> None:
+    bundles_at_once = [bundle, policy_of(bundle, 0.3)]
+
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda one: registration.register(one, CARD), bundles_at_once))
+
+    by_alias = {one.alias: one.number for one in done}
+    assert sorted(by_alias) == ["candidate", "champion"]
+    assert (registry.version_at(), registry.version_at(alias="candidate")) == (
+        by_alias["champion"],
+        by_alias["candidate"],
+    )
+
+
 def _table(**more: Any) -> pa.Table:
     return pa.table(portfolio(4) | more)
 
@@ -225,7 +504,7 @@ UNREADABLE, NO_OUTCOME = "cannot be read as a portfolio", "must be a number from
 BAD_REFERENCES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "absent": ("parquet", lambda _: None, UNREADABLE),
     "no table": ("parquet", lambda file: file.write_bytes(b"PAR1 nothing"), UNREADABLE),
-    "no file": ("parquet", lambda file: file.mkdir(), "has no clients"),
+    "no file": ("parquet", lambda file: file.mkdir(), UNREADABLE),
     "empty": ("parquet", lambda file: parquet.write_table(_table()[:0], file), "has no clients"),
     "other columns": (
         "parquet",

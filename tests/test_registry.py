@@ -48,15 +48,17 @@ def artifact_folder(store: Path) -> Path:
 
 
 def test_the_same_bundle_twice_is_registered_once(store: Path, bundle: Bundle) -> None:
-    assert registration.register(bundle, CARD) == (1, True)
-    assert registration.register(bundle, CARD) == (1, False)
+    first, again = registration.register(bundle, CARD), registration.register(bundle, CARD)
+
+    assert (first.number, first.is_new, first.alias) == (1, True, "champion")
+    assert (again.number, again.is_new, again.alias) == (1, False, "champion")
 
 
-def test_a_margin_alone_is_a_new_version_and_the_champion(registered: Path, documented_pickle: Path) -> None:
-    number, new = registration.register(*with_margin(documented_pickle, 0.05))
+def test_a_margin_alone_is_a_new_version_and_a_candidate(registered: Path, documented_pickle: Path) -> None:
+    done = registration.register(*with_margin(documented_pickle, 0.05))
 
-    assert (number, new, champion()) == (2, True, 2)
-    assert fetch("models:/scoring-client@champion").policy["margin"] == 0.05
+    assert (done.number, done.is_new, champion()) == (2, True, 1)
+    assert fetch("models:/scoring-client@candidate").policy["margin"] == 0.05
 
 
 def test_a_version_carries_its_policy_its_source_and_its_card(store: Path, bundle: Bundle) -> None:
@@ -121,8 +123,8 @@ def test_the_stored_model_names_no_folder_of_the_machine_that_built_it(registere
 def test_promote_then_rollback_returns_to_the_former_champion(
     registered: Path, documented_pickle: Path
 ) -> None:
-    registration.register(*with_margin(documented_pickle, 0.05))
-    registration.register(*with_margin(documented_pickle, 0.06))
+    for margin in (0.05, 0.06):
+        registration.register(*with_margin(documented_pickle, margin), alias="champion")
     registry.promote(1)
 
     assert [registry.rollback(), registry.rollback()] == [3, 2]
@@ -300,8 +302,10 @@ def test_what_a_registry_would_refuse_is_refused_before_anything_is_made(
     assert (store / "mlflow.db").read_bytes() == before
 
 
-def test_a_candidate_s_registration_names_the_next_step(registered: Path, documented_pickle: Path) -> None:
-    told = register_py("--pickle", str(documented_pickle), "--margin", "0.05", "--alias", "candidate")
+def test_beside_a_champion_a_new_version_is_a_candidate_and_the_next_step_is_named(
+    registered: Path, documented_pickle: Path
+) -> None:
+    told = register_py("--pickle", str(documented_pickle), "--margin", "0.05")
 
     assert "python register.py promote 2 compares it with the champion" in told.stderr
     assert champion() == 1
@@ -312,7 +316,7 @@ def test_the_command_line_registers_lists_promotes_and_rolls_back(
 ) -> None:
     pickle = ("--pickle", str(documented_pickle))
     first, again = register_py(*pickle), register_py(*pickle)
-    wider = register_py(*pickle, "--margin", "0.05", "--threshold", "0.3")
+    wider = register_py(*pickle, "--margin", "0.05", "--threshold", "0.3", "--alias", "champion")
     promoted, rolled_back, listed = (
         register_py("promote", "1", "--force", "--why", "x"),
         register_py("rollback"),
@@ -321,7 +325,8 @@ def test_the_command_line_registers_lists_promotes_and_rolls_back(
 
     assert "scoring-client version 1 registered; champion points at it" in first.stderr
     assert "scoring-client version 1 was registered already" in again.stderr
-    assert "scoring-client version 2 registered" in wider.stderr
+    assert "scoring-client version 2 registered; champion points at it" in wider.stderr
+    assert "It was not compared with version 1, which was champion" in wider.stderr
     assert "champion of scoring-client points at version 1" in promoted.stderr
     assert "champion of scoring-client points at version 2 again" in rolled_back.stderr
     rows = [line.split()[:4] for line in listed.stdout.splitlines()]

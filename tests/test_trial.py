@@ -27,12 +27,12 @@ def portfolio() -> dict[str, Doubles]:
 
 
 def decided(bundle: Bundle, folder: Path, portfolio: dict[str, Doubles]) -> trial.Answers:
-    return trial.decide(kept(bundle, folder), bundle.digest, None, "scoring-client", portfolio)
+    return trial.decide(kept(bundle, folder), bundle.digest, portfolio)
 
 
 def verify(bundle: Bundle, folder: Path) -> None:
     with closing(trial.Trial()) as ahead:
-        ahead.verified(kept(bundle, folder), bundle.digest, "scoring-client", None)
+        ahead.verified(kept(bundle, folder), bundle.digest)
 
 
 def test_the_trial_answers_for_a_portfolio_what_the_bundle_decides(
@@ -67,9 +67,9 @@ def test_a_portfolio_that_lacks_features_or_holds_infinite_values_is_told_apart(
     bundle: Bundle, tmp_path: Path, portfolio: dict[str, Doubles]
 ) -> None:
     few = {name: portfolio[name] for name in FEATURES[2:]}
-    lacking = trial.decide(kept(bundle, tmp_path), bundle.digest, None, "scoring-client", few)
+    lacking = trial.decide(kept(bundle, tmp_path), bundle.digest, few)
     infinite = portfolio | {FEATURES[0]: np.full(500, np.inf)}
-    refused = trial.decide(tmp_path / bundle.digest, bundle.digest, None, "scoring-client", infinite)
+    refused = trial.decide(tmp_path / bundle.digest, bundle.digest, infinite)
 
     assert lacking.lacking == FEATURES[:2]
     assert not lacking.accepted.any()

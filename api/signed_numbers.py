@@ -1,0 +1,155 @@
+"""The highest number of a statement that was served under each model's name: nothing older is served again.
+
+Whoever writes to a registry can put an old statement back, which its key has truly signed. The number tells.
+The memory is a file of MODEL_CACHE, and lost with it. It knows each key's numbers apart: those of a key that
+is trusted no longer count for nothing, however high whoever stole it has counted.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mlflow_model import signing, store
+from mlflow_model.errors import LoadingFailed, OutOfReach
+from mlflow_model.signing import Statement
+
+FILE = "signed-numbers"
+_LARGEST = 4 * 1024 * 1024
+_LOCK_SECONDS = 10.0
+_HEXADECIMAL = re.compile(r"[0-9a-f]{64}|[0-9a-f]{16}")
+
+# By model, then by key: the number, and the manifest that it was given to.
+Numbers = dict[str, dict[str, tuple[int, str]]]
+
+
+def check(folder: Path, digest: str, name: str, signed: str | None) -> Statement | None:
+    """The statement of what is to be served, where a key asks for one. Raises LoadingFailed."""
+    statement = signing.check(digest, name, signed)
+    if statement is None:
+        return None
+    trusted = signing.trusted_keys() or {}
+    served = [one for key, one in _read(folder).get(_model(name), {}).items() if key in trusted]
+    number, manifest = max(served, default=(0, ""))
+    if statement.number < number or (statement.number == number and statement.manifest != manifest):
+        raise LoadingFailed(
+            f"sa signature porte le numéro {statement.number}, mais le numéro {number} a déjà été servi : "
+            "c’est une ancienne signature, remise en place ; signez la version de nouveau avec "
+            "« python register.py sign NUMÉRO --key CLE.pem »"
+        )
+    return statement
+
+
+def remember(folder: Path, statement: Statement) -> None:
+    """It is served now. Raises LoadingFailed: what is not remembered should not be served."""
+    with _in_words(), _locked(folder):
+        numbers = _read(folder)
+        of_model = numbers.setdefault(_model(statement.name), {})
+        highest = max(of_model.get(statement.key_id, (0, "")), (statement.number, statement.manifest))
+        if of_model.get(statement.key_id) != highest:
+            of_model[statement.key_id] = highest
+            _write(folder, numbers)
+
+
+def _model(name: str) -> str:
+    """Two registries may each have a model of this name. A registry's URI may hold a password."""
+    return hashlib.sha256(f"{store.uri()}\n{name}".encode()).hexdigest()
+
+
+def _read(folder: Path) -> Numbers:
+    """Raises LoadingFailed where the memory is damaged: taken for empty, it would let old statements pass."""
+    try:
+        with os.fdopen(_opened(folder / FILE), "rb") as file:
+            content = file.read(_LARGEST + 1)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise _damaged() from error
+    try:
+        found = json.loads(content)
+        return {_key(model): dict(map(_entry, by_key.items())) for model, by_key in found.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise _damaged() from error
+
+
+def _opened(file: Path) -> int:
+    """No link is followed, and no FIFO waited for."""
+    return os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _entry(item: tuple[str, Any]) -> tuple[str, tuple[int, str]]:
+    key, (number, manifest) = item
+    if type(number) is not int:
+        raise ValueError("no number")
+    return _key(key), (number, _key(manifest))
+
+
+def _key(text: Any) -> str:
+    if not (isinstance(text, str) and _HEXADECIMAL.fullmatch(text)):
+        raise ValueError("no digest, and no id of a key")
+    return text
+
+
+def _damaged() -> LoadingFailed:
+    return LoadingFailed(
+        f"la mémoire des numéros servis est illisible ; rétablissez le fichier {FILE} de MODEL_CACHE, ou "
+        "supprimez-le si le registre est sûr"
+    )
+
+
+def _write(folder: Path, numbers: Numbers) -> None:
+    """Replaced in one step, on the disk before it counts."""
+    arriving = folder / f"{FILE}.{uuid.uuid4().hex}"
+    try:
+        with arriving.open("x") as file:
+            json.dump(numbers, file)
+            file.flush()
+            os.fsync(file.fileno())
+        arriving.replace(folder / FILE)
+    except OSError:
+        arriving.unlink(missing_ok=True)
+        raise
+    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Two services may share a cache. The kernel lets go of the lock of a process that ends."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(folder / f"{FILE}.lock", flags, 0o600)
+    try:
+        _lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Not without end: the process that has it may be stopped. Raises OSError."""
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def _in_words() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutOfReach("le cache local est inaccessible ou plein ; vérifiez MODEL_CACHE") from error

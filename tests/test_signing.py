@@ -1,0 +1,760 @@
+"""Only what the key's owner has stated is served: this bundle, under this name, from now on, until then."""
+
+import base64
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from api import cache, signed_numbers
+from api.finder import Finder
+from api.loader import PickleFile, RegisteredModel
+from api.news import News
+from mlflow_model import registration, registry, signed_versions, signing
+from mlflow_model.bundle import Bundle
+from mlflow_model.card import ModelCard
+from mlflow_model.errors import LoadingFailed
+from mlflow_model.signing import Signer, SigningRefused, Statement
+from mlflow_model.trial import Trial
+from tests.command_line import register_py
+from tests.live import policy_of
+
+CARD = ModelCard("# Card\n")
+NAME = registry.NAME
+MANIFEST = "a" * 64
+CHAMPION = f"models:/{NAME}@champion"
+
+
+class Key:
+    """A pair of keys in two files."""
+
+    def __init__(self, folder: Path, called: str) -> None:
+        self.private, self.file = Ed25519PrivateKey.generate(), folder / f"{called}.pem"
+        self.file.write_bytes(self.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        self.public = self.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        self.signer = Signer(self.file)
+        self.id = self.signer.key_id
+
+    def states(self, *, name: str = NAME, manifest: str = MANIFEST, number: int = 7, **more: Any) -> str:
+        return self.signer.sign(name, manifest, number, **more)[1]
+
+    def signs(self, payload: bytes, prefix: bytes = b"scoring-client statement 1\n") -> str:
+        """Whatever it is."""
+        return written(payload, self.private.sign(prefix + payload))
+
+
+def written(payload: bytes, signature: bytes) -> str:
+    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (payload, signature))
+
+
+@pytest.fixture
+def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Key:
+    """The one that MODEL_PUBLIC_KEY names."""
+    made = Key(tmp_path, "key")
+    trust(tmp_path, monkeypatch, made)
+    return made
+
+
+@pytest.fixture
+def other_key(tmp_path: Path) -> Key:
+    return Key(tmp_path, "other")
+
+
+def trust(folder: Path, monkeypatch: pytest.MonkeyPatch, *keys: Key) -> None:
+    (folder / "trusted.pem").write_bytes(b"".join(key.public for key in keys))
+    monkeypatch.setenv("MODEL_PUBLIC_KEY", str(folder / "trusted.pem"))
+
+
+# ---- A statement
+
+
+def test_a_statement_of_the_key_for_this_bundle_and_name_is_accepted(key: Key) -> None:
+    found = signing.check(MANIFEST, NAME, key.states(valid_for=timedelta(days=1)))
+
+    assert found is not None
+    assert (found.name, found.manifest, found.number, found.key_id) == (NAME, MANIFEST, 7, key.id)
+    assert found.expires == found.signed_at + timedelta(days=1)
+    assert abs(datetime.now(UTC) - found.signed_at) < timedelta(minutes=1)
+
+
+def test_a_statement_is_written_as_the_documentation_says(key: Key) -> None:
+    payload = base64.urlsafe_b64decode(key.states().split(".")[0] + "==")
+
+    signed_at = json.loads(payload)["signed_at"]
+    assert datetime.fromisoformat(signed_at).tzinfo == UTC
+    assert payload.decode() == (
+        f'{{"statement":1,"name":"scoring-client","manifest":"{MANIFEST}","number":7,'
+        f'"signed_at":"{signed_at}","expires":null,"key":"{key.id}"}}'
+    )
+
+
+def test_without_a_key_nothing_is_asked_for(key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MODEL_PUBLIC_KEY")
+
+    assert signing.check(MANIFEST, NAME, None) is None
+    assert signing.check(MANIFEST, NAME, "nonsense") is None
+
+
+def payload(signing_key: Key, **other: Any) -> bytes:
+    content = json.loads(base64.urlsafe_b64decode(signing_key.states().split(".")[0] + "=="))
+    return json.dumps(content | other, separators=(",", ":")).encode()
+
+
+def expired(key: Key) -> str:
+    now = datetime.now(UTC).replace(microsecond=0)
+    return key.signs(Statement(NAME, MANIFEST, 7, now, now - timedelta(seconds=1), key.id).payload)
+
+
+def forged(key: Key) -> str:
+    _, signature = key.states().split(".")
+    return f"{written(payload(key, number=8), b'')}{signature}"
+
+
+UNREADABLE = "la signature est illisible"
+REFUSED: dict[str, tuple[Callable[[Key, Key], str | None], str]] = {
+    "none": (lambda key, _: None, "la version n’est pas signée ; signez-la avec"),
+    "the old form": (
+        lambda key, _: base64.b64encode(key.private.sign(b"{}")).decode(),
+        "sa signature est de l’ancienne forme",
+    ),
+    "of another key": (lambda _, other: other.states(), "que MODEL_PUBLIC_KEY ne contient pas"),
+    "of another key in our name": (
+        lambda key, other: other.signs(payload(key)),
+        "la signature n’est pas celle de la clé",
+    ),
+    "of another model": (
+        lambda key, _: key.states(name="other"),
+        "elle est signée pour le modèle other ; signez-la de nouveau",
+    ),
+    "of another bundle": (
+        lambda key, _: key.states(manifest="b" * 64),
+        "la signature est celle d’un autre bundle (bbbbbbbbbbbb)",
+    ),
+    "expired": (lambda key, _: expired(key), "la signature a expiré le "),
+    "with another number": (lambda key, _: forged(key), "la signature n’est pas celle de la clé"),
+    "of the bare payload": (
+        lambda key, _: key.signs(payload(key), prefix=b""),
+        "la signature n’est pas celle de la clé",
+    ),
+    "empty": (lambda key, _: "", UNREADABLE),
+    "a word": (lambda key, _: "hello", UNREADABLE),
+    "without signature": (lambda key, _: key.states().split(".")[0], UNREADABLE),
+    "no JSON": (lambda key, _: key.signs(b"{"), UNREADABLE),
+    "nested": (lambda key, _: key.signs(b"[" * 2_000), UNREADABLE),
+    "a list": (lambda key, _: key.signs(b"[]"), UNREADABLE),
+    "of a later form": (lambda key, _: key.signs(payload(key, statement=2)), UNREADABLE),
+    "with more in it": (lambda key, _: key.signs(payload(key, more=1)), UNREADABLE),
+    "with a key twice": (
+        lambda key, _: key.signs(payload(key).replace(b'"number":7', b'"number":7,"number":9')),
+        UNREADABLE,
+    ),
+    "in another order": (
+        lambda key, _: key.signs(json.dumps(json.loads(payload(key)), sort_keys=True).encode()),
+        UNREADABLE,
+    ),
+    "number as text": (lambda key, _: key.signs(payload(key, number="7")), UNREADABLE),
+    "number with a point": (lambda key, _: key.signs(payload(key, number=7.0)), UNREADABLE),
+    "number true": (lambda key, _: key.signs(payload(key, number=True)), UNREADABLE),
+    "number zero": (lambda key, _: key.signs(payload(key, number=0)), UNREADABLE),
+    "number beyond": (lambda key, _: key.signs(payload(key, number=2**53)), UNREADABLE),
+    "name a list": (lambda key, _: key.signs(payload(key, name=[NAME])), UNREADABLE),
+    "manifest short": (lambda key, _: key.signs(payload(key, manifest="a")), UNREADABLE),
+    "key null": (lambda key, _: key.signs(payload(key, key=None)), UNREADABLE),
+    "a date without zone": (
+        lambda key, _: key.signs(payload(key, signed_at="2026-01-01T00:00:00")),
+        UNREADABLE,
+    ),
+    "a date that is none": (lambda key, _: key.signs(payload(key, expires="tomorrow")), UNREADABLE),
+    "a date before all": (
+        lambda key, _: key.signs(payload(key, expires="0001-01-01T00:00:00+23:59")),
+        UNREADABLE,
+    ),
+    "padded": (lambda key, _: key.states() + "==", UNREADABLE),
+    "with a line's end": (lambda key, _: key.states() + "\n", UNREADABLE),
+    "too long": (lambda key, _: key.signs(payload(key, name="n" * 4_000)), UNREADABLE),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_any_other_statement_is_refused_with_the_way_out(key: Key, other_key: Key, kind: str) -> None:
+    make, sentence = REFUSED[kind]
+
+    with pytest.raises(LoadingFailed, match=r"« python register\.py .*--(sign|key) CLE\.pem »$") as refused:
+        signing.check(MANIFEST, NAME, make(key, other_key))
+
+    assert sentence in refused.value.detail
+
+
+def test_every_other_text_of_a_signature_is_refused(key: Key) -> None:
+    """The last digit of base64 has bits that mean nothing: they are not free."""
+    text = key.states()
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+    others = [text[:-1] + last for last in alphabet if last != text[-1]]
+
+    for other in others:
+        with pytest.raises(LoadingFailed, match="signature"):
+            signing.check(MANIFEST, NAME, other)
+
+
+# ---- Keys
+
+
+def test_a_file_may_hold_several_keys_and_one_taken_out_of_it_is_revoked(
+    key: Key, other_key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust(tmp_path, monkeypatch, other_key, key)
+    assert signing.check(MANIFEST, NAME, key.states())
+    assert signing.check(MANIFEST, NAME, other_key.states())
+
+    trust(tmp_path, monkeypatch, other_key)
+
+    with pytest.raises(LoadingFailed, match=f"signée par la clé {key.id}, que MODEL_PUBLIC_KEY ne contient"):
+        signing.check(MANIFEST, NAME, key.states())
+
+
+def _rsa() -> bytes:
+    public = rsa.generate_private_key(65_537, 2_048).public_key()
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+BAD_KEY_FILES: dict[str, Callable[[Key], bytes]] = {
+    "empty": lambda key: b"",
+    "no PEM": lambda key: b"hello",
+    "a private key": lambda key: key.file.read_bytes(),
+    "a private key beside": lambda key: key.public + key.file.read_bytes(),
+    "cut off": lambda key: key.public + key.public[:40],
+    "of another kind": lambda key: key.public + _rsa(),
+    "too large": lambda key: key.public + b" " * 64 * 1024,
+}
+
+
+@pytest.mark.parametrize("kind", BAD_KEY_FILES)
+def test_a_file_that_holds_anything_but_public_keys_trusts_nobody(
+    key: Key, tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "trusted.pem").write_bytes(BAD_KEY_FILES[kind](key))
+
+    with pytest.raises(LoadingFailed, match="MODEL_PUBLIC_KEY"):
+        signing.check(MANIFEST, NAME, key.states())
+    with pytest.raises(signing.BadKey, match="MODEL_PUBLIC_KEY names no readable public Ed25519 keys"):
+        signing.require_key()
+
+
+def test_a_pickle_is_refused_before_it_is_read_where_a_key_is_asked_for(key: Key, tmp_path: Path) -> None:
+    followed = PickleFile(tmp_path / "absent.pkl", tmp_path / "cache", Sound())
+
+    followed.look(afresh=False)
+
+    assert "la version n’est pas signée" in str(followed.news.problem)
+
+
+# ---- What the service remembers
+
+
+class Sound(Trial):
+    """A trial that finds nothing wrong."""
+
+    def __init__(self) -> None:
+        pass
+
+    def verified(self, folder: Path, digest: str) -> None:
+        pass
+
+
+def model(folder: Path, uri: str = CHAMPION, **more: Any) -> RegisteredModel:
+    return RegisteredModel(uri, folder / "cache", Sound(), **more)
+
+
+@pytest.fixture
+def versions(candidates: Path, key: Key) -> Path:
+    """Versions 1, the champion, 2 and 3, signed in this order."""
+    for number in (1, 2, 3):
+        put(key, number)
+    return candidates
+
+
+def put(key: Key, version: int, number: int | None = None, **more: Any) -> None:
+    reference = registry.resolve(f"models:/{NAME}/{version}")
+    text = key.states(manifest=str(reference.digest), number=number or version, **more)
+    attach(version, text)
+
+
+def attach(version: int, text: str | None, name: str = NAME, tag: str = registry.STATEMENT_TAG) -> None:
+    """By anybody who can write to the registry."""
+    client = registry.connect()
+    if text is None:
+        client.delete_model_version_tag(name, str(version), tag)
+    else:
+        client.set_model_version_tag(name, str(version), tag, text)
+
+
+def point(version: int) -> None:
+    registry.connect().set_registered_model_alias(NAME, "champion", str(version))
+
+
+def served(followed: RegisteredModel) -> str | None:
+    copy = followed.news.copy
+    return None if copy is None else copy.version
+
+
+def looked(followed: RegisteredModel) -> tuple[str | None, str]:
+    followed.look(afresh=False)
+    return served(followed), str(followed.news.problem)
+
+
+def test_a_version_with_a_lower_number_than_what_was_served_is_refused(versions: Path) -> None:
+    followed = model(versions)
+    point(2)
+    assert looked(followed) == ("2", "None")
+
+    point(1)
+
+    version, problem = looked(followed)
+    assert version == "2"
+    assert "porte le numéro 1, mais le numéro 2 a déjà été servi" in problem
+    assert "signez la version de nouveau avec « python register.py sign NUMÉRO --key CLE.pem »" in problem
+
+
+def test_the_memory_outlives_the_process(versions: Path) -> None:
+    point(2)
+    looked(model(versions))
+    point(1)
+
+    version, problem = looked(model(versions))
+
+    assert (version, "le numéro 2 a déjà été servi" in problem) == (None, True)
+
+
+def test_a_version_that_was_signed_anew_may_be_served_again(versions: Path, key: Key) -> None:
+    followed = model(versions)
+    point(2)
+    looked(followed)
+    point(1)
+    put(key, 1, 4)
+
+    assert looked(followed) == ("1", "None")
+
+
+def test_a_former_statement_of_the_same_version_is_refused(versions: Path, key: Key) -> None:
+    """It may hold for longer than the one that took its place."""
+    former = registry.resolve(CHAMPION).statement
+    followed = model(versions)
+    put(key, 1, 5, valid_for=timedelta(days=1))
+    assert looked(followed) == ("1", "None")
+
+    attach(1, former)
+
+    assert "porte le numéro 1, mais le numéro 5" in looked(followed)[1]
+
+
+def test_the_statement_of_another_version_serves_no_bundle(versions: Path) -> None:
+    attach(1, registry.resolve(f"models:/{NAME}/3").statement)
+
+    assert "la signature est celle d’un autre bundle" in looked(model(versions))[1]
+
+
+def test_one_number_for_two_bundles_serves_the_first_alone(versions: Path, key: Key) -> None:
+    put(key, 1, 2)
+    followed = model(versions)
+    looked(followed)
+
+    point(2)
+
+    assert "porte le numéro 2, mais le numéro 2" in looked(followed)[1]
+
+
+def test_an_old_signed_bundle_under_a_new_number_is_refused(versions: Path, key: Key, bundle: Bundle) -> None:
+    """What was done: version 1's bundle, copied with all its tags to a version 4."""
+    point(3)
+    followed = model(versions)
+    assert looked(followed) == ("3", "None")
+    copied = copied_version(NAME)
+    point(copied)
+
+    assert "porte le numéro 1, mais le numéro 3" in looked(followed)[1]
+
+
+def copied_version(name: str) -> int:
+    client = registry.connect()
+    former = client.get_model_version(NAME, "1")
+    if name != NAME:
+        client.create_registered_model(name)
+    made = client.create_model_version(name, str(former.source), former.run_id, dict(former.tags))
+    return int(made.version)
+
+
+def test_a_signed_version_is_not_served_under_another_model_s_name(versions: Path) -> None:
+    copied = copied_version("other")
+
+    version, problem = looked(model(versions, f"models:/other/{copied}"))
+
+    assert version is None
+    assert "elle est signée pour le modèle scoring-client" in problem
+
+
+@pytest.mark.parametrize("uri", ["models:/wanted@champion", "models:/wanted/1", "models:/wanted/latest"])
+def test_a_registry_that_answers_for_another_model_is_not_believed(
+    versions: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it answers is signed, under the name that it tells."""
+    other = registry.connect().get_model_version(NAME, "1")
+
+    class Lying:
+        def __getattr__(self, name: str) -> Any:
+            return lambda *_: [other] if name.startswith("search") else other
+
+    monkeypatch.setattr(registry, "connect", Lying)
+
+    with pytest.raises(LoadingFailed, match="le registre répond pour un autre modèle"):
+        registry.resolve(uri)
+
+
+def test_nothing_is_fetched_of_a_version_that_is_not_signed(versions: Path) -> None:
+    attach(1, None)
+    for file in versions.glob("mlartifacts/**/bundle/*"):
+        file.unlink()
+
+    assert "la version n’est pas signée" in looked(model(versions))[1]
+    assert not (versions / "cache").exists()
+
+
+def test_a_version_whose_trial_fails_is_not_remembered(versions: Path) -> None:
+    class Unsound(Sound):
+        def verified(self, folder: Path, digest: str) -> None:
+            raise LoadingFailed("elle ne vaut rien")
+
+    point(3)
+    failing = RegisteredModel(CHAMPION, versions / "cache", Unsound())
+    assert "elle ne vaut rien" in looked(failing)[1]
+    point(1)
+
+    assert looked(model(versions)) == ("1", "None")
+
+
+def test_a_challenger_needs_a_signature_but_no_higher_number(versions: Path) -> None:
+    point(3)
+    looked(model(versions))
+    challenger = f"models:/{NAME}/1"
+
+    assert looked(model(versions, challenger, is_challenger=True)) == ("1", "None")
+    attach(1, None)
+    assert "pas signée" in looked(model(versions, challenger, is_challenger=True))[1]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"a": {}}', b'{"%s": {"%s": [1.5, "x"]}}' % (b"a" * 64, b"b" * 16)]
+)
+def test_a_damaged_memory_is_not_taken_for_an_empty_one(versions: Path, content: bytes) -> None:
+    looked(model(versions))
+    (versions / "cache" / signed_numbers.FILE).write_bytes(content)
+
+    assert "la mémoire des numéros servis est illisible" in looked(model(versions))[1]
+
+
+def test_a_memory_that_cannot_be_written_lets_no_version_in(
+    versions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (versions / "cache" / f"{signed_numbers.FILE}.lock").mkdir(parents=True)
+
+    version, problem = looked(model(versions))
+
+    assert (version, "le cache local est inaccessible" in problem) == (None, True)
+
+
+def test_services_that_share_a_cache_do_not_forget_for_each_other(tmp_path: Path, key: Key) -> None:
+    for number, name in ((7, "one"), (9, "two"), (3, "one")):
+        statement, _ = key.signer.sign(name, MANIFEST, number)
+        signed_numbers.remember(tmp_path, statement)
+
+    with pytest.raises(LoadingFailed, match="le numéro 7 a déjà été servi"):
+        signed_numbers.check(tmp_path, MANIFEST, "one", key.states(name="one", number=6))
+    assert signed_numbers.check(tmp_path, MANIFEST, "two", key.states(name="two", number=9))
+    assert sorted(file.name for file in tmp_path.glob("signed*")) == ["signed-numbers", "signed-numbers.lock"]
+
+
+def test_the_number_of_a_stolen_key_does_not_outlive_its_revocation(
+    key: Key, other_key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust(tmp_path, monkeypatch, key, other_key)
+    stolen, _ = key.signer.sign(NAME, MANIFEST, signing.GREATEST)
+    signed_numbers.remember(tmp_path, stolen)
+    with pytest.raises(LoadingFailed, match="a déjà été servi"):
+        signed_numbers.check(tmp_path, MANIFEST, NAME, other_key.states())
+
+    trust(tmp_path, monkeypatch, other_key)
+
+    assert signed_numbers.check(tmp_path, MANIFEST, NAME, other_key.states())
+
+
+# ---- While it is served
+
+
+def test_a_served_version_whose_key_is_revoked_goes_on_and_says_so(
+    versions: Path, other_key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed = model(versions)
+    looked(followed)
+    trusted = (tmp_path / "trusted.pem").read_bytes()
+    trust(tmp_path, monkeypatch, other_key)
+
+    version, problem = looked(followed)
+    assert (version, "que MODEL_PUBLIC_KEY ne contient pas" in problem) == ("1", True)
+
+    (tmp_path / "trusted.pem").write_bytes(trusted)
+    assert looked(followed) == ("1", "None")
+
+
+def test_a_served_version_whose_signature_expires_goes_on_and_says_so(
+    versions: Path, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(days=2)
+
+    put(key, 1, 5, valid_for=timedelta(days=1))
+    followed = model(versions)
+    assert looked(followed) == ("1", "None")
+    monkeypatch.setattr(signing, "datetime", Later)
+
+    version, problem = looked(followed)
+
+    assert (version, "la signature a expiré le" in problem) == ("1", True)
+
+
+def told(folder: Path) -> list[News]:
+    heard: list[News] = []
+
+    def tell(news: News) -> bool:
+        heard.append(news)
+        return True
+
+    Finder(CHAMPION, folder / "cache", tell).recall()
+    return heard
+
+
+def test_a_start_without_the_registry_serves_what_is_still_allowed(versions: Path) -> None:
+    looked(model(versions))
+
+    (news,) = told(versions)
+
+    assert news.copy is not None
+    assert news.copy.version == "1"
+
+
+def test_a_start_serves_no_remembered_version_whose_key_was_revoked(
+    versions: Path, other_key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked(model(versions))
+    trust(tmp_path, monkeypatch, other_key)
+
+    (news,) = told(versions)
+
+    assert news.copy is None
+    assert "que MODEL_PUBLIC_KEY ne contient pas" in str(news.problem)
+
+
+def test_a_start_serves_no_remembered_version_that_is_older_than_what_was_served(
+    versions: Path, key: Key
+) -> None:
+    """A pointer of another day, put back into the cache."""
+    looked(model(versions))
+    copy = cache.recall(CHAMPION, versions / "cache")
+    assert copy is not None
+    signed_numbers.remember(versions / "cache", key.signer.sign(NAME, MANIFEST, 9)[0])
+
+    (news,) = told(versions)
+
+    assert news.copy is None
+    assert "le numéro 9 a déjà été servi" in str(news.problem)
+
+
+# ---- Signing
+
+
+def test_numbers_grow_even_for_versions_that_are_signed_within_a_second(candidates: Path, key: Key) -> None:
+    put(key, 1)
+    made = [signed_versions.sign_again(key.signer, 1, NAME, None, "me").number for _ in range(3)]
+
+    assert made == sorted(set(made))
+    assert abs(made[0] - datetime.now(UTC).timestamp()) < 60
+
+
+def test_a_number_made_up_by_others_does_not_use_the_numbers_up(
+    candidates: Path, key: Key, other_key: Key
+) -> None:
+    put(key, 1)
+    put(other_key, 2, signing.GREATEST)
+    put(key, 3, 2**40)
+
+    statement = signed_versions.sign_again(key.signer, 1, NAME, None, None)
+
+    assert statement.number == 2**40 + 1
+
+
+@pytest.mark.parametrize("kind", ["nothing", "another key", "another bundle", "another name"])
+def test_what_the_key_has_never_signed_is_not_signed_from_the_registry(
+    candidates: Path, key: Key, other_key: Key, kind: str
+) -> None:
+    """Whoever can write to the registry could put a bundle of their own there."""
+    digest = str(registry.resolve(f"models:/{NAME}/2").digest)
+    before = {
+        "nothing": None,
+        "another key": other_key.states(manifest=digest),
+        "another bundle": key.states(),
+        "another name": key.states(manifest=digest, name="other"),
+    }[kind]
+    if before is not None:
+        attach(2, before)
+
+    with pytest.raises(SigningRefused, match="version 2 of scoring-client was never signed by this key"):
+        signed_versions.sign_again(key.signer, 2, NAME, None, None)
+
+
+def test_a_version_with_an_old_signature_of_the_key_is_signed_anew(candidates: Path, key: Key) -> None:
+    bundle = registry.download(registry.resolve(CHAMPION))
+    old = base64.b64encode(key.private.sign(bundle.manifest)).decode()
+    attach(1, old, tag="bundle.signature")
+    assert "sa signature est de l’ancienne forme" in looked(model(candidates))[1]
+
+    done = register_py("sign", "1", "--key", str(key.file))
+
+    assert done.returncode == 0
+    assert f"scoring-client version 1 signed anew by key {key.id}, with number" in done.stderr
+    assert looked(model(candidates)) == ("1", "None")
+
+
+def test_an_old_signature_of_another_key_is_not_renewed(candidates: Path, key: Key, other_key: Key) -> None:
+    bundle = registry.download(registry.resolve(CHAMPION))
+    attach(1, base64.b64encode(other_key.private.sign(bundle.manifest)).decode(), tag="bundle.signature")
+
+    refused = register_py("sign", "1", "--key", str(key.file))
+
+    assert (refused.returncode, "was never signed by this key" in refused.stderr) == (2, True)
+
+
+def test_a_pickle_registered_with_a_key_is_signed_served_and_listed(
+    store: Path, key: Key, documented_pickle: Path
+) -> None:
+    pickle = ("--pickle", str(documented_pickle), "--sign", str(key.file))
+
+    done = register_py(*pickle, "--valid-days", "30")
+
+    assert "scoring-client version 1 registered and signed; champion points at it" in done.stderr
+    assert looked(model(store)) == ("1", "None")
+    statement = signing.read(str(registry.resolve(CHAMPION).statement))
+    assert statement.expires is not None
+    assert statement.expires - statement.signed_at == timedelta(days=30)
+    shown = f"{statement.number} of {statement.signed_at:%Y-%m-%d} by {key.id[:8]}, until "
+    assert shown in register_py("list").stdout
+
+
+def test_what_was_registered_without_a_key_is_signed_by_registering_it_again(
+    registered: Path, key: Key, documented_pickle: Path
+) -> None:
+    done = register_py("--pickle", str(documented_pickle), "--sign", str(key.file))
+
+    assert "scoring-client version 1 was registered already and signed; champion points at it" in done.stderr
+    assert looked(model(registered)) == ("1", "None")
+
+
+def test_a_bad_private_key_is_refused_before_anything_is_done(
+    store: Path, key: Key, documented_pickle: Path, tmp_path: Path
+) -> None:
+    public = tmp_path / "public.pem"
+    public.write_bytes(key.public)
+
+    refused = register_py("--pickle", str(documented_pickle), "--sign", str(public))
+
+    assert (refused.returncode, registry.versions()) == (2, [])
+    assert refused.stderr == "public.pem is no readable private key in PEM form without password\n"
+
+
+# ---- Promotion and rollback
+
+
+LENIENT = ("--max-cost-increase", "inf", "--max-changed", "1")
+
+
+def test_an_unsigned_candidate_is_refused_before_its_code_runs(
+    registered: Path, key: Key, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(key, 1)
+    monkeypatch.setenv("MAY_LIVE", "yes")  # while it is built
+    deadly = b"\nimport os\nif 'MAY_LIVE' not in os.environ: os._exit(9)\n"
+    registration.register(policy_of(bundle, 0.26, more_code=deadly), CARD)
+    monkeypatch.delenv("MAY_LIVE")
+
+    refused = register_py("promote", "2", "--dry-run", *LENIENT)
+
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1].endswith(
+        "la version n’est pas signée ; signez-la avec « python register.py --sign CLE.pem »"
+    )
+
+
+def test_a_promotion_that_a_service_with_a_key_would_refuse_needs_a_key_or_a_word(
+    versions: Path, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MODEL_PUBLIC_KEY")
+    point(3)
+
+    refused = register_py("promote", "2", *LENIENT)
+    signed = register_py("promote", "2", *LENIENT, "--sign", str(key.file))
+
+    assert refused.returncode == 3
+    assert (
+        "Objection: a service that asks for signatures would refuse version 2: its signature is older than "
+        "that of version 3" in refused.stderr
+    )
+    assert (signed.returncode, registry.version_at()) == (0, 2)
+
+
+def test_a_signed_promotion_is_served(versions: Path, key: Key) -> None:
+    followed = model(versions)
+    point(3)
+    looked(followed)
+
+    register_py("promote", "2", *LENIENT, "--sign", str(key.file))
+
+    assert looked(followed) == ("2", "None")
+
+
+def test_a_candidate_that_the_key_never_signed_is_not_signed_by_its_promotion(
+    candidates: Path, key: Key
+) -> None:
+    refused = register_py("promote", "2", *LENIENT, "--sign", str(key.file))
+
+    assert (refused.returncode, registry.version_at()) == (2, 1)
+    assert "was never signed by this key" in refused.stderr
+
+
+def test_a_rollback_needs_a_key_where_the_champion_is_signed(versions: Path, key: Key) -> None:
+    followed = model(versions)
+    registry.promote(2)
+    looked(followed)
+
+    refused = register_py("rollback")
+    signed = register_py("rollback", "--sign", str(key.file))
+
+    assert (refused.returncode, signed.returncode) == (2, 0)
+    assert refused.stderr == (
+        "a service that asks for signatures would refuse version 1: its signature is older than that of "
+        "version 2; --sign KEY.pem signs it anew, --unsigned returns all the same\n"
+    )
+    assert looked(followed) == ("1", "None")
+
+
+def test_a_rollback_without_the_key_is_possible_if_it_is_meant(versions: Path) -> None:
+    registry.promote(2)
+
+    done = register_py("rollback", "--unsigned")
+
+    assert (done.returncode, registry.version_at()) == (0, 1)
