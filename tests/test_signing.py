@@ -399,6 +399,20 @@ def test_a_signed_version_is_not_served_under_another_model_s_name(versions: Pat
     assert "elle est signée pour le modèle scoring-client" in problem
 
 
+def test_a_served_version_that_is_signed_anew_is_served_with_its_new_statement(
+    versions: Path, key: Key
+) -> None:
+    followed = model(versions)
+    looked(followed)
+    put(key, 1, 5)
+
+    looked(followed)
+
+    recalled = cache.recall(CHAMPION, versions / "cache")
+    assert recalled is not None
+    assert signing.read(str(recalled.statement)).number == 5
+
+
 @pytest.mark.parametrize("uri", ["models:/wanted@champion", "models:/wanted/1", "models:/wanted/latest"])
 def test_a_registry_that_answers_for_another_model_is_not_believed(
     versions: Path, uri: str, monkeypatch: pytest.MonkeyPatch
