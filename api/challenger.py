@@ -23,11 +23,11 @@ _SAVE_SECONDS = 0.5
 
 def main() -> None:
     """`python -m api.challenger SOCKET TALLIES`: the challenger's news on the input; ends when that does."""
-    logs.configure()
+    logs.configure(beside_bundles=True)
     os.nice(5)
     served = ServedModel()
     if not served.hear(News.of(sys.stdin.buffer.readline())):
-        sys.exit("the challenger cannot be loaded")
+        sys.exit(1)  # the log has the reason
     threading.Thread(target=_end_with_the_input, daemon=True).start()
     tally = Tally(file_in(sys.argv[2]))
     with socket.socket(fileno=int(sys.argv[1])) as receiver:

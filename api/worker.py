@@ -6,6 +6,7 @@ ends, so does the worker.
 """
 
 import contextlib
+import logging
 import resource
 import socket
 import sys
@@ -28,6 +29,8 @@ UNUSABLE = b"unusable\n"
 # A batch in a thread gives the interpreter back to /predict ten times sooner than Python's own 5 ms.
 SWITCH_SECONDS = 0.0005
 
+_log = logging.getLogger("scoring_client")
+
 
 class Lifeline:
     """The worker's end: what is heard there is taken up in a thread, while requests are answered."""
@@ -42,7 +45,8 @@ class Lifeline:
             if self._served.hear(News.of(line)):
                 return
             self._connection.send(UNUSABLE)
-        sys.exit("the supervisor has ended")
+        _log.error("the supervisor has ended")
+        sys.exit(1)
 
     def follow(self, at_the_end: Callable[[], object]) -> None:
         """Say that the worker serves, and listen."""
@@ -59,7 +63,7 @@ class Lifeline:
 def main() -> None:
     """Serve until the lifeline ends or SIGTERM comes."""
     listener, connection, shadow = (socket.socket(fileno=int(number)) for number in sys.argv[1:4])
-    logs.configure()
+    logs.configure(beside_bundles=True)
     sys.setswitchinterval(SWITCH_SECONDS)
     _allow_many_connections()
     served = ServedModel()

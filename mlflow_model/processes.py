@@ -32,6 +32,14 @@ def end_with_parent() -> None:
         os._exit(1)
 
 
+def set_aside(descriptor: int) -> int:
+    """A private duplicate of an output. What others write to it, C libraries too, is lost from now on."""
+    private = os.dup(descriptor)
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device
+        os.dup2(nowhere.fileno(), descriptor)
+    return private
+
+
 def limit(
     *, memory: int | None = None, file_bytes: int | None = None, processor_seconds: int | None = None
 ) -> None:
