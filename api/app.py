@@ -42,29 +42,30 @@ def create_app(served: "ServedModel | None" = None) -> "Flask":
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until interrupted or terminated."""
     options = _parser().parse_args(arguments)
-    from api import logs
+    from api import kept_files, logs
 
     logs.configure()
     _check_access(options)
-    if options.debug:
-        from api import development
+    with kept_files.kept():
+        if options.debug:
+            from api import development
 
-        development.serve(options.host, options.port)
-    else:
-        from api import supervisor
+            development.serve(options.host, options.port)
+        else:
+            from api import supervisor
 
-        supervisor.serve(options.host, options.port, options.workers)
+            supervisor.serve(options.host, options.port, options.workers)
 
 
 def _check_access(options: argparse.Namespace) -> None:
     """Nobody's decisions are open to a network by mistake, and no version is served unsigned by one."""
-    from api import tokens
+    from api import followed_file, tokens
     from mlflow_model import signing
 
     try:
         tokens.Guard.from_environment()
         signing.require_key()
-    except (tokens.BadTokensFile, signing.BadKey) as error:
+    except (followed_file.BadFile, signing.BadKey) as error:
         sys.exit(str(error))
     if not (_is_loopback(options.host) or os.environ.get(tokens.FILE) or options.no_auth):
         sys.exit(

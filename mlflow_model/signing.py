@@ -54,14 +54,29 @@ def require_key() -> None:
             raise BadKey(f"{PUBLIC_KEY} names no readable public Ed25519 key in PEM form: {name}") from error
 
 
+def require_key_in(content: bytes) -> None:
+    """It must be a key, as a file that MODEL_PUBLIC_KEY may name holds one. Raises BadKey."""
+    try:
+        _public_key_in(content)
+    except LoadingFailed as error:
+        raise BadKey(f"{PUBLIC_KEY} names no readable public Ed25519 key in PEM form") from error
+
+
 def _public_key(file: Path):  # type: ignore[no-untyped-def]
+    try:
+        return _public_key_in(file.read_bytes())
+    except OSError as error:
+        raise LoadingFailed(f"la clé {PUBLIC_KEY} est illisible") from error
+
+
+def _public_key_in(content: bytes):  # type: ignore[no-untyped-def]
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     try:
-        key = load_pem_public_key(file.read_bytes())
-    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        key = load_pem_public_key(content)
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise LoadingFailed(f"la clé {PUBLIC_KEY} est illisible") from error
     if not isinstance(key, Ed25519PublicKey):
         raise LoadingFailed(f"la clé {PUBLIC_KEY} n’est pas une clé publique Ed25519")
