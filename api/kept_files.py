@@ -81,6 +81,7 @@ class _KeptFile:
 
     def _write(self) -> None:
         try:
+            private_folder.make_again(self.copy.parent)
             self._written = private_folder.write(self.copy, self._followed.held)
         except OSError as error:
             if not self._fails:

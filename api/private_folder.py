@@ -24,13 +24,17 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def make_again(folder: Path) -> None:
+    """If it has been removed. Raises OSError."""
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+
+
 def write(file: Path, content: bytes) -> os.stat_result:
-    """Replace the file in one step, its folder too if that has been removed. Raises OSError.
+    """Replace the file in one step. Raises OSError.
 
     Returns what the system says of the new file.
     """
-    with contextlib.suppress(FileExistsError):
-        file.parent.mkdir(mode=0o700)
     _require_own(file.parent)
     arriving = file.with_suffix(".arriving")
     descriptor = os.open(arriving, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from pathlib import Path
 from api import listening, shadow
 from api.finder import Finder
 from api.news import News
+from api.tally_folder import TallyFolder
 from mlflow_model import processes
 from mlflow_model.errors import LoadingFailed
 
@@ -79,7 +79,7 @@ class Supervisor:
         self._is_ending = False
         self._news = News()
         self._news_lock = threading.Lock()
-        self._tallies = tempfile.TemporaryDirectory(prefix="scoring-client-", ignore_cleanup_errors=True)
+        self._tallies = TallyFolder()
         self._shadow = shadow.Shadow(Path(self._tallies.name))
         self._finder = Finder.from_environment(self._tell_all, challenger=shadow.share() > 0)
         self._selector = selectors.DefaultSelector()

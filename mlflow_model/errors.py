@@ -102,6 +102,15 @@ class Busy(ScoringError):
         super().__init__("Trop de lots sont en cours de calcul : réessayez dans une seconde.")
 
 
+class CountsIncomplete(ScoringError):
+    """A process's counts cannot be read: a sum without them would be less than the one before."""
+
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__("Les compteurs sont incomplets : réessayez dans quelques secondes.")
+
+
 class Unauthorized(ScoringError):
     status = 401
 
