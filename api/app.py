@@ -22,21 +22,22 @@ DEFAULT_PORT = 5000
 def create_app(served: "ServedModel | None" = None) -> "Flask":
     """Make the Flask application.
 
-    Without a ServedModel it looks for MODEL_URI's in the background and answers 503 until then.
+    Without a ServedModel the process that answers, which may be a fork of this one, looks for MODEL_URI's in
+    the background, and answers 503 until then.
     """
     # Here, because the process that supervises the workers runs this file and needs no Flask.
-    from api.finder import Finder
+    from api.following import Following
     from api.routes import flask_app
     from api.served import ServedModel
     from api.service import Service
     from api.tokens import Guard
 
-    if served is None:
-        served = ServedModel()
-        finder = Finder.from_environment(served.hear)
-        finder.recall()
-        finder.start()
-    return flask_app(Service(served, Guard.from_environment()))
+    if served is not None:
+        return flask_app(Service(served, Guard.from_environment()))
+    served = ServedModel()
+    app = flask_app(Service(served, Guard.from_environment()))
+    app.before_request(Following(served).begin)
+    return app
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
