@@ -9,6 +9,7 @@ HEADER = "X-Request-Id"
 
 _HARMLESS = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _numbers = itertools.count(1)
+_process = secrets.token_hex(4)
 
 
 def _begin() -> None:
@@ -17,7 +18,6 @@ def _begin() -> None:
     _process = secrets.token_hex(4)
 
 
-_begin()
 os.register_at_fork(after_in_child=_begin)
 
 
