@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from math import isfinite
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,9 @@ OTHERS = "others"
 _PATIENCE_SECONDS, _AGAIN_SECONDS = 3.0, 0.1
 
 Key = tuple[str, ...]
+# Version, label, probability, seconds, the features that were null.
+Noted = tuple[str, str, float, float, tuple[str, ...]]
+_probability = itemgetter(2)
 
 
 class Histogram:
@@ -73,7 +77,7 @@ class Tally:
         self.decisions: Counter[Key] = Counter()  # by version and label
         self.nulls: Counter[Key] = Counter()  # by feature
         self.shadow: Counter[Key] = Counter()  # by both versions and their labels
-        self._noted: deque[tuple[str, str, float, float, tuple[str, ...]]] = deque()
+        self._noted: deque[Noted] = deque()
         self._lock = threading.Lock()
         self._is_saved = True
         self._fails = False
@@ -101,8 +105,7 @@ class Tally:
 
     def _count_noted(self) -> None:
         """Under the lock. Other threads may note more meanwhile: what is counted is taken out one by one."""
-        taken = [self._noted.popleft() for _ in range(len(self._noted))]
-        noted = [one for one in taken if isinstance(one[2], float) and isfinite(one[2])]
+        noted = _numbers([self._noted.popleft() for _ in range(len(self._noted))])
         if not noted:
             return
         self._is_saved = False
@@ -202,6 +205,16 @@ class Tally:
 
 
 _DECIDED = ("/predict", "200")
+
+
+def _numbers(noted: list[Noted]) -> list[Noted]:
+    """Without those whose probability is no number: a bundle's own code has given it."""
+    try:
+        if isfinite(sum(map(_probability, noted))):
+            return noted
+    except TypeError:
+        pass
+    return [one for one in noted if isinstance(one[2], float) and isfinite(one[2])]
 
 
 def _label(given: object) -> str:
