@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from api import cache, model_uri
+from api import cache, logs, model_uri
 from api.news import News
 from mlflow_model import processes
 from mlflow_model.errors import LoadingFailed
@@ -120,7 +120,7 @@ class Finder:
             self._hear(News(problem=str(_STOPPED)))
             return False
         tail: collections.deque[bytes] = collections.deque(maxlen=_TAIL_LINES)
-        threading.Thread(target=tail.extend, args=[loader.stderr], daemon=True).start()
+        threading.Thread(target=tail.extend, args=[logs.lines_of(loader.stderr)], daemon=True).start()
         news = News(problem=str(_STOPPED))
         with loader:
             assert loader.stdout is not None  # noqa: S101 - it is a pipe

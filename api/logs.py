@@ -13,9 +13,9 @@ import threading
 import time
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 from api.line_writer import LineWriter
 from mlflow_model import processes
@@ -82,6 +82,12 @@ def told(error: BaseException) -> str:
         traceback = traceback.tb_next
     more = f" < {len(places) - MOST_PLACES} more" if len(places) > MOST_PLACES else ""
     return f"{type(error).__name__} at {' < '.join(places[::-1][:MOST_PLACES])}{more}"
+
+
+def lines_of(output: IO[bytes] | None) -> Iterator[bytes]:
+    """What a child process says, in lines; one that does not end comes in parts, and fills no memory."""
+    assert output is not None  # noqa: S101 - it is a pipe
+    return iter(lambda: output.readline(LONGEST_EVENT), b"")
 
 
 def _descriptor(beside_bundles: bool) -> int:
@@ -230,7 +236,9 @@ class _Text(logging.Formatter):
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_EVENT else f"{text[:LONGEST_EVENT]}…"
+    """Without its middle: the last lines of a traceback tell most."""
+    half = LONGEST_EVENT // 2
+    return text if len(text) <= LONGEST_EVENT else f"{text[:half]} … {text[-half:]}"
 
 
 def _line(text: str) -> bytes:

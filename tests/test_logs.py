@@ -1,6 +1,7 @@
 """The log holds up nobody, is flooded by nobody, and tells no applicant's value, whoever writes one to it."""
 
 import fcntl
+import io
 import json
 import os
 import signal
@@ -177,6 +178,23 @@ def test_a_closed_or_full_standard_error_is_no_reason_to_fail() -> None:
         assert subprocess.run(command, cwd=ROOT, timeout=20, check=False).returncode == 0
 
 
+def test_lines_that_nobody_was_there_for_are_told_of_to_who_reads_next(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    descriptor = os.open(fifo, os.O_WRONLY)
+    writer = LineWriter(descriptor, notice)
+    os.close(reader)
+    writer.put(b"lost\n")
+    servers.eventually(lambda: writer._left_out or None, "the count")
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    writer.put(b"kept\n")
+    writer.drain()
+    os.close(descriptor)
+
+    assert sorted(read_all(reader).splitlines(keepends=True)) == [notice(line_writer.UNREAD, 1), b"kept\n"]
+
+
 def test_a_pipe_that_was_set_to_refuse_instead_of_wait_gets_every_line(
     pipe: tuple[int, int],
 ) -> None:
@@ -211,6 +229,12 @@ if child:
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=20, check=True)
 
     assert sorted(event["event"] for event in events(ended.stderr)) == ["before", "child", "parent"]
+
+
+def test_a_line_of_a_child_that_does_not_end_comes_in_parts() -> None:
+    said = io.BytesIO(b"one\n" + b"x" * (2 * logs.LONGEST_EVENT) + b"\nlast")
+
+    assert [len(line) for line in logs.lines_of(said)] == [4, logs.LONGEST_EVENT, logs.LONGEST_EVENT, 1, 4]
 
 
 # ---- What clients can cause
@@ -325,6 +349,42 @@ raise SystemExit(len(__warningregistry__) > 10)
 
     (event,) = events(ended.stderr)
     assert event["event"].startswith("100 lines were left out: messages of other code")
+
+
+@pytest.mark.parametrize("error", ["SystemExit", "ValueError", "KeyboardInterrupt"])
+def test_a_process_that_a_bundles_code_ends_says_nothing_of_its_values(error: str) -> None:
+    code = f"""
+from api import logs
+logs.configure(beside_bundles=True)
+raise {error}("client {SECRET}")
+"""
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
+
+    assert ended.returncode != 0
+    assert str(SECRET).encode() not in ended.stdout + ended.stderr
+    assert len(events(ended.stderr)) == 1
+
+
+def test_a_long_event_keeps_its_beginning_and_its_end() -> None:
+    code = f"""
+from api import logs
+logs.configure()
+logs._log.error("first " + "x" * {2 * logs.LONGEST_EVENT} + " last")
+"""
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
+
+    (event,) = events(ended.stderr)
+    assert (event["event"][:6], event["event"][-5:]) == ("first ", " last")
+    assert len(event["event"]) < logs.LONGEST_EVENT + 10
+
+
+def test_a_terminal_is_not_moved_by_what_is_logged() -> None:
+    code = r"from api import logs; logs.configure(); logs._log.error('a\x1b[2J\nb')"
+    environment = {**os.environ, "LOG_FORMAT": "text"}
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
+
+    assert ended.stderr.rstrip().endswith(rb"ERROR a\x1b[2J\x0ab")
 
 
 def test_an_error_is_told_of_by_its_type_and_a_bounded_number_of_places() -> None:
