@@ -22,49 +22,51 @@ DEFAULT_PORT = 5000
 def create_app(served: "ServedModel | None" = None) -> "Flask":
     """Make the Flask application.
 
-    Without a ServedModel it looks for MODEL_URI's in the background and answers 503 until then.
+    Without a ServedModel the process that answers, which may be a fork of this one, looks for MODEL_URI's in
+    the background, and answers 503 until then.
     """
     # Here, because the process that supervises the workers runs this file and needs no Flask.
-    from api.finder import Finder
+    from api.following import Following
     from api.routes import flask_app
     from api.served import ServedModel
     from api.service import Service
     from api.tokens import Guard
 
-    if served is None:
-        served = ServedModel()
-        finder = Finder.from_environment(served.hear)
-        finder.recall()
-        finder.start()
-    return flask_app(Service(served, Guard.from_environment()))
+    if served is not None:
+        return flask_app(Service(served, Guard.from_environment()))
+    served = ServedModel()
+    app = flask_app(Service(served, Guard.from_environment()))
+    app.before_request(Following(served).begin)
+    return app
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until interrupted or terminated."""
     options = _parser().parse_args(arguments)
-    from api import logs
+    from api import kept_files, logs
 
     logs.configure()
     _check_access(options)
-    if options.debug:
-        from api import development
+    with kept_files.kept():
+        if options.debug:
+            from api import development
 
-        development.serve(options.host, options.port)
-    else:
-        from api import supervisor
+            development.serve(options.host, options.port)
+        else:
+            from api import supervisor
 
-        supervisor.serve(options.host, options.port, options.workers)
+            supervisor.serve(options.host, options.port, options.workers)
 
 
 def _check_access(options: argparse.Namespace) -> None:
     """Nobody's decisions are open to a network by mistake, and no version is served unsigned by one."""
-    from api import tokens
+    from api import followed_file, tokens
     from mlflow_model import signing
 
     try:
         tokens.Guard.from_environment()
         signing.require_key()
-    except (tokens.BadTokensFile, signing.BadKey) as error:
+    except (followed_file.BadFile, signing.BadKey) as error:
         sys.exit(str(error))
     if not (_is_loopback(options.host) or os.environ.get(tokens.FILE) or options.no_auth):
         sys.exit(

@@ -32,17 +32,18 @@ def main() -> None:
     """
     processes.end_with_parent()
     processes.limit(memory=MEMORY_BYTES)
-    logs.configure()
+    output = processes.set_aside(1)  # before the bundle's code comes, whose own leads nowhere
+    logs.configure(beside_bundles=True)
     os.nice(5)
     served = ServedModel()
     if not served.hear(News.of(sys.stdin.buffer.readline())):
-        sys.exit("the challenger cannot be loaded")
+        sys.exit(1)  # the log has the reason
     threading.Thread(target=_end_with_the_input, daemon=True).start()
     tally = Tally(file_in(sys.argv[2]))
     with socket.socket(fileno=int(sys.argv[1])) as receiver:
         _forget_waiting(receiver)
         receiver.settimeout(_SAVE_SECONDS)
-        compare(receiver, served, tally)
+        compare(receiver, served, tally, output)
 
 
 def _end_with_the_input() -> None:
@@ -58,7 +59,7 @@ def _forget_waiting(receiver: socket.socket) -> None:
             receiver.recv(_LARGEST)
 
 
-def compare(receiver: socket.socket, served: ServedModel, tally: Tally) -> None:
+def compare(receiver: socket.socket, served: ServedModel, tally: Tally, output: int) -> None:
     model = served.model
     save_at = 0.0
     while True:
@@ -66,7 +67,7 @@ def compare(receiver: socket.socket, served: ServedModel, tally: Tally) -> None:
             version, label, client = json.loads(receiver.recv(_LARGEST))
             tally.compared(version, label, model.called, _label(served, client))
         if time.monotonic() > save_at:
-            os.write(sys.stdout.fileno(), b".")
+            os.write(output, b".")
             tally.save()
             save_at = time.monotonic() + _SAVE_SECONDS
 

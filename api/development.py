@@ -6,7 +6,7 @@ import signal
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from api import http_answer, listening
+from api import http_answer, listening, logs
 from api.finder import Finder
 from api.routes import flask_app
 from api.served import ServedModel
@@ -14,7 +14,7 @@ from api.service import Service
 from api.tokens import Guard
 from mlflow_model.errors import RequestRefused
 
-_access_log = logging.getLogger("scoring_client.access")
+_access_log = logging.getLogger(logs.ACCESS)
 
 
 def serve(host: str, port: int) -> None:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from api import cache, model_uri, signed_numbers
+from api import cache, logs, model_uri, signed_numbers
 from api.news import News
 from mlflow_model import processes
 from mlflow_model.errors import LoadingFailed
@@ -128,7 +128,7 @@ class Finder:
         try:
             return self._listen()
         except Exception as error:  # noqa: BLE001 - a bug of ours, which may not end the looking
-            _log.error("internal error: %s", processes.told(error))
+            _log.error("internal error: %s", logs.told(error))
             return False
 
     def _listen(self) -> bool:
@@ -139,7 +139,7 @@ class Finder:
             self._hear(News(problem=str(_STOPPED)))
             return False
         tail: collections.deque[bytes] = collections.deque(maxlen=_TAIL_LINES)
-        threading.Thread(target=tail.extend, args=[loader.stderr], daemon=True).start()
+        threading.Thread(target=tail.extend, args=[logs.lines_of(loader.stderr)], daemon=True).start()
         news = News(problem=str(_STOPPED))
         with loader:
             for line in self._lines_of(loader):

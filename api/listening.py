@@ -8,6 +8,8 @@ import sys
 # Above what most systems allow (net.core.somaxconn), which then is the limit.
 BACKLOG = 8192
 
+_log = logging.getLogger("scoring_client")
+
 
 def listener(host: str, port: int) -> socket.socket:
     """A listening socket, or one line that says why there is none and what to do."""
@@ -29,6 +31,6 @@ def listener(host: str, port: int) -> socket.socket:
 def announce(listening: socket.socket) -> None:
     host, port = listening.getsockname()[:2]
     host = f"[{host}]" if ":" in host else host
-    logging.info(
+    _log.info(
         "Scoring Client listens on http://%s:%s (documentation: /docs; process %s)", host, port, os.getpid()
     )

@@ -104,6 +104,7 @@ def _metrics() -> dict[str, Any]:
         "responses": {
             "200": {"description": "Métriques de tous les processus.", "content": text},
             **refusals,
+            "503": _failure("Le fichier d’un processus manque ; il est refait en quelques secondes."),
         },
     }
 

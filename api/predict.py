@@ -4,12 +4,11 @@ import functools
 import json
 import logging
 import math
-import traceback
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from api import strict_json
+from api import logs, strict_json
 from mlflow_model.errors import (
     BadData,
     BodyTooLarge,
@@ -22,7 +21,7 @@ from mlflow_model.scoring import Scorer
 
 BODY_LIMIT = 64 * 1024
 
-_log = logging.getLogger("scoring_client")
+_log = logging.getLogger(logs.ERRORS)
 
 
 def decided(
@@ -65,12 +64,8 @@ def internal_error(error: BaseException, asked_as: str | None) -> InternalError:
     `asked_as`: the request's id.
     """
     reference = uuid.uuid4().hex[:12]
-    places = " < ".join(
-        f"{frame.filename}:{frame.lineno}" for frame in reversed(traceback.extract_tb(error.__traceback__))
-    )
     facts = {"request_id": asked_as}
-    name = type(error).__name__
-    _log.error("internal error %s: %s at %s", reference, name, places, extra={"facts": facts})
+    _log.error("internal error %s: %s", reference, logs.told(error), extra={"facts": facts})
     return InternalError(reference)
 
 

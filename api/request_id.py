@@ -1,18 +1,28 @@
 """The name of a request in headers and logs: the caller's own, if it is harmless, or a new one."""
 
 import itertools
+import os
 import re
 import secrets
 
 HEADER = "X-Request-Id"
 
 _HARMLESS = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_PROCESS = secrets.token_hex(4)
 _numbers = itertools.count(1)
+_process = secrets.token_hex(4)
+
+
+def _begin() -> None:
+    """A process that was forked gives other names than its parent."""
+    global _process
+    _process = secrets.token_hex(4)
+
+
+os.register_at_fork(after_in_child=_begin)
 
 
 def of(given: str | None) -> str:
     """What a caller writes there may be anything, and goes to the log."""
     if given is not None and _HARMLESS.fullmatch(given):
         return given
-    return f"{_PROCESS}-{next(_numbers):x}"
+    return f"{_process}-{next(_numbers):x}"

@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask, Response, g, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
-from api import batch, openapi, predict, request_id
+from api import batch, logs, openapi, predict, request_id
 from api.served import Model, ServedModel
 from api.service import Answer, Service
 from mlflow_model.errors import (
@@ -24,7 +24,7 @@ from mlflow_model.errors import (
 from mlflow_model.features import example_client
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
-_access_log = logging.getLogger("scoring_client.access")
+_access_log = logging.getLogger(logs.ACCESS)
 
 
 def flask_app(service: Service) -> Flask:

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from api import logs
 from api.bounds import Bounds
 from api.news import Copy, News
 from mlflow_model import processes
@@ -106,7 +107,7 @@ class Shadow:
         try:
             return self._watched(challenger)
         except Exception as error:  # noqa: BLE001 - whatever it is, champion and challenger go on
-            return processes.told(error)
+            return logs.told(error)
 
     def _watched(self, challenger: Copy) -> object:
         handed = self._receiver.fileno()

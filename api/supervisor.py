@@ -11,21 +11,20 @@ import selectors
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from api import lifeline, listening, shadow
+from api import lifeline, listening, logs, shadow
 from api.bounds import Bounds
 from api.clock import Clock
 from api.finder import Finder
 from api.generations import NONE, Generation, Generations
 from api.news import Copy, News
 from api.page import Page
+from api.tally_folder import TallyFolder
 from api.worker_process import Handed, Worker
-from mlflow_model import processes
 from mlflow_model.errors import CopyUnusable
 
 _TURN_SECONDS = 0.5
@@ -60,7 +59,7 @@ class Supervisor:
         self._is_ending = False
         self._exchange_until: float | None = None
         self._pause, self._start_at, self._kill_at = _FIRST_PAUSE, 0.0, 0.0
-        self._tallies = tempfile.TemporaryDirectory(prefix="scoring-client-", ignore_cleanup_errors=True)
+        self._tallies = TallyFolder()
         folder = Path(self._tallies.name)
         self._shadow = shadow.Shadow(folder, bounds)
         self._handed = Handed(listener, self._shadow.sender, self._page.descriptor, folder)
@@ -99,7 +98,7 @@ class Supervisor:
         try:
             callback()
         except Exception as error:  # noqa: BLE001 - a bug of ours, which may not end the service
-            _log.error("internal error in the supervisor: %s", processes.told(error))
+            _log.error("internal error in the supervisor: %s", logs.told(error))
             time.sleep(_PAUSE_AFTER_A_BUG)
 
     def _settle(self) -> None:

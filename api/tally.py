@@ -1,22 +1,24 @@
 """What a process has counted: plain numbers, cheap to add to, in a file of its own that others can read.
 
 A decision is noted in a tenth of a microsecond and counted later, with many others at once. Every half second
-the server has the tally saved; whoever is asked for /metrics sums the files of all processes, those that have
-ended included.
+the server has the tally saved, and whoever is asked for /metrics sums the files of all processes.
 """
 
 import json
 import logging
-import os
 import threading
+import time
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from math import isfinite
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
+from api.tally_files import Incomplete, TallyFile
+from mlflow_model.errors import CountsIncomplete
 from mlflow_model.scoring import Scorer
 
 _log = logging.getLogger("scoring_client")
@@ -31,7 +33,17 @@ PROBABILITIES = tuple(step / 20 for step in range(1, 20))
 # So many decisions are counted together, which takes as long as two requests.
 TOGETHER = 256
 
+# A bundle's code may give each client another label, and of any length: beyond these all are counted as one.
+MOST_KEYS, LONGEST_LABEL = 500, 100
+OTHERS = "others"
+
+# For so long the sum over all processes waits for a file that is missing or damaged, and is written anew.
+_PATIENCE_SECONDS, _AGAIN_SECONDS = 3.0, 0.1
+
 Key = tuple[str, ...]
+# Version, label, probability, seconds, the features that were null.
+Noted = tuple[str, str, float, float, tuple[str, ...]]
+_probability = itemgetter(2)
 
 
 class Histogram:
@@ -58,14 +70,14 @@ class Histogram:
 class Tally:
     """Counts since the process began: of answers, decisions, nulls, and comparisons with the challenger."""
 
-    def __init__(self, file: Path | None = None) -> None:
+    def __init__(self, file: TallyFile | None = None) -> None:
         self.file = file
         self.seconds: dict[Key, Histogram] = {}  # by path and status
         self.probabilities: dict[Key, Histogram] = {}  # by version
         self.decisions: Counter[Key] = Counter()  # by version and label
         self.nulls: Counter[Key] = Counter()  # by feature
         self.shadow: Counter[Key] = Counter()  # by both versions and their labels
-        self._noted: deque[tuple[str, str, float, float, tuple[str, ...]]] = deque()
+        self._noted: deque[Noted] = deque()
         self._lock = threading.Lock()
         self._is_saved = True
         self._fails = False
@@ -93,7 +105,7 @@ class Tally:
 
     def _count_noted(self) -> None:
         """Under the lock. Other threads may note more meanwhile: what is counted is taken out one by one."""
-        noted = [self._noted.popleft() for _ in range(len(self._noted))]
+        noted = _numbers([self._noted.popleft() for _ in range(len(self._noted))])
         if not noted:
             return
         self._is_saved = False
@@ -105,8 +117,8 @@ class Tally:
             is_its_own = (
                 np.array(versions) == version if versions.count(version) < len(noted) else slice(None)
             )
-            its_labels = Counter(np.array(labels, object)[is_its_own].tolist())
-            self.decisions.update({(version, label): count for label, count in its_labels.items()})
+            for label, count in Counter(np.array(labels, object)[is_its_own].tolist()).items():
+                self.decisions[self._decided(version, label)] += count
             found = np.array(probabilities)[is_its_own]
             _histogram(self.probabilities, (version,), PROBABILITIES).add_all(found)
 
@@ -114,36 +126,41 @@ class Tally:
         self, version: str, scorer: Scorer, table: Mapping[str, Any], decisions: Mapping[str, Any]
     ) -> None:
         """The same for a batch, of which both hold columns."""
-        labels, counts = np.unique(decisions["prediction"], return_counts=True)
+        labels = Counter(np.asarray(decisions["prediction"]).tolist())
         probabilities = np.asarray(decisions["probability_class_1"])
         nulls = {name: _nulls(table[name]) for name in scorer.features}
         with self._lock:
-            for label, count in zip(labels.tolist(), counts.tolist(), strict=True):
-                self.decisions[version, label] += count
+            self._is_saved = False
+            for label, count in labels.items():
+                self.decisions[self._decided(version, label)] += count
             _histogram(self.probabilities, (version,), PROBABILITIES).add_all(probabilities)
             self.nulls.update({(name,): count for name, count in nulls.items() if count})
 
     def compared(self, version: str, label: str, challenger: str, its_label: str) -> None:
         with self._lock:
             self._is_saved = False
-            self.shadow[version, label, challenger, its_label] += 1
+            key = (version, _label(label), challenger, _label(its_label))
+            is_known = key in self.shadow or len(self.shadow) < MOST_KEYS
+            self.shadow[key if is_known else (version, OTHERS, challenger, OTHERS)] += 1
+
+    def _decided(self, version: str, label: object) -> Key:
+        key = (version, _label(label))
+        return key if key in self.decisions or len(self.decisions) < MOST_KEYS else (version, OTHERS)
 
     # ---- Sums over processes
 
     def save(self) -> None:
-        """Replace the file in one step, if there is one and anything has been counted since.
+        """Replace the file in one step, if there is one, and anything has been counted or become of it since.
 
         A disk that is full is said once, and costs nothing but the metrics.
         """
-        if self.file is None or (self._is_saved and not self._noted):
+        if self.file is None or (self._is_saved and not self._noted and self.file.is_as_written):
             return
         with self._lock:
-            content = json.dumps(self._content())
+            content = json.dumps(self._content()).encode()
             self._is_saved = True
-        arriving = self.file.with_suffix(".arriving")
         try:
-            arriving.write_text(content)
-            arriving.replace(self.file)
+            self.file.write(content)
             self._fails = False
         except OSError as error:
             self._is_saved = False
@@ -152,15 +169,19 @@ class Tally:
             self._fails = True
 
     def total(self) -> "Tally":
-        """This tally and those beside its file. Without a file, this one alone."""
+        """This tally and those beside its file. Without a file, this one alone. Raises CountsIncomplete."""
         found = Tally()
+        others = _patiently(self.file) if self.file is not None else []
         with self._lock:
-            found._add(self._content())
-        others = self.file.parent.glob("*.json") if self.file is not None else ()
+            found.add(self._content())
         for other in others:
-            if other != self.file:
-                found._add(json.loads(other.read_bytes()))
+            found.add(other)
         return found
+
+    def content(self) -> dict[str, Any]:
+        """For `add`, as JSON holds it."""
+        with self._lock:
+            return self._content()
 
     def _content(self) -> dict[str, Any]:
         self._count_noted()
@@ -174,7 +195,8 @@ class Tally:
             **{name: list(counter.items()) for name, counter in counters.items()},
         }
 
-    def _add(self, content: Mapping[str, Any]) -> None:
+    def add(self, content: Mapping[str, Any]) -> None:
+        """Another tally's content."""
         for name, bounds in (("seconds", SECONDS), ("probabilities", PROBABILITIES)):
             for key, counts, total in content[name]:
                 _histogram(getattr(self, name), tuple(key), bounds).add_counts(counts, total)
@@ -183,6 +205,20 @@ class Tally:
 
 
 _DECIDED = ("/predict", "200")
+
+
+def _numbers(noted: list[Noted]) -> list[Noted]:
+    """Without those whose probability is no number: a bundle's own code has given it."""
+    try:
+        if isfinite(sum(map(_probability, noted))):
+            return noted
+    except TypeError:
+        pass
+    return [one for one in noted if isinstance(one[2], float) and isfinite(one[2])]
+
+
+def _label(given: object) -> str:
+    return str(given)[:LONGEST_LABEL]
 
 
 def _nulls(column: Any) -> int:
@@ -199,6 +235,27 @@ def _histogram(by_key: dict[Key, Histogram], key: Key, bounds: Sequence[float]) 
     return found
 
 
-def file_in(folder: str | None) -> Path | None:
-    """This process's own file in the folder that the supervisor made."""
-    return Path(folder) / f"{os.getpid()}.json" if folder else None
+def read(content: bytes) -> dict[str, Any]:
+    """The content of a tally's file. Raises ValueError if it is damaged."""
+    try:
+        found = json.loads(content)
+        Tally().add(found)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError("no tally") from error
+    return dict(found)
+
+
+def file_in(folder: str | None) -> TallyFile | None:
+    """A file of this process's own in the folder that the supervisor made."""
+    return TallyFile(folder) if folder else None
+
+
+def _patiently(file: TallyFile) -> list[dict[str, Any]]:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return file.others(read)
+        except Incomplete as error:
+            if time.monotonic() > deadline:
+                raise CountsIncomplete from error
+            time.sleep(_AGAIN_SECONDS)

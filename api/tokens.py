@@ -13,9 +13,11 @@ import re
 import secrets
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from api.followed_file import BadFile, FollowedFile
 from mlflow_model.errors import Forbidden, Unauthorized
 
 FILE = "API_TOKENS_FILE"
@@ -28,14 +30,14 @@ _ALLOWED = {
     "/predict/batch": frozenset({"score"}),
     "/metrics": frozenset({"audit"}),
 }
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 0.5
 _LINE = re.compile(r"(?P<role>\w+)[ \t]+(?P<digest>[0-9a-f]{64})[ \t]+(?P<name>\S+)")
 
 _log = logging.getLogger("scoring_client")
 
 
-class BadTokensFile(ValueError):
-    """The file cannot be read, or a line of it is none of ours."""
+class BadTokensFile(BadFile):
+    """A line of it is none of ours."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +47,18 @@ class Token:
 
 
 class Guard:
-    """Lets everybody pass where there is no file. A file that changes is read again within a second."""
+    """Lets everybody pass where there is no file. A file that changes is read again within a second.
+
+    Raises BadFile.
+    """
 
     def __init__(self, file: Path | None = None) -> None:
-        self._file = file
-        self._tokens = read(file) if file is not None else ()
-        self._seen = self._state()
+        self._file = None if file is None else FollowedFile(FILE, file, parse)
         self._look_at = time.monotonic() + _LOOK_SECONDS
 
     @classmethod
     def from_environment(cls) -> "Guard":
-        """Raises BadTokensFile."""
+        """Raises BadFile."""
         name = os.environ.get(FILE)
         return cls(Path(name) if name else None)
 
@@ -65,54 +68,41 @@ class Guard:
 
     def check(self, path: str, authorization: str | None) -> None:
         """Raises Unauthorized without a known token, Forbidden where its role is not enough."""
-        if not self.asks_for_tokens or path in _OPEN:
+        if self._file is None or path in _OPEN:
             return
         if time.monotonic() > self._look_at:
-            self._read_again()
-        role = self._role(authorization)
+            self._look_again(self._file)
+        role = _role(self._file.held, authorization)
         if role is None:
             raise Unauthorized
         if role not in _ALLOWED.get(path, ROLES):
             raise Forbidden
 
-    def _role(self, authorization: str | None) -> str | None:
-        """Every token is compared, in constant time, so that the time tells nothing."""
-        scheme, _, token = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer":
-            return None
-        digest = hashlib.sha256(token.strip().encode()).digest()
-        found = None
-        for known in self._tokens:
-            if hmac.compare_digest(known.digest, digest):
-                found = known.role
-        return found
-
-    def _read_again(self) -> None:
+    def _look_again(self, file: "FollowedFile[tuple[Token, ...]]") -> None:
         self._look_at = time.monotonic() + _LOOK_SECONDS
-        state = self._state()
-        if state == self._seen or self._file is None:
-            return
-        self._seen = state
-        try:
-            self._tokens = read(self._file)
-            _log.info("%s has changed: %s tokens", FILE, len(self._tokens))
-        except BadTokensFile as error:
-            _log.error("%s; the former tokens stay", error)
-
-    def _state(self) -> tuple[int, ...]:
-        try:
-            status = self._file.stat() if self._file is not None else None
-        except OSError:
-            return ()
-        return (status.st_mtime_ns, status.st_size, status.st_ino) if status else ()
+        if file.look():
+            _log.info("%s has changed: %s tokens", FILE, len(file.held))
 
 
-def read(file: Path) -> tuple[Token, ...]:
+def _role(tokens: Sequence[Token], authorization: str | None) -> str | None:
+    """Every token is compared, in constant time, so that the time tells nothing."""
+    scheme, _, token = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    digest = hashlib.sha256(token.strip().encode()).digest()
+    found = None
+    for known in tokens:
+        if hmac.compare_digest(known.digest, digest):
+            found = known.role
+    return found
+
+
+def parse(content: bytes) -> tuple[Token, ...]:
     """The tokens of a file; empty lines and those that begin with # say nothing. Raises BadTokensFile."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadTokensFile(f"{FILE} cannot be read") from error
+        lines = content.decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise BadTokensFile(f"{FILE} is not encoded in UTF-8") from error
     return tuple(
         _token(number, line)
         for number, line in enumerate(lines, 1)

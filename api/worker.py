@@ -5,6 +5,7 @@ descriptors and a folder. On the lifeline come the lines of api/lifeline.py; whe
 """
 
 import contextlib
+import logging
 import resource
 import socket
 import sys
@@ -28,6 +29,8 @@ _ALIVE = lifeline.line("alive")
 # A batch in a thread gives the interpreter back to /predict ten times sooner than Python's own 5 ms.
 SWITCH_SECONDS = 0.0005
 
+_log = logging.getLogger("scoring_client")
+
 
 class Lifeline:
     """The worker's end: what is heard there is taken up in a thread, while requests are answered."""
@@ -42,7 +45,8 @@ class Lifeline:
         for line in self._lines:
             if self._take_up(line):
                 return
-        sys.exit("the supervisor has ended")
+        _log.error("the supervisor has ended")
+        sys.exit(1)
 
     def follow(self, at_the_end: Callable[[], object]) -> None:
         """Say that the worker serves, and listen."""
@@ -81,7 +85,7 @@ def main() -> None:
     """Serve until the lifeline ends or SIGTERM comes."""
     processes.end_with_parent()
     listener, connection, shadow = (socket.socket(fileno=int(number)) for number in sys.argv[1:4])
-    logs.configure()
+    logs.configure(beside_bundles=True)
     sys.setswitchinterval(SWITCH_SECONDS)
     _allow_many_connections()
     served = ServedModel(page.read_only(int(sys.argv[4])))

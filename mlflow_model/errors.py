@@ -111,6 +111,15 @@ class TooManyBodies(ScoringError):
         super().__init__("Trop de requêtes arrivent à la fois : réessayez dans une seconde.")
 
 
+class CountsIncomplete(ScoringError):
+    """A process's counts cannot be read: a sum without them would be less than the one before."""
+
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__("Les compteurs sont incomplets : réessayez dans quelques secondes.")
+
+
 class Unauthorized(ScoringError):
     status = 401
 

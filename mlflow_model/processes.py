@@ -7,7 +7,6 @@ import resource
 import signal
 import subprocess
 import sys
-import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,11 +45,12 @@ def end(process: "subprocess.Popen[bytes]", seconds: float = 5.0) -> None:
     process.kill()
 
 
-def told(error: BaseException) -> str:
-    """What a bug was and where, for the log: never the values that it happened with."""
-    places = reversed(traceback.extract_tb(error.__traceback__))
-    where = " < ".join(f"{frame.filename}:{frame.lineno}" for frame in places)
-    return f"{type(error).__name__} at {where}"
+def set_aside(descriptor: int) -> int:
+    """A private duplicate of an output. What others write to it, C libraries too, is lost from now on."""
+    private = os.dup(descriptor)
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device
+        os.dup2(nowhere.fileno(), descriptor)
+    return private
 
 
 def limit(

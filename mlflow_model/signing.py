@@ -247,6 +247,14 @@ def require_key() -> None:
         raise BadKey(f"{PUBLIC_KEY} names no readable public Ed25519 keys in PEM form: {file}") from error
 
 
+def require_keys_in(content: bytes) -> None:
+    """They must be keys, as a file that MODEL_PUBLIC_KEY may name holds them. Raises BadKey."""
+    try:
+        _keys_in(content)
+    except LoadingFailed as error:
+        raise BadKey(f"{PUBLIC_KEY} names no readable public Ed25519 keys in PEM form") from error
+
+
 def trusted_keys() -> "Keys | None":
     """The keys in the file that MODEL_PUBLIC_KEY names, by their ids; None where it names none.
 

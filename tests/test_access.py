@@ -192,7 +192,7 @@ def test_a_bad_public_key_is_one_line_and_no_service(tmp_path: Path, content: st
 
     assert refused.returncode == 1
     assert len(refused.stderr.splitlines()) == 1
-    assert refused.stderr.startswith("MODEL_PUBLIC_KEY names no readable public Ed25519 key in PEM form: ")
+    assert refused.stderr.startswith("MODEL_PUBLIC_KEY names no readable public Ed25519 keys in PEM form: ")
 
 
 @pytest.mark.parametrize(

@@ -209,11 +209,16 @@ def test_metrics_are_right_whichever_worker_is_asked(live: Registry, body: bytes
         door.send("POST", "/predict", with_null, JSON)
         door.send("POST", "/predict", b"[]", JSON)
         os.kill(workers_of(door)[0], signal.SIGTERM)
-        time.sleep(1.2)  # more than twice what saving takes
-        page = [metrics(door) for _ in range(10)]
+
+        def settled() -> list[dict[str, float]] | None:
+            """Every worker has saved what it has counted."""
+            page = [metrics(door) for _ in range(10)]
+            answers = {found['scoring_requests_total{path="/predict",status="200"}'] for found in page}
+            return page if answers == {61} else None
+
+        page = servers.eventually(settled, "61 answers, whichever worker is asked")
 
     for found in page:
-        assert found['scoring_requests_total{path="/predict",status="200"}'] == 61
         assert found['scoring_requests_total{path="/predict",status="400"}'] == 1
         assert found['scoring_nulls_total{feature="EXT_SOURCE_1"}'] == 1
         assert found['scoring_decisions_total{prediction="Classe_1 (risqué)",version="1"}'] >= 60

@@ -1,0 +1,95 @@
+"""The supervisor's copies of the files that its operator may change, each as it was when it was last good.
+
+The supervisor alone reads the operator's files. Its children find the copies in their environment, in place
+of those: a file that has become unreadable or is half written reaches none of them, and a new worker begins
+with what the others have.
+"""
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from api import private_folder, tokens
+from api.followed_file import FollowedFile
+from mlflow_model import signing
+
+_LOOK_SECONDS = 0.25
+# By the variable that names the file: what raises a ValueError unless the content is good.
+_CHECKS: dict[str, Callable[[bytes], object]] = {
+    tokens.FILE: tokens.parse,
+    signing.PUBLIC_KEY: signing.require_keys_in,
+}
+
+_log = logging.getLogger("scoring_client")
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """The environment names the copies as long as this holds; they follow the operator's files meanwhile."""
+    named = {name: Path(os.environ[name]) for name in _CHECKS if os.environ.get(name)}
+    if not named:
+        yield
+        return
+    folder = private_folder.make()
+    stopping = threading.Event()
+    try:
+        files = _copied(named, folder)
+        os.environ.update({one.variable: str(one.copy) for one in files})
+        threading.Thread(target=_follow, args=[files, stopping], name="kept-files", daemon=True).start()
+        yield
+    finally:
+        stopping.set()
+        os.environ.update({name: str(file) for name, file in named.items()})
+        private_folder.remove(folder)
+
+
+def _copied(named: Mapping[str, Path], folder: Path) -> "list[_KeptFile]":
+    """Ends the process with one line about the first file that is no good."""
+    try:
+        return [_KeptFile(name, file, folder / name) for name, file in named.items()]
+    except ValueError as error:
+        sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"temporary files cannot be written ({error.strerror}): set TMPDIR")
+
+
+def _follow(files: "list[_KeptFile]", stopping: threading.Event) -> None:
+    while not stopping.wait(_LOOK_SECONDS):
+        for one in files:
+            one.look()
+
+
+class _KeptFile:
+    def __init__(self, variable: str, file: Path, copy: Path) -> None:
+        """Raises ValueError unless the file is good, OSError where no copy can be made."""
+        self.variable, self.copy = variable, copy
+        self._followed = FollowedFile(variable, file, self._checked)
+        self._written = private_folder.write(copy, self._followed.held)
+        self._fails = False
+
+    def look(self) -> None:
+        """Follow the file, and make the copy again if somebody has removed or touched it."""
+        has_changed = self._followed.look()
+        if has_changed:
+            _log.info("%s has changed", self.variable)
+        if has_changed or not private_folder.is_as_written(self.copy, self._written):
+            self._write()
+
+    def _write(self) -> None:
+        try:
+            private_folder.make_again(self.copy.parent)
+            self._written = private_folder.write(self.copy, self._followed.held)
+        except OSError as error:
+            if not self._fails:
+                _log.error("the copy of %s cannot be written (%s)", self.variable, error.strerror)
+            self._fails = True
+        else:
+            self._fails = False
+
+    def _checked(self, content: bytes) -> bytes:
+        _CHECKS[self.variable](content)
+        return content
