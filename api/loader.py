@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING
 
 from api import cache, model_uri
 from api.news import Copy, News
-from api.trial import Trial
 from mlflow_model import legacy, signing
 from mlflow_model.errors import LoadingFailed, ModelUnavailable, NotInRegistry, OutOfReach
+from mlflow_model.trial import Trial
 
 if TYPE_CHECKING:
     from mlflow_model.registry import Reference
@@ -60,7 +60,7 @@ class PickleFile:
             bundle, _ = legacy.convert(self._path)
             signing.check(bundle.manifest, None)
             copy = Copy(str(cache.keep(bundle, self._folder)), self._path.name, None, None)
-            self._trial.of(copy)
+            self._trial.verified(Path(copy.folder), copy.digest, copy.name, copy.signature)
             self.news = News(copy)
         except ModelUnavailable as problem:
             self.news = News(problem=str(problem))
@@ -127,7 +127,7 @@ class RegisteredModel:
         signing.check(bundle.manifest, named.signature)
         folder = str(cache.keep(bundle, self._folder))
         copy = Copy(folder, named.name, named.version, named.alias, signature=named.signature)
-        self._trial.of(copy)
+        self._trial.verified(Path(folder), copy.digest, copy.name, copy.signature)
         cache.remember(self._uri, self._folder, copy)
         return copy
 

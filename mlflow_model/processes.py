@@ -33,9 +33,13 @@ def end_with_parent() -> None:
 
 
 def limit(
-    *, memory: int | None = None, file_bytes: int | None = None, processor_seconds: int | None = None
+    *,
+    memory: int | None = None,
+    file_bytes: int | None = None,
+    processor_seconds: int | None = None,
+    open_files: int | None = None,
 ) -> None:
-    """Bound this process's address space, the size of each file that it writes, and its processor time.
+    """Bound this process: its address space, each file that it writes, its processor time, its open files.
 
     A limit that the system has set lower stays.
     """
@@ -43,10 +47,15 @@ def limit(
         resource.RLIMIT_AS: memory,
         resource.RLIMIT_FSIZE: file_bytes,
         resource.RLIMIT_CPU: processor_seconds,
+        resource.RLIMIT_NOFILE: open_files,
         resource.RLIMIT_CORE: 0,
     }
+    # At the hard limit of processor time the kernel kills; SIGXCPU, which tells why, comes a second before.
+    spare = {resource.RLIMIT_CPU: 1}
     for kind, value in limits.items():
         if value is not None:
             _, hard = resource.getrlimit(kind)
-            most = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.setrlimit(kind, (most, most))
+            unlimited = hard == resource.RLIM_INFINITY
+            most = value if unlimited else min(value, hard)
+            last = most + spare.get(kind, 0)
+            resource.setrlimit(kind, (most, last if unlimited else min(last, hard)))

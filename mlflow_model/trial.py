@@ -1,0 +1,351 @@
+"""Runs a bundle's own code in a process that may die of it: `python -m mlflow_model.trial`.
+
+LightGBM's parser can end the process that parses, and a bundle's own code can do anything. The process reads
+one request, a line of JSON with the columns of a portfolio behind it, and writes one answer in the same form.
+Only its parent's bounds hold for what it writes.
+"""
+
+import contextlib
+import json
+import math
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from mlflow_model import bundle as bundles
+from mlflow_model import processes, signing
+from mlflow_model.errors import LoadingFailed, OutOfReach
+from mlflow_model.scoring import Doubles, Scorer
+
+# It ordinarily takes 0.4 GiB of addresses, and what a model's text of the largest size needs comes on top.
+MEMORY_BYTES = 2 * 2**30
+PROCESSOR_SECONDS = 30
+# Only the processor's time is the version's. The clock also counts what a busy machine does for others.
+CLOCK_SECONDS = 180
+_OPEN_FILES = 64
+
+_CLIENTS_A_SECOND = 1_000
+_MOST_HEAD_BYTES = 2**20
+_LONGEST_TEXT = 1_000
+_LONGEST_LABEL = 100
+_NOT_ACCEPTED = 255
+# Who sends these is not the version: somebody by hand, or the kernel when the machine's memory is used up.
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+_READY = b"ready\n"
+_WAY_OUT = "réenregistrez le modèle avec « python register.py »"
+_ENDED = f"la version arrête le processus qui la charge ; {_WAY_OUT}"
+_MALFORMED = f"la version ne répond pas dans la forme attendue ; {_WAY_OUT}"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a version says of a portfolio of n clients.
+
+    `lacking` names its features that the portfolio does not have, `refusal` is its own sentence where it
+    refuses the portfolio: with either, no client is accepted. A client is not accepted if a value is missing
+    that the version must have; its prediction is then "" and its probability NaN.
+    """
+
+    features: tuple[str, ...]
+    nullable: frozenset[str]
+    reliable: str
+    uncertain: str
+    risky: str
+    threshold: float
+    lower_bound: float
+    upper_bound: float
+    lacking: tuple[str, ...]
+    refusal: str | None
+    accepted: npt.NDArray[np.bool_]
+    predictions: npt.NDArray[Any]
+    probabilities: Doubles
+
+    @property
+    def labels(self) -> tuple[str, str, str]:
+        return self.reliable, self.uncertain, self.risky
+
+
+@dataclass(frozen=True)
+class _Request:
+    """Which bundle. `columns` names those of the portfolio that follows; None only verifies the bundle."""
+
+    folder: str
+    digest: str
+    name: str
+    statement: str | None
+    columns: Sequence[str] | None = None
+    clients: int = 0
+
+
+class Trial:
+    """Such a process is started ahead, so that its start passes while a copy is being fetched."""
+
+    def __init__(self) -> None:
+        self._ahead: subprocess.Popen[bytes] | None = _started()
+
+    def verified(self, folder: Path, digest: str, name: str, statement: str | None) -> None:
+        """Have a copy verified and its golden rows answered.
+
+        Raises LoadingFailed; OutOfReach where the version is not to blame.
+        """
+        process, self._ahead = self._ahead or _started(), None
+        _answer_of(process, _Request(str(folder), digest, name, statement))
+
+    def close(self) -> None:
+        if self._ahead is not None:
+            self._ahead.kill()
+            with self._ahead:
+                pass
+
+
+def decide(
+    folder: Path, digest: str, statement: str | None, name: str, portfolio: Mapping[str, Doubles]
+) -> Answers:
+    """Have a bundle verified, signature first, and its own code decide on the clients of a portfolio.
+
+    Raises LoadingFailed; OutOfReach where the version is not to blame.
+    """
+    clients = len(next(iter(portfolio.values())))
+    request = _Request(str(folder), digest, name, statement, list(portfolio), clients)
+    columns = np.array([portfolio[name] for name in portfolio], dtype="<f8")
+    head, rest = _answer_of(_started(), request, columns.tobytes())
+    try:
+        return _read_answers(head, rest, clients)
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise LoadingFailed(_MALFORMED) from error
+
+
+# ---- In the parent
+
+
+def _started() -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "mlflow_model.trial"]
+    more = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        return subprocess.Popen(  # noqa: S603 - this very module
+            command,
+            env=processes.environment(**more),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+    except OSError as error:
+        raise OutOfReach("la machine ne peut démarrer aucun processus ; libérez de la mémoire") from error
+
+
+def _answer_of(
+    process: "subprocess.Popen[bytes]", request: _Request, columns: bytes = b""
+) -> tuple[dict[str, Any], bytes]:
+    """The head and the rest of its answer. Raises LoadingFailed."""
+    most = len(_READY) + _MOST_HEAD_BYTES + request.clients * (8 + 1)
+    watchdog = threading.Timer(CLOCK_SECONDS, process.kill)
+    watchdog.start()
+    begun = time.monotonic()
+    with process:
+        said = b""
+        with contextlib.suppress(OSError):  # it has ended: what it said, and how it ended, tell why
+            assert process.stdin is not None  # noqa: S101 - it is a pipe
+            process.stdin.write(json.dumps(asdict(request)).encode() + b"\n" + columns)
+            process.stdin.close()
+            said = _heard(process, most)
+        if len(said) > most:
+            process.kill()
+    watchdog.cancel()
+    if len(said) > most:
+        raise LoadingFailed(_MALFORMED)
+    head, _, rest = said.removeprefix(_READY).partition(b"\n")
+    if said.startswith(_READY) and process.returncode == 0:
+        return _read_head(head), rest
+    raise _failure(process.returncode, said, time.monotonic() - begun)
+
+
+def _heard(process: "subprocess.Popen[bytes]", most: int) -> bytes:
+    """All that it says until it ends, or too much.
+
+    Whatever it has started itself may hold the pipe for longer.
+    """
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
+    said = bytearray()
+    while len(said) <= most:
+        readable, _, _ = select.select([process.stdout], [], [], 0.2)
+        if readable:
+            more = os.read(process.stdout.fileno(), 2**16)
+            if not more:
+                break
+            said += more
+        elif process.poll() is not None:
+            break
+    return bytes(said)
+
+
+def _read_head(head: bytes) -> dict[str, Any]:
+    """Raises LoadingFailed, with what the process found wrong if it did."""
+    try:
+        content = dict(json.loads(head))
+    except (ValueError, TypeError, RecursionError):
+        content = {}
+    if content.get("outcome") == "sound":
+        return content
+    detail = content.get("detail")
+    if type(detail) is not str or not detail.isprintable():
+        raise LoadingFailed(_ENDED)
+    raise (OutOfReach if content.get("outcome") == "out of reach" else LoadingFailed)(detail[:_LONGEST_TEXT])
+
+
+def _failure(code: int, said: bytes, seconds: float) -> LoadingFailed:
+    """Why there is no answer; what is wrong with the machine is not the version's fault."""
+    if seconds >= CLOCK_SECONDS:
+        return OutOfReach(
+            f"l’essai de la version n’a pas fini en {CLOCK_SECONDS} secondes ; "
+            "elle attend sans fin, ou la machine est surchargée"
+        )
+    if not said.startswith(_READY):
+        return OutOfReach("l’essai de la version n’a pas pu commencer ; vérifiez la mémoire de la machine")
+    if -code == signal.SIGXCPU:
+        return LoadingFailed(f"la version demande trop de temps de calcul ; {_WAY_OUT}")
+    if -code in _FROM_OUTSIDE:
+        return OutOfReach(
+            "l’essai de la version a été arrêté de l’extérieur ; vérifiez la mémoire de la machine"
+        )
+    return LoadingFailed(_ENDED)
+
+
+def _read_answers(head: Mapping[str, Any], rest: bytes, clients: int) -> Answers:
+    """Raises ValueError, KeyError, TypeError or OverflowError for what is no answer."""
+    features, lacking = _texts(head["features"]), _texts(head["lacking"])
+    reliable, uncertain, risky = labels = _texts(head["labels"], _LONGEST_LABEL)
+    threshold, lower_bound, upper_bound = (float(number) for number in head["numbers"])
+    refusal = head["refusal"]
+    if not features or not all(map(math.isfinite, (threshold, lower_bound, upper_bound))):
+        raise ValueError
+    if refusal is not None:
+        (refusal,) = _texts([refusal])
+    probabilities = np.frombuffer(rest[: 8 * clients], "<f8")
+    codes = np.frombuffer(rest[8 * clients :], np.uint8)
+    accepted = codes != _NOT_ACCEPTED
+    decided = probabilities[accepted] if len(probabilities) == len(codes) == clients else None
+    if decided is None or not ((decided >= 0) & (decided <= 1)).all():
+        raise ValueError
+    names = np.array([*labels, *[None] * (_NOT_ACCEPTED - len(labels)), ""], dtype=object)
+    predictions = names[codes]
+    if any(label is None for label in predictions):
+        raise ValueError
+    return Answers(
+        features=features,
+        nullable=frozenset(_texts(head["nullable"])) & frozenset(features),
+        reliable=reliable,
+        uncertain=uncertain,
+        risky=risky,
+        threshold=threshold,
+        lower_bound=lower_bound,
+        upper_bound=upper_bound,
+        lacking=lacking,
+        refusal=refusal,
+        accepted=accepted,
+        predictions=predictions,
+        probabilities=np.where(accepted, probabilities, math.nan),
+    )
+
+
+def _texts(values: object, longest: int = _LONGEST_TEXT) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise TypeError
+    for value in values:
+        if type(value) is not str or not value.isprintable() or len(value) > longest:
+            raise ValueError
+    return tuple(values)
+
+
+# ---- In the child process
+
+
+def main() -> None:
+    """Answer one request. Whatever the bundle prints, or leaves running, is cut off from the answer."""
+    processes.end_with_parent()
+    processes.limit(memory=MEMORY_BYTES, file_bytes=0, open_files=_OPEN_FILES)
+    with os.fdopen(os.dup(1), "wb") as pipe, open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), 1)
+        if line := sys.stdin.buffer.readline():
+            request = _Request(**json.loads(line))
+            columns = sys.stdin.buffer.read()
+            seconds = PROCESSOR_SECONDS + request.clients // _CLIENTS_A_SECOND
+            processes.limit(processor_seconds=seconds)
+            pipe.write(_READY)
+            pipe.flush()
+            _answer(request, columns, pipe)
+    os._exit(0)
+
+
+def _answer(request: _Request, columns: bytes, pipe: BinaryIO) -> None:
+    head: dict[str, Any]
+    rest = b""
+    try:
+        scorer = _verified(request)
+        head = {"outcome": "sound"}
+        if request.columns is not None:
+            decided, rest = _decided(scorer, _portfolio(request, columns))
+            head |= decided
+    except OutOfReach as problem:
+        head = {"outcome": "out of reach", "detail": problem.detail}
+    except LoadingFailed as problem:
+        head = {"outcome": "refused", "detail": problem.detail}
+    except MemoryError:
+        head = {"outcome": "refused", "detail": f"la version demande trop de mémoire ; {_WAY_OUT}"}
+    pipe.write(json.dumps(head).encode() + b"\n" + rest)
+
+
+def _verified(request: _Request) -> Scorer:
+    bundle = bundles.read(Path(request.folder), request.digest)
+    signing.check(bundle.manifest, request.statement)
+    return bundle.scorer()
+
+
+def _portfolio(request: _Request, columns: bytes) -> dict[str, Doubles]:
+    names = list(request.columns or ())
+    table = np.frombuffer(columns, "<f8").reshape(len(names), request.clients)
+    return dict(zip(names, table, strict=True))
+
+
+def _decided(scorer: Scorer, portfolio: Mapping[str, Doubles]) -> tuple[dict[str, Any], bytes]:
+    """The head and the rest of the answer: probabilities, then the place of each label among the labels."""
+    policy = scorer.policy
+    labels = [policy.reliable, policy.uncertain, policy.risky]
+    clients = len(next(iter(portfolio.values())))
+    probabilities, codes = np.full(clients, math.nan), np.full(clients, _NOT_ACCEPTED, np.uint8)
+    lacking = [name for name in scorer.features if name not in portfolio]
+    refusal = None
+    if not lacking:
+        known = {name: portfolio[name] for name in scorer.features}
+        must = [np.isnan(values) for name, values in known.items() if name not in scorer.nullable]
+        accepted = ~np.any(must, axis=0) if must else np.ones(clients, dtype=bool)
+        try:
+            decisions = scorer.decide_table({name: values[accepted] for name, values in known.items()})
+            codes[accepted] = [labels.index(label) for label in decisions["prediction"]]
+            probabilities[accepted] = decisions["probability_class_1"]
+        except scorer.Refusal as refused:
+            refusal = refused.detail
+    head = {
+        "features": list(scorer.features),
+        "nullable": sorted(scorer.nullable),
+        "labels": labels,
+        "numbers": [policy.threshold, policy.lower_bound, policy.upper_bound],
+        "lacking": lacking,
+        "refusal": refusal,
+    }
+    return head, probabilities.astype("<f8").tobytes() + codes.tobytes()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""A bundle's own code runs in a limited process, whose answer is bounded and whose end has a true reason."""
+
+import time
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlflow_model import trial
+from mlflow_model.bundle import Bundle
+from mlflow_model.errors import LoadingFailed, OutOfReach
+from mlflow_model.scoring import Doubles
+from tests.conftest import FEATURES, SOMETIMES_MISSING, random_clients
+from tests.live import policy_of
+
+
+def kept(bundle: Bundle, folder: Path) -> Path:
+    bundle.write(folder / bundle.digest)
+    return folder / bundle.digest
+
+
+@pytest.fixture(scope="module")
+def portfolio() -> dict[str, Doubles]:
+    clients = random_clients(500, seed=9)
+    return {name: clients[name].to_numpy() for name in FEATURES}
+
+
+def decided(bundle: Bundle, folder: Path, portfolio: dict[str, Doubles]) -> trial.Answers:
+    return trial.decide(kept(bundle, folder), bundle.digest, None, "scoring-client", portfolio)
+
+
+def verify(bundle: Bundle, folder: Path) -> None:
+    with closing(trial.Trial()) as ahead:
+        ahead.verified(kept(bundle, folder), bundle.digest, "scoring-client", None)
+
+
+def test_the_trial_answers_for_a_portfolio_what_the_bundle_decides(
+    bundle: Bundle, tmp_path: Path, portfolio: dict[str, Doubles]
+) -> None:
+    answers = decided(bundle, tmp_path, portfolio | {"OTHER": np.zeros(500)})
+
+    expected = bundle.scorer().decide_table(portfolio)
+    assert answers.accepted.all()
+    assert answers.predictions.tolist() == expected["prediction"].tolist()
+    assert answers.probabilities.tolist() == expected["probability_class_1"].tolist()
+    assert (answers.features, answers.nullable) == (FEATURES, SOMETIMES_MISSING)
+    assert answers.labels == ("Classe_0 (fiable)", "Zone grise (incertain)", "Classe_1 (risqué)")
+    assert (answers.threshold, answers.lower_bound, answers.upper_bound) == (0.25, 0.23, 0.27)
+
+
+def test_a_client_without_a_value_that_the_version_must_have_is_not_accepted(
+    bundle: Bundle, tmp_path: Path, portfolio: dict[str, Doubles]
+) -> None:
+    credit = portfolio["AMT_CREDIT"].copy()
+    credit[[3, 7]] = np.nan
+
+    answers = decided(bundle, tmp_path, portfolio | {"AMT_CREDIT": credit})
+
+    assert np.flatnonzero(~answers.accepted).tolist() == [3, 7]
+    assert answers.predictions[[3, 7]].tolist() == ["", ""]
+    assert np.isnan(answers.probabilities[[3, 7]]).all()
+    assert answers.predictions[4] != ""
+
+
+def test_a_portfolio_that_lacks_features_or_holds_infinite_values_is_told_apart(
+    bundle: Bundle, tmp_path: Path, portfolio: dict[str, Doubles]
+) -> None:
+    few = {name: portfolio[name] for name in FEATURES[2:]}
+    lacking = trial.decide(kept(bundle, tmp_path), bundle.digest, None, "scoring-client", few)
+    infinite = portfolio | {FEATURES[0]: np.full(500, np.inf)}
+    refused = trial.decide(tmp_path / bundle.digest, bundle.digest, None, "scoring-client", infinite)
+
+    assert lacking.lacking == FEATURES[:2]
+    assert not lacking.accepted.any()
+    assert refused.refusal is not None
+    assert refused.refusal.startswith("ligne 1 : la feature 'AMT_ANNUITY' doit être un nombre fini")
+    assert not refused.accepted.any()
+
+
+# What a version's own code may do where its scoring.py is loaded in a trial, and not where it was built.
+_IN_TRIAL = b"""
+import os, stat, sys, time
+
+def pipes():
+    opened = [int(fd) for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")]
+    return [fd for fd in opened if fd > 2 and stat.S_ISFIFO(os.fstat(fd).st_mode)]
+
+if "mlflow_model.trial" in sys.orig_argv:
+    """
+HOSTILE = {
+    "it ends its process": (b"os._exit(0)", "arrête le processus"),
+    "it crashes": (b"os.kill(os.getpid(), 11)", "arrête le processus"),
+    "it raises": (b"raise KeyError('x')", "arrête le processus"),
+    "it asks for all the memory": (b"x = bytearray(1 << 40)", "trop de mémoire"),
+    "it answers itself": (b"[os.write(fd, b'x') for fd in pipes()]", "arrête le processus"),
+    "it answers without end": (
+        b"while True: [os.write(fd, bytes(65536)) for fd in pipes()]",
+        "ne répond pas dans la forme attendue",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_a_hostile_version_does_is_its_own_fault(bundle: Bundle, tmp_path: Path, name: str) -> None:
+    code, sentence = HOSTILE[name]
+
+    with pytest.raises(LoadingFailed, match=sentence) as refused:
+        verify(doing(code, bundle), tmp_path)
+
+    assert not isinstance(refused.value, OutOfReach)
+
+
+def doing(code: bytes, bundle: Bundle) -> Bundle:
+    return policy_of(bundle, 0.25, more_code=_IN_TRIAL + code + b"\n")
+
+
+def test_a_version_that_computes_without_end_is_refused_for_its_processor_time(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    """Its own, lower limit ends it as the trial's would."""
+    endless = b"import resource; resource.setrlimit(resource.RLIMIT_CPU, (1, 2))\n    while True: pass"
+
+    with pytest.raises(LoadingFailed, match="demande trop de temps de calcul"):
+        verify(doing(endless, bundle), tmp_path)
+
+
+def test_the_trial_bounds_memory_files_and_processor_time(bundle: Bundle, tmp_path: Path) -> None:
+    """The version itself looks, and raises if a bound is not there."""
+    bounds = {"AS": trial.MEMORY_BYTES, "FSIZE": 0, "CPU": trial.PROCESSOR_SECONDS, "NOFILE": 64, "CORE": 0}
+    looks = "; ".join(
+        f"assert resource.getrlimit(resource.RLIMIT_{name})[0] == {most}, 0" for name, most in bounds.items()
+    )
+
+    verify(doing(f"import resource; {looks}".encode(), bundle), tmp_path)
+
+
+def test_a_trial_that_is_killed_from_outside_is_not_the_versions_fault(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    with pytest.raises(OutOfReach, match="arrêté de l’extérieur"):
+        verify(doing(b"os.kill(os.getpid(), 9)", bundle), tmp_path)
+
+
+def test_a_version_that_waits_without_end_is_given_up(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "CLOCK_SECONDS", 2)
+
+    with pytest.raises(OutOfReach, match="pas fini en 2 secondes"):
+        verify(doing(b"time.sleep(3600)", bundle), tmp_path)
+
+
+def test_a_process_that_a_version_leaves_behind_does_not_hold_the_answer(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    leaving = b"if not os.fork(): time.sleep(4); os._exit(0)"
+
+    begun = time.monotonic()
+    verify(doing(leaving, bundle), tmp_path)
+
+    assert time.monotonic() - begun < 4
