@@ -1,8 +1,17 @@
 """What the process that finds models tells those that serve them, as one line of JSON."""
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+# The exit code of a loader that gave up waiting for the registry, and must be started again.
+GAVE_UP = 75
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_VERSION = re.compile(r"[0-9]{1,18}")
+_LONGEST_NAME = 1_000
+_LONGEST_SIGNATURE = 2**14
 
 
 @dataclass(frozen=True)
@@ -19,6 +28,20 @@ class Copy:
     alias: str | None
     confirmed: bool = True
     signature: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what must not reach a path, a header or a line of the log."""
+        texts = (self.folder, self.name, "-" if self.alias is None else self.alias, self.signature or "")
+        is_fit = (
+            all(type(text) is str and text.isprintable() for text in texts)
+            and _DIGEST.fullmatch(self.digest) is not None
+            and (self.version is None or _VERSION.fullmatch(self.version) is not None)
+            and max(map(len, texts[:3])) <= _LONGEST_NAME
+            and len(texts[3]) <= _LONGEST_SIGNATURE
+            and type(self.confirmed) is bool
+        )
+        if not is_fit:
+            raise ValueError("no copy of a model")
 
     @property
     def digest(self) -> str:
