@@ -44,7 +44,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 15.0, 900.0
 _FIRST_OUT_OF_REACH = 1.0
 # A look may take so long, a download too. With a trial it stays below what the supervisor calls silence.
 ANSWER_SECONDS = 90.0
-# Ordinarily it has 0.9 GiB of addresses, and 0.2 GiB of memory.
+# Ordinarily it has 0.7 GiB of addresses and 0.2 GiB of memory; a model of the largest size needs some more.
 MEMORY_BYTES = 2 * 2**30
 
 _TOO_SLOW = LoadingFailed(

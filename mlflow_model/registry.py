@@ -20,6 +20,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import ErrorCode
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from mlflow_model import aliases, files, processes, store
@@ -278,8 +279,8 @@ def _unfetched(error: Exception, name: str, reference: Reference) -> LoadingFail
     is_missing = is_missing or _status(error) == _NOT_FOUND
     if is_missing and name != MANIFEST:
         return LoadingFailed(f"bundle incomplet ou illisible ; {_WAY_OUT}")
-    is_answered = isinstance(error, OSError) and (error.errno is not None or _status(error) is not None)
-    if isinstance(error, ImportError) or _wrong_here(error) or not (is_missing or is_answered):
+    is_cut = isinstance(error, RequestException) and _status(error) is None
+    if (not isinstance(error, OSError) and not is_missing) or is_cut or _wrong_here(error):
         return said
     version = "" if reference.version is None else f"la version {reference.version} de "
     return OutOfReach(
