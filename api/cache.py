@@ -70,7 +70,10 @@ def workplace(folder: Path) -> Iterator[Path]:
 
 def exposure(folder: Path) -> str | None:
     """Why nothing from this folder may run here, in the words of a command line; None if it may."""
-    place = files.exposed(folder)
+    try:
+        place = files.exposed(folder)
+    except OSError:  # nothing can be read there either
+        return None
     if place is None:
         return None
     return (

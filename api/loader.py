@@ -51,6 +51,8 @@ _TOO_SLOW = LoadingFailed(
     "le registre n’a pas fini de répondre à temps ; vérifiez MLFLOW_TRACKING_URI et le réseau"
 )
 
+_IMPOSSIBLE = "le registre répond de façon incompréhensible ({}) ; vérifiez MLFLOW_TRACKING_URI"
+
 Say = Callable[[News], object]
 Bounded = Callable[[], contextlib.AbstractContextManager[object]]
 
@@ -106,6 +108,10 @@ class RegisteredModel:
             self.is_absent = isinstance(problem, NotInRegistry)
             is_answer = isinstance(problem, (NotInRegistry, NotRegistered))
             self.news = News(copy, str(problem), looked_at=self._now() if is_answer else None)
+            return
+        except Exception as error:  # noqa: BLE001 - somebody else's server, which may answer anything
+            self.is_absent = False
+            self.news = News(copy, str(LoadingFailed(_IMPOSSIBLE.format(type(error).__name__))))
             return
         self.is_absent = False
         if afresh:

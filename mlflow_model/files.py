@@ -54,7 +54,7 @@ def exposed(folder: Path) -> Path | None:
     for place in (folder, *folder.resolve().parents):
         try:
             found = place.lstat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
         if place == folder:
             is_exposed = not stat.S_ISDIR(found.st_mode) or _is_open_to_others(found)

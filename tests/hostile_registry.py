@@ -103,6 +103,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _missing(self, _: str) -> None:
         self._begin(404, {"Content-Length": "0"})
 
+    def _garbled(self, _: str) -> None:
+        """JSON, and nothing that MLflow could make a version of."""
+        self._begin(200, {"Content-Length": "23"})
+        self.wfile.write(b'{"model_version": [[]]}')
+
     def _begin(self, status: int, headers: dict[str, str]) -> None:
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", **headers}.items():

@@ -176,6 +176,17 @@ def test_an_endless_answer_costs_the_loader_a_sentence_and_a_dribbling_one_its_p
     assert code == GAVE_UP
 
 
+def test_an_answer_that_is_no_answer_costs_a_sentence_and_no_thread(
+    hostile: HostileRegistry, tmp_path: Path
+) -> None:
+    hostile.behaviour[ALIAS] = "garbled"
+
+    news = loader.look_once(CHAMPION, tmp_path / "cache")
+
+    assert (news.copy, news.looked_at) == (None, None)
+    assert "le registre répond de façon incompréhensible (ParseError)" in str(news.problem)
+
+
 def other(bundle: Bundle) -> Bundle:
     return Bundle(bundle.files, bundle.manifest + b"\n")
 
