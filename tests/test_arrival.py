@@ -1,6 +1,5 @@
 """What a registry hands over: bounded in bytes, memory and time, and refused only for its own faults."""
 
-import contextlib
 import gc
 import os
 import shutil
@@ -194,7 +193,8 @@ def other(bundle: Bundle) -> Bundle:
 def test_a_loader_in_the_middle_of_a_look_ends_with_its_parent(
     hostile: HostileRegistry, tmp_path: Path
 ) -> None:
-    hostile.behaviour[ALIAS] = "silent"
+    hostile.behaviour[ALIAS] = "dribble"
+    (tmp_path / "arriving-from-a-dead-process").mkdir()
     code = (
         "import subprocess, sys; from mlflow_model import processes\n"
         f"loader = subprocess.Popen([sys.executable, '-m', 'api.loader', {CHAMPION!r}, {str(tmp_path)!r}], "
@@ -208,14 +208,11 @@ def test_a_loader_in_the_middle_of_a_look_ends_with_its_parent(
         below = [child, *map(int, Path(f"/proc/{child}/task/{child}/children").read_text().split())]
         parent.kill()
 
+    assert list(tmp_path.iterdir()) == []  # what the dead had left is removed first
     assert len(below) == 2  # the trial that it has started ahead
-    servers.eventually(lambda: not any(map(is_alive, below)) or None, "the end of the loader and its trial")
-
-
-def is_alive(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
+    servers.eventually(
+        lambda: not any(map(servers.is_alive, below)) or None, "the end of the loader and its trial"
+    )
 
 
 class FakeRegistry:

@@ -174,6 +174,14 @@ def test_a_pointer_that_is_no_regular_file_is_not_followed_and_not_waited_for(
     assert cache.recall(URI, folder) is None
 
 
+def test_a_device_or_a_pipe_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    for path in (Path("/dev/zero"), tmp_path / "pipe"):
+        with pytest.raises(files.NotTrusted):
+            files.read(path, 10, own=False)
+
+
 @pytest.mark.parametrize("file", ["the pointer", "model.txt"])
 @pytest.mark.parametrize("change", ["somebody else's", "writable by all", "huge"])
 def test_a_file_that_others_may_have_written_or_that_is_huge_is_not_read(
@@ -225,7 +233,7 @@ def test_the_half_copies_of_the_dead_are_removed_and_those_of_the_living_stay(
         cache.keep(bundle, folder)
         while_it_lives = place.exists()
         one.send_signal(signal.SIGKILL)
-    files.remove_abandoned(folder)
+    cache.keep(bundle, folder)
 
     assert (while_it_lives, place.exists()) == (True, False)
 
