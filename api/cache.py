@@ -1,106 +1,140 @@
-"""The folder of verified copies, each in a folder named by its digest, and which of them a URI named last."""
+"""The folder of verified copies, each in a folder named by its digest, and which of them a URI named last.
+
+Whoever may write there has code of theirs run here: what another user may write to is never read.
+"""
 
 import contextlib
 import hashlib
 import json
 import shutil
 import time
-import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from api.news import Copy
-from mlflow_model import store
+from mlflow_model import files, store
 from mlflow_model.errors import LoadingFailed, OutOfReach
 
 if TYPE_CHECKING:
     from mlflow_model.bundle import Bundle
 
 _KEPT_COPIES = 20
-# What a process left behind that was killed while it wrote.
-_UNFINISHED = ("arriving-", "damaged-")
-_UNFINISHED_SECONDS = 3600.0
+_MOST_POINTER_BYTES = 2**16
 
 
 def keep(bundle: "Bundle", folder: Path) -> Path:
-    """Where the copy is. It appears whole or not at all. Raises LoadingFailed."""
-    with _in_words():
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Where the copy is. It appears whole or not at all. Raises OutOfReach."""
+    with _in_words(), workplace(folder) as place:
         kept = folder / bundle.digest
         if not _holds(kept, bundle):
-            if kept.exists():
-                kept.rename(unfinished(folder, "damaged-"))
-            _write(bundle, kept)
+            if kept.exists() or kept.is_symlink():
+                kept.rename(place / "damaged")
+            _write(bundle, kept, place / "new")
         kept.touch()
         _tidy(folder, kept)
         return kept
 
 
 def recall(uri: str, folder: Path) -> Copy | None:
-    """The copy, not confirmed; None where nothing is remembered, or no longer there."""
+    """The copy, not confirmed; None where nothing is remembered, or nothing that is this service's own."""
     try:
-        content = json.loads(_pointer(uri, folder).read_bytes())
-        copy = replace(Copy(**content), confirmed=False)
-        return copy if Path(copy.folder).is_dir() else None
-    except (OSError, ValueError, TypeError, RecursionError):
+        if files.exposed(folder) is not None:
+            return None
+        content = _read_pointer(_pointer(uri, folder))
+        kept = folder / Path(content["folder"]).name
+        copy = Copy(**{**content, "folder": str(kept), "confirmed": False})
+        return copy if kept.is_dir() else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 
 def remember(uri: str, folder: Path, copy: Copy) -> None:
-    """Replace the pointer in one step, so that a crash leaves the former one. Raises LoadingFailed."""
-    with _in_words():
-        arriving = unfinished(folder)
-        arriving.write_text(json.dumps(asdict(copy)))
-        arriving.replace(_pointer(uri, folder))
+    """Replace the pointer in one step, so that a crash leaves the former one. Raises OutOfReach."""
+    with _in_words(), workplace(folder) as place:
+        files.write(place / "pointer", json.dumps(asdict(copy)).encode())
+        (place / "pointer").replace(_pointer(uri, folder))
 
 
-def unfinished(folder: Path, kind: str = "arriving-") -> Path:
-    """A name that nothing has yet, for what is removed an hour later if its process was killed."""
-    return folder / f"{kind}{uuid.uuid4().hex}"
+@contextlib.contextmanager
+def workplace(folder: Path) -> Iterator[Path]:
+    """A folder in the cache for what is not whole yet. Raises OutOfReach."""
+    with contextlib.ExitStack() as stack:
+        with _in_words():
+            _require_private(folder)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            place = stack.enter_context(files.workplace(folder))
+        yield place
+
+
+def exposure(folder: Path) -> str | None:
+    """Why nothing from this folder may run here, in the words of a command line; None if it may."""
+    try:
+        place = files.exposed(folder)
+    except OSError:  # nothing can be read there either
+        return None
+    if place is None:
+        return None
+    return (
+        f"MODEL_CACHE {folder} is no safe place: whoever may write to {place} runs code in this service. "
+        f"chmod 700 {place}, which must be this user's own, or name another folder"
+    )
+
+
+def _require_private(folder: Path) -> None:
+    if files.exposed(folder) is not None:
+        raise OutOfReach(
+            "le cache local est ouvert à d’autres utilisateurs ; réservez-le (chmod 700 MODEL_CACHE)"
+        )
 
 
 def _holds(kept: Path, bundle: "Bundle") -> bool:
     from mlflow_model import bundle as bundles  # with NumPy, which the supervisor starts without
 
     try:
-        return kept.exists() and bundles.read(kept) == bundle
+        is_own = not kept.is_symlink() and files.exposed(kept) is None
+        return is_own and kept.exists() and bundles.read(kept) == bundle
     except LoadingFailed:
         return False
 
 
-def _write(bundle: "Bundle", kept: Path) -> None:
-    arriving = unfinished(kept.parent)
+def _write(bundle: "Bundle", kept: Path, arriving: Path) -> None:
     try:
         bundle.write(arriving)
         arriving.rename(kept)
     except OSError:
-        shutil.rmtree(arriving, ignore_errors=True)
         if not kept.exists():  # another process may have been faster
             raise
 
 
 def _tidy(folder: Path, kept: Path) -> None:
     """Keep the newest copies, those that a URI named last, and this one, whatever the clock says of it."""
+    files.remove_abandoned(folder)
     named = {kept.name, *(name for pointer in folder.glob("*.json") for name in _named_by(pointer))}
     entries = sorted((entry for entry in folder.iterdir() if entry.is_dir()), key=_age)
-    copies = [entry for entry in entries if not entry.name.startswith(_UNFINISHED)]
-    unfinished = [entry for entry in entries if entry not in copies and _age(entry) > _UNFINISHED_SECONDS]
-    for entry in [*unfinished, *copies[_KEPT_COPIES:]]:
+    copies = [entry for entry in entries if not files.is_unfinished(entry)]
+    for entry in copies[_KEPT_COPIES:]:
         if entry.name not in named:
             shutil.rmtree(entry, ignore_errors=True)
 
 
 def _named_by(pointer: Path) -> list[str]:
     try:
-        return [Path(json.loads(pointer.read_bytes())["folder"]).name]
+        return [Path(_read_pointer(pointer)["folder"]).name]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return []
 
 
 def _age(entry: Path) -> float:
-    return time.time() - entry.stat().st_mtime
+    try:
+        return time.time() - entry.stat().st_mtime
+    except OSError:  # another process has just removed it
+        return 0.0
+
+
+def _read_pointer(pointer: Path) -> dict[str, Any]:
+    return dict(json.loads(files.read(pointer, _MOST_POINTER_BYTES)))
 
 
 def _pointer(uri: str, folder: Path) -> Path:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from api import cache, logs, model_uri, signed_numbers
-from api.news import News
+from api.news import GAVE_UP, News
 from mlflow_model import processes
 from mlflow_model.errors import LoadingFailed
 
@@ -61,11 +61,14 @@ class Finder:
 
         `challenger`: find that one too.
         """
-        folder = os.environ.get("MODEL_CACHE")
+        given = os.environ.get("MODEL_CACHE")
+        folder = Path(given).absolute() if given else DEFAULT_CACHE
+        if problem := cache.exposure(folder):
+            sys.exit(problem)
         uri = os.environ.get("MODEL_URI") or model_uri.DEFAULT
         return cls(
             uri,
-            Path(folder).absolute() if folder else DEFAULT_CACHE,
+            folder,
             tell,
             reload_seconds(),
             model_uri.challenger_of(uri) if challenger else None,
@@ -152,7 +155,7 @@ class Finder:
             with self._loader_lock:
                 self._loader = None  # its input is closed now
             processes.end(loader)  # or talks without an end of the line
-        if self._stopping.is_set():
+        if self._stopping.is_set() or loader.returncode == GAVE_UP:
             return False
         if loader.returncode:
             _log.error("the loader process failed: %s", b"".join(tail).decode(errors="replace"))
@@ -183,7 +186,7 @@ class Finder:
                 raise ProcessLookupError
             self._loader = subprocess.Popen(  # noqa: S603 - this project's own module
                 command,
-                env=processes.environment(),
+                env=processes.environment(OMP_NUM_THREADS="1"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -16,15 +16,15 @@ import select
 import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from api import cache, model_uri, signed_numbers
-from api.news import Copy, News
-from mlflow_model import legacy, processes, signing
-from mlflow_model.errors import LoadingFailed, ModelUnavailable, NotInRegistry, OutOfReach
+from api.news import GAVE_UP, Copy, News
+from mlflow_model import files, legacy, processes, signing
+from mlflow_model.errors import LoadingFailed, ModelUnavailable, NotInRegistry, NotRegistered, OutOfReach
 from mlflow_model.signing import Statement
 from mlflow_model.trial import Trial
 
@@ -38,11 +38,24 @@ _NOT_NEEDED = ("pandas", "scipy")
 _WITHOUT_MODEL_SECONDS = 2.0
 _JITTER = 0.1
 # A worker that cannot use a copy asks for another at once, perhaps again and again.
-_PAUSE_AFTER_AFRESH = 1.0
-# A version that was refused is tried again after so long, and after twice as long each time.
+_PAUSE_AFTER_AFRESH, _LONGEST_AFRESH = 1.0, 60.0
+# A version that was refused is tried again after so long, and after twice as long each time; one that was out
+# of reach at first sooner.
 FIRST_PAUSE, LONGEST_PAUSE = 15.0, 900.0
+_FIRST_OUT_OF_REACH = 1.0
+# A look may take so long, a download too. With a trial it stays below what the supervisor calls silence.
+ANSWER_SECONDS = 90.0
+# Ordinarily it has 0.7 GiB of addresses and 0.2 GiB of memory; a model of the largest size needs some more.
+MEMORY_BYTES = 2 * 2**30
+
+_TOO_SLOW = LoadingFailed(
+    "le registre n’a pas fini de répondre à temps ; vérifiez MLFLOW_TRACKING_URI et le réseau"
+)
+
+_IMPOSSIBLE = "le registre répond de façon incompréhensible ({}) ; vérifiez MLFLOW_TRACKING_URI"
 
 Say = Callable[[News], object]
+Bounded = Callable[[], contextlib.AbstractContextManager[object]]
 
 
 class PickleFile:
@@ -60,7 +73,8 @@ class PickleFile:
         try:
             signing.check("", self._path.name, None)
             bundle, _ = legacy.convert(self._path)
-            copy = Copy(str(cache.keep(bundle, self._folder)), self._path.name, None, None)
+            name = "".join(one if one.isprintable() else "?" for one in self._path.name)
+            copy = Copy(str(cache.keep(bundle, self._folder)), name, None, None)
             self._trial.verified(Path(copy.folder), copy.digest)
             self.news = News(copy)
         except ModelUnavailable as problem:
@@ -70,15 +84,21 @@ class PickleFile:
 class RegisteredModel:
     """The last good version that a model URI named, and why that is not what it names now, if so."""
 
-    def __init__(self, uri: str, folder: Path, trial: Trial, *, is_challenger: bool = False) -> None:
+    def __init__(
+        self,
+        uri: str,
+        folder: Path,
+        trial: Trial,
+        bounded: Bounded = contextlib.nullcontext,
+        *,
+        is_challenger: bool = False,
+    ) -> None:
         from mlflow_model import registry  # takes seconds, and a pickle needs none of it
 
         self._registry = registry
         self._is_challenger = is_challenger
-        self._uri, self._folder, self._trial = uri, folder, trial
-        self._refused: Reference | None = None
-        self._refusal: str | None = None
-        self._pause, self._again_at = FIRST_PAUSE, 0.0
+        self._uri, self._folder, self._trial, self._bounded = uri, folder, trial, bounded
+        self._failed: _Failed | None = None
         self.is_absent = False
         self.news = News()
 
@@ -90,25 +110,32 @@ class RegisteredModel:
         """`afresh`: bring what is named once more, even if it is the same as before or was refused."""
         copy = self.news.copy
         try:
-            named = self._registry.resolve(self._uri)
+            with self._bounded():
+                named = self._registry.resolve(self._uri)
         except ModelUnavailable as problem:
             self.is_absent = isinstance(problem, NotInRegistry)
-            self.news = News(copy, str(problem), looked_at=self._now() if self.is_absent else None)
+            is_answer = isinstance(problem, (NotInRegistry, NotRegistered))
+            self.news = News(copy, str(problem), looked_at=self._now() if is_answer else None)
+            return
+        except Exception as error:  # noqa: BLE001 - somebody else's server, which may answer anything
+            self.is_absent = False
+            self.news = News(copy, str(LoadingFailed(_IMPOSSIBLE.format(type(error).__name__))))
             return
         self.is_absent = False
         try:
             statement = self._stated(named)
         except LoadingFailed as problem:
-            self._refuse(named, problem)
-            self._again_at = 0.0  # another key, or the clock, may allow it at the next look
+            self._fail(
+                named, problem, again_at=0.0
+            )  # another key, or the clock, may allow it at the next look
             return
         if afresh:
             self._bring(named, statement)
         elif copy is not None and _is_of(copy, named):
-            self._refused = None
+            self._failed = None
             self.news = News(copy, looked_at=self._now())
-        elif named == self._refused and time.monotonic() < self._again_at:
-            self.news = News(copy, self._refusal, looked_at=self._now())
+        elif self._failed and named == self._failed.named and time.monotonic() < self._failed.again_at:
+            self.news = News(copy, self._failed.problem, looked_at=self._now())
         else:
             self._bring(named, statement)
 
@@ -129,19 +156,18 @@ class RegisteredModel:
     def _bring(self, named: "Reference", statement: Statement | None) -> None:
         try:
             copy = self._brought(named, statement)
-        except OutOfReach as problem:
-            self.news = News(self.news.copy, str(problem), looked_at=self._now())
         except ModelUnavailable as problem:
-            self._refuse(named, problem)
+            self._fail(named, problem)
         except Exception as error:  # noqa: BLE001 - somebody else's files, which may be anything
-            self._refuse(named, LoadingFailed(f"elle ne peut pas être lue ({type(error).__name__})"))
+            self._fail(named, LoadingFailed(f"elle ne peut pas être lue ({type(error).__name__})"))
         else:
-            self._refused = None
+            self._failed = None
             self.news = News(copy, looked_at=self._now())
 
     def _brought(self, named: "Reference", statement: Statement | None) -> Copy:
         """Its copy, verified and tried out. Raises ModelUnavailable."""
-        bundle = self._registry.download(named, self._folder)
+        with cache.workplace(self._folder) as place, self._bounded():
+            bundle = self._registry.download(named, place)
         folder = str(cache.keep(bundle, self._folder))
         copy = Copy(folder, named.name, named.version, named.alias, statement=named.statement)
         self._trial.verified(Path(folder), copy.digest)
@@ -150,12 +176,29 @@ class RegisteredModel:
         cache.remember(self._uri, self._folder, copy)
         return copy
 
-    def _refuse(self, named: "Reference", problem: ModelUnavailable) -> None:
-        self._pause = min(2 * self._pause, LONGEST_PAUSE) if named == self._refused else FIRST_PAUSE
-        refusals = int(named != self._refused)
-        self._refused, self._again_at = named, time.monotonic() + self._pause
-        self._refusal = _about(named, problem)
-        self.news = News(self.news.copy, self._refusal, refusals=refusals, looked_at=self._now())
+    def _fail(self, named: "Reference", problem: ModelUnavailable, again_at: float | None = None) -> None:
+        """Say so, and leave this version alone for longer each time. What is out of reach is no refusal."""
+        former = self._failed if self._failed and self._failed.named == named else None
+        is_refused = not isinstance(problem, OutOfReach)
+        refusals = int(is_refused and not (former and former.is_refused))
+        first = FIRST_PAUSE if is_refused else _FIRST_OUT_OF_REACH
+        pause = first if former is None else max(first, min(2 * former.pause, LONGEST_PAUSE))
+        said = _about(named, problem) if is_refused else str(problem)
+        is_refused = is_refused or (former is not None and former.is_refused)
+        then = time.monotonic() + pause if again_at is None else again_at
+        self._failed = _Failed(named, said, is_refused, pause, then)
+        self.news = News(self.news.copy, said, refusals=refusals, looked_at=self._now())
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """What could not be brought, why, and when that is tried again."""
+
+    named: "Reference"
+    problem: str
+    is_refused: bool
+    pause: float
+    again_at: float
 
 
 def _is_of(copy: Copy, named: "Reference") -> bool:
@@ -172,8 +215,8 @@ def _about(named: "Reference", problem: ModelUnavailable) -> str:
 class Rival:
     """The challenger, looked at in a thread of its own. Without a version of that name there is none."""
 
-    def __init__(self, uri: str, folder: Path) -> None:
-        self._model = RegisteredModel(uri, folder, Trial(), is_challenger=True)
+    def __init__(self, uri: str, folder: Path, bounded: Bounded) -> None:
+        self._model = RegisteredModel(uri, folder, Trial(), bounded, is_challenger=True)
         self._refusals = self._told = 0
         self._thread: threading.Thread | None = None
 
@@ -199,10 +242,36 @@ class Rival:
             time.sleep(every)
 
 
-def _followed(uri: str, folder: Path, trial: Trial) -> PickleFile | RegisteredModel:
+def _followed(
+    uri: str, folder: Path, trial: Trial, bounded: Bounded = contextlib.nullcontext
+) -> PickleFile | RegisteredModel:
     if model_uri.is_pickle(uri):
         return PickleFile(Path(uri), folder, trial)
-    return RegisteredModel(uri, folder, trial)
+    return RegisteredModel(uri, folder, trial, bounded)
+
+
+class Patience:
+    """Ends this process when the registry takes too long: no thread can be made to give up on a peer.
+
+    Its supervisor then starts another. `last_words` gives the news to say before that.
+    """
+
+    def __init__(self, say: Say, last_words: Callable[[], News]) -> None:
+        self._say, self._last_words = say, last_words
+
+    @contextlib.contextmanager
+    def bounded(self) -> Iterator[None]:
+        timer = threading.Timer(ANSWER_SECONDS, self._give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _give_up(self) -> None:
+        self._say(self._last_words())
+        os._exit(GAVE_UP)
 
 
 def look_once(uri: str, folder: Path) -> News:
@@ -213,26 +282,36 @@ def look_once(uri: str, folder: Path) -> News:
         return model.news
 
 
-def follow(
-    uri: str, folder: Path, every: float, challenger: str | None, say: Callable[[News], object]
-) -> None:
+def follow(uri: str, folder: Path, every: float, challenger: str | None, say: Say) -> None:
     """Look again and again, `every` so many seconds, until the input ends or nothing more can change."""
+    news = News()
+
+    def too_slow() -> News:
+        return News(news.copy, str(_TOO_SLOW), news.challenger, news.challenger_problem)
+
+    def challenger_too_slow() -> News:
+        return replace(news, refusals=0, challenger_problem=str(_TOO_SLOW))
+
     with contextlib.closing(Trial()) as trial:
-        champion = _followed(uri, folder, trial)
+        champion = _followed(uri, folder, trial, Patience(say, too_slow).bounded)
         rival: Rival | None = None
-        afresh = False
+        pause_after_afresh, afresh = _PAUSE_AFTER_AFRESH, False
         while True:
             champion.look(afresh=afresh)
-            say(rival.add_to(champion.news) if rival else champion.news)
+            news = rival.add_to(champion.news) if rival else champion.news
+            say(news)
             _collect_from_now_on()
             if challenger and rival is None and every and champion.news.copy is not None:
-                rival = Rival(challenger, folder)
+                rival = Rival(challenger, folder, Patience(say, challenger_too_slow).bounded)
                 rival.look_again_and_again(every)
             if champion.is_settled or not every:
                 return
             pause = every if champion.news.copy is not None else min(every, _WITHOUT_MODEL_SECONDS)
             if afresh:
-                time.sleep(_PAUSE_AFTER_AFRESH)
+                time.sleep(pause_after_afresh)
+            pause_after_afresh = (
+                min(2 * pause_after_afresh, _LONGEST_AFRESH) if afresh else _PAUSE_AFTER_AFRESH
+            )
             heard = _heard_within(pause * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - no secret
             if heard == b"":
                 return
@@ -260,11 +339,17 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=0.0, metavar="SECONDS", help="0 looks once (default)")
     parser.add_argument("--challenger", metavar="URI")
     options = parser.parse_args()
+    processes.end_with_parent()
+    processes.limit(memory=MEMORY_BYTES)
     for noisy in ("mlflow", "urllib3", "alembic"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     gc.disable()  # a tenth of the time until the first line
     for package in _NOT_NEEDED:
         sys.modules[package] = None  # type: ignore[assignment]  # as if it were absent
+    with contextlib.suppress(
+        OSError
+    ):  # there is no cache yet, or none that can be written: a look will say so
+        files.remove_abandoned(options.cache)
     follow(options.uri, options.cache, options.every, options.challenger, _say)
 
 

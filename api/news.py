@@ -1,6 +1,7 @@
 """What the process that finds models tells those that serve them, as one line of JSON."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -9,6 +10,14 @@ from typing import Any
 # Of what processes of this project say to each other. After SIGHUP new workers listen to an old supervisor:
 # what they do not know they ignore, and what they miss has a default.
 PROTOCOL = 1
+
+# The exit code of a loader that gave up waiting for the registry, and must be started again.
+GAVE_UP = 75
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_VERSION = re.compile(r"[0-9]{1,18}")
+_LONGEST_NAME = 1_000
+_LONGEST_STATEMENT = 2**14
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,20 @@ class Copy:
     alias: str | None = None
     confirmed: bool = True
     statement: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what must not reach a path, a header or a line of the log."""
+        texts = (self.folder, self.name, "-" if self.alias is None else self.alias, self.statement or "")
+        is_fit = (
+            all(type(text) is str and text.isprintable() for text in texts)
+            and _DIGEST.fullmatch(self.digest) is not None
+            and (self.version is None or _VERSION.fullmatch(self.version) is not None)
+            and max(map(len, texts[:3])) <= _LONGEST_NAME
+            and len(texts[3]) <= _LONGEST_STATEMENT
+            and type(self.confirmed) is bool
+        )
+        if not is_fit:
+            raise ValueError("no copy of a model")
 
     @property
     def digest(self) -> str:

@@ -7,9 +7,11 @@ know.
 """
 
 import hashlib
+import itertools
 import json
 import logging
 import math
+import os
 import re
 import types
 from collections.abc import Mapping, Sequence
@@ -19,13 +21,20 @@ from typing import Any
 
 import numpy as np
 
-from mlflow_model import model_text
+from mlflow_model import files, model_text
 from mlflow_model.errors import LoadingFailed
 from mlflow_model.scoring import DecisionPolicy, Doubles, Scorer
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 FILES = frozenset({"model.txt", "policy.json", "features.json", "golden.json", "scoring.py"})
+# No file of a bundle may be larger, wherever it comes from.
+MOST_BYTES = {
+    MANIFEST: 2**16,
+    "model.txt": model_text.MOST_BYTES,
+    "golden.json": 2**24,
+    **dict.fromkeys(("policy.json", "features.json", "scoring.py"), 2**20),
+}
 GOLDEN_ROWS = 64
 FEWEST_GOLDEN_ROWS = 50
 SCORING_SOURCE = Path(__file__).with_name("scoring.py")
@@ -60,11 +69,13 @@ class Bundle:
         return dict(json.loads(self.files["policy.json"]))
 
     def write(self, folder: Path) -> None:
-        """Write the bundle into a new folder. The manifest comes last: a folder without one is no bundle."""
-        folder.mkdir(parents=True)
-        for name, content in self.files.items():
-            (folder / name).write_bytes(content)
-        (folder / MANIFEST).write_bytes(self.manifest)
+        """Write the bundle into a new folder of this user alone.
+
+        The manifest comes last: a folder without one is no bundle.
+        """
+        folder.mkdir(mode=0o700, parents=True)
+        for name, content in {**self.files, MANIFEST: self.manifest}.items():
+            files.write(folder / name, content)
 
     def scorer(self) -> Scorer:
         """Run the bundle's own scoring.py, and have it answer the golden rows before anyone relies on it."""
@@ -111,7 +122,15 @@ def read(folder: Path, digest: str | None = None) -> Bundle:
 
     `digest`: its own, where that is known. Raises LoadingFailed.
     """
-    bundle = _intact(folder) if digest is None else read_again(folder, digest)
+    return _checked(_whole(_contents(folder)) if digest is None else read_again(folder, digest))
+
+
+def verified(contents: Mapping[str, bytes]) -> Bundle:
+    """The bundle of these files, manifest included, verified as `read` does. Raises LoadingFailed."""
+    return _checked(_whole(contents))
+
+
+def _checked(bundle: Bundle) -> Bundle:
     try:
         model_text.check(bundle.files["model.txt"].decode(), json.loads(bundle.files["features.json"]))
     except ValueError as error:
@@ -125,26 +144,48 @@ def read_again(folder: Path, digest: str) -> Bundle:
 
     Raises LoadingFailed.
     """
-    bundle = _intact(folder)
+    bundle = _whole(_contents(folder))
     if bundle.digest != digest:
         raise LoadingFailed("le cache local a été modifié ; supprimez-le (MODEL_CACHE)")
     return bundle
 
 
-def _intact(folder: Path) -> Bundle:
+def _contents(folder: Path) -> dict[str, bytes]:
+    """The files of a folder that this user alone may write. Raises LoadingFailed."""
+    name = MANIFEST
     try:
-        manifest = (folder / MANIFEST).read_bytes()
-        present = {entry.name for entry in folder.iterdir()}
-        files = {name: (folder / name).read_bytes() for name in present - {MANIFEST}}
+        contents = {name: files.read(folder / name, MOST_BYTES[name])}
+        with os.scandir(folder) as entries:
+            others = {entry.name for entry in itertools.islice(entries, len(FILES) + 2)} - {MANIFEST}
+        for name in sorted(others & FILES):
+            contents[name] = files.read(folder / name, MOST_BYTES[name])
+    except files.NotTrusted as error:
+        raise LoadingFailed(
+            f"'{name}' n’est pas un fichier de ce service seul ; supprimez le cache local (MODEL_CACHE)"
+        ) from error
+    except files.TooLarge as error:
+        raise LoadingFailed(too_large(name)) from error
     except OSError as error:
         raise LoadingFailed(f"bundle incomplet ou illisible ; {_WAY_OUT}") from error
+    return contents | dict.fromkeys(others - FILES, b"")
+
+
+def too_large(name: str) -> str:
+    """The detail of a refusal."""
+    return f"'{name}' dépasse la limite de {MOST_BYTES[name] // 1024} Kio ; {_WAY_OUT}"
+
+
+def _whole(contents: Mapping[str, bytes]) -> Bundle:
+    """The bundle of these files, manifest included, with every digest compared. Raises LoadingFailed."""
+    manifest = contents[MANIFEST]
+    found = {name: content for name, content in contents.items() if name != MANIFEST}
     declared = _declared_digests(manifest)
-    if set(files) != FILES or set(declared) != FILES:
+    if set(found) != FILES or set(declared) != FILES:
         raise LoadingFailed(f"le bundle n’a pas exactement les fichiers attendus ; {_WAY_OUT}")
-    for name in sorted(files):
-        if hashlib.sha256(files[name]).hexdigest() != declared[name]:
+    for name in sorted(found):
+        if hashlib.sha256(found[name]).hexdigest() != declared[name]:
             raise LoadingFailed(f"l’empreinte de '{name}' ne correspond pas au manifeste ; {_WAY_OUT}")
-    return Bundle(types.MappingProxyType(files), manifest)
+    return Bundle(types.MappingProxyType(found), manifest)
 
 
 def _declared_digests(manifest: bytes) -> dict[str, str]:

@@ -8,7 +8,10 @@ from typing import Any
 
 import yaml
 
+from mlflow_model import files
 from mlflow_model.errors import LoadingFailed
+
+_MOST_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ def _bad_section(pickle_path: Path, name: str) -> LoadingFailed:
 def _split(path: Path) -> tuple[dict[str, Any], str]:
     """The YAML header and the markdown below; an empty header where there is none to read."""
     try:
-        _, head, text = path.read_text(encoding="utf-8").split("---\n", 2)
+        card = files.read(path.resolve(), _MOST_BYTES, own=False)
+        _, head, text = card.decode().replace("\r\n", "\n").split("---\n", 2)
         header = yaml.safe_load(head)
     except (OSError, ValueError, yaml.YAMLError):
         return {}, ""

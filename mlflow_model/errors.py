@@ -176,6 +176,10 @@ class OutOfReach(LoadingFailed):
     """Nothing is said of the model: the registry does not answer, or there is no room for a copy."""
 
 
+class NotRegistered(LoadingFailed):
+    """The registry answered, and its registration of the version has not ended, or has failed."""
+
+
 class NotInRegistry(LoadingFailed):
     """The registry answered, and knows no such model, version or alias."""
 

@@ -25,7 +25,6 @@ from mlflow_model.scoring import Booster, DecisionPolicy, Refusal
 
 _WAY_OUT = "fournissez le dictionnaire documenté {model, features, optimal_threshold, margin} (docs/api.md)"
 _MAX_PICKLE_BYTES = 256 * 2**20
-_MAX_TEXT_CHARACTERS = 64 * 2**20
 _LONGEST_NAME = 256
 _CHILD_MEMORY_BYTES = 2 * 2**30
 _CHILD_PROCESSOR_SECONDS = 30
@@ -231,7 +230,7 @@ def _checked_text(model: object, features: list[str]) -> str:
         raise _Refused("'model' n’est ni un LGBMClassifier entraîné ni un Booster de LightGBM")
     state = _state(booster)
     text = state.get("_handle", state.get("handle"))
-    if type(text) is not str or len(text) > _MAX_TEXT_CHARACTERS:
+    if type(text) is not str or len(text) > model_text.MOST_BYTES:
         raise _Refused("'model' ne contient pas le texte d’un modèle LightGBM entraîné")
     try:
         model_text.check(text, features)

@@ -10,6 +10,9 @@ import math
 import re
 from collections.abc import Callable, Sequence
 
+# No text of a model may be longer, wherever it comes from.
+MOST_BYTES = 64 * 2**20
+
 _NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _NUMBERS = re.compile(rf"{_NUMBER}(?: {_NUMBER})*")
 _THRESHOLDS = re.compile(rf"(?:{_NUMBER}|inf)(?: (?:{_NUMBER}|inf))*")

@@ -7,6 +7,8 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,3 +81,31 @@ def limit(
             _, hard = resource.getrlimit(kind)
             hard = most if hard == resource.RLIM_INFINITY else min(most, hard)
             resource.setrlimit(kind, (min(value, hard), hard))
+
+
+_lowered = threading.Lock()
+_lowering = 0
+_former_soft = resource.RLIM_INFINITY
+
+
+@contextlib.contextmanager
+def no_file_beyond(most: int) -> Iterator[None]:
+    """While this lasts, writing more than so many bytes to a file fails with EFBIG, in every thread.
+
+    Threads that do this at once must name the same number.
+    """
+    global _lowering, _former_soft
+    with _lowered:
+        if not _lowering:
+            _former_soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            unlimited = _former_soft == resource.RLIM_INFINITY
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most if unlimited else min(most, _former_soft), hard))
+        _lowering += 1
+    try:
+        yield
+    finally:
+        with _lowered:
+            _lowering -= 1
+            if not _lowering:
+                _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (_former_soft, hard))

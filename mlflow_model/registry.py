@@ -1,8 +1,11 @@
 """The MLflow registry: where versions are stored, named by aliases and fetched back, always verified."""
 
+import contextlib
 import errno
+import hashlib
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,13 +18,22 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import ErrorCode
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from mlflow_model import aliases, leases, signing, store
+from mlflow_model import aliases, files, leases, processes, signing, store
 from mlflow_model import bundle as bundles
 from mlflow_model.aliases import Term
-from mlflow_model.bundle import Bundle
-from mlflow_model.errors import LoadingFailed, NotInRegistry, OutOfReach, RollbackRefused
+from mlflow_model.bundle import MANIFEST, Bundle
+from mlflow_model.errors import (
+    LoadingFailed,
+    NotInRegistry,
+    NotRegistered,
+    OutOfReach,
+    RollbackRefused,
+)
 
 NAME = "scoring-client"
 EXPERIMENT = "scoring-client"
@@ -34,6 +46,10 @@ STATEMENT_TAG = "bundle.statement"
 _OLD_SIGNATURE_TAG = "bundle.signature"  # of the manifest alone, until statements came
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_FOUND = 404
+_FAILURES = (MlflowException, OSError, SQLAlchemyError, ImportError, MemoryError)
+_LARGEST = max(bundles.MOST_BYTES.values())
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_READY = "READY"
 # How MLflow's own sentences, which hold those of requests and urllib3, tell that nobody answered to the end.
 _LOST = (
     "API request to",
@@ -43,10 +59,14 @@ _LOST = (
     "Response ended prematurely",
     "Max retries exceeded",
 )
-# MLflow's own defaults wait for minutes before they give up.
+# MLflow's own defaults wait for minutes before they give up. They also keep a file of SQLite open, which was
+# then read on after another one had been put in its place.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+_ALWAYS_OPENED_ANEW = {"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"}
 _DISK_FULL = "le disque est plein ; libérez de la place"
 _UNREACHABLE = "registre injoignable ; vérifiez MLFLOW_TRACKING_URI"
+_ENDLESS = "le registre répond par plus de données qu’il n’y a de mémoire ; vérifiez MLFLOW_TRACKING_URI"
+_WAY_OUT = "réenregistrez le modèle avec « python register.py »"
 _NO_DRIVER = "le pilote de ce registre n’est pas installé ; passez par « mlflow server » (docs/operations.md)"
 _MISSING = ErrorCode.Name(ErrorCode.Value("RESOURCE_DOES_NOT_EXIST"))
 
@@ -85,7 +105,8 @@ def connect(*, create: bool = False) -> MlflowClient:
     """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    for variable, value in _PATIENCE.items():
+    anew = _ALWAYS_OPENED_ANEW if _sqlite_file() is not None else {}
+    for variable, value in (_PATIENCE | anew).items():
         os.environ.setdefault(variable, value)
     mlflow.set_tracking_uri(store.uri())
     _check_store()
@@ -112,7 +133,7 @@ def promote(
     """
     client = connect()
     with in_words(f"promotion de la version {number} de {name}"):
-        client.get_model_version(name, str(number))
+        _require_registered(client.get_model_version(name, str(number)))
         with lease(client, name, by) as held:
             ready(client)
             if aliases.named(client, name, alias) != number:
@@ -216,6 +237,7 @@ def resolve(uri: str) -> Reference:
         version, alias = _version_of(client, uri)
     if version is None:
         return Reference(uri, _shown(uri))
+    _require_registered(version)
     digest, signed = version.tags.get(DIGEST_TAG), _signed(version.tags)
     number = str(version.version)
     return Reference(f"models:/{version.name}/{number}", version.name, number, alias, digest or "", signed)
@@ -227,29 +249,94 @@ def _signed(tags: Mapping[str, str]) -> str | None:
     return None if found is None else found[: signing.LONGEST + 1]
 
 
-def download(reference: Reference, within: Path | None = None) -> Bundle:
-    """The bundle that is meant, with every digest verified. Raises LoadingFailed.
-
-    `within`: the folder for what arrives, where it is not that of temporary files.
-    """
-    connect()
-    with in_words(_shown(reference.source)), _arriving(within) as folder:
-        path = mlflow.artifacts.download_artifacts(artifact_uri=reference.source, dst_path=folder)
-        bundle = bundles.read(Path(path) / "artifacts" / "bundle")
-    if reference.version is not None and reference.digest != bundle.digest:
-        raise LoadingFailed(
-            f"l’empreinte du bundle n’est pas celle de la version {reference.version} de {reference.name} ; "
-            "réenregistrez le modèle avec « python register.py »"
+def _require_registered(version: ModelVersion) -> None:
+    """Raises NotRegistered; LoadingFailed for what no registry of ours says."""
+    number, name = str(version.version), str(version.name)
+    if not (_NUMBER.fullmatch(number) and name.isprintable()):
+        raise LoadingFailed("le registre répond par un nom ou un numéro impossible ; vérifiez MODEL_URI")
+    if version.status != _READY:
+        raise NotRegistered(
+            f"l’enregistrement de la version {number} de {name} n’est pas terminé ou a échoué ; {_WAY_OUT}"
         )
-    return bundle
 
 
-@contextmanager
-def _arriving(within: Path | None) -> Iterator[str]:
-    if within is not None:
-        within.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="arriving-", dir=within) as folder:
-        yield folder
+def download(reference: Reference, folder: Path | None = None) -> Bundle:
+    """The bundle that is meant, with every digest verified: its own files alone, none too large.
+
+    `folder`: where they arrive, if not in one for temporary files. Raises LoadingFailed.
+    """
+    client = connect()
+    with in_words(_shown(reference.source)):
+        files_of_version = get_artifact_repository(_location(client, reference))
+    with contextlib.ExitStack() as stack:
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="arriving-")))
+        contents = {MANIFEST: _fetched(files_of_version, MANIFEST, reference, folder)}
+        digest = hashlib.sha256(contents[MANIFEST]).hexdigest()
+        if reference.version is not None and reference.digest != digest:
+            raise LoadingFailed(
+                "l’empreinte du bundle n’est pas celle de la version "
+                f"{reference.version} de {reference.name} ; {_WAY_OUT}"
+            )
+        for name in sorted(bundles.FILES):
+            contents[name] = _fetched(files_of_version, name, reference, folder)
+    return bundles.verified(contents)
+
+
+def _location(client: MlflowClient, reference: Reference) -> str:
+    """The URI of the folder with its files."""
+    location = reference.source
+    if reference.version is not None:
+        location = client.get_model_version_download_uri(reference.name, reference.version)
+    kind, _, path = location.partition(":/")
+    if kind == "runs":
+        return _location_in_run(client, *path.partition("/")[::2])
+    is_logged_model = kind == "models" and path.startswith("m-")
+    return str(client.get_logged_model(path).artifact_location) if is_logged_model else location
+
+
+def _location_in_run(client: MlflowClient, run_id: str, path: str) -> str:
+    """That of the model which the run logged under this name, or of the run's own files."""
+    run = client.get_run(run_id)
+    for model in client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'"):
+        if model.name == path:
+            return str(model.artifact_location)
+    return f"{run.info.artifact_uri}/{path}"
+
+
+def _fetched(files_of_version: ArtifactRepository, name: str, reference: Reference, folder: Path) -> bytes:
+    """One file of the bundle. Raises LoadingFailed.
+
+    By the method that each of MLflow's repositories must have: the public `download_artifacts` asks the other
+    side whether the file is a folder, and takes all that it then names.
+    """
+    arriving = folder / name
+    try:
+        with processes.no_file_beyond(_LARGEST):
+            files_of_version._download_file(f"artifacts/bundle/{name}", str(arriving))
+        return files.read(arriving, bundles.MOST_BYTES[name], own=False)
+    except files.TooLarge as error:
+        raise LoadingFailed(bundles.too_large(name)) from error
+    except _FAILURES as error:
+        if arriving.exists() and arriving.stat().st_size >= _LARGEST:
+            raise LoadingFailed(bundles.too_large(name)) from error
+        raise _unfetched(error, name, reference) from error
+
+
+def _unfetched(error: Exception, name: str, reference: Reference) -> LoadingFailed:
+    """Why a file did not come: the machine, the way, or a version that has a manifest and not the rest."""
+    said = _said(_shown(reference.source), error)
+    is_missing = isinstance(said, NotInRegistry) or isinstance(error, FileNotFoundError)
+    is_missing = is_missing or _status(error) == _NOT_FOUND
+    if is_missing and name != MANIFEST:
+        return LoadingFailed(f"bundle incomplet ou illisible ; {_WAY_OUT}")
+    is_cut = isinstance(error, RequestException) and _status(error) is None
+    if (not isinstance(error, OSError) and not is_missing) or is_cut or _wrong_here(error):
+        return said
+    version = "" if reference.version is None else f"la version {reference.version} de "
+    return OutOfReach(
+        f"les fichiers de {version}{reference.name} sont hors d’atteinte ; vérifiez le stockage du registre"
+    )
 
 
 def _version_of(client: MlflowClient, uri: str) -> tuple[ModelVersion | None, str | None]:
@@ -278,7 +365,7 @@ def _named(version: ModelVersion, name: str) -> ModelVersion:
 
 def _shown(uri: str) -> str:
     """What a caller may read of a model URI: a path would tell about the machine."""
-    return uri if uri.startswith(("models:/", "runs:/")) else "MODEL_URI"
+    return uri if uri.startswith(("models:/", "runs:/")) and uri.isprintable() else "MODEL_URI"
 
 
 def _described(version: ModelVersion) -> Version:
@@ -326,25 +413,38 @@ def in_words(attempt: str) -> Iterator[None]:
     """Say what failed and what to do, in the contract's form and without MLflow's own text."""
     try:
         yield
-    except MlflowException as error:
-        if error.error_code == _MISSING or "not found" in str(error.message):
-            raise NotInRegistry(attempt) from error
-        if any(os.strerror(code) in str(error.message) for code in _FULL):
-            raise OutOfReach(f"{attempt} : {_DISK_FULL}") from error
-        if any(sign in str(error.message) for sign in _LOST):
-            raise OutOfReach(f"{attempt} : {_UNREACHABLE}") from error
-        raise LoadingFailed(f"{attempt} : refusé ; vérifiez MODEL_URI et MLFLOW_TRACKING_URI") from error
-    except OSError as error:
-        if error.errno in _FULL:
-            raise OutOfReach(f"{attempt} : {_DISK_FULL}") from error
-        is_lost = isinstance(error, FileNotFoundError) or _status(error) == _NOT_FOUND
-        raise (LoadingFailed if is_lost else OutOfReach)(f"{attempt} : {_UNREACHABLE}") from error
-    except SQLAlchemyError as error:
-        raise OutOfReach(f"{attempt} : {_UNREACHABLE}") from error
-    except ImportError as error:
-        raise LoadingFailed(f"{attempt} : {_NO_DRIVER}") from error
+    except _FAILURES as error:
+        raise _said(attempt, error) from error
 
 
-def _status(error: OSError) -> int | None:
+def _said(attempt: str, error: Exception) -> LoadingFailed:
+    if detail := _wrong_here(error):
+        return OutOfReach(f"{attempt} : {detail}")
+    if isinstance(error, MlflowException):
+        message = str(error.message)
+        if error.error_code == _MISSING or "not found" in message:
+            return NotInRegistry(attempt)
+        if any(sign in message for sign in _LOST):
+            return OutOfReach(f"{attempt} : {_UNREACHABLE}")
+        return LoadingFailed(f"{attempt} : refusé ; vérifiez MODEL_URI et MLFLOW_TRACKING_URI")
+    if isinstance(error, ImportError):
+        return LoadingFailed(f"{attempt} : {_NO_DRIVER}")
+    is_lost = isinstance(error, FileNotFoundError) or _status(error) == _NOT_FOUND
+    return (LoadingFailed if is_lost else OutOfReach)(f"{attempt} : {_UNREACHABLE}")
+
+
+def _wrong_here(error: BaseException | None) -> str | None:
+    """What is wrong with this machine, if that is why: MLflow raises errors of its own over the first one."""
+    while error is not None:
+        if isinstance(error, MemoryError):
+            return _ENDLESS
+        is_full = isinstance(error, OSError) and error.errno in _FULL
+        if is_full or any(os.strerror(code) in str(error) for code in _FULL):
+            return _DISK_FULL
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _status(error: Exception) -> int | None:
     """Of the answer over HTTP, where there was one: `requests` raises an OSError with it."""
     return getattr(getattr(error, "response", None), "status_code", None)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
@@ -150,6 +150,13 @@ def eventually(attempt: Callable[[], T | None], awaited: str) -> T:
             return result
         time.sleep(0.05)
     raise TimeoutError(awaited)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process, and not only what is left of one until its parent looks."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
 
 
 def registry_in(folder: Path) -> dict[str, str]:

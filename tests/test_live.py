@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -85,12 +84,12 @@ def damage(live: Registry, version: str) -> None:
 
 
 def lose(live: Registry, version: str) -> None:
-    shutil.rmtree(live.artifact(version))
+    (live.artifact(version) / "model.txt").unlink()
 
 
 BROKEN: dict[str, tuple[Callable[[Registry, str], None], float, str]] = {
     "a damaged file": (damage, 0.31, "refusée : l’empreinte de 'policy.json'"),
-    "no artifact": (lose, 0.32, "refusée"),
+    "a lost file": (lose, 0.32, "refusée : bundle incomplet"),
 }
 
 
@@ -111,6 +110,23 @@ def test_a_broken_version_is_refused_once_and_the_former_one_goes_on(
     assert (answer.status, answer.headers["X-Model-Version"]) == (200, "1")
     assert metric(served, "scoring_model_refusals_total") == before + 1
     assert served.said.count(said.split(" : ", 1)[1].split(" ;")[0]) == 1
+
+
+def test_files_that_are_out_of_reach_are_no_refusal_and_arrive_later(
+    shared: Registry, served: SocketDoor, bundle: Bundle
+) -> None:
+    version = shared.add(policy_of(bundle, 0.33))
+    home = shared.artifact(version)
+    before = metric(served, "scoring_model_refusals_total")
+    home.rename(home.with_name("away"))
+
+    shared.point(version)
+    said = doubt(served, f"les fichiers de la version {version} de scoring-client sont hors d’atteinte")
+    home.with_name("away").rename(home)
+    serves(served, version)
+
+    assert "refusée" not in said
+    assert metric(served, "scoring_model_refusals_total") == before
 
 
 def test_a_version_that_kills_its_process_is_refused(

@@ -1,5 +1,7 @@
 """A bundle's own code runs in a limited process, whose answer is bounded and whose end has a true reason."""
 
+import subprocess
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +13,7 @@ from mlflow_model import trial
 from mlflow_model.bundle import Bundle
 from mlflow_model.errors import LoadingFailed, OutOfReach
 from mlflow_model.scoring import Doubles
+from tests import servers
 from tests.conftest import FEATURES, SOMETIMES_MISSING, random_clients
 from tests.live import policy_of
 
@@ -131,8 +134,13 @@ def test_the_trial_bounds_memory_files_and_processor_time(bundle: Bundle, tmp_pa
     looks = "; ".join(
         f"assert resource.getrlimit(resource.RLIMIT_{name})[0] == {most}, 0" for name, most in bounds.items()
     )
+    looks += f"; assert resource.getrlimit(resource.RLIMIT_CPU)[1] == {trial.PROCESSOR_SECONDS + 1}"
 
     verify(doing(f"import resource; {looks}".encode(), bundle), tmp_path)
+
+
+def test_what_a_version_prints_is_kept_apart_from_its_answer(bundle: Bundle, tmp_path: Path) -> None:
+    verify(doing(b"print('not an answer', flush=True); os.write(1, b'x')", bundle), tmp_path)
 
 
 def test_a_trial_that_is_killed_from_outside_is_not_the_versions_fault(
@@ -160,3 +168,21 @@ def test_a_process_that_a_version_leaves_behind_does_not_hold_the_answer(
     verify(doing(leaving, bundle), tmp_path)
 
     assert time.monotonic() - begun < 4
+
+
+def test_a_trial_ends_with_its_parent(bundle: Bundle, tmp_path: Path) -> None:
+    waiting = doing(f"open({str(tmp_path / 'pid')!r}, 'w'); time.sleep(60)".encode(), bundle)
+    folder = kept(waiting, tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from mlflow_model.trial import Trial\n"
+        "trial = Trial(); print(trial._ahead.pid, flush=True)\n"
+        "trial.verified(Path(sys.argv[1]), sys.argv[2])"
+    )
+    command = [sys.executable, "-c", code, str(folder), waiting.digest]
+    with subprocess.Popen(command, cwd=servers.ROOT, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        servers.eventually(lambda: (tmp_path / "pid").exists() or None, "a version that waits")
+        parent.kill()
+
+    servers.eventually(lambda: not servers.is_alive(child) or None, "the end of the trial")

@@ -1,0 +1,106 @@
+"""Files that others may have touched: read with bounds, written for this user alone, never half."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+_WRITABLE_BY_GROUP, _WRITABLE_BY_OTHERS = stat.S_IWGRP, stat.S_IWOTH
+_UNFINISHED = "arriving-"
+
+
+class NotTrusted(OSError):
+    """No regular file, or one that another user may have written."""
+
+
+class TooLarge(OSError):
+    """More bytes than such a file may have."""
+
+
+def read(path: Path, most: int, *, own: bool = True) -> bytes:
+    """A regular file of at most so many bytes: no link, no device, and no pipe, which would be waited for.
+
+    `own`: only this user, or root, may have written it. Raises OSError, also as NotTrusted or TooLarge.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with os.fdopen(file, "rb") as stream:
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode) or (own and _is_open_to_others(found)):
+            raise NotTrusted(str(path))
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise TooLarge(str(path))
+    return content
+
+
+def write(path: Path, content: bytes) -> None:
+    """A new file that only this user may read and write, whatever the umask."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(file, "wb") as stream:
+        stream.write(content)
+
+
+def exposed(folder: Path) -> Path | None:
+    """The folder, or the one above it, that lets another user put files of theirs in this place.
+
+    A group may write above the folder: what is in the folder itself is checked file by file. One that is
+    sticky, as /tmp is, keeps everybody's hands off what others own.
+    """
+    folder = folder.absolute()
+    for place in (folder, *folder.resolve().parents):
+        try:
+            found = place.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if place == folder:
+            is_exposed = not stat.S_ISDIR(found.st_mode) or _is_open_to_others(found)
+        else:
+            is_sticky = bool(found.st_mode & stat.S_ISVTX)
+            is_exposed = not _is_ours(found) or (bool(found.st_mode & _WRITABLE_BY_OTHERS) and not is_sticky)
+        if is_exposed:
+            return place
+    return None
+
+
+def _is_open_to_others(found: os.stat_result) -> bool:
+    return not _is_ours(found) or bool(found.st_mode & (_WRITABLE_BY_GROUP | _WRITABLE_BY_OTHERS))
+
+
+def _is_ours(found: os.stat_result) -> bool:
+    return found.st_uid in (os.geteuid(), 0)
+
+
+@contextlib.contextmanager
+def workplace(within: Path) -> Iterator[Path]:
+    """A new folder for what is not whole yet. What has not been moved away from it is removed at the end.
+
+    It is locked as long as this process lives, so that `remove_abandoned` takes only what the dead have left.
+    """
+    place = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=within))
+    lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        os.close(lock)
+
+
+def is_unfinished(entry: Path) -> bool:
+    return entry.name.startswith(_UNFINISHED)
+
+
+def remove_abandoned(within: Path) -> None:
+    """Remove the workplaces of processes that were killed."""
+    for entry in within.glob(f"{_UNFINISHED}*"):
+        with contextlib.suppress(OSError):  # somebody works there, or has just removed it
+            lock = os.open(entry, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            finally:
+                os.close(lock)

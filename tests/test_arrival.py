@@ -1,0 +1,331 @@
+"""What a registry hands over: bounded in bytes, memory and time, and refused only for its own faults."""
+
+import gc
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from api import loader
+from api.news import GAVE_UP, News
+from mlflow_model import processes, registry
+from mlflow_model.bundle import Bundle
+from mlflow_model.errors import LoadingFailed, NotRegistered, OutOfReach
+from mlflow_model.registry import Reference
+from tests import servers
+from tests.hostile_registry import ALIAS, HostileRegistry, hostile_registry
+from tests.servers import ROOT
+
+# MLflow leaves connections open where a download fails.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore:.*socket:pytest.PytestUnraisableExceptionWarning"
+)
+
+CHAMPION = "models:/scoring-client@champion"
+
+
+@pytest.fixture
+def hostile(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterator[HostileRegistry]:
+    with hostile_registry(bundle) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        yield server
+    gc.collect()
+
+
+def test_only_the_bundles_own_files_are_asked_for(hostile: HostileRegistry, bundle: Bundle) -> None:
+    assert registry.download(registry.resolve(CHAMPION)) == bundle
+
+    asked = [path.rpartition("/")[2] for path in hostile.asked if path.startswith("/files")]
+    assert sorted(asked) == sorted([*bundle.files, "manifest.json"])
+
+
+IMPOSSIBLE = {
+    "an endless text": ("model.txt", "endless", "'model.txt' dépasse la limite de 65536 Kio"),
+    "an endless manifest": ("manifest.json", "endless", "'manifest.json' dépasse la limite de 64 Kio"),
+    "a bomb": ("golden.json", "gzip_bomb", "'golden.json' dépasse la limite de 16384 Kio"),
+    "a lost file": ("policy.json", "missing", "bundle incomplet ou illisible"),
+}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_a_version_with_impossible_files_is_refused(
+    hostile: HostileRegistry, name: str, tmp_path: Path
+) -> None:
+    file, how, sentence = IMPOSSIBLE[name]
+    hostile.behaviour[file] = how
+    named = registry.resolve(CHAMPION)
+
+    with pytest.raises(LoadingFailed, match=sentence) as refused:
+        registry.download(named, tmp_path)
+
+    assert not isinstance(refused.value, OutOfReach)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 65 * 2**20
+
+
+HORS_D_ATTEINTE = "les fichiers de la version 1 de scoring-client sont hors d’atteinte"
+OUT_OF_REACH = {
+    "a cut file": ("model.txt", "cut", "registre injoignable"),
+    "a forbidden file": ("model.txt", "forbidden", HORS_D_ATTEINTE),
+    "no files at all": ("manifest.json", "missing", HORS_D_ATTEINTE),
+    "a redirection to itself": (ALIAS, "redirected", "registre injoignable"),
+}
+
+
+@pytest.mark.parametrize("name", OUT_OF_REACH)
+def test_what_does_not_arrive_says_nothing_of_the_version(hostile: HostileRegistry, name: str) -> None:
+    file, how, sentence = OUT_OF_REACH[name]
+    hostile.behaviour[file] = how
+
+    with pytest.raises(OutOfReach, match=sentence):
+        registry.download(registry.resolve(CHAMPION))
+
+
+def test_a_folder_in_the_place_of_a_file_brings_nothing(registered: Path) -> None:
+    (manifest,) = registered.glob("mlartifacts/models/m-*/artifacts/artifacts/bundle/manifest.json")
+    manifest.unlink()
+    manifest.mkdir()
+
+    with pytest.raises(OutOfReach, match=HORS_D_ATTEINTE):
+        registry.download(registry.resolve(CHAMPION))
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "a pipe"])
+def test_a_device_or_a_pipe_in_the_place_of_a_file_neither_fills_nor_blocks(
+    registered: Path, target: str
+) -> None:
+    (text,) = registered.glob("mlartifacts/models/m-*/artifacts/artifacts/bundle/model.txt")
+    text.unlink()
+    os.mkfifo(text) if target == "a pipe" else text.symlink_to(target)
+
+    with pytest.raises(LoadingFailed, match=r"refusé|hors d’atteinte"):
+        registry.download(registry.resolve(CHAMPION))
+
+
+IMPOSSIBLE_NAMES = {
+    "a header in the number": {"version": "1\r\nX-Evil: yes"},
+    "no number": {"version": "one"},
+    "a line in the name": {"name": "scoring-client\nevil"},
+}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE_NAMES)
+def test_what_a_registry_says_of_a_version_reaches_no_header_and_no_log(
+    hostile: HostileRegistry, name: str
+) -> None:
+    hostile.version |= IMPOSSIBLE_NAMES[name]
+
+    with pytest.raises(LoadingFailed, match="un nom ou un numéro impossible") as refused:
+        registry.resolve(CHAMPION)
+
+    assert "vil" not in str(refused.value)
+
+
+@contextmanager
+def started_loader(cache: Path, **changed: float) -> Iterator["subprocess.Popen[bytes]"]:
+    """The loader, in which these bounds are smaller."""
+    code = "".join(f"loader.{name} = {value}; " for name, value in changed.items())
+    code = f"from api import loader; {code} loader.main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, CHAMPION, str(cache), "--every", "0.2"],
+        cwd=ROOT,
+        env=processes.environment(OMP_NUM_THREADS="1"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def news_of(process: "subprocess.Popen[bytes]") -> News:
+    assert process.stdout is not None
+    return News.of(process.stdout.readline())
+
+
+def test_an_endless_answer_costs_the_loader_a_sentence_and_a_dribbling_one_its_process(
+    hostile: HostileRegistry, tmp_path: Path
+) -> None:
+    """One process meets both in turn, because starting it is what costs."""
+    hostile.behaviour[ALIAS] = "endless"
+    with started_loader(tmp_path, MEMORY_BYTES=900 * 2**20, ANSWER_SECONDS=8) as process:
+        endless = news_of(process)
+        hostile.behaviour[ALIAS] = "sound"
+        heard = [endless, news_of(process)]
+        while heard[-1].copy is None:
+            heard.append(news_of(process))
+        hostile.behaviour["model.txt"] = "dribble"
+        hostile.bundle = other(hostile.bundle)
+        while heard[-1].problem is None:
+            heard.append(news_of(process))
+        code = process.wait(timeout=servers.PATIENCE)
+
+    assert endless.problem is not None
+    assert "plus de données qu’il n’y a de mémoire" in endless.problem
+    assert (heard[-1].copy, heard[-1].looked_at) == (heard[-2].copy, None)
+    assert "le registre n’a pas fini de répondre à temps" in str(heard[-1].problem)
+    assert code == GAVE_UP
+
+
+def test_an_answer_that_is_no_answer_costs_a_sentence_and_no_thread(
+    hostile: HostileRegistry, tmp_path: Path
+) -> None:
+    hostile.behaviour[ALIAS] = "garbled"
+
+    news = loader.look_once(CHAMPION, tmp_path / "cache")
+
+    assert (news.copy, news.looked_at) == (None, None)
+    assert "le registre répond de façon incompréhensible (ParseError)" in str(news.problem)
+
+
+def other(bundle: Bundle) -> Bundle:
+    return Bundle(bundle.files, bundle.manifest + b"\n")
+
+
+def test_a_loader_in_the_middle_of_a_look_ends_with_its_parent(
+    hostile: HostileRegistry, tmp_path: Path
+) -> None:
+    hostile.behaviour[ALIAS] = "dribble"
+    (tmp_path / "arriving-from-a-dead-process").mkdir()
+    code = (
+        "import subprocess, sys; from mlflow_model import processes\n"
+        f"loader = subprocess.Popen([sys.executable, '-m', 'api.loader', {CHAMPION!r}, {str(tmp_path)!r}], "
+        "env=processes.environment(), stdin=subprocess.PIPE)\n"
+        "print(loader.pid, flush=True); loader.wait()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        servers.eventually(lambda: ALIAS in hostile.asked or None, "a look at the registry")
+        below = [child, *map(int, Path(f"/proc/{child}/task/{child}/children").read_text().split())]
+        parent.kill()
+
+    assert list(tmp_path.iterdir()) == []  # what the dead had left is removed first
+    assert len(below) == 2  # the trial that it has started ahead
+    servers.eventually(
+        lambda: not any(map(servers.is_alive, below)) or None, "the end of the loader and its trial"
+    )
+
+
+class FakeRegistry:
+    """Names what it is told to, and hands over nothing."""
+
+    def __init__(self) -> None:
+        self.named = Reference("models:/m/1", "m", "1", "champion", "0" * 64)
+        self.problem: LoadingFailed = OutOfReach("les fichiers sont hors d’atteinte")
+        self.downloads: list[float] = []
+        self.now = 1_000.0
+
+    def resolve(self, _: str) -> Reference:
+        return self.named
+
+    def download(self, _: Reference, __: Path) -> Bundle:
+        self.downloads.append(self.now)
+        raise self.problem
+
+
+@pytest.fixture
+def faked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[FakeRegistry, loader.RegisteredModel]:
+    fake = FakeRegistry()
+    with closing(loader.Trial()) as trial:
+        model = loader.RegisteredModel(CHAMPION, tmp_path, trial)
+    monkeypatch.setattr(model, "_registry", fake)
+    monkeypatch.setattr(loader, "time", SimpleNamespace(monotonic=lambda: fake.now))
+    return fake, model
+
+
+def looked_for(seconds: int, fake: FakeRegistry, model: loader.RegisteredModel) -> int:
+    """How many refusals there were when it was looked at every second."""
+    refusals = 0
+    for _ in range(seconds):
+        fake.now += 1
+        model.look(afresh=False)
+        refusals += model.news.refusals
+    return refusals
+
+
+def test_what_is_always_cut_is_asked_for_at_growing_intervals_and_never_refused(
+    faked: tuple[FakeRegistry, loader.RegisteredModel],
+) -> None:
+    fake, model = faked
+
+    refusals = looked_for(100, fake, model)
+    gaps = [later - one for one, later in zip(fake.downloads, fake.downloads[1:], strict=False)]
+    fake.named = Reference("models:/m/2", "m", "2", "champion", "1" * 64)
+    looked_for(1, fake, model)
+
+    assert gaps == [1, 2, 4, 8, 16, 32]
+    assert refusals == 0
+    assert fake.downloads[-1] == fake.now  # another version is asked for at once
+
+
+def test_a_version_that_is_refused_between_two_cuts_is_counted_once(
+    faked: tuple[FakeRegistry, loader.RegisteredModel],
+) -> None:
+    fake, model = faked
+    cut, bad = fake.problem, LoadingFailed("le bundle est mauvais")
+
+    counted = []
+    for problem in (cut, bad, cut, bad):
+        fake.problem = problem
+        counted.append(looked_for(1_000, fake, model))
+
+    assert counted == [0, 1, 0, 0]
+
+
+# ---- The registry's own state
+
+
+@pytest.mark.parametrize("status", ["PENDING_REGISTRATION", "FAILED_REGISTRATION"])
+def test_a_version_whose_registration_has_not_ended_is_neither_served_nor_promoted(
+    candidates: Path, status: str
+) -> None:
+    with closing(sqlite3.connect(candidates / "mlflow.db")) as database, database:
+        database.execute("UPDATE model_versions SET status = ? WHERE version = 2", [status])
+
+    sentence = "l’enregistrement de la version 2 de scoring-client n’est pas terminé ou a échoué"
+    for uri in ("models:/scoring-client/2", "models:/scoring-client@candidate"):
+        if uri.endswith("@candidate"):
+            registry.connect().set_registered_model_alias("scoring-client", "candidate", "2")
+        with pytest.raises(NotRegistered, match=sentence):
+            registry.resolve(uri)
+    with pytest.raises(NotRegistered, match=sentence):
+        registry.promote(2)
+    assert registry.version_at() == 1
+
+
+@pytest.mark.parametrize("how", ["removed and copied", "replaced"])
+def test_a_restored_database_is_the_one_that_is_read(candidates: Path, how: str) -> None:
+    file = candidates / "mlflow.db"
+    shutil.copy(file, candidates / "backup.db")
+    registry.promote(2)
+    before = registry.resolve(CHAMPION).version
+    if how == "replaced":
+        (candidates / "backup.db").replace(file)
+    else:
+        file.unlink()
+        with pytest.raises(LoadingFailed, match="aucun registre de modèles"):
+            registry.resolve(CHAMPION)
+        shutil.copy(candidates / "backup.db", file)
+
+    assert (before, registry.resolve(CHAMPION).version) == ("2", "1")
+
+
+def test_a_cache_that_cannot_be_written_is_not_an_unreachable_registry(
+    registered: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+
+    news = loader.look_once(CHAMPION, tmp_path / "file" / "cache")
+
+    assert news.problem is not None
+    assert "le cache local est inaccessible ou plein" in news.problem
+    assert news.refusals == 0
