@@ -519,9 +519,9 @@ async def test_no_clock_runs_while_flask_has_the_request(lane: Lane) -> None:
     assert wire.is_open
 
     asked.set_result(wsgi.Response(200, [], b"late"))
-    await wire.until(1)
+    assert await wire.until(1) == [200]
     wire.connection.keep_to_time(1000.0)
-    assert wire.is_open
+    assert (wire.is_open, wire.is_half_open) == (True, True)
 
 
 @in_the_loop
