@@ -415,6 +415,17 @@ async def test_a_batch_that_announces_too_much_is_refused_before_it_is_sent(lane
 
 
 @in_the_loop
+async def test_a_request_that_was_answered_at_its_head_gets_no_second_answer(lane: Lane) -> None:
+    wire = Wire(lane)
+    wire.send(announced(batch.BODY_LIMIT + 1) + b"[")
+    await wire.until(1)
+    wire.connection.keep_to_time(1000.0)
+    wire.connection.keep_to_time(1000.1 + RECEIVE_SECONDS)
+
+    assert await wire.until_closed() == [413]
+
+
+@in_the_loop
 async def test_slow_bodies_for_decisions_are_bounded_too_and_whole_ones_pass(lane: Lane, body: bytes) -> None:
     slow = [Wire(lane) for _ in range(1025)]
     for wire in slow:
