@@ -67,9 +67,8 @@ def written(
     headers: Iterable[tuple[str, str]],
     content: bytes,
     keep_alive: bool,
-    is_head: bool = False,
 ) -> bytes:
-    """`is_head`: the answer to HEAD, which has the headers of GET's and no content."""
+    """An answer to HEAD comes with the length of GET's and no content."""
     lines = [f"{name.lower()}: {value}\r\n" for name, value in headers]
     if not any(line.startswith("content-length:") for line in lines):
         lines.append(f"content-length: {len(content)}\r\n")
@@ -80,6 +79,6 @@ def written(
             "".join(lines).encode("latin-1"),
             b"" if keep_alive else _CLOSE,
             b"\r\n",
-            b"" if is_head else content,
+            content,
         )
     )

@@ -214,7 +214,7 @@ class Connection(asyncio.Protocol):
         if self._is_over:
             return
         response, is_kept = asked.result(), self._is_kept(request)
-        self._send(http_answer.written(*response, is_kept, request.method == b"HEAD"), is_kept)
+        self._send(http_answer.written(*response, is_kept), is_kept)
         self._go_on()
         self._read()
 
