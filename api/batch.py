@@ -5,8 +5,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from api import batch_csv, batch_json, predict
-from api.batch_text import Column
+from api import batch_columns, batch_csv, batch_json, predict
+from api.batch_columns import Column
 from mlflow_model.errors import (
     BadData,
     BodyTooLarge,
@@ -105,10 +105,11 @@ def _check_encoding(content_encoding: str | None) -> None:
 
 
 def _decided(scorer: Scorer, table: dict[str, Column]) -> dict[str, Column]:
-    if not len(table[scorer.features[0]]):
+    rows = len(table[scorer.features[0]])
+    if not rows:
         raise NoClient
     try:
-        return scorer.decide_table(table)
+        return batch_columns.writable(scorer.decide_table(table), rows)
     except scorer.Refusal as refused:
         raise BadData(_of_the_first_row(scorer, table, refused).detail) from refused
 

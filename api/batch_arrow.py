@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from api import batch_columns
-from api.batch_text import Column
+from api.batch_columns import Column
 from mlflow_model.errors import BadData, TooManyClients
 
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
@@ -32,6 +32,7 @@ _NUMBERS = {
     pa.float32(): np.float32,
     pa.float64(): np.float64,
 }  # DataType.to_pandas_dtype() knows them too, but imports pandas
+_KINDS = {str: pa.utf8(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
 _BROKEN = "le flux Arrow est abîmé ou tronqué"
 _EXACT = 2.0**53  # from here on a double may stand for several integers
 
@@ -48,8 +49,10 @@ def read(body: bytes, features: Sequence[str]) -> dict[str, Column]:
 
 
 def write(decisions: Mapping[str, Column]) -> bytes:
-    """prediction as utf8, the six others as float64, without nulls."""
-    arrays = [_texts(column) if column.dtype == object else _doubles(column) for column in decisions.values()]
+    """The decision's own columns, each with the type of its values."""
+    arrays = [
+        _objects(column) if column.dtype == object else _doubles(column) for column in decisions.values()
+    ]
     batch = pa.RecordBatch.from_arrays(arrays, names=list(decisions))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as stream:
@@ -180,13 +183,19 @@ def _joined(parts: Sequence[Column]) -> Column:
 
 
 def _doubles(column: Column) -> Any:
-    return pa.Array.from_buffers(
-        pa.float64(), len(column), [None, pa.py_buffer(np.ascontiguousarray(column))]
-    )
+    return pa.Array.from_buffers(pa.float64(), len(column), [None, pa.py_buffer(column)])
 
 
-def _texts(column: Column) -> Any:
-    labels = column.tolist()
+def _objects(column: Column) -> Any:
+    values = column.tolist()
+    types = set(map(type, values))
+    if types == {str}:
+        return _texts(values)
+    return pa.array(values, next((_KINDS[kind] for kind in types if kind in _KINDS), pa.null()))
+
+
+def _texts(labels: Sequence[str]) -> Any:
+    """Of many labels few are different."""
     encoded = {label: label.encode() for label in set(labels)}
     ends = np.cumsum([0, *(len(encoded[label]) for label in labels)], dtype=np.int32)
     data = b"".join([encoded[label] for label in labels])

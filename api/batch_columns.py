@@ -1,9 +1,19 @@
-"""Finds the model's features among the columns of a CSV or Arrow table."""
+"""Finds the model's features among a table's columns, and checks those that the bundle's code answers."""
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from api import predict
 from mlflow_model.errors import BadData, MissingFeatures
+
+Column = npt.NDArray[Any]
+
+_PLAIN = "OUTiub"  # kinds of NumPy types: objects, texts, integers, booleans
 
 
 def positions(names: Sequence[str], features: Sequence[str]) -> dict[str, int]:
@@ -17,3 +27,38 @@ def positions(names: Sequence[str], features: Sequence[str]) -> dict[str, int]:
     if missing:
         raise MissingFeatures(missing)
     return {name: found[name] for name in features}
+
+
+def writable(decisions: Mapping[str, Any], rows: int) -> dict[str, Column]:
+    """The decision's own columns in their order: doubles, or Python objects of one type and None.
+
+    Raises NotADecision where a format has no place for them.
+    """
+    predict.check_columns(decisions)
+    columns = {name: _writable(np.asarray(values), rows) for name, values in decisions.items()}
+    if _types(columns["prediction"]) != {str} or columns["probability_class_1"].dtype != np.float64:
+        raise predict.NotADecision
+    return columns
+
+
+def _writable(column: Column, rows: int) -> Column:
+    if column.shape != (rows,):
+        raise predict.NotADecision
+    if column.dtype.kind == "f":
+        doubles = np.ascontiguousarray(column, np.float64)
+        if not np.isfinite(doubles).all():
+            raise predict.NotADecision
+        return doubles
+    if column.dtype.kind not in _PLAIN:
+        raise predict.NotADecision
+    objects = column.astype(object)
+    types = _types(objects) - {type(None)}
+    if len(types) > 1 or not types <= predict.WRITABLE:
+        raise predict.NotADecision
+    if types == {float} and not all(math.isfinite(value) for value in objects if value is not None):
+        raise predict.NotADecision
+    return objects
+
+
+def _types(column: Column) -> set[type]:
+    return set(map(type, column.tolist()))

@@ -2,15 +2,15 @@
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from api import batch_columns, batch_text, predict
-from api.batch_text import Column
+from api.batch_columns import Column
 from mlflow_model.errors import BadData, BadRow, MissingFeatures, NotUtf8, TooManyClients
-from mlflow_model.scoring import OUTPUT_COLUMNS
 
 MEDIA_TYPE = "text/csv; charset=utf-8"
 ROW_LIMIT = 10_000
@@ -22,7 +22,6 @@ _INTEGER_CELL = re.compile(_INTEGER)
 _NUMBER_CELL = re.compile(_INTEGER + _FRACTION)
 _PLAIN_CELLS = re.compile(rf"(?:{_SURELY_EXACT})?+(?:,(?:{_SURELY_EXACT})?+)*+")
 _LONGEST_INTEGER = 400  # digits; a longer one is out of the range of doubles, and int() would take its time
-_LINE = ",".join(["%s"] * len(OUTPUT_COLUMNS))
 
 
 def read(body: bytes, features: Sequence[str]) -> dict[str, Column]:
@@ -42,8 +41,10 @@ def read(body: bytes, features: Sequence[str]) -> dict[str, Column]:
 
 
 def write(decisions: Mapping[str, Column]) -> bytes:
-    """The seven columns under their names, with CRLF line ends."""
-    return "\r\n".join([",".join(OUTPUT_COLUMNS), *batch_text.lines(decisions, _LINE, _quoted), ""]).encode()
+    """The decision's own columns under their names, with CRLF line ends."""
+    header = ",".join(map(_cell, decisions))
+    template = ",".join(["%s"] * len(decisions))
+    return "\r\n".join([header, *batch_text.lines(decisions, template, _cell), ""]).encode()
 
 
 class _Lines:
@@ -102,7 +103,10 @@ def _value(cell: str) -> float | str | None:
     return float(cell) if _NUMBER_CELL.fullmatch(cell) else cell
 
 
-def _quoted(label: str) -> str:
+def _cell(value: object) -> str:
+    """Texts quoted where they must be, so that an empty one is not taken for null; the others as in JSON."""
+    if not isinstance(value, str):
+        return "" if value is None else json.dumps(value)
     cell = io.StringIO()
-    csv.writer(cell, lineterminator="").writerow([label])
+    csv.writer(cell, lineterminator="").writerow([value])
     return cell.getvalue()

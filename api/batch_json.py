@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from api import batch_text, predict, strict_json
-from api.batch_text import Column
+from api.batch_columns import Column
 from mlflow_model.errors import BadData, BadRow, NotUtf8, TooManyClients
-from mlflow_model.scoring import OUTPUT_COLUMNS
 
 MEDIA_TYPE = "application/json"
 ROW_LIMIT = 10_000
@@ -20,7 +19,6 @@ _OPENING = re.compile(r"[ \t\n\r]*+\[[ \t\n\r]*+")
 _EMPTY = re.compile(r"[ \t\n\r]*+\[[ \t\n\r]*+\][ \t\n\r]*+")
 _SEPARATOR = re.compile(r"[ \t\n\r]*+([,\]])[ \t\n\r]*+")
 _NEXT_BRACKET = re.compile(r'[^"{}\[\]]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"{}\[\]]*+)*+[{}\[\]]', re.DOTALL)
-_LINE = "{" + ", ".join(f'"{name}": %s' for name in OUTPUT_COLUMNS) + "}"
 
 
 def read(body: bytes, features: Sequence[str]) -> dict[str, Column]:
@@ -38,8 +36,9 @@ def read(body: bytes, features: Sequence[str]) -> dict[str, Column]:
 
 def write(decisions: Mapping[str, Column]) -> bytes:
     """An array of what /predict answers."""
-    label = functools.partial(json.dumps, ensure_ascii=False)
-    return f"[{', '.join(batch_text.lines(decisions, _LINE, label))}]".encode()
+    cell = functools.partial(json.dumps, ensure_ascii=False)
+    names = ", ".join(f"{cell(name)}: ".replace("%", "%%") + "%s" for name in decisions)
+    return f"[{', '.join(batch_text.lines(decisions, f'{{{names}}}', cell))}]".encode()
 
 
 def _values(row: int, client: str, features: Sequence[str]) -> list[object]:

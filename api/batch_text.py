@@ -4,21 +4,22 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
-import numpy.typing as npt
 
-Column = npt.NDArray[np.generic]
-
-
-def lines(decisions: Mapping[str, Column], template: str, quoted: Callable[[str], str]) -> Iterator[str]:
-    """`template` has one %s for each column; `quoted` writes a label."""
-    texts = [_texts(column, quoted) for column in decisions.values()]
-    return (template % line for line in zip(*texts, strict=False))
+from api.batch_columns import Column
 
 
-def _texts(column: Column, quoted: Callable[[str], str]) -> Iterable[str]:
+def lines(decisions: Mapping[str, Column], template: str, cell: Callable[[object], str]) -> Iterator[str]:
+    """`template` has one %s for each column; `cell` writes a text, an integer, a boolean or None."""
+    texts = [_texts(column, cell) for column in decisions.values()]
+    return (template % line for line in zip(*texts, strict=True))
+
+
+def _texts(column: Column, cell: Callable[[object], str]) -> Iterable[str]:
+    values = column.tolist()
     if column.dtype == object:
-        written = {label: quoted(label) for label in set(column.tolist())}
-        return [written[label] for label in column.tolist()]
-    if (column == column[0]).all():
-        return itertools.repeat(repr(column[0].item()), len(column))
-    return [repr(number) for number in column.tolist()]
+        written = {label: cell(label) for label in set(values) if isinstance(label, str)}
+        return [written[value] if isinstance(value, str) else cell(value) for value in values]
+    bits = column.view(np.int64)  # 0.0 and -0.0 are equal
+    if (bits == bits[0]).all():
+        return itertools.repeat(repr(values[0]), len(values))
+    return map(repr, values)

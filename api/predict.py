@@ -5,7 +5,7 @@ import json
 import logging
 import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from api import logs, strict_json
@@ -17,11 +17,22 @@ from mlflow_model.errors import (
     ScoringError,
     UnsupportedMediaType,
 )
-from mlflow_model.scoring import Scorer
+from mlflow_model.scoring import OUTPUT_COLUMNS, Scorer
 
 BODY_LIMIT = 64 * 1024
 
 _log = logging.getLogger(logs.ERRORS)
+
+# What every format has a cell for.
+WRITABLE = frozenset({str, float, int, bool, type(None)})
+
+_USUAL_COLUMNS = [*OUTPUT_COLUMNS]
+_MOST_LABELS = 64
+_last: dict[str, tuple[object, object, object, object, bytes]] = {}  # by label: policy, and the answer around
+
+
+class NotADecision(TypeError):
+    """The bundle's own code has answered something that not every door can write."""
 
 
 def decided(
@@ -40,17 +51,35 @@ def decided(
 
 
 def written(decision: Mapping[str, Any]) -> bytes:
-    """A decision as JSON, byte for byte as json.dumps writes it; only two numbers are formatted anew."""
-    margin = decision["margin"]
-    frame = _frame(
-        decision["prediction"],
-        decision["optimal_threshold"],
-        margin,
-        math.copysign(1.0, margin),
-        decision["lower_bound"],
-        decision["upper_bound"],
-    )
-    return frame % (decision["probability_class_1"], decision["probability_class_0"])
+    """A decision as JSON: the columns that the bundle's own code gave it, in their order.
+
+    Byte for byte what json.dumps writes, but of the usual columns only the probabilities are formatted anew:
+    the policy's numbers are nearly always the very objects of the answer before with this label. Raises
+    NotADecision.
+    """
+    if [*decision] != _USUAL_COLUMNS:
+        return _in_full(decision)
+    label, risk, safe, threshold, margin, lower, upper = decision.values()
+    if not (type(risk) is type(safe) is float and math.isfinite(risk + safe)):
+        return _in_full(decision)
+    last = _last.get(label)
+    if last and last[0] is threshold and last[1] is margin and last[2] is lower and last[3] is upper:
+        return last[4] % (risk, safe)
+    if not (type(threshold) is type(margin) is type(lower) is type(upper) is float):
+        return _in_full(decision)
+    policy = (threshold, margin, lower, upper)
+    frame = _frame(label, policy, tuple(math.copysign(1.0, number) for number in policy))
+    if len(_last) >= _MOST_LABELS:
+        _last.clear()
+    _last[label] = (*policy, frame)
+    return frame % (risk, safe)
+
+
+def check_columns(names: Iterable[object]) -> None:
+    """What every decision must have, whatever else it has: metrics count it. Raises NotADecision."""
+    found = list(names)
+    if not {"prediction", "probability_class_1"} <= set(found) or set(map(type, found)) != {str}:
+        raise NotADecision
 
 
 def refusal(error: ScoringError) -> tuple[int, bytes]:
@@ -70,23 +99,27 @@ def internal_error(error: BaseException, asked_as: str | None) -> InternalError:
 
 
 @functools.lru_cache(maxsize=64)
-def _frame(label: str, threshold: float, margin: float, sign: float, lower: float, upper: float) -> bytes:
+def _frame(label: str, policy: tuple[float, ...], signs: tuple[float, ...]) -> bytes:
     """The answer of every client with this label under one policy, with room for two probabilities.
 
-    `sign` keeps 0.0 and -0.0 apart, which are equal and written differently.
+    `signs` keep 0.0 and -0.0 apart, which are equal and written differently.
     """
-    fixed = _encoded(
-        {
-            "prediction": label,
-            "probability_class_1": "<probability>",
-            "probability_class_0": "<probability>",
-            "optimal_threshold": threshold,
-            "margin": margin,
-            "lower_bound": lower,
-            "upper_bound": upper,
-        }
-    )
-    return fixed.replace(b"%", b"%%").replace(b'"<probability>"', b"%r")
+    decision = dict(zip(OUTPUT_COLUMNS, (label, 0.0, 0.0, *policy), strict=True))
+    room = b'"probability_class_1": %r, "probability_class_0": %r'
+    return _in_full(decision).replace(b"%", b"%%").replace(room.replace(b"%r", b"0.0"), room)
+
+
+def _in_full(decision: Mapping[str, Any]) -> bytes:
+    """A text, a finite number, a boolean or nothing in each column: what every format has a cell for."""
+    check_columns(decision)
+    if type(decision["prediction"]) is not str or type(decision["probability_class_1"]) is not float:
+        raise NotADecision
+    if not WRITABLE.issuperset(map(type, decision.values())):
+        raise NotADecision
+    try:
+        return json.dumps(decision, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as error:  # not finite, or half of a character
+        raise NotADecision from error
 
 
 def _check_headers(content_type: str | None, content_encoding: str | None) -> None:

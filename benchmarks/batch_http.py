@@ -39,15 +39,15 @@ def report() -> str:
     """The table, as markdown."""
     bundle, _ = legacy.convert(PICKLE)
     features = bundle.scorer().features
-    matrix = _clients(features)
-    body = _stream(features, matrix)
+    matrix = clients(features)
+    body = stream(features, matrix)
     booster = lightgbm.Booster(model_str=bundle.files["model.txt"].decode())
-    with _server() as port:
-        answer = _posted(port, body)
+    with server() as port:
+        answer = posted(port, body)
         probabilities = pa.ipc.open_stream(answer).read_all()["probability_class_1"].combine_chunks()
         if not np.array_equal(probabilities, booster.predict(matrix)):
             sys.exit("the two do not agree")
-        alone, http = _interleaved(lambda: booster.predict(matrix), lambda: _posted(port, body))
+        alone, http = _interleaved(lambda: booster.predict(matrix), lambda: posted(port, body))
     heads = [f"{ROWS:,} rows, {os.environ['OMP_NUM_THREADS']} thread", "rows/s", "share (aim: at least 0.5)"]
     rows = [
         ["Booster.predict alone", f"{ROWS / alone:,.0f}", ""],
@@ -60,13 +60,13 @@ def main() -> None:
     print(report())
 
 
-def _clients(features: tuple[str, ...]) -> npt.NDArray[np.float64]:
+def clients(features: tuple[str, ...]) -> npt.NDArray[np.float64]:
     generator = np.random.default_rng(0)
     bounds = [(BY_NAME[name].low, BY_NAME[name].high) for name in features]
     return np.column_stack([generator.uniform(low, high, ROWS) for low, high in bounds])
 
 
-def _stream(features: tuple[str, ...], matrix: npt.NDArray[np.float64]) -> bytes:
+def stream(features: tuple[str, ...], matrix: npt.NDArray[np.float64]) -> bytes:
     table = pa.table({name: matrix[:, place] for place, name in enumerate(features)})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
@@ -75,7 +75,7 @@ def _stream(features: tuple[str, ...], matrix: npt.NDArray[np.float64]) -> bytes
 
 
 @contextmanager
-def _server() -> Iterator[int]:
+def server() -> Iterator[int]:
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "MODEL_URI": str(PICKLE), "MODEL_CACHE": cache}
         log = Path(cache) / "log"
@@ -102,16 +102,19 @@ def _ready(log: Path) -> int:
     sys.exit(log.read_text())
 
 
-def _posted(port: int, body: bytes) -> bytes:
-    status, answer = _status(port, "POST", "/predict/batch", body)
+def posted(port: int, body: bytes, content_type: str = ARROW) -> bytes:
+    """The answer to a batch."""
+    status, answer = _status(port, "POST", "/predict/batch", body, content_type)
     if status != 200:
         sys.exit(answer.decode())
     return answer
 
 
-def _status(port: int, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+def _status(
+    port: int, method: str, path: str, body: bytes | None = None, content_type: str = ARROW
+) -> tuple[int, bytes]:
     with closing(HTTPConnection("127.0.0.1", port)) as connection:
-        connection.request(method, path, body, {"Content-Type": ARROW})
+        connection.request(method, path, body, {"Content-Type": content_type})
         response = connection.getresponse()
         return response.status, response.read()
 

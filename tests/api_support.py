@@ -14,9 +14,20 @@ from mlflow_model.scoring import DecisionPolicy
 from tests import servers
 from tests.servers import Door, FlaskDoor, SocketDoor
 
-# Another rule, not only other numbers: version 2 keeps twice the margin below the threshold.
+# Another rule, not only other numbers: version 2 keeps twice the margin below the threshold, and has a column
+# more, between the others.
 OTHER_RULE = b"""
 DecisionPolicy.lower_bound = property(lambda policy: policy.threshold - 2 * policy.margin)
+
+def with_distance(answer):
+    def answered(policy, given):
+        found = answer(policy, given)
+        distance = {"distance": found["probability_class_1"] - policy.threshold}
+        return {"prediction": found.pop("prediction"), **distance, **found}
+    return answered
+
+DecisionPolicy.decision = with_distance(DecisionPolicy.decision)
+DecisionPolicy.decisions = with_distance(DecisionPolicy.decisions)
 """
 
 # Stands for a model text that kills LightGBM's parser: whoever loads this is gone, without a word.

@@ -163,14 +163,17 @@ def test_another_version_decides_by_its_own_policy_and_rules_at_every_door(
     answered = decide_as(CHALLENGER)(clients)
 
     # Its rule keeps twice the margin below the threshold.
-    assert answered == decisions(trained, clients, 0.5, 0.125, 0.25, 0.625)
+    usual = decisions(trained, clients, 0.5, 0.125, 0.25, 0.625)
+    assert answered == [one | {"distance": one["probability_class_1"] - 0.5} for one in usual]
 
 
-def test_the_seven_columns_come_in_the_same_order_at_every_door(
+def test_a_version_s_own_columns_come_in_its_own_order_at_every_door(
     decide_as: Callable[[str], Decide], client: pd.DataFrame
 ) -> None:
     (decision,) = decide_as(CHAMPION)(client)
+    (by_its_own_code,) = decide_as(CHALLENGER)(client)
 
+    assert list(by_its_own_code) == ["prediction", "distance", *list(decision)[1:]]
     assert list(decision) == [
         "prediction",
         "probability_class_1",

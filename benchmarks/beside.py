@@ -1,0 +1,132 @@
+"""`python -m benchmarks.beside`: what /predict feels of the largest batches beside it, in each format.
+
+500 requests/s, evenly, at one worker with the shipped pickle; beside them batches follow each other, one at a
+time, sent by a process of its own. Rounds are interleaved; medians over the rounds are printed.
+"""
+
+import argparse
+import json
+import multiprocessing
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks import batch_http, load
+from benchmarks.load import Load
+from benchmarks.markdown import table
+from mlflow_model import legacy
+from mlflow_model.features import example_client
+
+RATE = 500
+AIM = 5.0  # ms
+TEXT_ROWS = 10_000
+NOTHING = "nothing"
+
+Body = tuple[str, bytes]
+
+
+def report(rounds: int = 5, seconds: float = 6) -> str:
+    """The table, as markdown."""
+    features = legacy.convert(batch_http.PICKLE)[0].scorer().features
+    client = json.dumps(example_client(features)).encode()
+    bodies = _bodies(features)
+    found: dict[str, list[Load]] = {name: [] for name in (NOTHING, *bodies)}
+    taken: dict[str, list[float]] = {name: [] for name in bodies}
+    with batch_http.server() as port:
+        for _ in range(rounds):
+            found[NOTHING].append(load.stream(port, "/predict", client, RATE, seconds))
+            for name, body in bodies.items():
+                with _following_each_other(port, body) as batch_seconds:
+                    found[name].append(load.stream(port, "/predict", client, RATE, seconds))
+                taken[name] += batch_seconds
+    rows = [
+        [name, _latencies(loads), _errors(loads), _seconds(taken.get(name))] for name, loads in found.items()
+    ]
+    heads = [
+        f"{RATE} requests/s beside",
+        f"ms: p50 / p99 / p99.9 (aim: p99 at most {AIM:g})",
+        "errors",
+        "seconds a batch",
+    ]
+    return table(heads, rows)
+
+
+def _bodies(features: Sequence[str]) -> Mapping[str, Body]:
+    """As many clients as each format takes."""
+    matrix = batch_http.clients(tuple(features))
+    few = matrix[:TEXT_ROWS]
+    return {
+        f"batches of {len(matrix):,}, Arrow": (batch_http.ARROW, batch_http.stream(tuple(features), matrix)),
+        f"batches of {TEXT_ROWS:,}, JSON": ("application/json", _json(features, few)),
+        f"batches of {TEXT_ROWS:,}, CSV": ("text/csv", _csv(features, few)),
+    }
+
+
+def _json(features: Sequence[str], matrix: npt.NDArray[np.float64]) -> bytes:
+    return json.dumps([dict(zip(features, row, strict=True)) for row in matrix.tolist()]).encode()
+
+
+def _csv(features: Sequence[str], matrix: npt.NDArray[np.float64]) -> bytes:
+    lines = [features, *(map(repr, row) for row in matrix.tolist())]
+    return "".join(",".join(line) + "\n" for line in lines).encode()
+
+
+@contextmanager
+def _following_each_other(port: int, body: Body) -> Iterator[list[float]]:
+    """Batches from another process until the end; then the list holds the seconds that each took."""
+    seconds: list[float] = []
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    process = spawn.Process(target=_send, args=[theirs, port, *body], daemon=True)
+    process.start()
+    ours.recv()  # the first one is answered: from here on nothing has to start
+    try:
+        yield seconds
+    finally:
+        ours.send("enough")
+        seconds += ours.recv()
+        process.join()
+
+
+def _send(connection: Connection, port: int, content_type: str, body: bytes) -> None:
+    seconds: list[float] = []
+    while not connection.poll():
+        started = time.perf_counter()
+        batch_http.posted(port, body, content_type)
+        if not seconds:
+            connection.send("answered")
+        seconds.append(time.perf_counter() - started)
+    connection.send(seconds[1:])
+
+
+def _latencies(loads: Sequence[Load]) -> str:
+    p50, p99, p999 = (
+        statistics.median(getattr(one, name) for one in loads) for name in ("p50", "p99", "p999")
+    )
+    worst = max(one.p99 for one in loads)
+    return f"{p50:.3g} / {p99:.3g} (worst round {worst:.3g}) / {p999:.3g}"
+
+
+def _errors(loads: Sequence[Load]) -> str:
+    return str(sum(one.errors for one in loads))
+
+
+def _seconds(taken: Sequence[float] | None) -> str:
+    return f"{statistics.median(taken):.2f}" if taken else ""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.beside", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=6, help="of each measurement (default: 6)")
+    options = parser.parse_args(arguments)
+    print(report(options.rounds, options.seconds))
+
+
+if __name__ == "__main__":
+    main()
