@@ -3,7 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from api import batch_columns, batch_csv, batch_json, predict
 from api.batch_columns import Column
@@ -13,6 +13,7 @@ from mlflow_model.errors import (
     Busy,
     NoClient,
     ScoringError,
+    TooMuchMemory,
     UnsupportedMediaType,
 )
 from mlflow_model.scoring import Refusal, Scorer
@@ -55,6 +56,19 @@ PLACES = Places(COMPUTED_AT_ONCE, WAITING)
 
 
 Watch = Callable[[dict[str, Column], dict[str, Column]], None]
+Answered = tuple[int, str, bytes]  # status, content type, content
+
+
+class Request(NamedTuple):
+    """What POST /predict/batch was asked. `asked_as` is its id."""
+
+    content_type: str | None
+    content_encoding: str | None
+    body: bytes
+    asked_as: str
+
+
+_ARROW = "application/vnd.apache.arrow.stream"
 
 
 def answer(
@@ -63,7 +77,7 @@ def answer(
     content_encoding: str | None,
     body: bytes,
     watch: Watch | None = None,
-) -> tuple[int, str, bytes]:
+) -> Answered:
     """The whole of POST /predict/batch but for the transport.
 
     `watch` is called with the columns of a batch that was decided on, and those of the decisions.
@@ -72,31 +86,45 @@ def answer(
         _check_encoding(content_encoding)
         if len(body) > BODY_LIMIT:
             raise BodyTooLarge(BODY_LIMIT)
-        with PLACES.taken():
-            form = _format(content_type)
-            table = form.read(body, scorer.features)
-            decisions = _decided(scorer, table)
-            if watch is not None:
-                watch(table, decisions)
-            return 200, form.MEDIA_TYPE, form.write(decisions)
+        form = _format(content_type)
+        table = form.read(body, scorer.features)
+        decisions = _decided(scorer, table)
+        content = form.write(decisions)
+        if watch is not None:
+            watch(table, decisions)
+        return 200, form.MEDIA_TYPE, content
     except ScoringError as error:
-        status, sentence = predict.refusal(error)
-        return status, "application/json", sentence
+        return refusal(error)
+    except MemoryError:
+        return refusal(TooMuchMemory())
+
+
+def refusal(error: ScoringError) -> Answered:
+    status, sentence = predict.refusal(error)
+    return status, "application/json", sentence
+
+
+def is_arrow(content_type: str | None) -> bool:
+    return _media_type(content_type) == _ARROW
 
 
 def _format(content_type: str | None) -> Format:
-    match (content_type or "").partition(";")[0].strip().lower():
+    match _media_type(content_type):
         case "application/json":
             return batch_json
         case "text/csv":
             return batch_csv
-        case "application/vnd.apache.arrow.stream":
+        case "application/vnd.apache.arrow.stream":  # as _ARROW
             from api import batch_arrow  # pyarrow weighs as much as all the rest of the process
 
             return batch_arrow
     raise UnsupportedMediaType(
         "le type de contenu doit être application/json, text/csv ou application/vnd.apache.arrow.stream"
     )
+
+
+def _media_type(content_type: str | None) -> str:
+    return (content_type or "").partition(";")[0].strip().lower()
 
 
 def _check_encoding(content_encoding: str | None) -> None:

@@ -66,6 +66,8 @@ def _complaints() -> Iterator[None]:
     """pyarrow's own complaints, which quote what they read, in the contract's words."""
     try:
         yield
+    except MemoryError:  # pyarrow's own is one of its complaints, too
+        raise
     except (pa.ArrowException, OSError, UnicodeDecodeError, struct.error) as error:
         raise BadData(_BROKEN) from error
 

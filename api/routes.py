@@ -65,7 +65,9 @@ def _add_decisions(app: Flask, service: Service) -> None:
         headers = request.headers
         body = request.get_data()
         return _response(
-            service.predict_batch(headers.get("Content-Type"), headers.get("Content-Encoding"), body)
+            service.predict_batch(
+                headers.get("Content-Type"), headers.get("Content-Encoding"), body, g.request_id
+            )
         )
 
 

@@ -21,7 +21,8 @@ _log = logging.getLogger("scoring_client")
 class Model:
     """One verified model in use. `version` and `alias` are None for a pickle or a bare model URI.
 
-    `confirmed`: since the service started, the registry has said that this is the model.
+    `confirmed`: since the service started, the registry has said that this is the model. `copy`: where
+    another process finds it.
     """
 
     scorer: Scorer
@@ -30,6 +31,7 @@ class Model:
     alias: str | None
     digest: str
     confirmed: bool = True
+    copy: Copy | None = None
 
     @functools.cached_property
     def headers(self) -> tuple[tuple[str, str], ...]:
@@ -131,11 +133,15 @@ class ServedModel:
 
     def _loaded(self, copy: Copy) -> Model:
         scorer = self._scorer(copy)
-        return Model(scorer, copy.name, copy.version, copy.alias, copy.digest, copy.confirmed)
+        return Model(scorer, copy.name, copy.version, copy.alias, copy.digest, copy.confirmed, copy)
 
     def _scorer(self, copy: Copy) -> Scorer:
         for _, held in self._held.values():
             if held.digest == copy.digest:
                 return held.scorer
-        bundle = bundles.read_again(Path(copy.folder), copy.digest)
-        return bundle.scorer()
+        return scorer_of(copy)
+
+
+def scorer_of(copy: Copy) -> Scorer:
+    """The copy's own scorer, once its digests are checked over the bytes that then run. Raises LoadingFailed."""
+    return bundles.read_again(Path(copy.folder), copy.digest).scorer()

@@ -5,6 +5,7 @@ import time
 from typing import NamedTuple
 
 from api import batch, predict, request_id
+from api.batch_pool import Pool
 from api.served import Model, ServedModel
 from api.shadow import Sender
 from api.tally import Tally
@@ -37,11 +38,13 @@ class Service:
         guard: Guard | None = None,
         tally: Tally | None = None,
         shadow: Sender | None = None,
+        pool: Pool | None = None,
     ) -> None:
         self.served = served
         self.guard = guard or Guard()
         self.tally = tally or Tally()
         self._shadow = shadow
+        self._pool = pool
 
     def predict(
         self,
@@ -72,11 +75,22 @@ class Service:
         self.tally.answered("/predict", status, time.perf_counter() - started)
         return Answer(status, content, model)
 
-    def predict_batch(self, content_type: str | None, content_encoding: str | None, body: bytes) -> Answer:
+    def predict_batch(
+        self, content_type: str | None, content_encoding: str | None, body: bytes, asked_as: str
+    ) -> Answer:
         """Decide on many clients. Raises ModelUnavailable."""
         model = self.served.model
-        watch = functools.partial(self.tally.decided_many, model.called, model.scorer)
-        status, answered_type, content = batch.answer(
-            model.scorer, content_type, content_encoding, body, watch
-        )
+        request = batch.Request(content_type, content_encoding, body, asked_as)
+        try:
+            with batch.PLACES.taken():
+                status, answered_type, content = self._batch(model, request)
+        except ScoringError as error:
+            status, answered_type, content = batch.refusal(error)
         return Answer(status, content, model, answered_type)
+
+    def _batch(self, model: Model, request: batch.Request) -> batch.Answered:
+        """In a process where there is one for it, else in this thread."""
+        if self._pool is not None and (answered := self._pool.answer(model, request, self.tally)):
+            return answered
+        watch = functools.partial(self.tally.decided_many, model.called, model.scorer)
+        return batch.answer(model.scorer, request.content_type, request.content_encoding, request.body, watch)

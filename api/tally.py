@@ -136,6 +136,17 @@ class Tally:
             _histogram(self.probabilities, (version,), PROBABILITIES).add_all(probabilities)
             self.nulls.update({(name,): count for name, count in nulls.items() if count})
 
+    def content(self) -> dict[str, Any]:
+        """All of it, as another process can add it to its own."""
+        with self._lock:
+            return self._content()
+
+    def add(self, content: Mapping[str, Any]) -> None:
+        """Count what another process has counted."""
+        with self._lock:
+            self._is_saved = False
+            self._add(content)
+
     def compared(self, version: str, label: str, challenger: str, its_label: str) -> None:
         with self._lock:
             self._is_saved = False

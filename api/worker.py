@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from api import lifeline, logs, page
+from api.batch_pool import Pool
 from api.http_server import Server
 from api.lane import Lane
 from api.news import Copy, News
@@ -92,9 +93,11 @@ def main() -> None:
     line = Lifeline(connection, served)
     line.until_told_to_serve()
     tally = Tally(file_in(sys.argv[5]))
-    lane = Lane(Service(served, Guard.from_environment(), tally, Sender(shadow)))
+    pool = Pool()
+    lane = Lane(Service(served, Guard.from_environment(), tally, Sender(shadow), pool))
     server = Server(lane, lambda: line.follow(server.end), line.beat)
     server.run([listener])
+    pool.end()
 
 
 def _allow_many_connections() -> None:

@@ -60,6 +60,13 @@ class TooManyClients(BadData):
         super().__init__(f"le corps de la requête dépasse la limite de {limit} clients dans ce format")
 
 
+class TooMuchMemory(BadData):
+    status = 413
+
+    def __init__(self) -> None:
+        super().__init__("le calcul de ce lot demande trop de mémoire ; envoyez moins de clients à la fois")
+
+
 class UnsupportedMediaType(BadData):
     status = 415
 
@@ -118,6 +125,15 @@ class CountsIncomplete(ScoringError):
 
     def __init__(self) -> None:
         super().__init__("Les compteurs sont incomplets : réessayez dans quelques secondes.")
+
+
+class BatchTooSlow(ScoringError):
+    status = 503
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"Le lot n’a pas été calculé en {seconds:.0f} s : réessayez plus tard, avec moins de clients."
+        )
 
 
 class Unauthorized(ScoringError):

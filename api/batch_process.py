@@ -1,0 +1,124 @@
+"""A process that decides on batches for one worker (api/batch_pool.py).
+
+It gives way to every other process, and ends with its worker, or when no batch has come for some minutes.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from api import batch, logs, predict
+from api.news import Copy
+from api.served import scorer_of
+from api.tally import Tally
+from mlflow_model import processes
+from mlflow_model.errors import LoadingFailed
+from mlflow_model.scoring import Scorer
+
+NICENESS = 10
+IDLE_SECONDS = 300.0
+# Of its address space: Python and its libraries, a body, its columns and the answer, several times over.
+MEMORY_LIMIT = 3 * 1024**3
+
+_SIZES = struct.Struct("<IQ")
+_LARGEST_HEAD = 1024 * 1024
+_LARGEST_BODY = 1024**3
+
+
+def main() -> None:
+    """`python -m api.batch_process SOCKET`: one batch at a time, until the socket is closed."""
+    processes.end_with_parent()
+    processes.limit(memory=MEMORY_LIMIT)
+    # Who ends a whole service signals every process: the worker still answers then, and needs this one.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    logs.configure()
+    os.nice(NICENESS)
+    with socket.socket(fileno=int(sys.argv[1])) as connection:
+        serve(connection, IDLE_SECONDS)
+
+
+def serve(connection: socket.socket, idle_seconds: float) -> None:
+    """Decide on one batch after the other, until none comes for so long or the worker has ended."""
+    decider = Decider()
+    with contextlib.suppress(EOFError, ConnectionError):
+        while select.select([connection], [], [], idle_seconds)[0]:
+            _serve_one(connection, decider)
+
+
+class Decider:
+    """Holds the model of the batch before, which is nearly always that of the next."""
+
+    def __init__(self) -> None:
+        self._copy: Copy | None = None
+        self._scorer: Scorer | None = None
+
+    def scorer(self, copy: Copy) -> Scorer | None:
+        """What decides as this copy does; None where it cannot be had here."""
+        if copy != self._copy:
+            self._copy = self._scorer = None
+            try:
+                self._scorer = scorer_of(copy)
+            except LoadingFailed:
+                return None
+            self._copy = copy
+        return self._scorer
+
+
+def _serve_one(connection: socket.socket, decider: Decider) -> None:
+    """Take up a model, say whether that went well, and decide on the body that comes then."""
+    head, _ = receive(connection)
+    scorer = decider.scorer(Copy(**head["copy"]))
+    send(connection, {"is_ready": scorer is not None})
+    if scorer is None:
+        return
+    request, body = receive(connection)
+    tally = Tally()
+    watch = functools.partial(tally.decided_many, head["called"], scorer)
+    try:
+        status, content_type, content = batch.answer(
+            scorer, request["content_type"], request["content_encoding"], body, watch
+        )
+    except Exception as error:  # noqa: BLE001 - the contract's answer to a bug, whatever it is
+        status, content_type, content = batch.refusal(predict.internal_error(error, request["asked_as"]))
+    send(connection, {"status": status, "content_type": content_type, "tally": tally.content()}, content)
+
+
+# ---- What both sides say: the sizes of a JSON object and of a body, then both
+
+
+def send(connection: socket.socket, head: Mapping[str, Any], body: bytes | bytearray = b"") -> None:
+    content = json.dumps(head).encode()
+    connection.sendall(_SIZES.pack(len(content), len(body)) + content)
+    connection.sendall(body)
+
+
+def receive(connection: socket.socket) -> tuple[dict[str, Any], bytes]:
+    """Raises EOFError when the other side has ended, ValueError when it says what it should not."""
+    head, body = _SIZES.unpack(_whole(connection, _SIZES.size))
+    if head > _LARGEST_HEAD or body > _LARGEST_BODY:
+        raise ValueError("too much at once")
+    return dict(json.loads(_whole(connection, head))), _whole(connection, body)
+
+
+def _whole(connection: socket.socket, size: int) -> bytes:
+    """In one call of the system, which does not hold the interpreter, unless a signal interrupts it."""
+    found = b""
+    while len(found) < size:
+        more = connection.recv(size - len(found), socket.MSG_WAITALL)
+        if not more:
+            raise EOFError
+        found = found + more if found else more
+    return found
+
+
+if __name__ == "__main__":
+    main()

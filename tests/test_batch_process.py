@@ -1,0 +1,366 @@
+"""Large batches are decided on in processes of their own, which may hang, die or be missing without harm."""
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from api import batch_pool, batch_process
+from api.batch import Answered, Request
+from api.batch_pool import BatchProcess, Pool
+from api.news import Copy
+from api.served import Model, scorer_of
+from api.tally import Tally
+from mlflow_model.bundle import Bundle
+from mlflow_model.errors import BatchTooSlow
+from tests import servers
+from tests.live import Registry, children_of, metric, policy_of, serves, serving, workers_of
+from tests.servers import SocketDoor
+from tests.test_batch import ARROW, CLIENTS, CSV, JSON, THREE, WRITERS, Client, decisions, send
+
+pytest_plugins = ["tests.live_support"]
+
+MANY = [*CLIENTS] * 2  # in JSON more than the 64 KiB that stay in a thread
+SLOW, DEADLY, HUGE, WRONG = 700_001.0, 700_002.0, 700_003.0, 700_004.0
+
+# What a bundle's own code may do, or a library that a body gets the better of: told by the first annuity.
+CODE = f"""
+import os, time
+
+def strange(decide_table):
+    def decided(self, table, margin=None):
+        first = float(table["AMT_ANNUITY"][0])
+        if first == {SLOW}:
+            time.sleep(1.5)
+        if first == {DEADLY}:
+            os.kill(os.getpid(), 11)
+        if first == {HUGE}:
+            np.ones(2**33)
+        if first == {WRONG}:
+            raise ZeroDivisionError
+        return decide_table(self, table, margin)
+    return decided
+
+Scorer.decide_table = strange(Scorer.decide_table)
+""".encode()
+
+
+def beginning_with(annuity: float) -> list[Client]:
+    return [MANY[0] | {"AMT_ANNUITY": annuity}, *MANY[1:]]
+
+
+@pytest.fixture(scope="module")
+def strange(bundle: Bundle) -> Bundle:
+    return policy_of(bundle, 0.4, more_code=CODE)
+
+
+# ---- The service
+
+
+@pytest.fixture(scope="module")
+def of_its_own(strange: Bundle, two_versions: Registry, tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    from tests.conftest import copied_registry
+
+    folder = tmp_path_factory.mktemp("strange")
+    copied_registry(two_versions.folder, folder)
+    live = Registry(folder, dict(two_versions.bundles))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", live.environment["MLFLOW_TRACKING_URI"])
+        live.point(live.add(strange))
+    return live
+
+
+@pytest.fixture(scope="module")
+def door(of_its_own: Registry) -> Iterator[SocketDoor]:
+    """One worker that serves the strange version."""
+    with serving(of_its_own) as door:
+        yield door
+
+
+def batch_processes(door: SocketDoor, worker: int | None = None) -> list[int]:
+    return children_of(replace(door, pid=worker or workers_of(door)[0]), "api.batch_process")
+
+
+def started(door: SocketDoor, count: int) -> list[int]:
+    return servers.eventually(
+        lambda: found if len(found := batch_processes(door)) == count else None, f"{count} processes"
+    )
+
+
+def is_gone(pid: int) -> bool | None:
+    """Whether it has ended, though nobody may have asked for its exit code."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z" or None
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def test_a_small_batch_starts_no_process(door: SocketDoor) -> None:
+    assert decisions(send(door, WRITERS[JSON](THREE), JSON))
+    assert batch_processes(door) == []
+
+
+@pytest.mark.parametrize("content_type", [JSON, CSV, ARROW])
+def test_a_large_batch_is_decided_on_as_by_predict_and_by_the_version_it_names(
+    door: SocketDoor, content_type: str
+) -> None:
+    single = [door.predict(client).content for client in CLIENTS]
+
+    answer = send(door, WRITERS[content_type](MANY), content_type)
+
+    assert decisions(answer) == single * 2
+    assert answer.headers["X-Model-Version"] == "3"
+
+
+def test_its_process_gives_way_to_the_worker_in_the_same_session(door: SocketDoor) -> None:
+    send(door, WRITERS[CSV](MANY), CSV)
+    (worker,), (pid,) = workers_of(door), batch_processes(door)
+
+    assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, worker) + 10
+    assert os.getsid(pid) == os.getsid(worker)
+
+
+def test_a_batch_is_counted_by_the_worker(door: SocketDoor) -> None:
+    before = metric(door, "scoring_decisions_total"), metric(door, "scoring_nulls_total")
+
+    send(door, WRITERS[CSV](MANY), CSV)
+
+    nulls = sum(value is None for client in MANY for value in client.values())
+    after = metric(door, "scoring_decisions_total"), metric(door, "scoring_nulls_total")
+    assert (after[0] - before[0], after[1] - before[1]) == (len(MANY), nulls)
+
+
+def test_a_batch_that_kills_its_process_is_an_internal_error_and_the_next_one_is_decided_on(
+    door: SocketDoor,
+) -> None:
+    answer = send(door, WRITERS[JSON](beginning_with(DEADLY)), JSON)
+
+    assert answer.status == 500
+    assert answer.error.startswith("Erreur interne du serveur (référence ")
+    assert "a batch's process ended (-11)" in door.said
+    assert send(door, WRITERS[JSON](MANY), JSON).status == 200
+
+
+def test_a_batch_that_asks_for_too_much_memory_is_refused(door: SocketDoor) -> None:
+    answer = send(door, WRITERS[JSON](beginning_with(HUGE)), JSON)
+
+    assert (answer.status, answer.error) == (
+        413,
+        "Erreur lors du traitement des données : "
+        "le calcul de ce lot demande trop de mémoire ; envoyez moins de clients à la fois",
+    )
+
+
+def test_a_bug_in_a_process_is_logged_with_its_place_under_the_reference_that_is_answered(
+    door: SocketDoor,
+) -> None:
+    answer = send(door, WRITERS[JSON](beginning_with(WRONG)), JSON)
+
+    assert answer.status == 500
+    reference = answer.error.partition("référence ")[2].rstrip(")")
+    (line,) = [line for line in door.said.splitlines() if reference in line]
+    assert "ZeroDivisionError" in line
+    assert "scoring.py of bundle" in line
+    assert answer.headers["X-Request-Id"] in line
+
+
+def test_a_process_that_was_killed_while_it_waited_is_replaced(door: SocketDoor) -> None:
+    send(door, WRITERS[CSV](MANY), CSV)
+    pids = batch_processes(door)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+    assert send(door, WRITERS[CSV](MANY), CSV).status == 200
+    assert not set(batch_processes(door)) & set(pids)
+
+
+def test_two_batches_at_once_are_decided_on_by_two_processes(door: SocketDoor) -> None:
+    body = WRITERS[CSV](beginning_with(SLOW))
+    with ThreadPoolExecutor() as clients:
+        answers = [clients.submit(send, door, body, CSV) for _ in range(2)]
+        started(door, 2)
+
+    assert [answer.result().status for answer in answers] == [200, 200]
+
+
+def test_a_version_that_arrives_in_the_middle_of_a_batch_is_not_in_its_answer(
+    door: SocketDoor, of_its_own: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", of_its_own.environment["MLFLOW_TRACKING_URI"])
+    try:
+        with ThreadPoolExecutor() as client:
+            body = WRITERS[CSV](beginning_with(SLOW))
+            slow = client.submit(send, door, body, CSV)
+            of_its_own.point("2")
+            serves(door, "2")
+            next_one = send(door, WRITERS[CSV](MANY), CSV)
+        assert said_of(slow.result()) == ("3", 0.4)
+        assert said_of(next_one) == ("2", 0.5)
+    finally:
+        of_its_own.point("3")
+        serves(door, "3")
+
+
+def said_of(answer: servers.Answer) -> tuple[str, float]:
+    return answer.headers["X-Model-Version"], decisions(answer)[0]["optimal_threshold"]
+
+
+def test_a_batch_s_process_ends_with_its_worker(door: SocketDoor) -> None:
+    send(door, WRITERS[CSV](MANY), CSV)
+    (worker,), pids = workers_of(door), batch_processes(door)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    os.kill(worker, signal.SIGKILL)
+
+    assert pids
+    servers.eventually(lambda: all(map(is_gone, pids)) or None, "the end of its processes")
+
+
+def test_a_batch_is_answered_though_the_service_and_its_process_are_told_to_end(
+    of_its_own: Registry,
+) -> None:
+    with serving(of_its_own) as door, ThreadPoolExecutor() as client:
+        send(door, WRITERS[CSV](MANY), CSV)
+        (pid,) = batch_processes(door)
+        slow = client.submit(send, door, WRITERS[CSV](beginning_with(SLOW)), CSV)
+        servers.eventually(lambda: is_asleep(pid) or None, "the batch")
+        for ended, number in ((pid, signal.SIGTERM), (pid, signal.SIGINT), (door.pid, signal.SIGTERM)):
+            os.kill(ended, number)
+
+        assert slow.result().status == 200
+        servers.eventually(lambda: is_gone(pid), "the end of the process")
+
+
+def is_asleep(pid: int) -> bool:
+    """In the strange code's time.sleep, not in the wait for a batch."""
+    return "nanosleep" in Path(f"/proc/{pid}/wchan").read_text()
+
+
+# ---- The pool
+
+
+@pytest.fixture(scope="module")
+def model(strange: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    folder = tmp_path_factory.mktemp("copies") / strange.digest
+    strange.write(folder)
+    copy = Copy(str(folder), "scoring-client", "7", None)
+    return Model(scorer_of(copy), copy.name, copy.version, copy.alias, copy.digest, copy=copy)
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pool]:
+    pool = Pool()
+    yield pool
+    pool.end()
+
+
+def asked(pool: Pool, model: Model, clients: Sequence[Client] = MANY) -> Answered | None:
+    return pool.answer(model, Request(CSV, None, WRITERS[CSV](clients), "id"), Tally())
+
+
+def test_a_batch_that_takes_too_long_is_asked_to_come_back_and_its_process_ended(
+    pool: Pool, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert asked(pool, model)
+    monkeypatch.setattr(batch_pool, "SECONDS", 0.1)
+
+    with pytest.raises(BatchTooSlow, match="réessayez plus tard, avec moins de clients") as late:
+        asked(pool, model, beginning_with(SLOW))
+
+    assert late.value.status == 503
+    monkeypatch.undo()
+    assert asked(pool, model)
+
+
+def test_a_process_that_is_stopped_takes_up_nothing(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = BatchProcess()
+    assert process.takes_up(model)
+    monkeypatch.setattr(batch_pool, "LOADING_SECONDS", 0.1)
+    os.kill(process._process.pid, signal.SIGSTOP)
+
+    assert not process.takes_up(model)
+    assert process.end() == -signal.SIGKILL
+
+
+class NoProcess:
+    """Fails as a system does that is out of something."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error, self.tried = error, 0
+
+    def __call__(self) -> BatchProcess:
+        self.tried += 1
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [BlockingIOError(11, "no process more"), RuntimeError("no thread more")])
+def test_where_no_process_can_be_started_batches_stay_in_threads_and_it_is_tried_again_in_a_minute(
+    model: Model, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    system = NoProcess(error)
+    pool = Pool(system)
+
+    assert [asked(pool, model) for _ in range(3)] == [None] * 3
+    assert system.tried == 1
+    assert len(caplog.records) == 1
+
+
+def test_a_copy_that_is_no_longer_there_leaves_the_batch_to_a_thread(model: Model, tmp_path: Path) -> None:
+    copy = Copy(str(tmp_path / model.digest), model.name, model.version, None)
+
+    assert asked(Pool(), replace(model, copy=copy)) is None
+
+
+def test_a_model_without_a_copy_leaves_its_batches_to_threads(model: Model) -> None:
+    system = NoProcess(OSError())
+
+    assert asked(Pool(system), replace(model, copy=None)) is None
+    assert system.tried == 0
+
+
+# ---- The two sides of the socket
+
+
+def test_a_process_without_a_batch_for_long_ends() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        batch_process.serve(theirs, idle_seconds=0.01)
+
+
+def test_a_process_ends_when_its_worker_has_ended_in_the_middle_of_a_word() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        ours.sendall(b"\x10\x00")
+        ours.close()
+        batch_process.serve(theirs, idle_seconds=30)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"\xff" * 12, batch_process._SIZES.pack(4, 0) + b"nope", batch_process._SIZES.pack(3, 0) + b"[1]"],
+    ids=["endless", "no JSON", "no object"],
+)
+def test_what_is_not_in_the_protocol_is_refused_before_it_takes_memory(said: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(said)
+        ours.shutdown(socket.SHUT_WR)
+
+        with pytest.raises((ValueError, TypeError)):
+            batch_process.receive(theirs)
+
+
+def test_a_body_of_16_mib_goes_through_whole() -> None:
+    ours, theirs = socket.socketpair()
+    body = os.urandom(1024) * 16 * 1024
+    with ours, theirs:
+        sender = threading.Thread(target=batch_process.send, args=[ours, {"a": "é"}, body])
+        sender.start()
+        assert batch_process.receive(theirs) == ({"a": "é"}, body)
+        sender.join()
