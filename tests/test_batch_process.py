@@ -222,19 +222,19 @@ def test_a_batch_s_process_ends_with_its_worker(door: SocketDoor) -> None:
     servers.eventually(lambda: all(map(is_gone, pids)) or None, "the end of its processes")
 
 
-def test_a_batch_is_answered_though_the_service_and_its_process_are_told_to_end(
-    of_its_own: Registry,
-) -> None:
-    with serving(of_its_own) as door, ThreadPoolExecutor() as client:
-        send(door, WRITERS[CSV](MANY), CSV)
-        (pid,) = batch_processes(door)
+def test_a_batch_is_answered_though_the_service_and_its_process_are_told_to_end(door: SocketDoor) -> None:
+    """The last one: it ends the service."""
+    servers.ready(door)
+    send(door, WRITERS[CSV](MANY), CSV)
+    (pid,) = batch_processes(door)
+    with ThreadPoolExecutor() as client:
         slow = client.submit(send, door, WRITERS[CSV](beginning_with(SLOW)), CSV)
         servers.eventually(lambda: is_asleep(pid) or None, "the batch")
         for ended, number in ((pid, signal.SIGTERM), (pid, signal.SIGINT), (door.pid, signal.SIGTERM)):
             os.kill(ended, number)
 
-        assert slow.result().status == 200
-        servers.eventually(lambda: is_gone(pid), "the end of the process")
+    assert slow.result().status == 200
+    servers.eventually(lambda: is_gone(pid), "the end of the process")
 
 
 def is_asleep(pid: int) -> bool:
