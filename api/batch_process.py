@@ -6,6 +6,7 @@ It gives way to every other process, and ends with its worker, or when no batch 
 import contextlib
 import functools
 import json
+import logging
 import os
 import select
 import signal
@@ -20,13 +21,14 @@ from api.news import Copy
 from api.served import scorer_of
 from api.tally import Tally
 from mlflow_model import processes
-from mlflow_model.errors import LoadingFailed
 from mlflow_model.scoring import Scorer
 
 NICENESS = 10
 IDLE_SECONDS = 300.0
 # Of its address space: Python and its libraries, a body, its columns and the answer, several times over.
 MEMORY_LIMIT = 3 * 1024**3
+
+_log = logging.getLogger("scoring_client")
 
 _SIZES = struct.Struct("<IQ")
 _LARGEST_HEAD = 1024 * 1024
@@ -67,7 +69,8 @@ class Decider:
             self._copy = self._scorer = None
             try:
                 self._scorer = scorer_of(copy)
-            except LoadingFailed:
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - the bundle's own code, which may do anything
+                _log.error("a verified copy cannot be used for batches: %s", type(error).__name__)
                 return None
             self._copy = copy
         return self._scorer
@@ -76,7 +79,7 @@ class Decider:
 def _serve_one(connection: socket.socket, decider: Decider) -> None:
     """Take up a model, say whether that went well, and decide on the body that comes then."""
     head, _ = receive(connection)
-    scorer = decider.scorer(Copy(**head["copy"]))
+    scorer = decider.scorer(Copy.of_facts(head["copy"]))
     send(connection, {"is_ready": scorer is not None})
     if scorer is None:
         return
@@ -87,7 +90,7 @@ def _serve_one(connection: socket.socket, decider: Decider) -> None:
         status, content_type, content = batch.answer(
             scorer, request["content_type"], request["content_encoding"], body, watch
         )
-    except Exception as error:  # noqa: BLE001 - the contract's answer to a bug, whatever it is
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the contract's answer to a bug, whatever it is
         status, content_type, content = batch.refusal(predict.internal_error(error, request["asked_as"]))
     send(connection, {"status": status, "content_type": content_type, "tally": tally.content()}, content)
 

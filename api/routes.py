@@ -1,5 +1,6 @@
 """The Flask application: every path, its answer, and the contract's form of every refusal."""
 
+import io
 import json
 import logging
 import time
@@ -61,14 +62,19 @@ def _add_decisions(app: Flask, service: Service) -> None:
 
     @app.post("/predict/batch")
     def decide_many() -> Response:
-        request.max_content_length = batch.BODY_LIMIT + 1
         headers = request.headers
-        body = request.get_data()
         return _response(
             service.predict_batch(
-                headers.get("Content-Type"), headers.get("Content-Encoding"), body, g.request_id
+                headers.get("Content-Type"), headers.get("Content-Encoding"), _batch_body(), g.request_id
             )
         )
+
+
+def _batch_body() -> bytes:
+    """As it is where the server holds it whole: Werkzeug would copy its 16 MiB twice while /predict waits."""
+    request.max_content_length = batch.BODY_LIMIT + 1
+    held = request.environ["wsgi.input"]
+    return held.getvalue() if isinstance(held, io.BytesIO) else request.get_data()
 
 
 def _add_descriptions(app: Flask, service: Service) -> None:
