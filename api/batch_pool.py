@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from dataclasses import asdict
 from typing import Any
 
-from api import batch, batch_process
+from api import batch, batch_process, logs
 from api.batch import Answered, Request
 from api.served import Model
 from api.tally import Tally
@@ -29,6 +29,7 @@ _PAUSE_SECONDS = 60.0
 _GONE = (OSError, EOFError, ValueError, KeyError)
 
 _log = logging.getLogger("scoring_client")
+_errors = logging.getLogger(logs.ERRORS)
 
 
 class ProcessEnded(RuntimeError):
@@ -127,13 +128,13 @@ class Pool:
         try:
             head, content = process.decided(request)
             answered = head["status"], head["content_type"], content
-            tally.add(head["tally"])
+            tally.decided_elsewhere(head["tally"])
         except BlockingIOError as error:
             process.end()
-            _log.error("a batch took more than %.0f s; its process was ended", SECONDS)
+            _errors.error("a batch took more than %.0f s; its process was ended", SECONDS)
             raise BatchTooSlow(SECONDS) from error
         except _GONE as error:
-            _log.error("a batch's process ended (%s)", process.end())
+            _errors.error("a batch's process ended (%s)", process.end())
             raise ProcessEnded from error
         self._idle.append(process)
         return answered

@@ -42,7 +42,7 @@ def main() -> None:
     # Who ends a whole service signals every process: the worker still answers then, and needs this one.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    logs.configure()
+    logs.configure(beside_bundles=True)
     os.nice(NICENESS)
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         serve(connection, IDLE_SECONDS)

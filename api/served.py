@@ -143,5 +143,5 @@ class ServedModel:
 
 
 def scorer_of(copy: Copy) -> Scorer:
-    """The copy's own scorer, once its digests are checked over the bytes that then run. Raises LoadingFailed."""
+    """The copy's own scorer, of bytes whose digests are checked. Raises LoadingFailed."""
     return bundles.read_again(Path(copy.folder), copy.digest).scorer()

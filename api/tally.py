@@ -136,16 +136,13 @@ class Tally:
             _histogram(self.probabilities, (version,), PROBABILITIES).add_all(probabilities)
             self.nulls.update({(name,): count for name, count in nulls.items() if count})
 
-    def content(self) -> dict[str, Any]:
-        """All of it, as another process can add it to its own."""
-        with self._lock:
-            return self._content()
-
-    def add(self, content: Mapping[str, Any]) -> None:
-        """Count what another process has counted."""
+    def decided_elsewhere(self, content: Mapping[str, Any]) -> None:
+        """The content of a tally that another process made of a batch."""
         with self._lock:
             self._is_saved = False
-            self._add(content)
+            self.add({**content, "decisions": []})
+            for (version, label), count in content["decisions"]:
+                self.decisions[self._decided(version, label)] += count
 
     def compared(self, version: str, label: str, challenger: str, its_label: str) -> None:
         with self._lock:
