@@ -125,8 +125,8 @@ def test_metrics_that_cannot_be_saved_cost_no_answer(
 
 
 def decisions_in(folder: Path, worker: int) -> int:
-    saved = json.loads((folder / f"{worker}.json").read_bytes())
-    return sum(count for _, count in saved["decisions"])
+    saved = [json.loads(file.read_bytes()) for file in folder.glob(f"{worker}-*.json")]
+    return sum(count for one in saved for _, count in one["decisions"])
 
 
 def test_every_file_of_a_version_may_be_damaged_and_the_service_goes_on(
