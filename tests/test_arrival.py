@@ -122,7 +122,7 @@ def test_what_a_registry_says_of_a_version_reaches_no_header_and_no_log(
 ) -> None:
     hostile.version |= IMPOSSIBLE_NAMES[name]
 
-    with pytest.raises(LoadingFailed, match="un nom ou un numéro impossible|un autre modèle") as refused:
+    with pytest.raises(LoadingFailed, match=r"un nom ou un numéro impossible|un autre modèle") as refused:
         registry.resolve(CHAMPION)
 
     assert "vil" not in str(refused.value)
