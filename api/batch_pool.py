@@ -99,6 +99,7 @@ def _live(theirs: socket.socket, started: "Future[subprocess.Popen[bytes]]") -> 
             [sys.executable, "-m", "api.batch_process", str(theirs.fileno())],
             env=processes.environment(OMP_NUM_THREADS="1"),
             stdin=subprocess.DEVNULL,
+            stderr=logs.descriptor(),  # the worker's own leads nowhere
             pass_fds=[theirs.fileno()],
         )
     except Exception as error:  # noqa: BLE001 - raised again in the thread that waits for the process

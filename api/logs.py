@@ -65,6 +65,11 @@ def configure(*, beside_bundles: bool = False) -> None:
     _hear_of_uncaught()
 
 
+def descriptor() -> int | None:
+    """Where this process's lines go, for the standard error of a child. None before `configure`."""
+    return next((one.descriptor for one in _log.handlers if isinstance(one, _Ours)), None)
+
+
 def told(error: BaseException) -> str:
     """The type of an error and the places it passed, innermost first; never the values it happened with."""
     places: list[str] = []
@@ -100,6 +105,7 @@ class _Ours(logging.Handler):
     def __init__(self, writer: LineWriter) -> None:
         super().__init__()
         self._writer = writer
+        self.descriptor = writer.descriptor
         self._buckets = {name: _Bucket() for name in (ACCESS, ERRORS)}
 
     def emit(self, record: logging.LogRecord) -> None:
