@@ -121,9 +121,10 @@ class Finder:
             if self._listened() and not self._wanted.is_set():
                 pause = _FIRST_PAUSE
                 continue
-            is_new = self._every and self._news.looked_at != former
-            pause = _FIRST_PAUSE if is_new else min(2 * pause, _LONGEST_PAUSE)
+            if self._every and self._news.looked_at != former:
+                pause = _FIRST_PAUSE
             self._stopping.wait(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
             self._wanted.set()
 
     def _listened(self) -> bool:

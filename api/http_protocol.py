@@ -27,6 +27,9 @@ DEPTH = 64
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 1024 * 1024
 
+# What a connection does, for `keep_to_time`.
+_IDLE, _RECEIVING, _ANSWERING, _OVER = "idle", "receiving", "answering", "over"
+
 
 class Connection(asyncio.Protocol):
     """Belongs to `peers` from its first moment to its last."""
@@ -45,7 +48,8 @@ class Connection(asyncio.Protocol):
         self._is_ending = False  # the whole service ends
         self._takes_nothing = False  # answers pile up
         self._idle_seconds = RECEIVE_SECONDS  # for the first request, and longer for those that follow
-        self._since: float | None = None  # when `keep_to_time` first saw the connection in its present state
+        self._state = ""  # as `keep_to_time` saw the connection last
+        self._since: float | None = None  # when it first saw that state
         self._unsent, self._unsent_since = 0, 0.0
         self._dropped = 0
         self._is_paused = False
@@ -310,20 +314,24 @@ class Connection(asyncio.Protocol):
         if self._is_stuck(now):
             self._transport.abort()
             return
-        if self._since is None:
-            self._since = now
+        state = self._present_state()
+        if self._since is None or state != self._state:
+            self._state, self._since = state, now
         waited = now - self._since
-        if self._is_over:
-            if waited > LINGER_SECONDS and not self._unsent:
-                self._transport.abort()
-        elif self._is_answering():
-            self._since = None
-        elif self._reader.is_between_requests:
-            if waited > self._idle_seconds:
-                self._transport.close()
-        elif waited > RECEIVE_SECONDS + self._reader.received / RATE:
+        if state == _OVER and waited > LINGER_SECONDS and not self._unsent:
+            self._transport.abort()
+        elif state == _IDLE and waited > self._idle_seconds:
+            self._transport.close()
+        elif state == _RECEIVING and waited > RECEIVE_SECONDS + self._reader.received / RATE:
             self._refuse(RequestRefused(408))
             self._go_on()
+
+    def _present_state(self) -> str:
+        if self._is_over:
+            return _OVER
+        if self._is_answering():
+            return _ANSWERING
+        return _IDLE if self._reader.is_between_requests else _RECEIVING
 
     def _is_stuck(self, now: float) -> bool:
         """Whether the client has taken nothing of what is written for it."""

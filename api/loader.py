@@ -339,16 +339,14 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=0.0, metavar="SECONDS", help="0 looks once (default)")
     parser.add_argument("--challenger", metavar="URI")
     options = parser.parse_args()
-    processes.end_with_parent()
     processes.limit(memory=MEMORY_BYTES)
     for noisy in ("mlflow", "urllib3", "alembic"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     gc.disable()  # a tenth of the time until the first line
     for package in _NOT_NEEDED:
         sys.modules[package] = None  # type: ignore[assignment]  # as if it were absent
-    with contextlib.suppress(
-        OSError
-    ):  # there is no cache yet, or none that can be written: a look will say so
+    # There may be no cache yet, or none that can be written: a look will say so.
+    with contextlib.suppress(OSError):
         files.remove_abandoned(options.cache)
     follow(options.uri, options.cache, options.every, options.challenger, _say)
 

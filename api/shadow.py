@@ -93,23 +93,27 @@ class Shadow:
             self._changed.wait()
             self._changed.clear()
             while (challenger := self._challenger) and not self._stopping and not self._changed.is_set():
-                started = time.monotonic()
-                how = self._run(challenger)
+                how, lived = self._run(challenger)
                 if self._changed.is_set():
                     break
-                pause = _FIRST_PAUSE if time.monotonic() - started > pause else min(2 * pause, _LONGEST_PAUSE)
+                if lived > pause:
+                    pause = _FIRST_PAUSE
                 _log.error("the challenger's process ended (%s); another in %.0f s", how, pause)
                 self._changed.wait(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _run(self, challenger: Copy) -> object:
-        """How it ended. This thread outlives the process: the kernel ends that with the thread."""
+    def _run(self, challenger: Copy) -> tuple[object, float]:
+        """How it ended, and for how many seconds it gave signs of life.
+
+        This thread outlives the process: the kernel ends that with the thread.
+        """
         _log.info("comparing with %s version %s", challenger.name, challenger.version)
         try:
             return self._watched(challenger)
         except Exception as error:  # noqa: BLE001 - whatever it is, champion and challenger go on
-            return logs.told(error)
+            return logs.told(error), 0.0
 
-    def _watched(self, challenger: Copy) -> object:
+    def _watched(self, challenger: Copy) -> tuple[object, float]:
         handed = self._receiver.fileno()
         self._process = subprocess.Popen(  # noqa: S603 - this project's own module
             [sys.executable, "-m", "api.challenger", str(handed), str(self._tallies)],
@@ -127,20 +131,26 @@ class Shadow:
             with contextlib.suppress(OSError):
                 self._process.stdin.write(News(challenger).line())
                 self._process.stdin.flush()
-            is_silent = _listen(self._process.stdout.fileno(), self._loading, self._silence)
+            is_silent, lived = _listen(self._process.stdout.fileno(), self._loading, self._silence)
             if is_silent:
                 self._process.kill()
             processes.end(self._process)
-        return "it gave no sign of life" if is_silent else self._process.returncode
+        return "it gave no sign of life" if is_silent else self._process.returncode, lived
 
 
-def _listen(output: int, loading: float, silence: float) -> bool:
-    """Until the output ends. Returns whether it has not ended but nothing comes, for so many seconds."""
+def _listen(output: int, loading: float, silence: float) -> tuple[bool, float]:
+    """Listen until the output ends, or until nothing comes for `loading`, and later `silence`, seconds.
+
+    Returns whether nothing came, and the seconds from the first sign of life to the last.
+    """
     poll = select.poll()
     poll.register(output, select.POLLIN)
+    first = last = 0.0
     patience = loading
     while poll.poll(1000 * patience):
         if not os.read(output, 4096):
-            return False
+            return False, last - first
+        last = time.monotonic()
+        first = first or last
         patience = silence
-    return True
+    return True, last - first

@@ -148,6 +148,8 @@ class Supervisor:
         return lambda: self._hear(worker)
 
     def _hear(self, worker: Worker) -> None:
+        if worker.is_deaf:  # its end was noticed in this very turn
+            return
         try:
             piece = worker.lifeline.recv(_PIECE)
         except BlockingIOError:
@@ -219,9 +221,8 @@ class Supervisor:
 
     def _kill_the_overdue(self, now: float) -> None:
         for worker in self._workers:
-            missed = worker.overdue(
-                now
-            )  # asked now: with one that is lost an exchange may have been given up
+            # Asked for each in turn: with one that is lost an exchange may have been given up.
+            missed = worker.overdue(now)
             if missed is None:
                 continue
             if worker.is_serving and not worker.is_retiring:

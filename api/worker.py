@@ -85,6 +85,7 @@ class Lifeline:
 def main() -> None:
     """Serve until the lifeline ends or SIGTERM comes."""
     processes.end_with_parent()
+    processes.limit()  # no memory of clients in a core dump
     listener, connection, shadow = (socket.socket(fileno=int(number)) for number in sys.argv[1:4])
     logs.configure(beside_bundles=True)
     sys.setswitchinterval(SWITCH_SECONDS)

@@ -1,9 +1,13 @@
 """The challenger decides beside the champion, and whatever it does, no answer notices."""
 
 import time
+from pathlib import Path
 
 import pytest
 
+from api.bounds import Bounds
+from api.news import Copy
+from api.shadow import Shadow
 from mlflow_model import registry
 from mlflow_model.bundle import Bundle
 from tests import servers
@@ -97,3 +101,19 @@ def test_without_its_alias_the_challenger_decides_no_more(live: Registry) -> Non
         registry.connect().delete_registered_model_alias(registry.NAME, "challenger")
 
         servers.eventually(lambda: children_of(door, "api.challenger") == [] or None, "no such process")
+
+
+def test_a_challenger_that_never_comes_to_life_is_started_less_and_less_often(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may hang while it loads, for longer than the pause before the next one."""
+    shadow = Shadow(tmp_path, Bounds(loading=2.5))
+    no_copy = Copy(str(tmp_path / ("0" * 64)), "scoring-client", "2", "challenger")
+    try:
+        with caplog.at_level("ERROR", "scoring_client"):
+            shadow.hear(no_copy)
+            servers.eventually(lambda: len(caplog.messages) >= 2 or None, "two that ended")
+    finally:
+        shadow.stop()
+
+    assert [message.rpartition(" in ")[2] for message in caplog.messages[:2]] == ["2 s", "4 s"]

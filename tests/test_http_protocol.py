@@ -520,6 +520,21 @@ async def test_a_request_that_comes_slowly_begins_no_idle_time_and_is_refused_la
 
 
 @in_the_loop
+async def test_a_request_behind_an_idle_time_has_its_whole_time(lane: Lane, body: bytes) -> None:
+    wire = Wire(lane)
+    wire.send(post(body))
+    await wire.until(1)
+    wire.connection.keep_to_time(1000.0)
+    wire.connection.keep_to_time(1060.0)
+    wire.send(post(body)[:40])
+    wire.connection.keep_to_time(1060.5)
+    wire.connection.keep_to_time(1060.5 + RECEIVE_SECONDS)
+    wire.send(post(body)[40:])
+
+    assert await wire.until(2) == [200, 200]
+
+
+@in_the_loop
 async def test_no_clock_runs_while_flask_has_the_request(lane: Lane) -> None:
     asked: asyncio.Future[wsgi.Response] = asyncio.get_running_loop().create_future()
     lane.ask_flask = lambda *_: asked  # type: ignore[method-assign]
