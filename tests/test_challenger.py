@@ -115,5 +115,7 @@ def test_a_challenger_that_never_comes_to_life_is_started_less_and_less_often(
             servers.eventually(lambda: len(caplog.messages) >= 2 or None, "two that ended")
     finally:
         shadow.stop()
+        shadow.sender.close()
+        shadow._receiver.close()
 
     assert [message.rpartition(" in ")[2] for message in caplog.messages[:2]] == ["2 s", "4 s"]
