@@ -1,7 +1,8 @@
 """Which copy of the model all workers answer with, and when they change to another, together.
 
-Each copy to serve is a *generation* and has a number. The workers are asked to load it and hold it ready;
-once all that may answer have done so, the page (api/page.py) turns to that number, and all change at once.
+Each copy to serve is a *generation* and has a number. First one worker is asked to load it, then all, and to
+hold it ready. Once all that may answer have done so, the page (api/page.py) turns to that number, and all
+change at once.
 Nothing here starts a process or sends a line: `settle` says what is to be done, and can be tested alone.
 """
 
@@ -72,6 +73,7 @@ class Generations(Generic[K]):
         self.members: dict[K, Member] = {}
         self._last_number = 0
         self._failures = 0
+        self._died_of = 0
         self._try_again_at: float | None = None
 
     # ---- What happened
@@ -86,7 +88,11 @@ class Generations(Generic[K]):
         self.members[key] = Member()
 
     def leave(self, key: K) -> None:
-        self.members.pop(key, None)
+        """It has ended. If nobody has loaded what it was loading, that may be the cause."""
+        member = self.members.pop(key, None)
+        number = self.newest.number
+        if member and number in member.asked and not member.is_leaving and not self._is_loaded(number):
+            self._died_of = number
 
     def here(self, key: K, now: float) -> None:
         """Its time to load begins."""
@@ -164,27 +170,43 @@ class Generations(Generic[K]):
         """Whether somebody could not use the newest, and everybody has said whether he can."""
         number = self.newest.number
         everybody = self.members.values()
-        return any(number in one.failed for one in everybody) and not any(
-            number in one.asked for one in everybody if one.is_here
-        )
+        has_failed = self._died_of == number > 0 or any(number in one.failed for one in everybody)
+        return has_failed and not any(number in one.asked for one in everybody if one.is_here)
 
     def _unlike_others(self) -> list[K]:
         number = self.newest.number
-        if not any(number in one.loaded for one in self.members.values()):
+        if not self._is_loaded(number):
             return []
         return [key for key, one in self.members.items() if one.may_answer and number in one.failed]
 
     def _ask(self, now: float, orders: Orders[K]) -> None:
         """Who comes while an attempt has failed already is asked at the next one."""
-        wanted = [self.in_use]
+        self._ask_for(self.in_use, list(self.members), now, orders)
         if self.newest != self.in_use and self._try_again_at is None:
-            wanted.append(self.newest)
-        for key, member in self.members.items():
-            for generation in wanted:
-                if generation.copy is not None and not member.has_heard_of(generation):
-                    until = now + self._loading if member.is_here else float("inf")
-                    member.asked[generation.number] = until
-                    orders.prepare.append((key, generation))
+            self._ask_for(self.newest, self._who_tries(), now, orders)
+
+    def _ask_for(self, generation: Generation, keys: list[K], now: float, orders: Orders[K]) -> None:
+        for key in keys:
+            member = self.members[key]
+            if generation.copy is not None and not member.has_heard_of(generation):
+                member.asked[generation.number] = now + self._loading if member.is_here else float("inf")
+                orders.prepare.append((key, generation))
+
+    def _who_tries(self) -> list[K]:
+        """All, once one has loaded the newest: a copy that ends its process ends one worker, not all.
+
+        After two attempts it is another's turn. Without a model there is nothing to lose by asking all.
+        """
+        is_first = self.in_use == NONE and not self._failures
+        if is_first or self._is_loaded(self.newest.number):
+            return list(self.members)
+        here = [key for key, one in self.members.items() if one.is_here and not one.is_leaving]
+        if not here or any(one.has_heard_of(self.newest) for one in self.members.values()):
+            return []
+        return [here[self._failures // _ATTEMPTS_BEFORE_REPLACING % len(here)]]
+
+    def _is_loaded(self, number: int) -> bool:
+        return any(number in one.loaded for one in self.members.values())
 
     def _turn(self, orders: Orders[K]) -> None:
         number, everybody = self.newest.number, self.members.values()

@@ -1,6 +1,7 @@
 """Which version all workers answer with: decided without a process, so every order of events can be tried."""
 
 import itertools
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -116,6 +117,23 @@ def test_a_worker_that_goes_is_waited_for_no_longer() -> None:
     workers.go("b")
 
     assert workers.version == "2"
+
+
+def test_a_copy_that_ends_its_process_ends_one_worker_at_a_time_and_not_all() -> None:
+    workers = Workers("abc", "1")
+    workers.want("2")
+    ended = []
+    for second in range(130):
+        for name in [*workers.asked]:
+            ended.append(second)
+            workers.go(name)
+            workers.come(name)
+            workers.asked[name] = [number for number in workers.asked[name] if number == 1]
+            workers.load(name)
+        workers.after(1.0)
+
+    assert ended == [0, 1, 3, 7, 15, 31, 63, 123]
+    assert (workers.version, workers.generations.is_refused) == ("1", True)
 
 
 def test_one_that_ends_in_order_may_still_answer_and_is_waited_for() -> None:
@@ -236,7 +254,7 @@ def test_a_newcomer_that_cannot_load_what_is_in_use_is_asked_again_and_hinders_n
     orders = workers.load("b", fails=True)
     before = list(workers.serving)
     workers.after(1.0)
-    workers.load("ab")
+    workers.load("aba")
 
     assert (orders.bring_afresh, before, workers.serving) == (True, ["a"], ["a", "b"])
 
@@ -260,7 +278,7 @@ def test_whatever_happens_in_which_order_nobody_answers_with_what_it_does_not_ho
     chance = random.Random(seed)  # noqa: S311 - no secret
     workers, names = Workers("abcd"), iter(range(1000))
     pages = [0]
-    for _ in range(300):
+    for _ in range(1000):
         present = list(workers.generations.members)
         name = chance.choice(present) if present else None
         match chance.randrange(6):
@@ -348,12 +366,11 @@ def test_only_a_registry_that_has_answered_says_that_there_is_no_challenger(
 
 def test_news_of_another_release_are_understood() -> None:
     """Keys that are not known are ignored, and those that are missing have defaults."""
-    line = (
-        b'{"protocol": 9, "mood": "good", "copy": {"folder": "/cache/1", "name": "x", "colour": "red"}, '
-        b'"challenger": null}\n'
-    )
+    folder = "/cache/" + 64 * "1"
+    copied = {"folder": folder, "name": "x", "colour": "red"}
+    line = json.dumps({"protocol": 9, "mood": "good", "copy": copied, "challenger": None}).encode()
 
-    assert News.of(line) == News(Copy("/cache/1", "x"))
+    assert News.of(line) == News(Copy(folder, "x"))
     assert News.of(News(copy("1"), "no", copy("2"), None, 3, 4.0).line()) == News(
         copy("1"), "no", copy("2"), None, 3, 4.0
     )

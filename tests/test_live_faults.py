@@ -16,6 +16,7 @@ import pytest
 
 from mlflow_model import bundle as bundles
 from mlflow_model import registry
+from mlflow_model.bundle import Bundle
 from mlflow_model.errors import LoadingFailed
 from tests import servers
 from tests.live import (
@@ -25,6 +26,7 @@ from tests.live import (
     doubt,
     is_content_with,
     metric,
+    policy_of,
     serves,
     serving,
     workers_of,
@@ -235,3 +237,35 @@ def test_a_clock_that_jumps_by_years_delays_no_version(
     assert 0 <= age < 10
     years = {json.loads(line)["time"][:4] for line in said.splitlines() if line.startswith("{")}
     assert len(years) >= 3  # or the clock did not jump
+
+
+ENDS_WORKERS = b"""
+import os, sys
+if "api.worker" in sys.orig_argv:
+    os._exit(7)
+"""
+
+
+def test_a_version_that_ends_each_worker_that_loads_it_leaves_the_service_with_the_former_one(
+    live: Registry, bundle: Bundle, documented_request: dict[str, float]
+) -> None:
+    """The trial finds nothing: only in a worker does it do that. One worker tries it, after growing pauses."""
+    number = live.add(policy_of(bundle, 0.3, more_code=ENDS_WORKERS))
+    with serving(live, workers=2) as door:
+        serves(door, "1")
+        live.point(number)
+        doubt(door, "copie locale est inutilisable")
+        met = Counter(_version_or_lost(door, documented_request) for _ in range(100))
+        live.point("1")
+        servers.eventually(lambda: is_content_with(door, "1"), "no more doubt")
+
+    assert met.keys() <= {"1", "lost"}
+    assert met["lost"] <= 5
+
+
+def _version_or_lost(door: SocketDoor, client: dict[str, float]) -> str:
+    """A connection to the one worker that tries the version ends with it."""
+    try:
+        return door.predict(client).headers["X-Model-Version"]
+    except ConnectionError:
+        return "lost"
