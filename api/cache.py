@@ -26,7 +26,7 @@ _MOST_POINTER_BYTES = 2**16
 
 def keep(bundle: "Bundle", folder: Path) -> Path:
     """Where the copy is. It appears whole or not at all. Raises OutOfReach."""
-    with _in_words(), workplace(folder) as place:
+    with in_words(), workplace(folder) as place:
         kept = folder / bundle.digest
         if not _holds(kept, bundle):
             if kept.exists() or kept.is_symlink():
@@ -52,7 +52,7 @@ def recall(uri: str, folder: Path) -> Copy | None:
 
 def remember(uri: str, folder: Path, copy: Copy) -> None:
     """Replace the pointer in one step, so that a crash leaves the former one. Raises OutOfReach."""
-    with _in_words(), workplace(folder) as place:
+    with in_words(), workplace(folder) as place:
         files.write(place / "pointer", json.dumps(asdict(copy)).encode())
         (place / "pointer").replace(_pointer(uri, folder))
 
@@ -61,7 +61,7 @@ def remember(uri: str, folder: Path, copy: Copy) -> None:
 def workplace(folder: Path) -> Iterator[Path]:
     """A folder in the cache for what is not whole yet. Raises OutOfReach."""
     with contextlib.ExitStack() as stack:
-        with _in_words():
+        with in_words():
             _require_private(folder)
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             place = stack.enter_context(files.workplace(folder))
@@ -144,7 +144,7 @@ def _pointer(uri: str, folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _in_words() -> Iterator[None]:
+def in_words() -> Iterator[None]:
     try:
         yield
     except OSError as error:

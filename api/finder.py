@@ -170,9 +170,12 @@ class Finder:
         assert loader.stdout is not None  # noqa: S101 - it is a pipe
         while True:
             watchdog = threading.Timer(self._every + _SILENCE_SECONDS, loader.kill)
+            watchdog.daemon = True
             watchdog.start()
-            line = loader.stdout.readline(_LONGEST_LINE)
-            watchdog.cancel()
+            try:
+                line = loader.stdout.readline(_LONGEST_LINE)
+            finally:
+                watchdog.cancel()
             if not line.endswith(b"\n"):
                 return
             yield line

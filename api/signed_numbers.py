@@ -12,13 +12,13 @@ import json
 import os
 import re
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from api import cache
 from mlflow_model import signing, store
-from mlflow_model.errors import LoadingFailed, OutOfReach
+from mlflow_model.errors import LoadingFailed
 from mlflow_model.signing import Statement
 
 FILE = "signed-numbers"
@@ -32,10 +32,10 @@ Numbers = dict[str, dict[str, tuple[int, str]]]
 
 def check(folder: Path, digest: str, name: str, signed: str | None) -> Statement | None:
     """The statement of what is to be served, where a key asks for one. Raises LoadingFailed."""
-    statement = signing.check(digest, name, signed)
-    if statement is None:
+    trusted = signing.trusted_keys()
+    if trusted is None:
         return None
-    trusted = signing.trusted_keys() or {}
+    statement = signing.checked(digest, name, signed, trusted)
     served = [one for key, one in _read(folder).get(_model(name), {}).items() if key in trusted]
     number, manifest = max(served, default=(0, ""))
     if statement.number < number or (statement.number == number and statement.manifest != manifest):
@@ -49,7 +49,7 @@ def check(folder: Path, digest: str, name: str, signed: str | None) -> Statement
 
 def remember(folder: Path, statement: Statement) -> None:
     """It is served now. Raises LoadingFailed: what is not remembered should not be served."""
-    with _in_words(), _locked(folder):
+    with cache.in_words(), _locked(folder):
         numbers = _read(folder)
         of_model = numbers.setdefault(_model(statement.name), {})
         highest = max(of_model.get(statement.key_id, (0, "")), (statement.number, statement.manifest))
@@ -106,16 +106,13 @@ def _damaged() -> LoadingFailed:
 
 def _write(folder: Path, numbers: Numbers) -> None:
     """Replaced in one step, on the disk before it counts."""
-    arriving = folder / f"{FILE}.{uuid.uuid4().hex}"
-    try:
+    with cache.workplace(folder) as place:
+        arriving = place / FILE
         with arriving.open("x") as file:
             json.dump(numbers, file)
             file.flush()
             os.fsync(file.fileno())
         arriving.replace(folder / FILE)
-    except OSError:
-        arriving.unlink(missing_ok=True)
-        raise
     directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)
@@ -145,11 +142,3 @@ def _lock(descriptor: int) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
-
-
-@contextlib.contextmanager
-def _in_words() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutOfReach("le cache local est inaccessible ou plein ; vérifiez MODEL_CACHE") from error

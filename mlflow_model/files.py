@@ -21,17 +21,22 @@ class TooLarge(OSError):
     """More bytes than such a file may have."""
 
 
-def read(path: Path, most: int, *, own: bool = True) -> bytes:
-    """A regular file of at most so many bytes: no link, no device, and no pipe, which would be waited for.
+def read(path: Path, most: int, *, own: bool = True, link: bool = False) -> bytes:
+    """A regular file of at most so many bytes: no device, and no pipe, which would be waited for.
 
-    `own`: only this user, or root, may have written it. Raises OSError, also as NotTrusted or TooLarge.
+    `own`: only this user, or root, may have written it. `link`: it may be one. Raises OSError, also as
+    NotTrusted or TooLarge.
     """
-    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    with os.fdopen(file, "rb") as stream:
+    follow = 0 if link else os.O_NOFOLLOW
+    file = os.open(path, os.O_RDONLY | follow | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode) or (own and _is_open_to_others(found)):
             raise NotTrusted(str(path))
-        content = stream.read(most + 1)
+        with os.fdopen(file, "rb", closefd=False) as stream:
+            content = stream.read(most + 1)
+    finally:
+        os.close(file)
     if len(content) > most:
         raise TooLarge(str(path))
     return content

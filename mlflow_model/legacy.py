@@ -28,8 +28,9 @@ _MAX_PICKLE_BYTES = 256 * 2**20
 _LONGEST_NAME = 256
 _CHILD_MEMORY_BYTES = 2 * 2**30
 _CHILD_PROCESSOR_SECONDS = 30
-# Processor time bounds a pickle, on a busy machine too. The clock is for a child that is stopped.
-_CHILD_SECONDS = 600
+# Processor time bounds a pickle, on a busy machine too. The clock is for a child that is stopped: it strikes,
+# even with a whole trial after it, before the service gives up on a loader that is silent (api/finder.py).
+_CHILD_SECONDS = 180
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 

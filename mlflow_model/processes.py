@@ -14,6 +14,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 _PARENT = "SCORING_PARENT_PID"
+# What some machines need so that libraries are found, and compute as in the other processes. No secrets, and
+# no LD_PRELOAD: what it names may itself need to be told more.
+_OF_THE_MACHINE = (
+    "PATH",
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "GLIBC_TUNABLES",
+    "NPY_DISABLE_CPU_FEATURES",
+    "OPENBLAS_CORETYPE",
+)
 _SET_PARENT_DEATH_SIGNAL = 1  # prctl(2), PR_SET_PDEATHSIG
 
 
@@ -24,13 +34,14 @@ def environment(**more: str) -> dict[str, str]:
 
 def bare_environment(**more: str) -> dict[str, str]:
     """The same for a child that is told nothing else of ours: no token, no key, no address."""
-    return {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", _PARENT: str(os.getpid()), **more}
+    machine = {name: os.environ[name] for name in _OF_THE_MACHINE if name in os.environ}
+    return {**machine, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", _PARENT: str(os.getpid()), **more}
 
 
 def end_with_parent() -> None:
     """Have the kernel kill this process when the thread that started it ends, even if it is stopped.
 
-    For a child that was given `environment()`. Elsewhere than on Linux it relies on its pipes.
+    For a child that was given one of our environments. Elsewhere than on Linux it relies on its pipes.
     """
     parent = os.environ.get(_PARENT)
     if parent is None or not sys.platform.startswith("linux"):

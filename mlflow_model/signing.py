@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlflow_model import files
 from mlflow_model.errors import LoadingFailed
 
 if TYPE_CHECKING:
@@ -108,8 +109,12 @@ def check(manifest_digest: str, name: str, signed: str | None) -> Statement | No
 
     `signed`: the text of the version's tag.
     """
-    if (keys := trusted_keys()) is None:
-        return None
+    keys = trusted_keys()
+    return None if keys is None else checked(manifest_digest, name, signed, keys)
+
+
+def checked(manifest_digest: str, name: str, signed: str | None, keys: "Keys") -> Statement:
+    """The same, for one of these keys. Raises LoadingFailed."""
     if signed is None:
         raise LoadingFailed(
             "la version n’est pas signée ; signez-la avec « python register.py --sign CLE.pem »"
@@ -238,15 +243,6 @@ def key_id(key: "Ed25519PublicKey") -> str:
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
 
 
-def require_key() -> None:
-    """Where MODEL_PUBLIC_KEY names a file, it must hold keys, and nothing else. Raises BadKey."""
-    try:
-        trusted_keys()
-    except LoadingFailed as error:
-        file = os.environ[PUBLIC_KEY]
-        raise BadKey(f"{PUBLIC_KEY} names no readable public Ed25519 keys in PEM form: {file}") from error
-
-
 def require_keys_in(content: bytes) -> None:
     """They must be keys, as a file that MODEL_PUBLIC_KEY may name holds them. Raises BadKey."""
     try:
@@ -263,10 +259,14 @@ def trusted_keys() -> "Keys | None":
     if not (file := os.environ.get(PUBLIC_KEY)):
         return None
     try:
-        with Path(file).open("rb") as opened:
-            return _keys_in(opened.read(_LARGEST_KEY_FILE + 1))
+        return _keys_in(_read_key_file(Path(file)))
     except OSError as error:
         raise LoadingFailed(f"la clé {PUBLIC_KEY} est illisible") from error
+
+
+def _read_key_file(file: Path) -> bytes:
+    """It may be a link, as a mounted secret is. Raises OSError, also for a pipe, which nobody waits for."""
+    return files.read(file, _LARGEST_KEY_FILE, own=False, link=True)
 
 
 def _keys_in(content: bytes) -> "Keys":
@@ -294,7 +294,7 @@ def _private_key(file: Path) -> "Ed25519PrivateKey":
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
-        key = load_pem_private_key(file.read_bytes(), password=None)
+        key = load_pem_private_key(_read_key_file(file), password=None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise BadKey(f"{file.name} is no readable private key in PEM form without password") from error
     if not isinstance(key, Ed25519PrivateKey):

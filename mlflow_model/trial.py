@@ -13,7 +13,6 @@ import select
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -33,9 +32,10 @@ MEMORY_BYTES = 2 * 2**30
 PROCESSOR_SECONDS = 30
 # Only the processor's time is the version's. The clock also counts what a busy machine does for others.
 CLOCK_SECONDS = 100
+_CLIENTS_A_SECOND = 1_000
+_CLOCK_TO_PROCESSOR = 3  # for each second more that the clients of a portfolio may take
 _OPEN_FILES = 64
 
-_CLIENTS_A_SECOND = 1_000
 _MOST_HEAD_BYTES = 2**20
 _LONGEST_TEXT = 1_000
 _LONGEST_LABEL = 100
@@ -86,6 +86,18 @@ class _Request:
     columns: Sequence[str] | None = None
     clients: int = 0
 
+    @property
+    def more_seconds(self) -> int:
+        return self.clients // _CLIENTS_A_SECOND
+
+    @property
+    def processor_seconds(self) -> int:
+        return PROCESSOR_SECONDS + self.more_seconds
+
+    @property
+    def clock_seconds(self) -> int:
+        return CLOCK_SECONDS + _CLOCK_TO_PROCESSOR * self.more_seconds
+
 
 class Trial:
     """Such a process is started ahead, so that its start passes while a copy is being fetched."""
@@ -128,11 +140,11 @@ def decide(folder: Path, digest: str, portfolio: Mapping[str, Doubles]) -> Answe
 
 def _started() -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "mlflow_model.trial"]
-    more = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    more = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"}
     try:
         return subprocess.Popen(  # noqa: S603 - this very module
             command,
-            env=processes.environment(**more),
+            env=processes.bare_environment(**more),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -146,45 +158,64 @@ def _answer_of(
 ) -> tuple[dict[str, Any], bytes]:
     """The head and the rest of its answer. Raises LoadingFailed."""
     most = len(_READY) + _MOST_HEAD_BYTES + request.clients * (8 + 1)
-    watchdog = threading.Timer(CLOCK_SECONDS, process.kill)
-    watchdog.start()
-    begun = time.monotonic()
+    deadline = time.monotonic() + request.clock_seconds
     with process:
-        said = b""
-        with contextlib.suppress(OSError):  # it has ended: what it said, and how it ended, tell why
-            assert process.stdin is not None  # noqa: S101 - it is a pipe
-            process.stdin.write(json.dumps(asdict(request)).encode() + b"\n" + columns)
-            process.stdin.close()
-            said = _heard(process, most)
-        if len(said) > most:
+        try:
+            said = _heard(process, json.dumps(asdict(request)).encode() + b"\n" + columns, most, deadline)
+            if len(said) <= most:
+                _await_end(process, deadline)
+        finally:  # also for a Ctrl-C; nothing happens to a process that has ended
             process.kill()
-    watchdog.cancel()
+    is_late = time.monotonic() >= deadline
     if len(said) > most:
         raise LoadingFailed(_MALFORMED)
     head, _, rest = said.removeprefix(_READY).partition(b"\n")
     if said.startswith(_READY) and process.returncode == 0:
         return _read_head(head), rest
-    raise _failure(process.returncode, said, time.monotonic() - begun)
+    raise _failure(process.returncode, said, request.clock_seconds if is_late else None)
 
 
-def _heard(process: "subprocess.Popen[bytes]", most: int) -> bytes:
-    """All that it says until it ends, or too much.
+def _heard(process: "subprocess.Popen[bytes]", question: bytes, most: int, deadline: float) -> bytes:
+    """All that it says, while the question is written, until it ends, says too much or is late.
 
     Whatever it has started itself may hold the pipe for longer.
     """
+    assert process.stdin is not None  # noqa: S101 - it is a pipe
     assert process.stdout is not None  # noqa: S101 - it is a pipe
-    said = bytearray()
-    pipe = select.poll()
-    pipe.register(process.stdout, select.POLLIN)
-    while len(said) <= most:
-        if pipe.poll(200):
-            more = os.read(process.stdout.fileno(), 2**16)
+    asking, answering = process.stdin.fileno(), process.stdout.fileno()
+    os.set_blocking(asking, False)
+    said, unsaid = bytearray(), memoryview(question)
+    pipes = select.poll()
+    pipes.register(asking, select.POLLOUT)
+    pipes.register(answering, select.POLLIN)
+    while len(said) <= most and time.monotonic() < deadline:
+        has_ended = process.poll() is not None  # before the look, which then misses nothing
+        ready = dict(pipes.poll(200))
+        if asking in ready:
+            unsaid = unsaid[_written(asking, unsaid) :]
+            if not unsaid:
+                pipes.unregister(asking)
+                process.stdin.close()
+        if answering in ready:
+            more = os.read(answering, 2**16)
             if not more:
                 break
             said += more
-        elif process.poll() is not None:
+        elif has_ended:
             break
     return bytes(said)
+
+
+def _written(pipe: int, content: memoryview) -> int:
+    try:
+        return os.write(pipe, content)
+    except BrokenPipeError:  # it has ended: what it said, and how it ended, tell why
+        return len(content)
+
+
+def _await_end(process: "subprocess.Popen[bytes]", deadline: float) -> None:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(max(0.0, deadline - time.monotonic()))
 
 
 def _read_head(head: bytes) -> dict[str, Any]:
@@ -201,11 +232,14 @@ def _read_head(head: bytes) -> dict[str, Any]:
     raise (OutOfReach if content.get("outcome") == "out of reach" else LoadingFailed)(detail[:_LONGEST_TEXT])
 
 
-def _failure(code: int, said: bytes, seconds: float) -> LoadingFailed:
-    """Why there is no answer; what is wrong with the machine is not the version's fault."""
-    if seconds >= CLOCK_SECONDS:
+def _failure(code: int, said: bytes, passed: int | None) -> LoadingFailed:
+    """Why there is no answer; what is wrong with the machine is not the version's fault.
+
+    `passed`: the seconds that it had, if they have passed.
+    """
+    if passed is not None:
         return OutOfReach(
-            f"l’essai de la version n’a pas fini en {CLOCK_SECONDS} secondes ; "
+            f"l’essai de la version n’a pas fini en {passed} secondes ; "
             "elle attend sans fin, ou la machine est surchargée"
         )
     if not said.startswith(_READY):
@@ -277,8 +311,7 @@ def main() -> None:
         if line := sys.stdin.buffer.readline():
             request = _Request(**json.loads(line))
             columns = sys.stdin.buffer.read()
-            seconds = PROCESSOR_SECONDS + request.clients // _CLIENTS_A_SECOND
-            processes.limit(processor_seconds=seconds)
+            processes.limit(processor_seconds=request.processor_seconds)
             pipe.write(_READY)
             pipe.flush()
             _answer(request, columns, pipe)

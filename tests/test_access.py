@@ -6,7 +6,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -183,16 +183,27 @@ def test_a_bad_tokens_file_is_one_line(tmp_path: Path, content: str | None, comp
     assert complaint in refused.stderr
 
 
-@pytest.mark.parametrize("content", [None, "no key", "-----BEGIN PUBLIC KEY-----\n"])
-def test_a_bad_public_key_is_one_line_and_no_service(tmp_path: Path, content: str | None) -> None:
-    if content is not None:
-        (tmp_path / "key.pem").write_text(content)
+NO_KEYS = "names no readable public Ed25519 keys in PEM form"
+BAD_PUBLIC_KEYS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "absent": (lambda file: None, "cannot be read"),
+    "no key": (lambda file: file.write_text("no key"), NO_KEYS),
+    "half a key": (lambda file: file.write_text("-----BEGIN PUBLIC KEY-----\n"), NO_KEYS),
+    "a pipe": (os.mkfifo, "must be a regular file of 256 KiB at the most"),
+    "a folder": (Path.mkdir, "cannot be read"),
+    "huge": (lambda file: file.write_bytes(bytes(2**20)), "must be a regular file of 256 KiB at the most"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_PUBLIC_KEYS)
+def test_a_bad_public_key_is_one_line_and_no_service(tmp_path: Path, kind: str) -> None:
+    make, complaint = BAD_PUBLIC_KEYS[kind]
+    make(tmp_path / "key.pem")
 
     refused = ended(MODEL_PUBLIC_KEY=str(tmp_path / "key.pem"))
 
     assert refused.returncode == 1
     assert len(refused.stderr.splitlines()) == 1
-    assert refused.stderr.startswith("MODEL_PUBLIC_KEY names no readable public Ed25519 keys in PEM form: ")
+    assert refused.stderr == f"MODEL_PUBLIC_KEY {complaint}\n"
 
 
 @pytest.mark.parametrize(

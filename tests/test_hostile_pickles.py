@@ -21,7 +21,8 @@ from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from mlflow_model import legacy
+from api import finder
+from mlflow_model import legacy, trial
 from mlflow_model.errors import ModelUnavailable
 from tests import servers
 from tests.conftest import FEATURES, random_clients, random_outcomes
@@ -339,6 +340,10 @@ def test_a_reading_that_does_not_end_is_not_said_to_be_the_pickles_fault(
     monkeypatch.setattr(legacy, "_CHILD_SECONDS", 0.01)
 
     assert "n’a pas fini en 0.01 s ; réessayez" in refused(PLAIN, tmp_path)
+
+
+def test_a_reading_that_does_not_end_is_told_before_the_loader_is_thought_to_hang() -> None:
+    assert legacy._CHILD_SECONDS + trial.CLOCK_SECONDS < finder._SILENCE_SECONDS
 
 
 def test_a_reading_that_is_killed_is_not_said_to_be_the_pickles_fault(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 import base64
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -16,7 +19,7 @@ from api import cache, signed_numbers
 from api.finder import Finder
 from api.loader import PickleFile, RegisteredModel
 from api.news import News
-from mlflow_model import registration, registry, signed_versions, signing
+from mlflow_model import files, registration, registry, signed_versions, signing
 from mlflow_model.bundle import Bundle
 from mlflow_model.card import ModelCard
 from mlflow_model.errors import LoadingFailed
@@ -244,7 +247,29 @@ def test_a_file_that_holds_anything_but_public_keys_trusts_nobody(
     with pytest.raises(LoadingFailed, match="MODEL_PUBLIC_KEY"):
         signing.check(MANIFEST, NAME, key.states())
     with pytest.raises(signing.BadKey, match="MODEL_PUBLIC_KEY names no readable public Ed25519 keys"):
-        signing.require_key()
+        signing.require_keys_in((tmp_path / "trusted.pem").read_bytes())
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir], ids=["a pipe", "a folder"])
+def test_what_is_no_file_of_keys_is_not_waited_for(
+    key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], object]
+) -> None:
+    make(tmp_path / "other.pem")
+    monkeypatch.setenv("MODEL_PUBLIC_KEY", str(tmp_path / "other.pem"))
+
+    with pytest.raises(LoadingFailed, match="la clé MODEL_PUBLIC_KEY est illisible"):
+        signing.check(MANIFEST, NAME, key.states())
+    with pytest.raises(signing.BadKey, match=r"other\.pem is no readable private key"):
+        Signer(tmp_path / "other.pem")
+
+
+def test_a_file_of_keys_may_be_a_link(key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, file in (("public", Path(os.environ["MODEL_PUBLIC_KEY"])), ("private", key.file)):
+        (tmp_path / f"{name}.link").symlink_to(file)
+    monkeypatch.setenv("MODEL_PUBLIC_KEY", str(tmp_path / "public.link"))
+
+    assert signing.check(MANIFEST, NAME, key.states())
+    assert Signer(tmp_path / "private.link").key_id == key.id
 
 
 def test_a_pickle_is_refused_before_it_is_read_where_a_key_is_asked_for(key: Key, tmp_path: Path) -> None:
@@ -491,6 +516,32 @@ def test_services_that_share_a_cache_do_not_forget_for_each_other(tmp_path: Path
         signed_numbers.check(tmp_path, MANIFEST, "one", key.states(name="one", number=6))
     assert signed_numbers.check(tmp_path, MANIFEST, "two", key.states(name="two", number=9))
     assert sorted(file.name for file in tmp_path.glob("signed*")) == ["signed-numbers", "signed-numbers.lock"]
+
+
+KILLED_WHILE_WRITING = """
+import os, sys; from pathlib import Path; from api import signed_numbers; from mlflow_model import signing
+os.fsync = lambda file: os.kill(os.getpid(), 9)
+signed_numbers.remember(Path(sys.argv[1]), signing.read(sys.argv[2]))
+"""
+
+
+def test_what_a_process_leaves_that_is_killed_as_it_remembers_is_removed(tmp_path: Path, key: Key) -> None:
+    cached = tmp_path / "cache"
+    cached.mkdir(0o700)
+    command = [sys.executable, "-c", KILLED_WHILE_WRITING, str(cached), key.states()]
+    killed = subprocess.run(command, cwd=Path(signing.__file__).parents[1], check=False)
+    files.remove_abandoned(cached)
+
+    assert killed.returncode == -9
+    assert [file.name for file in cached.iterdir()] == ["signed-numbers.lock"]
+
+
+def test_one_check_reads_the_keys_once(tmp_path: Path, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a key may be revoked between two reads."""
+    given = [signing.trusted_keys()]
+    monkeypatch.setattr(signing, "trusted_keys", given.pop)
+
+    assert signed_numbers.check(tmp_path, MANIFEST, NAME, key.states())
 
 
 def test_the_number_of_a_stolen_key_does_not_outlive_its_revocation(

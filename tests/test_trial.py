@@ -1,5 +1,6 @@
 """A bundle's own code runs in a limited process, whose answer is bounded and whose end has a true reason."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -170,19 +171,61 @@ def test_a_process_that_a_version_leaves_behind_does_not_hold_the_answer(
     assert time.monotonic() - begun < 4
 
 
-def test_a_trial_ends_with_its_parent(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_larger_portfolio_has_more_time_by_the_clock_as_well(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "CLOCK_SECONDS", 0)
+    waiting = doing(b"time.sleep(3600)", bundle)
+
+    with pytest.raises(OutOfReach, match="pas fini en 3 secondes"):
+        decided(waiting, tmp_path, {name: np.zeros(1_000) for name in FEATURES})
+
+
+def test_the_clock_of_a_trial_never_strikes_before_the_processor_s_limit() -> None:
+    requests = [trial._Request("", "", (), clients) for clients in (0, 70_000, 10_000_000)]
+
+    assert [(one.processor_seconds, one.clock_seconds) for one in requests] == [
+        (30, 100),
+        (100, 310),
+        (10_030, 30_100),
+    ]
+
+
+def test_a_version_on_trial_is_told_no_secret_of_the_operator_s(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version itself looks. Where libraries are it is told: LightGBM's may be there."""
+    for secret in ("MLFLOW_TRACKING_PASSWORD", "AWS_SECRET_ACCESS_KEY", "API_TOKENS_FILE"):
+        monkeypatch.setenv(secret, "secret")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+
+    looks = b"assert 'secret' not in os.environ.values(), 0; assert os.environ['LD_LIBRARY_PATH']"
+    verify(doing(looks, bundle), tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "Ctrl-C"])
+def test_a_trial_ends_with_its_parent_which_waits_for_nothing(
+    bundle: Bundle, tmp_path: Path, number: signal.Signals
+) -> None:
     waiting = doing(f"open({str(tmp_path / 'pid')!r}, 'w'); time.sleep(60)".encode(), bundle)
     folder = kept(waiting, tmp_path)
     code = (
-        "import sys; from pathlib import Path; from mlflow_model.trial import Trial\n"
+        "import signal, sys; from pathlib import Path; from mlflow_model.trial import Trial\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "trial = Trial(); print(trial._ahead.pid, flush=True)\n"
         "trial.verified(Path(sys.argv[1]), sys.argv[2])"
     )
     command = [sys.executable, "-c", code, str(folder), waiting.digest]
-    with subprocess.Popen(command, cwd=servers.ROOT, stdout=subprocess.PIPE) as parent:
+    with subprocess.Popen(
+        command, cwd=servers.ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         servers.eventually(lambda: (tmp_path / "pid").exists() or None, "a version that waits")
-        parent.kill()
+        parent.send_signal(number)
+        try:
+            parent.wait(10)
+        finally:
+            parent.kill()
 
     servers.eventually(lambda: not servers.is_alive(child) or None, "the end of the trial")
