@@ -155,6 +155,8 @@ def read(file: Path = REFERENCE) -> Portfolio:
         raise BadReference(f"{file} cannot be read as a portfolio in Parquet or UTF-8 CSV") from error
     if not columns or not table.num_rows:
         raise BadReference(f"{file} has no clients")
+    if not columns.keys() - set(_OUTCOMES):
+        raise BadReference(f"{file} has no features, only {', '.join(columns)}")
     return Portfolio(columns, hashlib.sha256(content).hexdigest(), file.name)
 
 

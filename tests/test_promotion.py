@@ -535,6 +535,11 @@ BAD_REFERENCES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "a CSV's column twice": ("csv", _csv(b"AMT_CREDIT,AMT_CREDIT"), "has more than one column AMT_CREDIT"),
     "a CSV's header in Latin-1": ("csv", _csv("AMT_CREDIT,âge".encode("latin-1")), UNREADABLE),
     "a CSV's row too long": ("csv", _csv(b"AMT_CREDIT,TARGET", b"1,2,3"), UNREADABLE),
+    "a CSV of outcomes alone": (
+        "csv",
+        _csv(b"TARGET,TRUE_PROBABILITY", b"1,0.5"),
+        "has no features, only TARGET, TRUE_PROBABILITY",
+    ),
     "a CSV with semicolons": ("csv", _csv(b"AMT_CREDIT;TARGET", b"1;0"), "has no clients"),
 }
 
