@@ -249,7 +249,7 @@ if "api.worker" in sys.orig_argv:
 def test_a_version_that_ends_each_worker_that_loads_it_leaves_the_service_with_the_former_one(
     live: Registry, bundle: Bundle, documented_request: dict[str, float]
 ) -> None:
-    """The trial finds nothing: only in a worker does it do that. One worker tries it, after growing pauses."""
+    """The trial finds nothing: only in a worker does it do that."""
     number = live.add(policy_of(bundle, 0.3, more_code=ENDS_WORKERS))
     with serving(live, workers=2) as door:
         serves(door, "1")
