@@ -3,14 +3,14 @@
 In a thread of the worker a batch takes turns of the interpreter from /predict. Small ones may, for a moment.
 """
 
+import contextlib
 import logging
 import socket
-import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import asdict
 from typing import Any
@@ -20,7 +20,7 @@ from api.batch import Answered, Request
 from api.served import Model
 from api.tally import Tally
 from mlflow_model import processes
-from mlflow_model.errors import BatchTooSlow
+from mlflow_model.errors import BatchTooSlow, Busy
 
 SMALL = 64 * 1024
 LOADING_SECONDS = 30.0
@@ -54,10 +54,10 @@ class BatchProcess:
     def takes_up(self, model: Model) -> bool:
         """Whether the process is there, and can decide as this model does."""
         assert model.copy is not None  # noqa: S101 - the pool offers no other
-        self._wait_at_most(LOADING_SECONDS)
         try:
-            batch_process.send(self._connection, {"copy": asdict(model.copy), "called": model.called})
-            head, _ = batch_process.receive(self._connection)
+            with self._within(LOADING_SECONDS):
+                batch_process.send(self._connection, {"copy": asdict(model.copy), "called": model.called})
+                head, _ = batch_process.receive(self._connection)
             return bool(head["is_ready"])
         except _GONE:
             return False
@@ -65,16 +65,25 @@ class BatchProcess:
     def decided(self, request: Request) -> tuple[dict[str, Any], bytes]:
         """What the process says of a batch: a head with status, content type and tally, and the content.
 
-        Raises BlockingIOError when it takes too long, and any of _GONE when it has ended.
+        Raises TimeoutError when it takes too long, and any of _GONE when it has ended.
         """
-        self._wait_at_most(SECONDS)
         head = {
             "content_type": request.content_type,
             "content_encoding": request.content_encoding,
             "asked_as": request.asked_as,
         }
-        batch_process.send(self._connection, head, request.body)
-        return batch_process.receive(self._connection)
+        with self._within(SECONDS):
+            batch_process.send(self._connection, head, request.body)
+            return batch_process.receive(self._connection)
+
+    def interrupt(self) -> None:
+        """Have the thread that waits for the process meet one of _GONE at once. For any other thread.
+
+        The socket is left to that thread to close: its number could be another's by then.
+        """
+        self._process.kill()
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
 
     def end(self) -> int:
         """End it, if it has not ended by itself. Returns its exit code."""
@@ -82,11 +91,28 @@ class BatchProcess:
         self._connection.close()
         return self._process.wait()
 
-    def _wait_at_most(self, seconds: float) -> None:
-        """The system's own limit: with one of Python's, each 200 KB would wait for the interpreter."""
-        limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            self._connection.setsockopt(socket.SOL_SOCKET, option, limit)
+    @contextlib.contextmanager
+    def _within(self, seconds: float) -> Iterator[None]:
+        """One deadline for all that is said: a socket's own limit would begin anew with each piece.
+
+        With Python's, each 200 KB would wait for the interpreter, too.
+        """
+        is_late = threading.Event()
+
+        def give_up() -> None:
+            is_late.set()
+            self.interrupt()
+
+        timer = threading.Timer(seconds, give_up)
+        timer.start()
+        try:
+            yield
+        except _GONE as error:
+            if is_late.is_set():
+                raise TimeoutError from error
+            raise
+        finally:
+            timer.cancel()
 
 
 def _live(theirs: socket.socket, started: "Future[subprocess.Popen[bytes]]") -> None:
@@ -114,7 +140,10 @@ class Pool:
 
     def __init__(self, start: Callable[[], BatchProcess] = BatchProcess) -> None:
         self._start = start
+        self._lock = threading.Lock()
         self._idle: list[BatchProcess] = []
+        self._busy: set[BatchProcess] = set()
+        self._is_over = False
         self._paused_until = 0.0
 
     def answer(self, model: Model, request: Request, tally: Tally) -> Answered | None:
@@ -126,40 +155,85 @@ class Pool:
         process = None if is_small or model.copy is None else self._ready(model)
         if process is None:
             return None
+        started, answered = time.monotonic(), None
         try:
             head, content = process.decided(request)
-            answered = head["status"], head["content_type"], content
             tally.decided_elsewhere(head["tally"])
-        except BlockingIOError as error:
-            process.end()
+            answered = head["status"], head["content_type"], content
+            return answered
+        except TimeoutError as error:
             _errors.error("a batch took more than %.0f s; its process was ended", SECONDS)
             raise BatchTooSlow(SECONDS) from error
         except _GONE as error:
+            if self._is_over:
+                raise BatchTooSlow(time.monotonic() - started) from error
             _errors.error("a batch's process ended (%s)", process.end())
             raise ProcessEnded from error
-        self._idle.append(process)
-        return answered
+        finally:
+            self._give_back(process, is_usable=answered is not None)
 
     def end(self) -> None:
-        """End the processes that wait. One that decides ends with the worker."""
-        while self._idle:
-            self._idle.pop().end()
+        """End all processes. Whoever waits for one is told BatchTooSlow at once, whoever comes later Busy."""
+        with self._lock:
+            self._is_over = True
+            idle, self._idle = self._idle, []
+            for process in self._busy:
+                process.interrupt()
+        for process in idle:
+            process.end()
 
     def _ready(self, model: Model) -> BatchProcess | None:
-        while self._idle:
-            process = self._idle.pop()
-            if process.takes_up(model):
+        """Raises Busy at the end."""
+        while (process := self._take_idle()) is not None:
+            if self._takes_up(process, model):
                 return process
-            process.end()
         if time.monotonic() < self._paused_until:
             return None
         try:
-            process = self._start()
-            if process.takes_up(model):
+            process = self._take(self._start())
+            if self._takes_up(process, model):
                 return process
             why = str(process.end())
         except (OSError, RuntimeError) as error:  # no memory, no process or no thread more
             why = type(error).__name__
+        if self._is_over:
+            raise Busy
         self._paused_until = time.monotonic() + _PAUSE_SECONDS
         _log.error("no process takes up batches (%s); for a minute they are decided on in threads", why)
         return None
+
+    def _take_idle(self) -> BatchProcess | None:
+        with self._lock:
+            if self._is_over:
+                raise Busy
+            if not self._idle:
+                return None
+            process = self._idle.pop()
+            self._busy.add(process)
+        return process
+
+    def _take(self, process: BatchProcess) -> BatchProcess:
+        with self._lock:
+            if not self._is_over:
+                self._busy.add(process)
+                return process
+        process.end()
+        raise Busy
+
+    def _takes_up(self, process: BatchProcess, model: Model) -> bool:
+        """One that does not is ended, whatever the reason."""
+        is_usable = False
+        try:
+            is_usable = process.takes_up(model)
+        finally:
+            if not is_usable:
+                self._give_back(process, is_usable=False)
+        return is_usable
+
+    def _give_back(self, process: BatchProcess, *, is_usable: bool) -> None:
+        with self._lock:
+            self._busy.discard(process)
+            if is_usable and not self._is_over:
+                self._idle.append(process)
+                return
+        process.end()

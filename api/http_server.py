@@ -18,6 +18,8 @@ from api.listening import BACKLOG
 # An idle connection may still bring a request for so long after the end has come, and be answered.
 IDLE_SECONDS = 2.0
 ANSWER_SECONDS = 10.0
+# Then batches are given up, and these answers have so long to leave: all within the 15 s of a worker's end.
+_LEAVE_SECONDS = 1.0
 _SWEEP_SECONDS = 0.5
 _SETTLED_SECONDS = 0.01
 
@@ -27,11 +29,18 @@ _log = logging.getLogger("scoring_client")
 class Server:
     """Accepts connections at a listening socket until SIGTERM.
 
-    `started` is called when it accepts them, `beat` every half second, both in the event loop.
+    `started` is called when it accepts them, `beat` every half second, `give_up` when what is not answered by
+    then is to be refused: all in the event loop.
     """
 
-    def __init__(self, lane: Lane, started: Callable[[], None], beat: Callable[[], None]) -> None:
-        self._lane, self._started, self._beat = lane, started, beat
+    def __init__(
+        self,
+        lane: Lane,
+        started: Callable[[], None],
+        beat: Callable[[], None],
+        give_up: Callable[[], None],
+    ) -> None:
+        self._lane, self._started, self._beat, self._give_up = lane, started, beat, give_up
         self._connections: set[Connection] = set()
 
     def run(self, listeners: list[socket.socket]) -> None:
@@ -87,6 +96,8 @@ class Server:
             if connection.is_idle:
                 connection.close()
         await self._until_all_closed(ANSWER_SECONDS)
+        self._give_up()
+        await self._until_all_closed(_LEAVE_SECONDS)
 
     async def _until_all_closed(self, seconds: float) -> None:
         deadline = self._loop.time() + seconds

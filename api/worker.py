@@ -96,9 +96,8 @@ def main() -> None:
     tally = Tally(file_in(sys.argv[5]))
     pool = Pool()
     lane = Lane(Service(served, Guard.from_environment(), tally, Sender(shadow), pool))
-    server = Server(lane, lambda: line.follow(server.end), line.beat)
+    server = Server(lane, lambda: line.follow(server.end), line.beat, pool.end)
     server.run([listener])
-    pool.end()
 
 
 def _allow_many_connections() -> None:

@@ -1,13 +1,16 @@
 """Large batches are decided on in processes of their own, which may hang, die or be missing without harm."""
 
+import contextlib
 import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +21,7 @@ from api.news import Copy
 from api.served import Model, scorer_of
 from api.tally import Tally
 from mlflow_model.bundle import Bundle
-from mlflow_model.errors import BatchTooSlow
+from mlflow_model.errors import BatchTooSlow, Busy
 from tests import servers
 from tests.live import Registry, children_of, metric, policy_of, serves, serving, workers_of
 from tests.servers import SocketDoor
@@ -27,7 +30,7 @@ from tests.test_batch import ARROW, CLIENTS, CSV, JSON, THREE, WRITERS, Client, 
 pytest_plugins = ["tests.live_support"]
 
 MANY = [*CLIENTS] * 2  # in JSON more than the 64 KiB that stay in a thread
-SLOW, DEADLY, HUGE, WRONG = 700_001.0, 700_002.0, 700_003.0, 700_004.0
+SLOW, DEADLY, HUGE, WRONG, STUCK = 700_001.0, 700_002.0, 700_003.0, 700_004.0, 700_005.0
 
 # What a bundle's own code may do, or a library that a body gets the better of: told by the first annuity.
 CODE = f"""
@@ -38,6 +41,8 @@ def strange(decide_table):
         first = float(table["AMT_ANNUITY"][0])
         if first == {SLOW}:
             time.sleep(1.5)
+        if first == {STUCK}:
+            time.sleep(40)
         if first == {DEADLY}:
             os.kill(os.getpid(), 11)
         if first == {HUGE}:
@@ -249,6 +254,48 @@ def is_asleep(pid: int) -> bool:
     return "nanosleep" in Path(f"/proc/{pid}/wchan").read_text()
 
 
+# It runs in the worker, too, and shortens the ten seconds of its end there.
+HURRIED = b"""
+import sys
+
+if "api.http_server" in sys.modules:
+    sys.modules["api.http_server"].ANSWER_SECONDS = 0.5
+"""
+
+
+@pytest.fixture
+def hurried(of_its_own: Registry, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterator[SocketDoor]:
+    """A service of its own, that the test ends."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", of_its_own.environment["MLFLOW_TRACKING_URI"])
+    of_its_own.point(of_its_own.add(policy_of(bundle, 0.3, more_code=CODE + HURRIED)))
+    try:
+        with serving(of_its_own, MODEL_CACHE=str(of_its_own.folder / "hurried")) as door:
+            yield door
+    finally:
+        of_its_own.point("3")
+
+
+def test_batches_that_are_not_answered_when_the_end_is_over_are_asked_to_come_back(
+    hurried: SocketDoor,
+) -> None:
+    """Two are decided on and one waits for its turn; the service ends by itself, and nobody is killed."""
+    with ThreadPoolExecutor() as clients:
+        answers = [clients.submit(send, hurried, WRITERS[CSV](beginning_with(STUCK)), CSV) for _ in range(3)]
+        pids = started(hurried, 2)
+        servers.eventually(lambda: all(map(is_asleep, pids)) or None, "both batches")
+        (worker,) = workers_of(hurried)
+        began = time.monotonic()
+        os.kill(hurried.pid, signal.SIGTERM)
+
+    assert [answer.result().status for answer in answers] == [503] * 3
+    assert all(answer.result().headers["Retry-After"] for answer in answers)
+    ended = os.waitid(os.P_PID, hurried.pid, os.WEXITED | os.WNOWAIT)
+    assert ended is not None
+    assert (ended.si_code, ended.si_status) == (os.CLD_EXITED, 0)
+    assert time.monotonic() - began < 10
+    assert f"worker {worker}" not in hurried.said.partition("a batch")[2]
+
+
 # ---- The pool
 
 
@@ -293,6 +340,66 @@ def test_a_process_that_is_stopped_takes_up_nothing(model: Model, monkeypatch: p
 
     assert not process.takes_up(model)
     assert process.end() == -signal.SIGKILL
+
+
+def test_a_process_that_speaks_slowly_has_one_deadline_for_all_that_it_says(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = BatchProcess()
+    ours, theirs = socket.socketpair()
+    process._connection.close()
+    monkeypatch.setattr(process, "_connection", ours)
+    monkeypatch.setattr(batch_pool, "SECONDS", 0.3)
+    began = time.monotonic()
+
+    def dribble() -> None:
+        with contextlib.suppress(OSError):
+            for piece in batch_process._SIZES.pack(1000, 0) + b" " * 1000:
+                theirs.sendall(bytes([piece]))
+                time.sleep(0.02)
+
+    with theirs, ThreadPoolExecutor() as other:
+        other.submit(dribble)
+        with pytest.raises(TimeoutError):
+            process.decided(Request(CSV, None, b"", "id"))
+    assert time.monotonic() - began < 3
+    process.end()
+
+
+class Strange(BatchProcess):
+    """Decides, and says what no tally is."""
+
+    def decided(self, request: Request) -> tuple[dict[str, Any], bytes]:
+        return {"status": 200, "content_type": CSV, "tally": {"decisions": [], "seconds": 1}}, b""
+
+
+def test_a_process_with_a_malformed_tally_is_ended(model: Model) -> None:
+    started: list[Strange] = []
+
+    def start() -> BatchProcess:
+        started.append(Strange())
+        return started[-1]
+
+    with pytest.raises(TypeError):
+        asked(Pool(start), model)
+
+    assert started[0]._process.returncode == -signal.SIGKILL
+
+
+def test_the_end_of_a_pool_frees_whoever_waits_and_nobody_gets_another_process(model: Model) -> None:
+    pool = Pool()
+    assert asked(pool, model)
+    ((process,),) = [pool._idle]
+    with ThreadPoolExecutor() as other:
+        waiting = other.submit(asked, pool, model, beginning_with(STUCK))
+        servers.eventually(lambda: is_asleep(process._process.pid) or None, "the batch")
+        pool.end()
+        with pytest.raises(BatchTooSlow):
+            waiting.result()
+
+    with pytest.raises(Busy, match="réessayez"):
+        asked(pool, model)
+    assert process._process.returncode == -signal.SIGKILL
 
 
 class NoProcess:
