@@ -27,6 +27,7 @@ NICENESS = 10
 IDLE_SECONDS = 300.0
 # Of its address space: Python and its libraries, a body, its columns and the answer, several times over.
 MEMORY_LIMIT = 3 * 1024**3
+FILE_LIMIT = 64 * 1024**2  # it writes none
 
 _log = logging.getLogger("scoring_client")
 
@@ -38,7 +39,7 @@ _LARGEST_BODY = 1024**3
 def main() -> None:
     """`python -m api.batch_process SOCKET`: one batch at a time, until the socket is closed."""
     processes.end_with_parent()
-    processes.limit(memory=MEMORY_LIMIT)
+    processes.limit(memory=MEMORY_LIMIT, file_bytes=processes.beside_the_log(FILE_LIMIT))
     # Who ends a whole service signals every process: the worker still answers then, and needs this one.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

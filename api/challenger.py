@@ -20,6 +20,7 @@ FAILED = "failed"
 
 # Of address space: it takes a quarter of a gigabyte with the shipped model.
 MEMORY_BYTES = 2 * 2**30
+FILE_BYTES = 64 * 2**20  # its tally takes some kilobytes
 
 _LARGEST = 256 * 1024
 _SAVE_SECONDS = 0.5
@@ -31,7 +32,7 @@ def main() -> None:
     A sign of life goes to the output each half second.
     """
     processes.end_with_parent()
-    processes.limit(memory=MEMORY_BYTES)
+    processes.limit(memory=MEMORY_BYTES, file_bytes=processes.beside_the_log(FILE_BYTES))
     output = processes.set_aside(1)  # before the bundle's code comes, whose own leads nowhere
     logs.configure(beside_bundles=True)
     os.nice(5)

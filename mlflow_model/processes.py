@@ -5,6 +5,7 @@ import ctypes
 import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -92,6 +93,15 @@ def limit(
             _, hard = resource.getrlimit(kind)
             hard = most if hard == resource.RLIM_INFINITY else min(most, hard)
             resource.setrlimit(kind, (min(value, hard), hard))
+
+
+def beside_the_log(file_bytes: int) -> int:
+    """A `limit` on files that leaves the log: a standard error that is a file may be as large already.
+
+    It may grow by a gigabyte until the child that is limited is a new one.
+    """
+    log = os.fstat(2)
+    return log.st_size + 1024**3 if stat.S_ISREG(log.st_mode) else file_bytes
 
 
 _lowered = threading.Lock()

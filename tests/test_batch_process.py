@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import threading
@@ -136,6 +137,15 @@ def test_its_process_gives_way_to_the_worker_in_the_same_session(door: SocketDoo
 
     assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, worker) + 10
     assert os.getsid(pid) == os.getsid(worker)
+
+
+def test_its_process_writes_no_large_file_but_the_log_s(door: SocketDoor) -> None:
+    """The log of these tests is a file."""
+    send(door, WRITERS[CSV](MANY), CSV)
+    most = {resource.prlimit(pid, resource.RLIMIT_FSIZE)[0] for pid in batch_processes(door)}
+
+    assert all(2**30 <= one <= 2**30 + door.log.stat().st_size for one in most)
+    assert most
 
 
 def test_a_batch_is_counted_by_the_worker(door: SocketDoor) -> None:
