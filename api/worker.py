@@ -27,8 +27,8 @@ from mlflow_model import processes
 
 _ALIVE = lifeline.line("alive")
 
-# A batch in a thread gives the interpreter back to /predict ten times sooner than Python's own 5 ms. Small ones
-# are in threads, and large ones while no process takes them up (docs/decisions/0019).
+# A batch in a thread gives the interpreter back to /predict ten times sooner than Python's own 5 ms:
+# small ones, and large ones while no process takes them up (docs/decisions/0019).
 SWITCH_SECONDS = 0.0005
 
 _log = logging.getLogger("scoring_client")
