@@ -8,8 +8,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from api.counts import Counts, Histogram, Key
 from api.served import ServedModel
-from api.tally import Histogram, Key, Tally
+from api.tally import Tally
 from mlflow_model.errors import ModelUnavailable
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -23,29 +24,31 @@ def page(tally: Tally, served: ServedModel) -> bytes:
 
 
 class _Collected(Collector):
-    def __init__(self, tally: Tally, served: ServedModel) -> None:
-        self._tally, self._served = tally, served
+    def __init__(self, counts: Counts, served: ServedModel) -> None:
+        self._counts, self._served = counts, served
 
     def collect(self) -> Iterator[Metric]:
-        tally, news = self._tally, self._served.news
-        answers = {key: sum(histogram.counts) for key, histogram in tally.seconds.items()}
+        counts, news = self._counts, self._served.news
+        answers = {key: sum(histogram.counts) for key, histogram in counts.seconds.items()}
         yield _counter("scoring_requests", "Answers, by path and status.", ("path", "status"), answers)
         yield _histogram(
             "scoring_request_duration_seconds",
             "From the whole request to its answer.",
             ("path", "status"),
-            tally.seconds,
+            counts.seconds,
         )
-        yield _counter("scoring_decisions", "Clients decided on.", ("version", "prediction"), tally.decisions)
+        yield _counter(
+            "scoring_decisions", "Clients decided on.", ("version", "prediction"), counts.decisions
+        )
         yield _histogram(
-            "scoring_default_probability", "Default probabilities.", ("version",), tally.probabilities
+            "scoring_default_probability", "Default probabilities.", ("version",), counts.probabilities
         )
-        yield _counter("scoring_nulls", "Clients with null for a feature.", ("feature",), tally.nulls)
+        yield _counter("scoring_nulls", "Clients with null for a feature.", ("feature",), counts.nulls)
         yield _counter(
             "scoring_shadow_comparisons",
             "Clients that the challenger decided on too, by both versions and their labels.",
             ("version", "prediction", "challenger", "challenger_prediction"),
-            tally.shadow,
+            counts.shadow,
         )
         yield _counter("scoring_model_refusals", "Versions that were refused.", (), {(): news.refusals})
         if news.looked_at is not None:

@@ -8,7 +8,6 @@ import json
 import logging
 import threading
 import time
-from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from math import isfinite
@@ -17,18 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from api.counts import PROBABILITIES, SECONDS, Counts, Histogram, Key, histogram, read
 from api.tally_files import Incomplete, TallyFile
 from mlflow_model.errors import CountsIncomplete
 from mlflow_model.scoring import Scorer
 
 _log = logging.getLogger("scoring_client")
-
-# Upper bounds of the buckets; the last one has none.
-SECONDS = (
-    *(25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3),
-    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
-)
-PROBABILITIES = tuple(step / 20 for step in range(1, 20))
 
 # So many decisions are counted together, which takes as long as two requests.
 TOGETHER = 256
@@ -40,43 +33,17 @@ OTHERS = "others"
 # For so long the sum over all processes waits for a file that is missing or damaged, and is written anew.
 _PATIENCE_SECONDS, _AGAIN_SECONDS = 3.0, 0.1
 
-Key = tuple[str, ...]
 # Version, label, probability, seconds, the features that were null.
 Noted = tuple[str, str, float, float, tuple[str, ...]]
 _probability = itemgetter(2)
 
 
-class Histogram:
-    """How many values lie in each bucket, and their sum."""
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
-
-    def add(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
-
-    def add_all(self, values: np.ndarray[Any, np.dtype[np.float64]]) -> None:
-        places = np.bincount(np.searchsorted(self.bounds, values), minlength=len(self.counts))
-        self.add_counts(places.tolist(), float(values.sum()))
-
-    def add_counts(self, counts: Sequence[int], total: float) -> None:
-        self.counts = [mine + more for mine, more in zip(self.counts, counts, strict=True)]
-        self.total += total
-
-
-class Tally:
-    """Counts since the process began: of answers, decisions, nulls, and comparisons with the challenger."""
+class Tally(Counts):
+    """Counts since the process began, from any thread."""
 
     def __init__(self, file: TallyFile | None = None) -> None:
+        super().__init__()
         self.file = file
-        self.seconds: dict[Key, Histogram] = {}  # by path and status
-        self.probabilities: dict[Key, Histogram] = {}  # by version
-        self.decisions: Counter[Key] = Counter()  # by version and label
-        self.nulls: Counter[Key] = Counter()  # by feature
-        self.shadow: Counter[Key] = Counter()  # by both versions and their labels
         self._noted: deque[Noted] = deque()
         self._lock = threading.Lock()
         self._is_saved = True
@@ -86,7 +53,7 @@ class Tally:
         """An answer, and how long it took once the request was whole."""
         with self._lock:
             self._is_saved = False
-            _histogram(self.seconds, (path, str(status)), SECONDS).add(seconds)
+            histogram(self.seconds, (path, str(status)), SECONDS).add(seconds)
 
     def predicted(
         self,
@@ -110,7 +77,7 @@ class Tally:
             return
         self._is_saved = False
         versions, labels, probabilities, seconds, nulls = zip(*noted, strict=True)
-        _histogram(self.seconds, _DECIDED, SECONDS).add_all(np.array(seconds))
+        _add_all(histogram(self.seconds, _DECIDED, SECONDS), np.array(seconds))
         if any(nulls):
             self.nulls.update((name,) for names in nulls for name in names)
         for version in set(versions):
@@ -120,7 +87,7 @@ class Tally:
             for label, count in Counter(np.array(labels, object)[is_its_own].tolist()).items():
                 self.decisions[self._decided(version, label)] += count
             found = np.array(probabilities)[is_its_own]
-            _histogram(self.probabilities, (version,), PROBABILITIES).add_all(found)
+            _add_all(histogram(self.probabilities, (version,), PROBABILITIES), found)
 
     def decided_many(
         self, version: str, scorer: Scorer, table: Mapping[str, Any], decisions: Mapping[str, Any]
@@ -133,7 +100,7 @@ class Tally:
             self._is_saved = False
             for label, count in labels.items():
                 self.decisions[self._decided(version, label)] += count
-            _histogram(self.probabilities, (version,), PROBABILITIES).add_all(probabilities)
+            _add_all(histogram(self.probabilities, (version,), PROBABILITIES), probabilities)
             self.nulls.update({(name,): count for name, count in nulls.items() if count})
 
     def decided_elsewhere(self, content: Mapping[str, Any]) -> None:
@@ -176,9 +143,9 @@ class Tally:
                 _log.error("the metrics cannot be saved (%s)", error.strerror)
             self._fails = True
 
-    def total(self) -> "Tally":
+    def total(self) -> Counts:
         """This tally and those beside its file. Without a file, this one alone. Raises CountsIncomplete."""
-        found = Tally()
+        found = Counts()
         others = _patiently(self.file) if self.file is not None else []
         with self._lock:
             found.add(self._content())
@@ -187,29 +154,12 @@ class Tally:
         return found
 
     def content(self) -> dict[str, Any]:
-        """For `add`, as JSON holds it."""
         with self._lock:
             return self._content()
 
     def _content(self) -> dict[str, Any]:
         self._count_noted()
-        histograms = {"seconds": self.seconds, "probabilities": self.probabilities}
-        counters = {"decisions": self.decisions, "nulls": self.nulls, "shadow": self.shadow}
-        return {
-            **{
-                name: [(key, one.counts, one.total) for key, one in by_key.items()]
-                for name, by_key in histograms.items()
-            },
-            **{name: list(counter.items()) for name, counter in counters.items()},
-        }
-
-    def add(self, content: Mapping[str, Any]) -> None:
-        """Another tally's content."""
-        for name, bounds in (("seconds", SECONDS), ("probabilities", PROBABILITIES)):
-            for key, counts, total in content[name]:
-                _histogram(getattr(self, name), tuple(key), bounds).add_counts(counts, total)
-        for name in ("decisions", "nulls", "shadow"):
-            getattr(self, name).update({tuple(key): count for key, count in content[name]})
+        return super().content()
 
 
 _DECIDED = ("/predict", "200")
@@ -225,6 +175,11 @@ def _numbers(noted: list[Noted]) -> list[Noted]:
     return [one for one in noted if isinstance(one[2], float) and isfinite(one[2])]
 
 
+def _add_all(counted: Histogram, values: np.ndarray[Any, np.dtype[np.float64]]) -> None:
+    places = np.bincount(np.searchsorted(counted.bounds, values), minlength=len(counted.counts))
+    counted.add_counts(places.tolist(), float(values.sum()))
+
+
 def _label(given: object) -> str:
     return str(given)[:LONGEST_LABEL]
 
@@ -234,23 +189,6 @@ def _nulls(column: Any) -> int:
     if values.dtype == object:
         return sum(value is None for value in values.tolist())
     return int(np.isnan(values).sum())
-
-
-def _histogram(by_key: dict[Key, Histogram], key: Key, bounds: Sequence[float]) -> Histogram:
-    found = by_key.get(key)
-    if found is None:
-        found = by_key[key] = Histogram(bounds)
-    return found
-
-
-def read(content: bytes) -> dict[str, Any]:
-    """The content of a tally's file. Raises ValueError if it is damaged."""
-    try:
-        found = json.loads(content)
-        Tally().add(found)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError("no tally") from error
-    return dict(found)
 
 
 def file_in(folder: str | None) -> TallyFile | None:

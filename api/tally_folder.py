@@ -11,8 +11,8 @@ import os
 import threading
 from collections import deque
 
-from api import private_folder, tally, tally_files
-from api.tally import Tally
+from api import counts, private_folder, tally_files
+from api.counts import Counts
 
 _LOOK_SECONDS = 1.0
 # Whoever sums up meanwhile still meets a file that has just been added to the sum, under its name.
@@ -28,7 +28,7 @@ class TallyFolder:
         self._folder = private_folder.make()
         self.name = str(self._folder)
         self._living: dict[str, tuple[int, bytes]] = {}  # by name: the process, and what its file held last
-        self._sum = Tally()
+        self._sum = Counts()
         self._names: deque[str] = deque(maxlen=_NAMES)
         self._to_remove: list[str] = []
         self._said, self._written = b"", self._folder.stat()
@@ -70,7 +70,7 @@ class TallyFolder:
         pid, content = self._living.pop(name)
         try:
             if content:  # else it has counted nothing
-                self._sum.add(tally.read(content))
+                self._sum.add(counts.read(content))
         except ValueError:
             _log.error("what process %s had counted is lost: its file is damaged", pid)
         self._names.append(name)
@@ -105,7 +105,7 @@ class TallyFolder:
 
 def _is_tally(content: bytes) -> bool:
     try:
-        tally.read(content)
+        counts.read(content)
     except ValueError:
         return False
     return True
