@@ -59,11 +59,12 @@ class Supervisor:
         self._is_ending = False
         self._exchange_until: float | None = None
         self._pause, self._start_at, self._kill_at = _FIRST_PAUSE, 0.0, 0.0
+        # First what may refuse the environment and end the process: no folder exists yet that would stay.
+        self._finder = Finder.from_environment(self._post, challenger=shadow.share() > 0)
         self._tallies = TallyFolder()
         folder = Path(self._tallies.name)
         self._shadow = shadow.Shadow(folder, bounds)
         self._handed = Handed(listener, self._shadow.sender, self._page.descriptor, folder)
-        self._finder = Finder.from_environment(self._post, challenger=shadow.share() > 0)
         self._selector = selectors.DefaultSelector()
 
     def run(self) -> None:

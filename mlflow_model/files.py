@@ -86,13 +86,26 @@ def workplace(within: Path) -> Iterator[Path]:
     It is locked as long as this process lives, so that `remove_abandoned` takes only what the dead have left.
     """
     place = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=within))
-    lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    lock = hold(place)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
         os.close(lock)
+
+
+def hold(folder: Path) -> int:
+    """Lock the folder against `remove_if_abandoned` until the descriptor is closed, or this process ends.
+
+    Raises OSError.
+    """
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
 
 
 def is_unfinished(entry: Path) -> bool:
@@ -102,10 +115,15 @@ def is_unfinished(entry: Path) -> bool:
 def remove_abandoned(within: Path) -> None:
     """Remove the workplaces of processes that were killed."""
     for entry in within.glob(f"{_UNFINISHED}*"):
-        with contextlib.suppress(OSError):  # somebody works there, or has just removed it
-            lock = os.open(entry, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-            finally:
-                os.close(lock)
+        remove_if_abandoned(entry)
+
+
+def remove_if_abandoned(entry: Path) -> None:
+    """Remove it unless a process holds it."""
+    with contextlib.suppress(OSError):  # somebody works there, or has just removed it
+        lock = os.open(entry, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        finally:
+            os.close(lock)
