@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from api import private_folder, tokens
+from api import logs, private_folder, tokens
 from api.followed_file import FollowedFile
 from mlflow_model import signing
 
@@ -60,7 +60,7 @@ def _copied(named: Mapping[str, Path], folder: Path) -> "list[_KeptFile]":
 def _follow(files: "list[_KeptFile]", stopping: threading.Event) -> None:
     while not stopping.wait(_LOOK_SECONDS):
         for one in files:
-            one.look()
+            one.look_safely()
 
 
 class _KeptFile:
@@ -69,7 +69,18 @@ class _KeptFile:
         self.variable, self.copy = variable, copy
         self._followed = FollowedFile(variable, file, self._checked)
         self._written = private_folder.write(copy, self._followed.held)
-        self._fails = False
+        self._fails, self._bug = False, ""
+
+    def look_safely(self) -> None:
+        """Whatever fails in it, the next look comes. The same failure is said once."""
+        try:
+            self.look()
+            self._bug = ""
+        except Exception as error:  # noqa: BLE001 - a bug of ours, which may not end the following
+            bug = logs.told(error)
+            if bug != self._bug:
+                _log.error("internal error in following %s: %s", self.variable, bug)
+            self._bug = bug
 
     def look(self) -> None:
         """Follow the file, and make the copy again if somebody has removed or touched it."""

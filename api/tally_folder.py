@@ -11,7 +11,7 @@ import os
 import threading
 from collections import deque
 
-from api import counts, private_folder, tally_files
+from api import counts, logs, private_folder, tally_files
 from api.counts import Counts
 
 _LOOK_SECONDS = 1.0
@@ -32,7 +32,7 @@ class TallyFolder:
         self._names: deque[str] = deque(maxlen=_NAMES)
         self._to_remove: list[str] = []
         self._said, self._written = b"", self._folder.stat()
-        self._fails = False
+        self._fails, self._bug = False, ""
         self._stopping = threading.Event()
         self.look()
         self._thread = threading.Thread(target=self._work, name="tallies", daemon=True)
@@ -44,8 +44,16 @@ class TallyFolder:
         private_folder.remove(self._folder)
 
     def _work(self) -> None:
+        """Whatever fails in a look, the next one comes. The same failure is said once."""
         while not self._stopping.wait(_LOOK_SECONDS):
-            self.look()
+            try:
+                self.look()
+                self._bug = ""
+            except Exception as error:  # noqa: BLE001 - a bug of ours, which may not end the counting
+                bug = logs.told(error)
+                if bug != self._bug:
+                    _log.error("internal error in summing up the metrics: %s", bug)
+                self._bug = bug
 
     def look(self) -> None:
         """Add up the files of processes that have ended, say so in the sum's file, and remove them."""

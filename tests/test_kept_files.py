@@ -115,6 +115,21 @@ def test_a_copy_that_is_cleaned_away_comes_again(operators: dict[str, Path]) -> 
         holds(tokens.FILE, operators[tokens.FILE].read_bytes())
 
 
+def test_a_bug_in_one_look_does_not_end_the_following(
+    operators: dict[str, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    better = line("audit")
+    with kept_files.kept():
+        with monkeypatch.context() as patch:
+            patch.setattr(FollowedFile, "look", lambda _: dict[str, str]()["secret"])
+            servers.eventually(lambda: "internal error" in caplog.text or None, "a complaint")
+        operators[tokens.FILE].write_bytes(better)
+        holds(tokens.FILE, better)
+
+    assert "KeyError at " in caplog.text
+    assert "secret" not in caplog.text
+
+
 def test_nothing_is_written_into_a_folder_that_somebody_else_made_meanwhile(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()

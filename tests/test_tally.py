@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from api import tally as tallies
+from api import tally_folder
 from api.routes import flask_app
 from api.service import Service
 from api.tally import MOST_KEYS, OTHERS, Tally, file_in
@@ -109,6 +110,24 @@ def test_a_folder_that_is_cleaned_away_comes_again_with_all_counts(folder: Tally
 
     assert heard == [7]
     assert len(files(folder)) == 2
+
+
+def test_a_bug_in_one_look_does_not_end_the_summing_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tally_folder, "_LOOK_SECONDS", 0.01)
+    folder = TallyFolder()
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "_read", lambda: dict[str, str]()["secret"])
+        servers.eventually(lambda: "KeyError at " in caplog.text or None, "a complaint")
+    mine = counting(folder, 2)
+    ended = Path(folder.name) / "ended.json"
+    assert mine.file is not None
+    name = mine.file.path.name
+    servers.eventually(lambda: name in ended.read_text() or None, "its name in the sum")
+    folder.cleanup()
+
+    assert caplog.text.count("internal error") == 1
 
 
 def truncate(file: Path) -> None:
