@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import uvloop
@@ -22,6 +23,8 @@ ANSWER_SECONDS = 10.0
 _LEAVE_SECONDS = 1.0
 _SWEEP_SECONDS = 0.5
 _SETTLED_SECONDS = 0.01
+# At the end, a disk that hangs may cost so much.
+_LAST_SAVE_SECONDS = 2.0
 
 _log = logging.getLogger("scoring_client")
 
@@ -42,6 +45,9 @@ class Server:
     ) -> None:
         self._lane, self._started, self._beat, self._give_up = lane, started, beat, give_up
         self._connections: set[Connection] = set()
+        # One thread: a disk that hangs stops the saving, never the event loop.
+        self._saver = ThreadPoolExecutor(1, "tally")
+        self._saving: asyncio.Future[None] | None = None
 
     def run(self, listeners: list[socket.socket]) -> None:
         """Serve until the end."""
@@ -69,7 +75,7 @@ class Server:
         for accepted in _accept_waiting(queue):
             await self._loop.connect_accepted_socket(self._connection, accepted)
         await self._close_all()
-        self._lane.service.tally.save()
+        await asyncio.wait([self._save()], timeout=_LAST_SAVE_SECONDS)
 
     def _connection(self) -> Connection:
         return Connection(self._lane, self._connections)
@@ -84,10 +90,15 @@ class Server:
         """Whatever fails in it, the next one comes."""
         self._loop.call_later(_SWEEP_SECONDS, self._sweep)
         self._beat()
-        self._lane.service.tally.save()
+        if self._saving is None or self._saving.done():
+            self._saving = self._save()
         now = self._loop.time()
         for connection in tuple(self._connections):
             connection.keep_to_time(now)
+
+    def _save(self) -> "asyncio.Future[None]":
+        """In its turn, after one that is still being saved."""
+        return self._loop.run_in_executor(self._saver, self._lane.service.tally.save)
 
     async def _close_all(self) -> None:
         """Answer everything, and close idle connections last."""
