@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import time
 from collections import deque
 from collections.abc import MutableSet
 from typing import cast
@@ -22,6 +23,8 @@ SEND_SECONDS = 30.0
 IDLE_SECONDS = 75.0
 # Requests and answers of one connection that may wait; what it sends beyond stays unread.
 DEPTH = 64
+# What one connection sends is read for so long before the others have their turn.
+TURN_SECONDS = 0.001
 # Whoever is refused in the middle of sending may go on for so long: the system drops our last answer where
 # a connection is closed with bytes unread.
 LINGER_SECONDS = 2.0
@@ -53,6 +56,7 @@ class Connection(asyncio.Protocol):
         self._unsent, self._unsent_since = 0, 0.0
         self._dropped = 0
         self._is_paused = False
+        self._reads_on = False  # in the next turn
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -64,10 +68,10 @@ class Connection(asyncio.Protocol):
         self._unread = b""
         if self._asked is not None:
             self._asked.cancel()
-        if self._reader.request is not None:
-            self._lane.let_go(self._reader.request)
-        for request in self._waiting:
-            self._lane.let_go(request)
+        for request in (self._reader.request, *self._waiting):
+            if request is not None:
+                request.drop_body()  # at once: garbage is collected much later
+                self._lane.let_go(request)
         self._waiting.clear()
 
     # ---- What arrives
@@ -88,11 +92,17 @@ class Connection(asyncio.Protocol):
         return True
 
     def _read(self) -> None:
-        """Read slice by slice, as long as few requests and answers wait."""
+        """Read slice by slice, as long as few requests and answers wait, and it is not others' turn."""
         reader = self._reader
+        until = 0.0
         while self._unread and len(self._waiting) + len(self._held) < DEPTH and not self._takes_nothing:
             piece = self._unread
             if len(piece) > SLICE:
+                now = time.perf_counter()
+                until = until or now + TURN_SECONDS
+                if now > until:
+                    self._read_on_later()
+                    break
                 piece = memoryview(piece)
                 self._unread = piece[SLICE:]
                 piece = piece[:SLICE]
@@ -109,6 +119,17 @@ class Connection(asyncio.Protocol):
             self._meet_the_end()
         if self._is_paused or self._unread or self._hears_no_more:
             self._pause_or_resume()
+
+    def _read_on_later(self) -> None:
+        """In the next turn of the event loop, when every other connection has had its own."""
+        if not self._reads_on:
+            self._reads_on = True
+            asyncio.get_running_loop().call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        self._reads_on = False
+        if not self._is_over:
+            self._read()
 
     def _follow_up(self) -> None:
         """A slice that did not end in an answer, as most do."""

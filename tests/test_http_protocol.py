@@ -520,6 +520,35 @@ async def test_a_request_that_comes_slowly_begins_no_idle_time_and_is_refused_la
 
 
 @in_the_loop
+async def test_a_flood_of_tiny_chunks_gives_the_others_their_turn(lane: Lane, body: bytes) -> None:
+    flood, other = Wire(lane), Wire(lane)
+    flood.send(
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + 40_000 * b"1\r\n0\r\n"
+    )
+    was_read_at_once = not flood.is_paused
+    other.send(post(body))
+
+    assert await other.until(1) == [200]
+    assert not was_read_at_once
+
+
+@in_the_loop
+async def test_a_body_whose_client_has_gone_is_dropped_at_once(lane: Lane) -> None:
+    wire = Wire(lane)
+    wire.send(
+        b"POST /predict/batch HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\n"
+        b"Content-Length: 9000000\r\n\r\n"
+    )
+    wire.send(8_000 * b"x")
+    request = wire.connection._reader.request
+    assert request is not None
+    held = len(request.body)
+    wire.vanish()
+
+    assert (held, len(request.body)) == (8_000, 0)
+
+
+@in_the_loop
 async def test_a_request_behind_an_idle_time_has_its_whole_time(lane: Lane, body: bytes) -> None:
     wire = Wire(lane)
     wire.send(post(body))

@@ -39,7 +39,7 @@ def test_a_disk_that_hangs_stops_no_event_loop(monkeypatch: pytest.MonkeyPatch) 
 
     no_model = SimpleNamespace(news=SimpleNamespace(copy=None))
     lane: Any = SimpleNamespace(service=SimpleNamespace(tally=tally, served=no_model))
-    server = Server(lane, lambda: None, beat)
+    server = Server(lane, lambda: None, beat, lambda: None)
     server.run([socket.create_server(("127.0.0.1", 0))])
 
     assert begun[9] == 1  # nine more beats, while the first save hangs
@@ -52,7 +52,7 @@ def test_a_disk_that_hangs_does_not_stop_the_end(monkeypatch: pytest.MonkeyPatch
     tally = HangingTally()
     no_model = SimpleNamespace(news=SimpleNamespace(copy=None))
     lane: Any = SimpleNamespace(service=SimpleNamespace(tally=tally, served=no_model))
-    server = Server(lane, lambda: server.end(), lambda: None)
+    server = Server(lane, lambda: server.end(), lambda: None, lambda: None)
 
     server.run([socket.create_server(("127.0.0.1", 0))])
 

@@ -19,6 +19,7 @@ class Wire(asyncio.Transport):
         self.written = b""
         self.is_open, self.is_half_open, self.is_paused, self.client_takes = True, True, False, True
         self.unsent = 0
+        self._unread = b""
         self.peers: set[Connection] = set()
         self.connection = Connection(lane, self.peers)
         self.connection.connection_made(self)
@@ -26,11 +27,14 @@ class Wire(asyncio.Transport):
     # ---- What the client does
 
     def send(self, data: bytes) -> None:
-        """In pieces as uvloop reads them, as long as the server reads."""
-        view = memoryview(data)
-        while view and not self.is_paused and self.is_open:
-            self.connection.data_received(bytes(view[: 256 * 1024]))
-            view = view[256 * 1024 :]
+        """In pieces as uvloop reads them, as long as the server reads; the rest when it reads again."""
+        self._unread += data
+        self._read()
+
+    def _read(self) -> None:
+        while self._unread and not self.is_paused and self.is_open:
+            piece, self._unread = self._unread[: 256 * 1024], self._unread[256 * 1024 :]
+            self.connection.data_received(piece)
 
     def say_all(self) -> None:
         if not self.connection.eof_received():
@@ -95,3 +99,5 @@ class Wire(asyncio.Transport):
 
     def resume_reading(self) -> None:
         self.is_paused = False
+        if self._unread:
+            asyncio.get_running_loop().call_soon(self._read)

@@ -60,7 +60,7 @@ def _worker(listener: socket.socket, kind: str) -> int:
     if pid := os.fork():
         return pid
     if kind == "lane":
-        Server(ConstantLane(Service(ServedModel())), _nothing, _nothing).run([listener])
+        Server(ConstantLane(Service(ServedModel())), _nothing, _nothing, _nothing).run([listener])
     else:
         uvicorn.Server(_fastest()).run([listener])
     os._exit(0)
