@@ -70,7 +70,7 @@ class Service:
             return Answer(200, content, model)
         except ScoringError as error:
             status, content = predict.refusal(error)
-        except Exception as error:  # noqa: BLE001 - the contract's answer to a bug, whatever it is
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a bundle's code does
             status, content = predict.refusal(predict.internal_error(error, asked_as))
         self.tally.answered("/predict", status, time.perf_counter() - started)
         return Answer(status, content, model)
@@ -86,6 +86,8 @@ class Service:
                 status, answered_type, content = self._batch(model, request)
         except ScoringError as error:
             status, answered_type, content = batch.refusal(error)
+        except SystemExit as error:  # a bundle's own code; Flask answers every other exception
+            status, answered_type, content = batch.refusal(predict.internal_error(error, asked_as))
         return Answer(status, content, model, answered_type)
 
     def _batch(self, model: Model, request: batch.Request) -> batch.Answered:

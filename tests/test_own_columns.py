@@ -120,6 +120,17 @@ def test_an_arrow_batch_has_the_decision_s_own_columns(own_door: FlaskDoor) -> N
     assert table.schema.types == [pa.utf8(), *[pa.float64()] * 5, pa.utf8()]
 
 
+@pytest.mark.parametrize("where", ["/predict", JSON])
+def test_code_that_would_end_the_process_is_an_internal_error(scorer: Scorer, where: str) -> None:
+    def ending(_: Columns) -> Columns:
+        raise SystemExit(0)
+
+    answer = asked(door_of(OwnScorer(scorer, ending)), where)
+
+    assert answer.status == 500
+    assert answer.error.startswith("Erreur interne du serveur (référence ")
+
+
 KINDS = {
     "text": ("é", ["é", "", "é"], pa.utf8()),
     "text or nothing": (None, ["", None, "a,b"], pa.utf8()),
