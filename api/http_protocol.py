@@ -103,9 +103,9 @@ class Connection(asyncio.Protocol):
                 if now > until:
                     self._read_on_later()
                     break
-                piece = memoryview(piece)
-                self._unread = piece[SLICE:]
-                piece = piece[:SLICE]
+                piece, size = memoryview(piece), reader.slice
+                self._unread = piece[size:]
+                piece = piece[:size]
             else:
                 self._unread = b""
             try:
@@ -239,7 +239,10 @@ class Connection(asyncio.Protocol):
         if self._is_over:
             return
         response, is_kept = asked.result(), self._is_kept(request)
-        self._send(http_answer.written(*response, is_kept), is_kept)
+        *head, last = http_answer.pieces(*response, is_kept)
+        for piece in head:
+            self._hold(piece)
+        self._send(last, is_kept)
         self._go_on()
         self._read()
 
@@ -268,7 +271,10 @@ class Connection(asyncio.Protocol):
         """Write the answers that wait in the outbox, and read on if they were many."""
         held, self._held = self._held, []
         if held and not self._transport.is_closing():
-            self._transport.write(b"".join(held))
+            if max(map(len, held)) > http_answer.COPIED_BYTES:
+                self._transport.writelines(held)
+            else:
+                self._transport.write(b"".join(held))
         if self._unread:
             self._read()
 

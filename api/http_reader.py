@@ -10,6 +10,7 @@ from mlflow_model.errors import RequestRefused
 
 # Fed at once. What is checked after each slice can be exceeded by so much.
 SLICE = 4096
+BODY_SLICE = 64 * 1024
 
 URL_LIMIT = 8 * 1024
 HEAD_LIMIT = 64 * 1024
@@ -38,6 +39,14 @@ class Reader:
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._trailers = 0
+
+    @property
+    def slice(self) -> int:
+        """How much to feed next: larger slices of a body whose length is known, up to its end."""
+        request = self.request
+        if request is None or request.length is None:
+            return SLICE
+        return max(SLICE, min(BODY_SLICE, request.length - request.size))
 
     def feed(self, data: bytes | memoryview) -> None:
         """Read a slice. Raises ScoringError: what came is no request, and nothing behind it can be read."""

@@ -15,7 +15,7 @@ import pytest
 
 from api import batch, http_protocol, predict, wsgi
 from api.http_protocol import IDLE_SECONDS, LINGER_BYTES, LINGER_SECONDS, RECEIVE_SECONDS, SEND_SECONDS
-from api.http_reader import HEAD_LIMIT, HEADERS_LIMIT, SLICE, URL_LIMIT, Reader
+from api.http_reader import BODY_SLICE, HEAD_LIMIT, HEADERS_LIMIT, SLICE, URL_LIMIT, Reader
 from api.http_request import Request
 from api.lane import Lane
 from api.service import Service
@@ -86,6 +86,24 @@ def test_a_target_that_comes_in_parts_is_whole_and_limited(body: bytes) -> None:
     with pytest.raises(RequestRefused, match="HTTP") as refused:
         read(post(body, long + b"x"))
     assert refused.value.status == 414
+
+
+def test_a_body_of_known_length_is_read_in_larger_slices_up_to_its_end_and_no_further(body: bytes) -> None:
+    """What is checked after each slice (depth, heads) would be exceeded by so much."""
+    reader = Reader(lambda _: None)
+    slices = [reader.slice]
+    for part in (announced(150_000), b" " * BODY_SLICE, b" " * BODY_SLICE, b" " * 18_000, b" " * 928):
+        reader.feed(part)
+        slices.append(reader.slice)
+
+    assert slices == [SLICE, BODY_SLICE, BODY_SLICE, 150_000 - 2 * BODY_SLICE, SLICE, SLICE]
+
+
+def test_a_chunked_body_is_read_in_small_slices() -> None:
+    reader = Reader(lambda _: None)
+    reader.feed(b"POST /predict/batch" + HEAD + b"Transfer-Encoding: chunked\r\n\r\nfffff\r\n")
+
+    assert reader.slice == SLICE
 
 
 def test_a_trailer_field_is_no_header(body: bytes) -> None:
@@ -739,3 +757,21 @@ async def test_a_bug_around_flask_is_answered_like_one_of_ours(
 
     assert await wire.until(2) == [500, 500]
     assert "987654" not in caplog.text
+
+
+@in_the_loop
+async def test_a_large_answer_is_handed_over_as_it_is_and_a_small_one_in_one_piece(
+    lane: Lane, body: bytes
+) -> None:
+    """To copy a batch's answer would take milliseconds from all other connections."""
+    wire = Wire(lane)
+    wire.send(post(b"[" + b", ".join([body] * 500) + b"]", b"/predict/batch"))
+    await wire.until(answers=1)
+    wire.send(HEALTH)
+    await wire.until(answers=2)
+
+    head, content = wire.pieces
+    assert head.endswith(b"\r\n\r\n")
+    assert f"content-length: {len(content)}\r\n".encode() in head
+    assert len(json.loads(content)) == 500
+    assert wire.statuses == [200, 200]

@@ -17,6 +17,7 @@ class Wire(asyncio.Transport):
     def __init__(self, lane: Lane) -> None:
         super().__init__({"sockname": ("127.0.0.1", 5000), "peername": ("127.0.0.1", 40_000)})
         self.written = b""
+        self.pieces: list[bytes] = []  # of what was given to be written in several
         self.is_open, self.is_half_open, self.is_paused, self.client_takes = True, True, False, True
         self.unsent = 0
         self._unread = b""
@@ -76,7 +77,8 @@ class Wire(asyncio.Transport):
         self.unsent += 0 if self.client_takes else len(data)
 
     def writelines(self, list_of_data: Any) -> None:
-        raise NotImplementedError
+        self.pieces += list_of_data
+        self.write(b"".join(list_of_data))
 
     def get_write_buffer_size(self) -> int:
         return self.unsent
