@@ -23,8 +23,9 @@ SEND_SECONDS = 30.0
 IDLE_SECONDS = 75.0
 # Requests and answers of one connection that may wait; what it sends beyond stays unread.
 DEPTH = 64
-# What one connection sends is read for so long before the others have their turn.
+# One connection is read for so long, or so many bytes at once; then the others have their turn.
 TURN_SECONDS = 0.001
+TURN_BYTES = 64 * 1024
 # Whoever is refused in the middle of sending may go on for so long: the system drops our last answer where
 # a connection is closed with bytes unread.
 LINGER_SECONDS = 2.0
@@ -82,6 +83,9 @@ class Connection(asyncio.Protocol):
             return
         self._unread = memoryview(bytes(self._unread) + data) if self._unread else data
         self._read()
+        if len(data) >= TURN_BYTES and not (self._is_paused or self._hears_no_more):
+            self._read_on_later()
+            self._pause_or_resume()
 
     def eof_received(self) -> bool:
         """A client that has said all may wait for its answers. Returns whether to keep the connection."""
@@ -121,7 +125,10 @@ class Connection(asyncio.Protocol):
             self._pause_or_resume()
 
     def _read_on_later(self) -> None:
-        """In the next turn of the event loop, when every other connection has had its own."""
+        """In the next turn of the event loop, when every other connection has had its own.
+
+        libuv would read one connection up to 32 times before it looks at the next.
+        """
         if not self._reads_on:
             self._reads_on = True
             asyncio.get_running_loop().call_soon(self._read_on)
@@ -186,7 +193,8 @@ class Connection(asyncio.Protocol):
     def _pause_or_resume(self) -> None:
         if self._transport.is_closing():
             return
-        self._is_paused = bool(self._unread or self._hears_no_more) and not self._is_over
+        waits = self._unread or self._reads_on or self._hears_no_more
+        self._is_paused = bool(waits) and not self._is_over
         if self._is_paused:
             self._transport.pause_reading()
         else:

@@ -775,3 +775,16 @@ async def test_a_large_answer_is_handed_over_as_it_is_and_a_small_one_in_one_pie
     assert f"content-length: {len(content)}\r\n".encode() in head
     assert len(json.loads(content)) == 500
     assert wire.statuses == [200, 200]
+
+
+@in_the_loop
+async def test_who_sends_a_large_body_is_read_on_after_others_were(lane: Lane, body: bytes) -> None:
+    wire, other = Wire(lane), Wire(lane)
+    large = post(b"[" + b" " * 2**20 + body + b"]", b"/predict/batch")
+    wire.send(large)
+
+    assert wire.is_paused
+    other.send(post(body))
+    assert await other.until(answers=1) == [200]
+    assert await wire.until(answers=1) == [200]
+    assert not wire.is_paused
