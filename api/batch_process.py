@@ -23,7 +23,7 @@ from api.tally import Tally
 from mlflow_model import processes
 from mlflow_model.scoring import Scorer
 
-NICENESS = 10
+NICENESS = 15
 IDLE_SECONDS = 300.0
 # Of its address space: Python and its libraries, a body, its columns and the answer, several times over.
 MEMORY_LIMIT = 3 * 1024**3

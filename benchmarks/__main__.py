@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import batch_http, features, live, predict_function, quality, reliability, server
+from benchmarks import batch_http, beside, features, live, predict_function, quality, reliability, server
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
@@ -34,6 +34,7 @@ BENCHMARKS: Mapping[str, tuple[str, Callable[[], str]]] = {
     ),
     "predict_function": ("The function behind /predict", predict_function.report),
     "batch_http": ("Batches over HTTP", batch_http.report),
+    "beside": ("/predict beside batches", beside.report),
     "features": ("Features of 356,255 clients from 28 million rows", features.report),
     "quality": ("The models", lambda: quality.report(real=REAL if REAL.is_dir() else None)),
 }

@@ -18,6 +18,7 @@ import pytest
 from api import batch_pool, batch_process
 from api.batch import Answered, Request
 from api.batch_pool import BatchProcess, Pool
+from api.batch_process import NICENESS
 from api.news import Copy
 from api.served import Model, scorer_of
 from api.tally import Tally
@@ -135,7 +136,7 @@ def test_its_process_gives_way_to_the_worker_in_the_same_session(door: SocketDoo
     send(door, WRITERS[CSV](MANY), CSV)
     (worker,), (pid,) = workers_of(door), batch_processes(door)
 
-    assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, worker) + 10
+    assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, worker) + NICENESS
     assert os.getsid(pid) == os.getsid(worker)
 
 
