@@ -1,6 +1,7 @@
 """Files that others may have touched: read with bounds, written for this user alone, never half."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -31,6 +32,8 @@ def read(path: Path, most: int, *, own: bool = True, link: bool = False) -> byte
     file = os.open(path, os.O_RDONLY | follow | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         found = os.fstat(file)
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not stat.S_ISREG(found.st_mode) or (own and _is_open_to_others(found)):
             raise NotTrusted(str(path))
         with os.fdopen(file, "rb", closefd=False) as stream:

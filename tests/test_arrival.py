@@ -156,7 +156,7 @@ def test_an_endless_answer_costs_the_loader_a_sentence_and_a_dribbling_one_its_p
 ) -> None:
     """One process meets both in turn, because starting it is what costs."""
     hostile.behaviour[ALIAS] = "endless"
-    with started_loader(tmp_path, MEMORY_BYTES=900 * 2**20, ANSWER_SECONDS=8) as process:
+    with started_loader(tmp_path, MEMORY_BYTES=900 * 2**20, ANSWER_SECONDS=20) as process:
         endless = news_of(process)
         hostile.behaviour[ALIAS] = "sound"
         heard = [endless, news_of(process)]
