@@ -36,7 +36,7 @@ def main() -> None:
     output = processes.set_aside(1)  # before the bundle's code comes, whose own leads nowhere
     logs.configure(beside_bundles=True)
     os.nice(5)
-    served = ServedModel()
+    served = ServedModel(said_as="the challenger is")
     if not served.hear(News.of(sys.stdin.buffer.readline())):
         sys.exit(1)  # the log has the reason
     threading.Thread(target=_end_with_the_input, daemon=True).start()

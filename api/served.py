@@ -58,7 +58,8 @@ class ServedModel:
     object hears of is in use as soon as it is loaded. Loading never happens on the path of a request.
     """
 
-    def __init__(self, page: Sequence[int] | None = None) -> None:
+    def __init__(self, page: Sequence[int] | None = None, said_as: str = "serving") -> None:
+        self._said_as = said_as
         self._own_page = [0]
         self._page = self._own_page if page is None else page
         self._held: dict[int, tuple[Copy, Model]] = {}
@@ -107,7 +108,7 @@ class ServedModel:
             return False
         self._own_page[0] = number
         self.turn()
-        _log.info("serving %s", news.copy.called)
+        _log.info("%s %s", self._said_as, news.copy.called)
         return True
 
     def prepare(self, number: int, copy: Copy) -> bool:

@@ -24,8 +24,8 @@ def vouched(signer: Signer, number: int, name: str) -> Reference:
         is_known = former is not None and (former.name, former.manifest) == (name, reference.digest)
     if not is_known:
         raise SigningRefused(
-            f"version {number} of {name} was never signed by this key or one of {signing.PUBLIC_KEY}: sign "
-            "what you have built yourself, with python register.py --pickle FILE --sign KEY.pem"
+            f"version {number} of {name} was never signed by this key or one of {signing.PUBLIC_KEY}: repeat "
+            "the command that registered it (the same --pickle, --threshold, --margin) with --sign KEY.pem"
         )
     return reference
 

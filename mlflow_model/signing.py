@@ -38,6 +38,7 @@ _SHA256, _KEY_ID = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{16}")
 _OLD_SIGNATURE = re.compile(r"[A-Za-z0-9+/]{86}==", re.ASCII)
 _PEM = re.compile(rb"-----BEGIN ([^-]+)-----.+?-----END \1-----", re.DOTALL)
 _LARGEST_KEY_FILE = 64 * 1024
+_REGISTER_AGAIN = "réenregistrez-la avec une clé en vigueur : « python register.py … --sign CLE.pem »"
 _SIGN_AGAIN = "signez-la de nouveau avec « python register.py sign NUMÉRO --key CLE.pem »"
 
 
@@ -117,15 +118,17 @@ def checked(manifest_digest: str, name: str, signed: str | None, keys: "Keys") -
     """The same, for one of these keys. Raises LoadingFailed."""
     if signed is None:
         raise LoadingFailed(
-            "la version n’est pas signée ; signez-la avec « python register.py --sign CLE.pem »"
+            "la version n’est pas signée ; répétez la commande qui l’a enregistrée, avec la clé : "
+            "« python register.py … --sign CLE.pem »"
         )
     if _OLD_SIGNATURE.fullmatch(signed):
         raise LoadingFailed(
-            f"sa signature est de l’ancienne forme, qui ne dit ni nom, ni numéro, ni date ; {_SIGN_AGAIN}"
+            "la signature de la version est de l’ancienne forme, qui ne dit ni nom, ni numéro, ni date ; "
+            f"{_SIGN_AGAIN}"
         )
     statement = _verified(signed, keys)
     if statement.name != name:
-        raise LoadingFailed(f"elle est signée pour le modèle {statement.name} ; {_SIGN_AGAIN}")
+        raise LoadingFailed(f"la version est signée pour le modèle {statement.name} ; {_REGISTER_AGAIN}")
     if statement.manifest != manifest_digest:
         raise LoadingFailed(
             f"la signature est celle d’un autre bundle ({statement.manifest[:12]}) ; {_SIGN_AGAIN}"
@@ -145,7 +148,8 @@ def _verified(signed: str, keys: "Keys") -> Statement:
         raise LoadingFailed(f"la signature est illisible ; {_SIGN_AGAIN}") from error
     if statement.key_id not in keys:
         raise LoadingFailed(
-            f"elle est signée par la clé {statement.key_id}, que {PUBLIC_KEY} ne contient pas ; {_SIGN_AGAIN}"
+            f"la version est signée par la clé {statement.key_id}, que {PUBLIC_KEY} ne contient pas ; "
+            f"{_REGISTER_AGAIN}"
         )
     if genuine(signed, keys) is None:
         raise LoadingFailed(f"la signature n’est pas celle de la clé {statement.key_id} ; {_SIGN_AGAIN}")

@@ -32,8 +32,8 @@ DecisionPolicy.decisions = with_distance(DecisionPolicy.decisions)
 
 # Stands for a model text that kills LightGBM's parser: whoever loads this is gone, without a word.
 DEADLY = b"""
-import os
-if "DEADLY" in os.environ:
+import os, sys
+if "mlflow_model.trial" in sys.orig_argv:
     os._exit(139)
 """
 

@@ -467,7 +467,7 @@ def test_a_file_that_is_no_pickle_is_a_loading_failure(tmp_path: Path) -> None:
             id="registry that does not answer",
         ),
         pytest.param(
-            {"MODEL_URI": "models:/wrecks@deadly", "DEADLY": "1"},
+            {"MODEL_URI": "models:/wrecks@deadly"},
             "version 4 de wrecks refusée : la version arrête le processus qui la charge ; "
             "réenregistrez le modèle avec « python register.py »",
             id="model that kills whoever loads it",

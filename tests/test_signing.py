@@ -121,10 +121,10 @@ def forged(key: Key) -> str:
 
 UNREADABLE = "la signature est illisible"
 REFUSED: dict[str, tuple[Callable[[Key, Key], str | None], str]] = {
-    "none": (lambda key, _: None, "la version n’est pas signée ; signez-la avec"),
+    "none": (lambda key, _: None, "la version n’est pas signée ; répétez la commande"),
     "the old form": (
         lambda key, _: base64.b64encode(key.private.sign(b"{}")).decode(),
-        "sa signature est de l’ancienne forme",
+        "la signature de la version est de l’ancienne forme",
     ),
     "of another key": (lambda _, other: other.states(), "que MODEL_PUBLIC_KEY ne contient pas"),
     "of another key in our name": (
@@ -133,7 +133,7 @@ REFUSED: dict[str, tuple[Callable[[Key, Key], str | None], str]] = {
     ),
     "of another model": (
         lambda key, _: key.states(name="other"),
-        "elle est signée pour le modèle other ; signez-la de nouveau",
+        "la version est signée pour le modèle other ; réenregistrez-la",
     ),
     "of another bundle": (
         lambda key, _: key.states(manifest="b" * 64),
@@ -421,7 +421,7 @@ def test_a_signed_version_is_not_served_under_another_model_s_name(versions: Pat
     version, problem = looked(model(versions, f"models:/other/{copied}"))
 
     assert version is None
-    assert "elle est signée pour le modèle scoring-client" in problem
+    assert "la version est signée pour le modèle scoring-client" in problem
 
 
 def test_a_served_version_that_is_signed_anew_is_served_with_its_new_statement(
@@ -687,7 +687,7 @@ def test_a_version_with_an_old_signature_of_the_key_is_signed_anew(candidates: P
     bundle = registry.download(registry.resolve(CHAMPION))
     old = base64.b64encode(key.private.sign(bundle.manifest)).decode()
     attach(1, old, tag="bundle.signature")
-    assert "sa signature est de l’ancienne forme" in looked(model(candidates))[1]
+    assert "la signature de la version est de l’ancienne forme" in looked(model(candidates))[1]
 
     done = register_py("sign", "1", "--key", str(key.file))
 
@@ -761,7 +761,8 @@ def test_an_unsigned_candidate_is_refused_before_its_code_runs(
 
     assert refused.returncode == 2
     assert refused.stderr.splitlines()[-1].endswith(
-        "la version n’est pas signée ; signez-la avec « python register.py --sign CLE.pem »"
+        "la version n’est pas signée ; répétez la commande qui l’a enregistrée, avec la clé : "
+        "« python register.py … --sign CLE.pem »"
     )
 
 
