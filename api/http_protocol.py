@@ -279,10 +279,7 @@ class Connection(asyncio.Protocol):
         """Write the answers that wait in the outbox, and read on if they were many."""
         held, self._held = self._held, []
         if held and not self._transport.is_closing():
-            if max(map(len, held)) > http_answer.COPIED_BYTES:
-                self._transport.writelines(held)
-            else:
-                self._transport.write(b"".join(held))
+            self._transport.writelines(held)
         if self._unread:
             self._read()
 

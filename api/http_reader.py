@@ -37,8 +37,8 @@ class Reader:
         self.received = 0  # bytes of this request, in whole slices
         self._unheard = 0  # bytes since a part of the head or the body was complete
         self._target = b""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._trailers = 0
+        self._fields: dict[bytes, bytes] = {}
+        self._headers = self._trailers = 0
 
     @property
     def slice(self) -> int:
@@ -69,7 +69,7 @@ class Reader:
     def _check_size(self) -> None:
         if self._unheard > HEAD_LIMIT:
             raise RequestRefused(431 if self._is_in_fields() else 400)
-        if len(self._headers) > HEADERS_LIMIT:
+        if self._headers > HEADERS_LIMIT:
             raise RequestRefused(431)
         if self.received > REQUEST_LIMIT:
             raise RequestRefused(413)
@@ -84,9 +84,9 @@ class Reader:
         if self.has_read_the_last:
             raise RequestRefused(400)
         self.is_between_requests = False
-        self.received = self._unheard = self._trailers = 0
+        self.received = self._unheard = self._headers = self._trailers = 0
         self._target = b""
-        self._headers = []
+        self._fields = {}
 
     def on_url(self, url: bytes) -> None:
         """Called for each part of it that a slice brings."""
@@ -97,24 +97,32 @@ class Reader:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called for trailer fields, too, which count and are dropped."""
         if self.request is None:
-            self._headers.append((name.lower(), value))
+            self._headers += 1
+            name = name.lower()
+            self._fields[name] = self._joined(name, value) if name in self._fields else value
             return
         self._trailers += 1
-        if len(self._headers) + self._trailers > HEADERS_LIMIT:
+        if self._headers + self._trailers > HEADERS_LIMIT:
             raise RequestRefused(431)
+
+    def _joined(self, name: bytes, value: bytes) -> bytes:
+        """Fields of one name are one, as HTTP says; of hosts there is one alone."""
+        if name == b"host":
+            raise RequestRefused(400)
+        return self._fields[name] + b"," + value
 
     def on_headers_complete(self) -> None:
         parser = self._parser
         offers_upgrade = parser.should_upgrade()
         if offers_upgrade and parser.get_method() != b"CONNECT":  # which looks like it
             return
-        if len(self._headers) > HEADERS_LIMIT or (self._unheard > _MEASURED and self._is_too_large()):
+        if self._headers > HEADERS_LIMIT or (self._unheard > _MEASURED and self._is_too_large()):
             raise RequestRefused(431)
         self.request = Request(
             parser.get_method(),
             self._target,
             parser.get_http_version(),
-            self._headers,
+            self._fields,
             parser.should_keep_alive() and not offers_upgrade,
         )
         self._unheard = 0
@@ -142,7 +150,7 @@ class Reader:
     # ---- Heads
 
     def _is_too_large(self) -> bool:
-        fields = sum(len(name) + len(value) for name, value in self._headers)
+        fields = sum(len(name) + len(value) for name, value in self._fields.items())
         return len(self._target) + fields > HEAD_LIMIT
 
     def _head_without_upgrade(self) -> bytes:
@@ -152,7 +160,8 @@ class Reader:
         """
         former = self._parser
         head = [b"%s %s HTTP/%s" % (former.get_method(), self._target, former.get_http_version().encode())]
-        head += [b"%s: %s" % field for field in self._headers if field[0] not in (b"upgrade", b"connection")]
+        fields = self._fields.items()
+        head += [b"%s: %s" % field for field in fields if field[0] not in (b"upgrade", b"connection")]
         if not former.should_keep_alive():
             head.append(b"connection: close")
         self._parser = HttpRequestParser(self)

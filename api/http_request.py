@@ -1,7 +1,7 @@
 """A request as HTTP frames it: its head, checked where it ends, and as much of its body as will be read."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from urllib.parse import unquote_to_bytes
 
 from api import batch, predict
@@ -10,8 +10,6 @@ from mlflow_model.errors import BodyTooLarge, RequestRefused, ScoringError
 # The paths that read a body, and how much of it. All others drop what comes, up to DROPPED_LIMIT.
 BODY_LIMITS = {"/predict": predict.BODY_LIMIT, "/predict/batch": batch.BODY_LIMIT}
 DROPPED_LIMIT = 64 * 1024
-
-Headers = Sequence[tuple[bytes, bytes]]
 
 _VISIBLE = bytes(range(0x21, 0x7F))
 _ABSOLUTE = re.compile(rb"https?://[^/?#]+", re.IGNORECASE)
@@ -32,13 +30,10 @@ class Request:
     refusal: ScoringError | None = None
 
     def __init__(
-        self, method: bytes, target: bytes, version: str, headers: Headers, keep_alive: bool
+        self, method: bytes, target: bytes, version: str, fields: Mapping[bytes, bytes], keep_alive: bool
     ) -> None:
         """Raises ScoringError for a head that HTTP/1.1 forbids or that could be read in two ways."""
-        self.method, self.version = method, version
-        self.fields = fields = dict(headers)
-        if len(fields) != len(headers):
-            self.fields = fields = _joined(headers)
+        self.method, self.version, self.fields = method, version, fields
         if version != "1.1":
             _check_former(version, fields)
         elif b"host" not in fields:
@@ -97,15 +92,6 @@ def _check_former(version: str, fields: Mapping[bytes, bytes]) -> None:
         raise RequestRefused(505)
     if b"transfer-encoding" in fields:
         raise RequestRefused(400)
-
-
-def _joined(headers: Headers) -> dict[bytes, bytes]:
-    by_name: dict[bytes, list[bytes]] = {}
-    for name, value in headers:
-        by_name.setdefault(name, []).append(value)
-    if len(by_name.get(b"host", ())) > 1:
-        raise RequestRefused(400)
-    return {name: b",".join(values) for name, values in by_name.items()}
 
 
 def _path_and_query(method: bytes, target: bytes) -> tuple[str, bytes]:

@@ -8,6 +8,8 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import orjson
+
 from api import logs, strict_json
 from mlflow_model.errors import (
     BadData,
@@ -64,7 +66,7 @@ def written(decision: Mapping[str, Any]) -> bytes:
         return _in_full(decision)
     last = _last.get(label)
     if last and last[0] is threshold and last[1] is margin and last[2] is lower and last[3] is upper:
-        return last[4] % (risk, safe)
+        return last[4] % (_probability(risk), _probability(safe))
     if not (type(threshold) is type(margin) is type(lower) is type(upper) is float):
         return _in_full(decision)
     policy = (threshold, margin, lower, upper)
@@ -72,7 +74,12 @@ def written(decision: Mapping[str, Any]) -> bytes:
     if len(_last) >= _MOST_LABELS:
         _last.clear()
     _last[label] = (*policy, frame)
-    return frame % (risk, safe)
+    return frame % (_probability(risk), _probability(safe))
+
+
+def _probability(value: float) -> bytes:
+    """As json.dumps writes it. Where that needs no exponent orjson writes the same, five times as fast."""
+    return orjson.dumps(value) if 1e-4 <= value <= 1.0 else repr(value).encode()
 
 
 def check_columns(names: Iterable[object]) -> None:
@@ -105,8 +112,8 @@ def _frame(label: str, policy: tuple[float, ...], signs: tuple[float, ...]) -> b
     `signs` keep 0.0 and -0.0 apart, which are equal and written differently.
     """
     decision = dict(zip(OUTPUT_COLUMNS, (label, 0.0, 0.0, *policy), strict=True))
-    room = b'"probability_class_1": %r, "probability_class_0": %r'
-    return _in_full(decision).replace(b"%", b"%%").replace(room.replace(b"%r", b"0.0"), room)
+    room = b'"probability_class_1": %b, "probability_class_0": %b'
+    return _in_full(decision).replace(b"%", b"%%").replace(room.replace(b"%b", b"0.0"), room)
 
 
 def _in_full(decision: Mapping[str, Any]) -> bytes:

@@ -770,8 +770,9 @@ async def test_a_large_answer_is_handed_over_as_it_is_and_a_small_one_in_one_pie
     wire.send(HEALTH)
     await wire.until(answers=2)
 
-    head, content = wire.pieces
+    head, content, health = wire.pieces
     assert head.endswith(b"\r\n\r\n")
+    assert health.startswith(b"HTTP/1.1 200 OK\r\n")
     assert f"content-length: {len(content)}\r\n".encode() in head
     assert len(json.loads(content)) == 500
     assert wire.statuses == [200, 200]

@@ -9,7 +9,7 @@ import lightgbm
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from api import predict, strict_json
@@ -218,6 +218,11 @@ def test_a_model_of_one_feature_decides() -> None:
 
 
 @given(st.floats(0, 1), st.floats(0, 1, exclude_min=True, exclude_max=True), st.floats(0, 1))
+@example(1e-4, 0.5, 0.0)
+@example(1e-5, 0.5, 0.0)
+@example(1 - 1e-5, 0.5, 0.0)
+@example(1.2345e-6, 0.5, 0.0)
+@example(5e-324, 0.5, 0.0)
 def test_an_answer_is_written_as_json_dumps_writes_it(p: float, threshold: float, share: float) -> None:
     policy = DecisionPolicy(threshold, share * min(threshold, 1 - threshold), risky='100 % «\\"\u2028é»')
 

@@ -17,7 +17,7 @@ class Wire(asyncio.Transport):
     def __init__(self, lane: Lane) -> None:
         super().__init__({"sockname": ("127.0.0.1", 5000), "peername": ("127.0.0.1", 40_000)})
         self.written = b""
-        self.pieces: list[bytes] = []  # of what was given to be written in several
+        self.pieces: list[bytes] = []  # as they were given to be written
         self.is_open, self.is_half_open, self.is_paused, self.client_takes = True, True, False, True
         self.unsent = 0
         self._unread = b""
