@@ -76,6 +76,7 @@ def _register(options: argparse.Namespace) -> None:
         signer=signer,
         valid_for=options.valid_for,
         by=options.by,
+        unsigned=options.unsigned,
     )
     state = ("registered" if done.is_new else "was registered already") + (" and signed" if signer else "")
     _say(f"{options.name} version {done.number} {state}; {done.alias} points at it")
@@ -226,6 +227,7 @@ def _parser() -> argparse.ArgumentParser:
         "--margin", type=float, help="instead of the pickle's; 0 to min(threshold, 1 - threshold)"
     )
     _add_signing(parser, None)
+    _add_unsigned(parser, False)
     parser.add_argument("--unless-champion", action="store_true", help="nothing to do if the alias is taken")
     parser.set_defaults(run=_register)
     commands = parser.add_subparsers(metavar="{list,promote,rollback,sign}")
@@ -237,11 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_signing(promote)
     rollback = _add_command(commands, "rollback", _rollback, "back to the previous champion")
     _add_signing(rollback)
-    rollback.add_argument(
-        "--unsigned",
-        action="store_true",
-        help="also to a version that a service with a key would refuse",
-    )
+    _add_unsigned(rollback)
     sign = _add_command(commands, "sign", _sign, "sign a version anew that one of the keys has signed before")
     sign.add_argument("version", type=_version, help="its number, as `register.py list` shows it")
     sign.add_argument("--key", type=Path, metavar="KEY.pem", required=True, help="private Ed25519 key")
@@ -258,6 +256,15 @@ def _add_signing(parser: argparse.ArgumentParser, default: Any = argparse.SUPPRE
         help="private Ed25519 key that signs the version",
     )
     _add_validity(parser, default)
+
+
+def _add_unsigned(parser: argparse.ArgumentParser, default: Any = argparse.SUPPRESS) -> None:
+    parser.add_argument(
+        "--unsigned",
+        action="store_true",
+        default=default,
+        help="move the alias also to a version that a service with a key would refuse",
+    )
 
 
 def _add_validity(parser: argparse.ArgumentParser, default: Any = argparse.SUPPRESS) -> None:

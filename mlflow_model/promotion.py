@@ -95,7 +95,9 @@ def examine(
         return examined
     portfolio = gate.read(reference)
     answers = _answers(bundle, portfolio)
-    foreseen = signed_versions.foreseen(candidate, champion) if signer is None else None
+    foreseen = None
+    if signer is None:
+        foreseen = signed_versions.foreseen(candidate.statement, f"version {number}", champion)
     examined = replace(
         examined,
         objections=[foreseen] if foreseen else [],
@@ -223,7 +225,7 @@ def rollback(
         signed_versions.vouched(signer, number, name)
     elif not unsigned and (present := registry.version_at(name, alias)) is not None:
         wanted, served = (registry.resolve(f"models:/{name}/{one}") for one in (number, present))
-        if foreseen := signed_versions.foreseen(wanted, served):
+        if foreseen := signed_versions.foreseen(wanted.statement, f"version {number}", served):
             raise SigningRefused(f"{foreseen}; --sign KEY.pem signs it anew, --unsigned returns all the same")
 
     def ready(client: MlflowClient, returning: int) -> None:

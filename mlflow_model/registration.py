@@ -26,7 +26,7 @@ from mlflow_model.bundle import Bundle
 from mlflow_model.card import ModelCard
 from mlflow_model.features import example_client
 from mlflow_model.scoring import OUTPUT_COLUMNS
-from mlflow_model.signing import Signer
+from mlflow_model.signing import Signer, SigningRefused
 
 _EXISTS = ErrorCode.Name(ErrorCode.Value("RESOURCE_ALREADY_EXISTS"))
 _PYFUNC = Path(__file__).with_name("pyfunc.py")
@@ -53,22 +53,30 @@ def register(
     signer: Signer | None = None,
     valid_for: timedelta | None = None,
     by: str | None = None,
+    unsigned: bool = False,
 ) -> Registered:
     """Make a bundle a version and point the alias at it. Raises LoadingFailed, SigningRefused, Overtaken.
 
     Without an alias given, the first version becomes champion, and each later one a candidate for the gate.
+    An alias that names a signed version is not moved where a service that asks for signatures would refuse
+    what follows it, unless `unsigned`.
     The alias moves last, and only to a version that was fetched back and verified: a failure at any point
     leaves the previous champion. A bundle that is registered already is not registered again.
     """
     client = registry.connect(create=True)
     with registry.in_words("enregistrement du modèle"):
         known = _version_of_bundle(client, name, bundle.digest)
+        asks = signer is None and not unsigned and alias not in (None, registry.CANDIDATE)
+        if asks:
+            _must_be_served(name, str(alias), known)
         number = known if known is not None else _new_version(client, bundle, card, name)
         registry.download(registry.resolve(f"models:/{name}/{number}"))
         with registry.lease(client, name, by) as held:
             chosen = alias or _default_alias(client, name, number)
             if signer is not None:
                 signed_versions.sign(client, signer, name, number, bundle.digest, valid_for)
+            elif asks:
+                _must_be_served(name, chosen, number)
             held.check()
             former = aliases.named(client, name, chosen)
             if former != number:
@@ -79,6 +87,21 @@ def register(
 def _default_alias(client: MlflowClient, name: str, number: int) -> str:
     champion = aliases.named(client, name, registry.CHAMPION)
     return registry.CHAMPION if champion in (None, number) else registry.CANDIDATE
+
+
+def _must_be_served(name: str, alias: str, number: int | None) -> None:
+    """By a service that asks for signatures and serves what the alias names. Raises SigningRefused.
+
+    `number`: the version that the alias is to name, None if it is still to be made.
+    """
+    present = registry.version_at(name, alias)
+    if present is None or present == number:
+        return
+    served = registry.resolve(f"models:/{name}/{present}")
+    signed = None if number is None else registry.resolve(f"models:/{name}/{number}").statement
+    wanted = "the new version" if number is None else f"version {number}"
+    if foreseen := signed_versions.foreseen(signed, wanted, served):
+        raise SigningRefused(f"{foreseen}; --sign KEY.pem signs it, --unsigned moves {alias} all the same")
 
 
 def _new_version(client: MlflowClient, bundle: Bundle, card: ModelCard, name: str) -> int:

@@ -65,15 +65,22 @@ def sign_again(
         return sign(client, signer, name, number, str(reference.digest), valid_for)
 
 
-def foreseen(wanted: Reference, present: Reference) -> str | None:
-    """Why a service that asks for signatures, and serves one version, would not serve the other instead."""
-    former = _stated(present)
+def foreseen(signed: str | None, wanted: str, present: Reference) -> str | None:
+    """Why a service that asks for signatures, and serves one version, would not serve another instead.
+
+    `signed`: the text of that other version's tag; `wanted`: how it is called.
+    """
+    if present.statement is None:
+        return None
+    would_refuse = f"a service that asks for signatures would refuse {wanted}"
+    if signed is None:
+        return f"{would_refuse}: it is not signed, and version {present.version} is"
+    stated, former = _stated(signed), _stated(present.statement)
+    if stated is None:
+        form = "of the old form" if signing.is_old(signed) else "unreadable"
+        return f"{would_refuse}: its signature is {form}"
     if former is None:
         return None
-    stated = _stated(wanted)
-    would_refuse = f"a service that asks for signatures would refuse version {wanted.version}"
-    if stated is None:
-        return f"{would_refuse}: it is not signed, and version {present.version} is"
     if stated.number < former.number or (
         stated.number == former.number and stated.manifest != former.manifest
     ):
@@ -81,8 +88,8 @@ def foreseen(wanted: Reference, present: Reference) -> str | None:
     return None
 
 
-def _stated(reference: Reference) -> Statement | None:
+def _stated(signed: str) -> Statement | None:
     try:
-        return signing.read(reference.statement or "")
+        return signing.read(signed)
     except signing.Unreadable:
         return None

@@ -824,3 +824,45 @@ def test_a_rollback_without_the_key_is_possible_if_it_is_meant(versions: Path) -
     done = register_py("rollback", "--unsigned")
 
     assert (done.returncode, registry.version_at()) == (0, 1)
+
+
+def test_a_rollback_to_a_signature_of_the_old_form_needs_a_key_or_a_word(candidates: Path, key: Key) -> None:
+    for number in (1, 2):
+        manifest = registry.download(registry.resolve(f"models:/{NAME}/{number}")).manifest
+        old = base64.b64encode(key.private.sign(manifest)).decode()
+        attach(number, old, tag="bundle.signature")
+    registry.promote(2)
+
+    refused = register_py("rollback")
+    meant = register_py("rollback", "--unsigned")
+
+    assert (refused.returncode, meant.returncode, registry.version_at()) == (2, 0, 1)
+    assert refused.stderr == (
+        "a service that asks for signatures would refuse version 1: its signature is of the old form; "
+        "--sign KEY.pem signs it anew, --unsigned returns all the same\n"
+    )
+
+
+def test_a_registration_takes_no_signed_champion_s_place_unsigned_without_a_word(versions: Path) -> None:
+    before = registry.versions()
+
+    refused = register_py("--alias", "champion", "--margin", "0.04")
+    after = registry.versions()
+    meant = register_py("--alias", "champion", "--margin", "0.04", "--unsigned")
+
+    assert (refused.returncode, after) == (2, before)
+    assert refused.stderr.endswith(
+        "a service that asks for signatures would refuse the new version: it is not signed, and version 1 "
+        "is; --sign KEY.pem signs it, --unsigned moves champion all the same\n"
+    )
+    assert (meant.returncode, registry.version_at()) == (0, before[0].number + 1)
+
+
+def test_a_registration_takes_a_signed_champion_s_place_with_the_key(versions: Path, key: Key) -> None:
+    followed = model(versions)
+    looked(followed)
+
+    done = register_py("--alias", "champion", "--margin", "0.04", "--sign", str(key.file))
+
+    assert done.returncode == 0
+    assert looked(followed) == (str(registry.version_at()), "None")
