@@ -51,10 +51,18 @@ def recall(uri: str, folder: Path) -> Copy | None:
 
 
 def remember(uri: str, folder: Path, copy: Copy) -> None:
-    """Replace the pointer in one step, so that a crash leaves the former one. Raises OutOfReach."""
-    with in_words(), workplace(folder) as place:
-        files.write(place / "pointer", json.dumps(asdict(copy)).encode())
-        (place / "pointer").replace(_pointer(uri, folder))
+    """Keep it for the next start. Raises OutOfReach."""
+    replace(_pointer(uri, folder), json.dumps(asdict(copy)).encode())
+
+
+def replace(file: Path, content: bytes) -> None:
+    """Write a file of the cache anew in one step: a crash leaves the former one whole. Raises OutOfReach."""
+    with in_words(), workplace(file.parent) as place:
+        arriving = place / file.name
+        files.write(arriving, content)
+        files.settle(arriving)
+        arriving.replace(file)
+        files.settle(file.parent)
 
 
 @contextlib.contextmanager

@@ -9,12 +9,12 @@ import contextlib
 import logging
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from api import logs, private_folder, tokens
+from api import private_folder, tokens
 from api.followed_file import FollowedFile
+from api.repeated import Repeated
 from mlflow_model import signing
 
 _LOOK_SECONDS = 0.25
@@ -35,14 +35,15 @@ def kept() -> Iterator[None]:
         yield
         return
     folder = private_folder.make()
-    stopping = threading.Event()
+    looks: list[Repeated] = []
     try:
         files = _copied(named, folder)
         os.environ.update({one.variable: str(one.copy) for one in files})
-        threading.Thread(target=_follow, args=[files, stopping], name="kept-files", daemon=True).start()
+        looks += [Repeated(one.look, _LOOK_SECONDS, f"following {one.variable}") for one in files]
         yield
     finally:
-        stopping.set()
+        for look in looks:
+            look.stop()
         os.environ.update({name: str(file) for name, file in named.items()})
         private_folder.remove(folder)
 
@@ -57,30 +58,13 @@ def _copied(named: Mapping[str, Path], folder: Path) -> "list[_KeptFile]":
         sys.exit(f"temporary files cannot be written ({error.strerror}): set TMPDIR")
 
 
-def _follow(files: "list[_KeptFile]", stopping: threading.Event) -> None:
-    while not stopping.wait(_LOOK_SECONDS):
-        for one in files:
-            one.look_safely()
-
-
 class _KeptFile:
     def __init__(self, variable: str, file: Path, copy: Path) -> None:
         """Raises ValueError unless the file is good, OSError where no copy can be made."""
         self.variable, self.copy = variable, copy
         self._followed = FollowedFile(variable, file, self._checked)
         self._written = private_folder.write(copy, self._followed.held)
-        self._fails, self._bug = False, ""
-
-    def look_safely(self) -> None:
-        """Whatever fails in it, the next look comes. The same failure is said once."""
-        try:
-            self.look()
-            self._bug = ""
-        except Exception as error:  # noqa: BLE001 - a bug of ours, which may not end the following
-            bug = logs.told(error)
-            if bug != self._bug:
-                _log.error("internal error in following %s: %s", self.variable, bug)
-            self._bug = bug
+        self._fails = False
 
     def look(self) -> None:
         """Follow the file, and make the copy again if somebody has removed or touched it."""

@@ -217,16 +217,15 @@ class Rival:
 
     def __init__(self, uri: str, folder: Path, bounded: Bounded) -> None:
         self._model = RegisteredModel(uri, folder, Trial(), bounded, is_challenger=True)
+        self._news = News()  # of the last look that has ended
         self._refusals = self._told = 0
         self._thread: threading.Thread | None = None
 
     def add_to(self, news: News) -> News:
         """The champion's news with the challenger's."""
-        its, refusals = self._model.news, self._refusals
+        its, refusals = self._news, self._refusals
         news = replace(news, refusals=news.refusals + refusals - self._told)
         self._told = refusals
-        if self._model.is_absent:
-            return news
         return replace(news, challenger=its.copy, challenger_problem=its.problem)
 
     def look_again_and_again(self, every: float) -> None:
@@ -238,6 +237,7 @@ class Rival:
     def _look(self, every: float) -> None:
         while True:
             self._model.look(afresh=False)
+            self._news = News() if self._model.is_absent else self._model.news
             self._refusals += self._model.news.refusals
             time.sleep(every)
 

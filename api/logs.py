@@ -211,7 +211,13 @@ def _hear_of_uncaught() -> None:
 # ---- How it reads
 
 
-class _Json(logging.Formatter):
+class _Valueless(logging.Formatter):
+    def formatException(self, ei: Any) -> str:
+        """An error that comes with a line is told of without its values, as everywhere."""
+        return told(ei[1]) if ei[1] is not None else ""
+
+
+class _Json(_Valueless):
     def format(self, record: logging.LogRecord) -> str:
         event = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -222,11 +228,11 @@ class _Json(logging.Formatter):
             **getattr(record, "facts", {}),
         }
         if record.exc_info:
-            event["exception"] = _cut(self.formatException(record.exc_info))
+            event["exception"] = self.formatException(record.exc_info)
         return json.dumps(event, ensure_ascii=False)
 
 
-class _Text(logging.Formatter):
+class _Text(_Valueless):
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Without what would move a terminal's cursor."""
         record.message = _cut(record.message).translate(_CONTROLS)

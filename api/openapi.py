@@ -13,7 +13,7 @@ _ERRORS = {
     "413": "Corps de plus de 64 Kio.",
     "415": "Le type de contenu n’est pas application/json, ou le corps est compressé.",
     "500": "Erreur interne, avec une référence.",
-    "503": "Aucun modèle n’est chargé, avec la raison.",
+    "503": "Aucun modèle n’est chargé, ou trop de corps arrivent à la fois (avec la raison et Retry-After).",
 }
 _BATCH_ERRORS = {
     "400": "Features manquantes, corps malformé, valeur refusée (avec ligne et feature) ou aucun client.",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from api import cache
-from mlflow_model import signing, store
+from mlflow_model import files, signing, store
 from mlflow_model.errors import LoadingFailed
 from mlflow_model.signing import Statement
 
@@ -55,7 +55,7 @@ def remember(folder: Path, statement: Statement) -> None:
         highest = max(of_model.get(statement.key_id, (0, "")), (statement.number, statement.manifest))
         if of_model.get(statement.key_id) != highest:
             of_model[statement.key_id] = highest
-            _write(folder, numbers)
+            cache.replace(folder / FILE, json.dumps(numbers).encode())
 
 
 def _model(name: str) -> str:
@@ -66,8 +66,7 @@ def _model(name: str) -> str:
 def _read(folder: Path) -> Numbers:
     """Raises LoadingFailed where the memory is damaged: taken for empty, it would let old statements pass."""
     try:
-        with os.fdopen(_opened(folder / FILE), "rb") as file:
-            content = file.read(_LARGEST + 1)
+        content = files.read(folder / FILE, _LARGEST)
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -77,11 +76,6 @@ def _read(folder: Path) -> Numbers:
         return {_key(model): dict(map(_entry, by_key.items())) for model, by_key in found.items()}
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged() from error
-
-
-def _opened(file: Path) -> int:
-    """No link is followed, and no FIFO waited for."""
-    return os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _entry(item: tuple[str, Any]) -> tuple[str, tuple[int, str]]:
@@ -102,22 +96,6 @@ def _damaged() -> LoadingFailed:
         f"la mémoire des numéros servis est illisible ; rétablissez le fichier {FILE} de MODEL_CACHE, ou "
         "supprimez-le si le registre est sûr"
     )
-
-
-def _write(folder: Path, numbers: Numbers) -> None:
-    """Replaced in one step, on the disk before it counts."""
-    with cache.workplace(folder) as place:
-        arriving = place / FILE
-        with arriving.open("x") as file:
-            json.dump(numbers, file)
-            file.flush()
-            os.fsync(file.fileno())
-        arriving.replace(folder / FILE)
-    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 @contextlib.contextmanager

@@ -8,11 +8,11 @@ import contextlib
 import json
 import logging
 import os
-import threading
 from collections import deque
 
-from api import counts, logs, private_folder, tally_files
+from api import counts, private_folder, tally_files
 from api.counts import Counts
+from api.repeated import Repeated
 
 _LOOK_SECONDS = 1.0
 # Whoever sums up meanwhile still meets a file that has just been added to the sum, under its name.
@@ -32,28 +32,13 @@ class TallyFolder:
         self._names: deque[str] = deque(maxlen=_NAMES)
         self._to_remove: list[str] = []
         self._said, self._written = b"", self._folder.stat()
-        self._fails, self._bug = False, ""
-        self._stopping = threading.Event()
+        self._fails = False
         self.look()
-        self._thread = threading.Thread(target=self._work, name="tallies", daemon=True)
-        self._thread.start()
+        self._looks = Repeated(self.look, _LOOK_SECONDS, "summing up the metrics")
 
     def cleanup(self) -> None:
-        self._stopping.set()
-        self._thread.join(_LOOK_SECONDS)
+        self._looks.stop()
         private_folder.remove(self._folder)
-
-    def _work(self) -> None:
-        """Whatever fails in a look, the next one comes. The same failure is said once."""
-        while not self._stopping.wait(_LOOK_SECONDS):
-            try:
-                self.look()
-                self._bug = ""
-            except Exception as error:  # noqa: BLE001 - a bug of ours, which may not end the counting
-                bug = logs.told(error)
-                if bug != self._bug:
-                    _log.error("internal error in summing up the metrics: %s", bug)
-                self._bug = bug
 
     def look(self) -> None:
         """Add up the files of processes that have ended, say so in the sum's file, and remove them."""

@@ -52,6 +52,15 @@ def write(path: Path, content: bytes) -> None:
         stream.write(content)
 
 
+def settle(place: Path) -> None:
+    """Have the disk itself hold what a file holds, or which files a folder has. Raises OSError."""
+    descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def exposed(folder: Path) -> Path | None:
     """The folder, or the one above it, that lets another user put files of theirs in this place.
 

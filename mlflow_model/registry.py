@@ -39,7 +39,6 @@ NAME = "scoring-client"
 EXPERIMENT = "scoring-client"
 CHAMPION = "champion"
 CANDIDATE = "candidate"  # the alias of what awaits its promotion
-DEFAULT_MODEL_URI = f"models:/{NAME}@{CHAMPION}"
 
 DIGEST_TAG = "bundle.sha256"
 STATEMENT_TAG = "bundle.statement"

@@ -40,6 +40,16 @@ def test_a_challenger_decides_beside_and_its_disagreements_are_counted(live: Reg
     assert 'challenger="2"' in pairs[0]
 
 
+def test_a_challenger_that_appears_is_never_said_to_be_missing(live: Registry) -> None:
+    """Not while it is brought and tried out, which takes many looks of the champion."""
+    with serving(live, SHADOW_SHARE="1") as door:
+        time.sleep(2)  # it is missed more than once
+        live.point("2", alias="challenger")
+        servers.eventually(lambda: "comparing with" in door.said or None, "the challenger")
+
+        assert "the challenger is not compared" not in door.said
+
+
 def asked(door: SocketDoor, body: bytes, name: str) -> float:
     """The metric after one more request."""
     assert door.send("POST", "/predict", body, JSON).headers["X-Model-Version"] == "1"

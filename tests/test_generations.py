@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -387,7 +388,11 @@ def test_lines_of_another_release_are_no_error() -> None:
 
 def test_a_line_without_an_end_takes_no_memory() -> None:
     found = lifeline.Lines()
+    tracemalloc.start()
     for _ in range(100):
         assert list(found.of(b"x" * 65_536)) == []
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
 
+    assert held < 1_000_000
     assert [one.kind for one in found.of(b"\n" + lifeline.line("alive"))][-1] == "alive"

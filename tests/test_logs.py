@@ -400,3 +400,22 @@ def test_an_error_is_told_of_by_its_type_and_a_bounded_number_of_places() -> Non
     assert told.startswith(f"ValueError at {__file__}:")
     assert str(SECRET) not in told
     assert told.count(" < ") == logs.MOST_PLACES
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_an_error_that_comes_with_a_line_is_told_of_without_its_values(form: str) -> None:
+    code = f"""
+from api import logs
+logs.configure()
+try:
+    raise ValueError("client {SECRET}")
+except ValueError:
+    logs._log.exception("it failed")
+"""
+    environment = {**os.environ, "LOG_FORMAT": form}
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
+
+    assert b"it failed" in ended.stderr
+    assert b"ValueError at <string>:5" in ended.stderr
+    assert str(SECRET).encode() not in ended.stderr

@@ -32,8 +32,7 @@ PATH = ("/health", "200")
 def folder() -> Iterator[TallyFolder]:
     """The tests themselves look."""
     made = TallyFolder()
-    made._stopping.set()
-    made._thread.join()
+    made._looks.stop()
     yield made
     made.cleanup()
 
@@ -192,6 +191,7 @@ def test_counts_survive_the_workers_end_and_the_cleaning_of_temporary_files(
         os.kill(former, signal.SIGKILL)
         servers.eventually(lambda: set(workers_of(door)) - {former} or None, "another worker")
         servers.ready(door)
+        servers.eventually(lambda: not its.exists(), "the sum of what has ended")
         Path(folder).rename(f"{folder}-gone")
         door.predict(documented_request)
         found = metric(door, name)

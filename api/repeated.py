@@ -1,0 +1,42 @@
+"""Repeats a look in a thread of its own, whatever fails in it: the next one comes."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from api import logs
+
+_log = logging.getLogger("scoring_client")
+
+
+class Repeated:
+    """Looks `every` so many seconds until it is stopped. The same failure is logged once.
+
+    `purpose`: what the looks are for, in the words of the log.
+    """
+
+    def __init__(self, look: Callable[[], object], every: float, purpose: str) -> None:
+        self._look, self._every, self._purpose = look, every, purpose
+        self._failure = ""
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name=purpose, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Wait for a look that is under way, but not for long."""
+        self._stopping.set()
+        self._thread.join(self._every)
+
+    def _work(self) -> None:
+        while not self._stopping.wait(self._every):
+            self._look_safely()
+
+    def _look_safely(self) -> None:
+        try:
+            self._look()
+            self._failure = ""
+        except Exception as error:  # noqa: BLE001 - a bug of ours, which may not end the looking
+            failure = logs.told(error)
+            if failure != self._failure:
+                _log.error("internal error in %s: %s", self._purpose, failure)
+            self._failure = failure
