@@ -14,6 +14,7 @@ TEST_PROCESSES ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 UV_VERSION := 0.13.9
 
 BIN := .venv/bin
+TESTS := $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 RUNTIME := .venv/.runtime-installed
 DEVELOPMENT := .venv/.development-installed
 
@@ -23,7 +24,7 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check register train ui invocations dashboard bench lock
+.PHONY: help serve test proofs check register train ui invocations dashboard bench lock
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,8 +33,11 @@ serve: $(RUNTIME) ## register the shipped model if there is no champion, then se
 	@$(BIN)/python register.py --unless-champion
 	@exec $(BIN)/python api/app.py
 
-test: $(DEVELOPMENT) ## run the whole test suite
-	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+test: $(DEVELOPMENT) ## run the tests, but for those of `make proofs`
+	$(TESTS) -m "not slow"
+
+proofs: $(DEVELOPMENT) ## run the slow tests: whole trainings, minutes of faults and of moves under load
+	$(TESTS) -m slow
 
 check: $(DEVELOPMENT) ## lint, formatting and types
 	$(BIN)/ruff check .

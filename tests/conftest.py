@@ -20,6 +20,20 @@ from mlflow_model import legacy
 from mlflow_model.bundle import Bundle
 from mlflow_model.features import BY_NAME
 
+LONGEST = (
+    "test_promotion",
+    "test_production",
+    "test_hostile_pickles",
+    "test_commands",
+    "test_training_run",
+    "test_processes_that_hang",
+    "test_registry",
+    "test_live",
+    "test_live_faults",
+    "test_signing",
+    "test_synthetic",
+    "test_documentation",
+)
 FEATURES = (
     "AMT_ANNUITY",
     "AMT_CREDIT",
@@ -107,6 +121,11 @@ def documented_request() -> dict[str, float]:
         "INSTA_NUM_INSTALMENT_VERSION": 3,
         "POS_CNT_INSTALMENT_FUTURE": 2,
     }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no process works on one of them when the others have ended."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -151,6 +151,7 @@ def news_of(process: "subprocess.Popen[bytes]") -> News:
     return News.of(process.stdout.readline())
 
 
+@pytest.mark.slow
 def test_an_endless_answer_costs_the_loader_a_sentence_and_a_dribbling_one_its_process(
     hostile: HostileRegistry, tmp_path: Path
 ) -> None:

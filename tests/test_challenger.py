@@ -40,6 +40,7 @@ def test_a_challenger_decides_beside_and_its_disagreements_are_counted(live: Reg
     assert 'challenger="2"' in pairs[0]
 
 
+@pytest.mark.slow
 def test_a_challenger_that_appears_is_never_said_to_be_missing(live: Registry) -> None:
     """Not while it is brought and tried out, which takes many looks of the champion."""
     with serving(live, SHADOW_SHARE="1") as door:

@@ -104,12 +104,14 @@ def mlflow_run(environment: dict[str, str], *arguments: str) -> str:
     return process.stderr
 
 
+@pytest.mark.slow
 def test_mlflow_run_registers_the_shipped_pickle(regular: dict[str, str]) -> None:
     said = mlflow_run(regular, "-e", "register")
 
     assert "scoring-client version 1 registered; champion points at it" in said
 
 
+@pytest.mark.slow
 def test_mlflow_run_draws_trains_and_registers_a_candidate(regular: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "trained"
 
@@ -120,6 +122,7 @@ def test_mlflow_run_draws_trains_and_registers_a_candidate(regular: dict[str, st
     assert (out / "lgbm_final_model.pkl").exists()
 
 
+@pytest.mark.slow
 def test_make_train_registers_a_candidate_and_leaves_the_champion(
     regular: dict[str, str], tmp_path: Path
 ) -> None:
@@ -134,6 +137,7 @@ def test_make_train_registers_a_candidate_and_leaves_the_champion(
     assert "best candidate: LightGBM" in done.stdout
 
 
+@pytest.mark.slow
 def test_mlflow_run_train_only_writes_the_pickle_and_its_card(
     regular: dict[str, str], raw_tables: Path, tmp_path: Path
 ) -> None:

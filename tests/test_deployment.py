@@ -293,6 +293,7 @@ def _forward(caller: socket.socket, server: socket.socket) -> None:
             server.sendall(piece)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_postgresql_behind_an_mlflow_server_is_a_registry_that_may_hang_and_be_killed(
     documented_pickle: Path,

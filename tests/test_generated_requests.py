@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.servers import BIN, ROOT, SocketDoor
 
 pytest_plugins = ["tests.api_support"]
@@ -13,6 +15,7 @@ pytest_plugins = ["tests.api_support"]
 EXAMPLES = os.environ.get("GENERATED", "40")
 
 
+@pytest.mark.slow
 def test_no_generated_request_is_answered_in_a_way_that_the_document_does_not_know(
     socket_door: SocketDoor, tmp_path: Path
 ) -> None:

@@ -293,7 +293,13 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name == "growing without end" else [])
+        for name in HOSTILE
+    ],
+)
 def test_a_hostile_or_damaged_pickle_is_refused_in_words(name: str, tmp_path: Path) -> None:
     sentence = refused(HOSTILE[name](), tmp_path)
 

@@ -36,6 +36,7 @@ from tests.servers import ROOT, SocketDoor
 pytest_plugins = ["tests.live_support"]
 
 
+@pytest.mark.slow
 def test_two_hundred_corruptions_of_a_registered_model_give_the_true_bundle_or_a_refusal(
     live: Registry,
 ) -> None:
@@ -131,6 +132,7 @@ def decisions_in(folder: Path, worker: int) -> int:
     return sum(count for one in saved for _, count in one["decisions"])
 
 
+@pytest.mark.slow
 def test_every_file_of_a_version_may_be_damaged_and_the_service_goes_on(
     live: Registry, documented_request: dict[str, float]
 ) -> None:
@@ -215,6 +217,7 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
 """
 
 
+@pytest.mark.slow
 def test_a_clock_that_jumps_by_years_delays_no_version(
     live: Registry, documented_request: dict[str, float]
 ) -> None:

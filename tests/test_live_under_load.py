@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from mlflow_model.bundle import Bundle
 from tests.live import (
     SOON,
@@ -23,6 +25,7 @@ from tests.servers import ROOT
 pytest_plugins = ["tests.live_support"]
 
 
+@pytest.mark.slow
 def test_twenty_moves_under_load_lose_and_confuse_no_answer(live: Registry, body: bytes) -> None:
     slowest = 0.0
     with serving(live, workers=4) as door, Load(door, body, THRESHOLDS).going_on() as load:

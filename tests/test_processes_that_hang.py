@@ -78,6 +78,7 @@ Scorer.decide = _looping(Scorer.decide)
 """
 
 
+@pytest.mark.slow
 def test_a_version_whose_code_loops_stops_the_service_for_seconds_only(
     live: Registry, bundle: Bundle, documented_request: dict[str, float]
 ) -> None:
@@ -374,6 +375,7 @@ Scorer.decide = _endless
 """
 
 
+@pytest.mark.slow
 def test_a_challenger_that_hangs_is_replaced(live: Registry, bundle: Bundle, body: bytes) -> None:
     live.add(policy_of(bundle, 0.4, more_code=ENDLESS), alias="challenger")
     environment = live.environment | {"SHADOW_SHARE": "1"}

@@ -190,6 +190,7 @@ def test_workers_that_cannot_start_do_not_replace_those_that_answer(
 # ---- Slow, broken and greedy clients
 
 
+@pytest.mark.slow
 def test_slow_clients_delay_nobody_and_are_closed_at_the_deadline(
     documented_pickle: Path, tmp_path: Path, body: bytes
 ) -> None:
@@ -332,6 +333,7 @@ def test_a_start_without_the_registry_serves_the_verified_copy_and_says_so(
     assert (later["version"], later["confirmed"]) == ("1", False)
 
 
+@pytest.mark.slow
 def test_the_store_by_default_is_remembered_like_any_other(
     documented_pickle: Path, migrated_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ def split(portfolio: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return portfolio.iloc[known], portfolio.iloc[unseen]
 
 
+@pytest.mark.slow
 def test_training_again_gives_the_shipped_trees(split: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     development, _ = split
 
@@ -99,6 +100,7 @@ def test_it_accepts_missing_history(shipped: Scorer) -> None:
     )
 
 
+@pytest.mark.slow
 def test_shuffled_outcomes_cannot_be_learnt(portfolio: pd.DataFrame) -> None:
     some = portfolio.iloc[:40_000]
     shuffled = np.random.default_rng(0).permutation(some[tables.LABEL])

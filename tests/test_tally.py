@@ -191,11 +191,10 @@ def test_counts_survive_the_workers_end_and_the_cleaning_of_temporary_files(
         os.kill(former, signal.SIGKILL)
         servers.eventually(lambda: set(workers_of(door)) - {former} or None, "another worker")
         servers.ready(door)
-        servers.eventually(lambda: not its.exists(), "the sum of what has ended")
-        Path(folder).rename(f"{folder}-gone")
+        servers.eventually(lambda: not its.exists() or None, "the sum of what has ended")
+        Path(folder).rename(tmp_path / "gone")
         door.predict(documented_request)
         found = metric(door, name)
-        shutil.rmtree(f"{folder}-gone")
 
     assert found == 4
     assert not Path(folder).exists()
