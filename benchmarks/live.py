@@ -21,7 +21,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from benchmarks.markdown import table
-from benchmarks.serving import OURS, ROOT, Contender, contenders, serving
+from benchmarks.serving import EARLIER, OURS, Contender, contenders, serving
 
 WORKERS = 4
 RATE = 200
@@ -65,23 +65,40 @@ class Course:
         ]
 
 
-def report(moves: int = 20, plot: Path | None = None) -> str:
-    """The table, as markdown; the plot, if it has a place."""
+@dataclass(frozen=True)
+class Served:
+    """What a checkout's service answered, and the thresholds of its two versions."""
+
+    course: Course
+    thresholds: Mapping[str, float]
+
+
+def report(moves: int = 20, plot: Path | None = None, earlier: Path | None = None) -> str:
+    """The table, as markdown; the plot, if it has a place.
+
+    `earlier`: another checkout of this project, which has its turn after this one.
+    """
     with tempfile.TemporaryDirectory() as scratch:
-        ours = next(one for one in contenders(Path(scratch)) if one.name == OURS)
-        thresholds = _two_versions(ours.variables)
-        with serving(ours, os.sched_getaffinity(0), WORKERS) as running:
-            course = asyncio.run(_observed(running.port, ours, moves))
+        found = [
+            _served(one, moves) for one in contenders(Path(scratch), earlier) if one.name in (OURS, EARLIER)
+        ]
     if plot is not None:
-        _draw(course, plot)
-    return _table(course, thresholds)
+        _draw(found[0].course, plot)
+    before_and_after = [_before_and_after(*found)] if earlier is not None else []
+    return "\n\n".join([*before_and_after, _table(found[0])])
 
 
-def _two_versions(variables: Mapping[str, str]) -> dict[str, float]:
+def _served(one: Contender, moves: int) -> Served:
+    thresholds = _two_versions(one)
+    with serving(one, os.sched_getaffinity(0), WORKERS) as running:
+        return Served(asyncio.run(_observed(running.port, one, moves)), thresholds)
+
+
+def _two_versions(one: Contender) -> dict[str, float]:
     """Version 1 is champion. Gives the thresholds by version."""
-    os.environ.update(variables)
+    os.environ.update(one.variables)
     command = [sys.executable, "register.py", "--threshold", str(OTHER_THRESHOLD), "--alias", "candidate"]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)  # noqa: S603 - our own command
+    subprocess.run(command, cwd=one.checkout, check=True, capture_output=True)  # noqa: S603 - our own command
     from mlflow_model import registry
 
     found = registry.versions()
@@ -148,11 +165,36 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, re
     return Given(at, at - started, int(status_line.split()[1]), version, threshold)
 
 
-def _table(course: Course, thresholds: Mapping[str, float]) -> str:
+def _before_and_after(ours: Served, former: Served) -> str:
+    """This checkout's figures over the earlier one's: none should rise."""
+    rows = []
+    for (name, mine), (_, its) in zip(_figures(ours.course), _figures(former.course), strict=True):
+        rows.append([name, f"{mine:.3g}", f"{its:.3g}", f"{mine / its:.3f}"])
+    return table(["", "this checkout", "the earlier one", "ratio"], rows)
+
+
+def _figures(course: Course) -> list[tuple[str, float]]:
+    arrivals, latencies = course.arrivals(), _latencies(course)
+    return [
+        ("median arrival, s", statistics.median(arrivals)),
+        ("slowest arrival, s", max(arrivals)),
+        ("p50, ms", latencies[499]),
+        ("p99, ms", latencies[989]),
+        ("p99.9, ms", latencies[998]),
+    ]
+
+
+def _latencies(course: Course) -> list[float]:
+    """The 999 that part the answers in thousandths, in milliseconds."""
+    return statistics.quantiles((1e3 * one.seconds for one in course.answers), n=1000)
+
+
+def _table(served: Served) -> str:
+    course, thresholds = served.course, served.thresholds
     statuses = Counter(one.status for one in course.answers)
     wrong = sum(one.status == 200 and one.threshold != thresholds[one.version] for one in course.answers)
     arrivals = course.arrivals()
-    latencies = statistics.quantiles((1e3 * one.seconds for one in course.answers), n=1000)
+    latencies = _latencies(course)
     rows = [
         ("answers", f"{len(course.answers):,}", ""),
         ("of them other than 200", str(sum(statuses.values()) - statuses[200]), "0"),
@@ -198,8 +240,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.live", description=__doc__)
     parser.add_argument("--moves", type=int, default=20, help="(default: 20)")
     parser.add_argument("--plot", type=Path, help="an SVG file for the plot")
+    parser.add_argument("--earlier", type=Path, help="another checkout of this project, to compare with")
     options = parser.parse_args(arguments)
-    print(report(options.moves, options.plot))
+    print(report(options.moves, options.plot, options.earlier))
 
 
 if __name__ == "__main__":

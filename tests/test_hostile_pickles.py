@@ -292,13 +292,11 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "a text with a tree too many": lambda: damaged_text("tree_sizes=", "tree_sizes=100 "),
 }
 
+SLOW = frozenset({"growing without end"})
+
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] if name == "growing without end" else [])
-        for name in HOSTILE
-    ],
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in HOSTILE]
 )
 def test_a_hostile_or_damaged_pickle_is_refused_in_words(name: str, tmp_path: Path) -> None:
     sentence = refused(HOSTILE[name](), tmp_path)
