@@ -4,6 +4,7 @@ Each has a section of its own there, which it replaces; the others stay as they 
 """
 
 import argparse
+import functools
 import importlib.metadata
 import os
 import platform
@@ -22,15 +23,25 @@ REAL = ROOT.parent / "shared" / "data" / "home_credit_sample"
 PLOTS = ROOT / "benchmarks"
 PACKAGES = ("mlflow", "lightgbm", "uvicorn", "flask", "duckdb", "pandas")
 
-BENCHMARKS: Mapping[str, tuple[str, Callable[[], str]]] = {
+
+def _with_plot(name: str, report: Callable[..., str], shown: str, earlier: Path | None = None) -> str:
+    plot = PLOTS / f"{name}.svg"
+    return f"{report(plot=plot, earlier=earlier)}\n\n![{shown}]({plot.name})"
+
+
+# These can be made beside another checkout of this project.
+COMPARABLE = frozenset({"server", "live"})
+BENCHMARKS: Mapping[str, tuple[str, Callable[..., str]]] = {
     "server": (
         "/predict against other servers",
-        lambda: _with_plot("server", server.report, "Requests per second by the number of connections"),
+        functools.partial(
+            _with_plot, "server", server.report, "Requests per second by the number of connections"
+        ),
     ),
     "reliability": ("Slow clients and a long run", reliability.report),
     "live": (
         "New versions under load",
-        lambda: _with_plot("live", live.report, "Answers by version while the alias moves"),
+        functools.partial(_with_plot, "live", live.report, "Answers by version while the alias moves"),
     ),
     "predict_function": ("The function behind /predict", predict_function.report),
     "batch_http": ("Batches over HTTP", batch_http.report),
@@ -44,31 +55,29 @@ Made by `make bench`; a section by `make bench BENCH=<its name>`. Ratios travel,
 """
 
 
-def _with_plot(name: str, report: Callable[..., str], shown: str) -> str:
-    plot = PLOTS / f"{name}.svg"
-    return f"{report(plot=plot)}\n\n![{shown}]({plot.name})"
-
-
-def section(name: str) -> str:
+def section(name: str, earlier: Path | None = None) -> str:
     """A benchmark's part of the page, made now."""
     title, run = BENCHMARKS[name]
-    return f"<!-- {name} -->\n## {title}\n\n{_circumstances(name)}\n\n{run()}\n<!-- end of {name} -->\n"
+    beside = earlier if name in COMPARABLE else None
+    found = run() if beside is None else run(earlier=beside)
+    circumstances = _circumstances(name, beside)
+    return f"<!-- {name} -->\n## {title}\n\n{circumstances}\n\n{found}\n<!-- end of {name} -->\n"
 
 
-def _circumstances(name: str) -> str:
+def _circumstances(name: str, earlier: Path | None) -> str:
     versions = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in PACKAGES)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
     cores = len(os.sched_getaffinity(0))
+    beside = "" if earlier is None else f" beside commit {_commit(earlier)}"
     return (
-        f"`python -m benchmarks {name}`, {datetime.now(UTC):%Y-%m-%d}, commit {commit or 'unknown'}, "
+        f"`python -m benchmarks {name}`, {datetime.now(UTC):%Y-%m-%d}, commit {_commit(ROOT)}{beside}, "
         f"{_processor()}, {cores} cores, {platform.system()}, Python {platform.python_version()}, {versions}."
     )
+
+
+def _commit(checkout: Path) -> str:
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    said = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)  # noqa: S603
+    return said.stdout.strip() or "unknown"
 
 
 def _processor() -> str:
@@ -96,12 +105,16 @@ def write(page: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)} (default: all)")
-    names = parser.parse_args(arguments).names or list(BENCHMARKS)
+    parser.add_argument(
+        "--earlier", type=Path, help=f"another checkout, to compare {' and '.join(sorted(COMPARABLE))} with"
+    )
+    options = parser.parse_args(arguments)
+    names = options.names or list(BENCHMARKS)
     if unknown := [name for name in names if name not in BENCHMARKS]:
         parser.error(f"no benchmark is called {', '.join(unknown)}")
     for name in names:
         print(f"{name} ...", file=sys.stderr)
-        made = section(name)
+        made = section(name, options.earlier)
         write(replaced(RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "", name, made))
     return 0
 

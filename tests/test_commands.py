@@ -65,6 +65,7 @@ def test_make_serve_on_a_taken_port_says_so_in_one_line(registered: Path) -> Non
     assert said == [f"Port {port} is not available (Address already in use): choose another with PORT="]
 
 
+@pytest.mark.slow
 def test_make_ui_shows_the_registry(regular: dict[str, str], tmp_path: Path) -> None:
     port = servers.free_port()
     with servers.process(["make", "ui", f"UI_PORT={port}"], regular, tmp_path / "log") as child:
