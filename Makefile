@@ -62,7 +62,7 @@ dashboard: $(RUNTIME) ## the loan officer's page on http://127.0.0.1:8501 (DASHB
 	exec $(BIN)/streamlit run dashboard/app.py --server.address 127.0.0.1 --server.port $(DASHBOARD_PORT) \
 	  --server.headless true --browser.gatherUsageStats false --client.toolbarMode minimal
 
-bench: $(DEVELOPMENT) ## compare with others and write benchmarks/RESULTS.md (BENCH=server: that part alone; EARLIER=checkout)
+bench: $(DEVELOPMENT) ## compare with others and write benchmarks/RESULTS.md (BENCH=server: that part alone)
 	$(BIN)/python -m benchmarks $(BENCH) $(if $(EARLIER),--earlier "$(EARLIER)")
 
 lock: $(RUNTIME) ## resolve requirements*.in again: hashed locks and conda.yaml

@@ -15,7 +15,17 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import batch_http, beside, features, live, predict_function, quality, reliability, server
+from benchmarks import (
+    batch_http,
+    beside,
+    compared,
+    features,
+    live,
+    predict_function,
+    quality,
+    reliability,
+    server,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
@@ -24,13 +34,14 @@ PLOTS = ROOT / "benchmarks"
 PACKAGES = ("mlflow", "lightgbm", "uvicorn", "flask", "duckdb", "pandas")
 
 
-def _with_plot(name: str, report: Callable[..., str], shown: str, earlier: Path | None = None) -> str:
+def _with_plot(name: str, report: Callable[..., str], shown: str, **options: object) -> str:
     plot = PLOTS / f"{name}.svg"
-    return f"{report(plot=plot, earlier=earlier)}\n\n![{shown}]({plot.name})"
+    return f"{report(plot=plot, **options)}\n\n![{shown}]({plot.name})"
 
 
-# These can be made beside another checkout of this project.
-COMPARABLE = frozenset({"server", "live"})
+# These compare with an earlier checkout of this project; the first does nothing else.
+COMPARED = "compared"
+COMPARABLE = frozenset({COMPARED, "live"})
 BENCHMARKS: Mapping[str, tuple[str, Callable[..., str]]] = {
     "server": (
         "/predict against other servers",
@@ -38,6 +49,7 @@ BENCHMARKS: Mapping[str, tuple[str, Callable[..., str]]] = {
             _with_plot, "server", server.report, "Requests per second by the number of connections"
         ),
     ),
+    COMPARED: ("/predict beside an earlier commit", compared.report),
     "reliability": ("Slow clients and a long run", reliability.report),
     "live": (
         "New versions under load",
@@ -109,9 +121,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--earlier", type=Path, help=f"another checkout, to compare {' and '.join(sorted(COMPARABLE))} with"
     )
     options = parser.parse_args(arguments)
-    names = options.names or list(BENCHMARKS)
+    names = options.names or [name for name in BENCHMARKS if name != COMPARED or options.earlier]
     if unknown := [name for name in names if name not in BENCHMARKS]:
         parser.error(f"no benchmark is called {', '.join(unknown)}")
+    if COMPARED in names and options.earlier is None:
+        parser.error(f"{COMPARED} needs --earlier CHECKOUT")
     for name in names:
         print(f"{name} ...", file=sys.stderr)
         made = section(name, options.earlier)

@@ -19,7 +19,6 @@ from benchmarks.load import Load
 from benchmarks.markdown import table
 from benchmarks.serving import (
     ASGI,
-    EARLIER,
     GUNICORN,
     LANE,
     MLFLOW,
@@ -52,12 +51,9 @@ class Measured:
     workers: int
 
 
-def measure(
-    folder: Path, rounds: int, seconds: int, starts: int, bar: tqdm, earlier: Path | None = None
-) -> Measured:
+def measure(folder: Path, rounds: int, seconds: int, starts: int, bar: tqdm) -> Measured:
     mine, theirs = cores()
-    everyone = contenders(folder, earlier)
-    also = everyone[-1:] if earlier is not None else []
+    everyone = contenders(folder)
     found = Measured({}, {}, {}, {}, {}, {}, {}, len(mine))
     with ExitStack() as stack:
         running = [stack.enter_context(serving(one, {min(mine)})) for one in everyone]
@@ -67,12 +63,12 @@ def measure(
                     bar.update()
                     key = (one.contender.name, connections)
                     found.floods.setdefault(key, []).append(one.flood(connections, seconds, theirs))
-            for one in running[:3] + running[len(everyone) - len(also) :]:
+            for one in running[:3]:
                 bar.update()
                 streamed = load.stream(one.port, one.contender.path, one.contender.body, RATE, 2 * seconds)
                 found.streams.setdefault(one.contender.name, []).append(streamed)
     with ExitStack() as stack:
-        running = [stack.enter_context(serving(one, mine | theirs)) for one in everyone[:FREE] + also]
+        running = [stack.enter_context(serving(one, mine | theirs)) for one in everyone[:FREE]]
         for _ in range(rounds):
             for one in running:
                 bar.update()
@@ -109,9 +105,9 @@ COLD, WARM = _cold(OURS), _warm(OURS)
 def _starting(everyone: Sequence[Contender], folder: Path, number: int) -> Iterator[tuple[str, Contender]]:
     """Those whose start is measured; ours both with the copy of the last start and with an empty cache."""
     for one in everyone:
-        if one.name in (OURS, EARLIER):
+        if one.name == OURS:
             yield _warm(one.name), one
-            empty = {**one.variables, "MODEL_CACHE": str(folder / f"empty-{number}-{one.checkout.name}")}
+            empty = {**one.variables, "MODEL_CACHE": str(folder / f"empty-{number}")}
             yield _cold(one.name), replace(one, variables=empty)
         elif one.name not in (LANE, ASGI):
             yield one.name, one
@@ -125,23 +121,15 @@ def report(
     seconds: int = 3,
     starts: int = 5,
     plot: Path | None = None,
-    earlier: Path | None = None,
 ) -> str:
-    """The tables, as markdown; the plot of requests per second, if it has a place.
-
-    `earlier`: another checkout of this project, measured in turn with this one.
-    """
+    """The tables, as markdown; the plot of requests per second, if it has a place."""
     load.need_wrk()
-    one_more = int(earlier is not None)
-    steps = rounds * (len(CONNECTIONS) * (6 + one_more) + 3 + FREE + 5 + 3 * one_more) + starts * (
-        5 + 2 * one_more
-    )
+    steps = rounds * (len(CONNECTIONS) * 6 + 3 + FREE + 5) + starts * 5
     with tempfile.TemporaryDirectory() as scratch, tqdm(total=steps, unit=" runs", disable=None) as bar:
-        found = measure(Path(scratch), rounds, seconds, starts, bar, earlier)
+        found = measure(Path(scratch), rounds, seconds, starts, bar)
     if plot is not None:
         _draw(found, plot)
     tables = [
-        *([_before_and_after(found)] if earlier is not None else []),
         _ratios(found),
         _rates(found),
         _latencies(found),
@@ -188,32 +176,6 @@ def _ratios(found: Measured) -> str:
         (f"requests/s of {found.workers} workers, to one", scaling, f"at least {0.9 * found.workers:g}"),
     ]
     return table(["ratio", "measured", "aim"], [[name, f"{value:.3g}", aim] for name, value, aim in rows])
-
-
-def _before_and_after(found: Measured) -> str:
-    """This checkout's figures over the earlier one's: rates should not fall, all else should not rise."""
-    figures = {
-        **{
-            f"requests/s, {n} connections": [_rate(found.floods[name, n]) for name in (OURS, EARLIER)]
-            for n in CONNECTIONS
-        },
-        "requests/s, every core": [_rate(found.free_floods[name]) for name in (OURS, EARLIER)],
-        f"p99 at {RATE} requests/s, ms": [
-            statistics.median(one.p99 for one in found.streams[name]) for name in (OURS, EARLIER)
-        ],
-        "CPU µs/request, 8 connections": [
-            statistics.median(one.cpu for one in found.floods[name, 8]) for name in (OURS, EARLIER)
-        ],
-    }
-    for title, place in (("from the verified copy", _warm), ("without a copy", _cold)):
-        for what, of in (("start", found.starts), ("MB of a worker", found.worker_memory)):
-            figures[f"{what}, {title}"] = [_median(of, place(name)) for name in (OURS, EARLIER)]
-    figures["MB of all processes"] = [_median(found.memory, _warm(name)) for name in (OURS, EARLIER)]
-    rows = [
-        [name, f"{now:,.4g}", f"{before:,.4g}", f"{now / before:.3f}"]
-        for name, (now, before) in figures.items()
-    ]
-    return table(["medians", "this checkout", "the earlier one", "ratio"], rows)
 
 
 def _median(found: Mapping[str, Sequence[float]], name: str) -> float:
@@ -320,9 +282,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=int, default=3, help="of each flood (default: 3)")
     parser.add_argument("--starts", type=int, default=5, help="(default: 5)")
     parser.add_argument("--plot", type=Path, help="an SVG file for the plot")
-    parser.add_argument("--earlier", type=Path, help="another checkout of this project, to compare with")
     options = parser.parse_args(arguments)
-    print(report(options.rounds, options.seconds, options.starts, options.plot, options.earlier))
+    print(report(options.rounds, options.seconds, options.starts, options.plot))
 
 
 if __name__ == "__main__":
