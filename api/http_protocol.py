@@ -2,12 +2,13 @@
 
 import asyncio
 import functools
+import math
 import time
 from collections import deque
 from collections.abc import MutableSet
 from typing import cast
 
-from api import http_answer
+from api import http_answer, predict
 from api.http_reader import SLICE, Reader
 from api.http_request import Request
 from api.lane import Lane
@@ -17,12 +18,14 @@ from mlflow_model.errors import RequestRefused, ScoringError
 # A request must be whole so long after its first byte, with a second more for each RATE bytes that came.
 RECEIVE_SECONDS = 10.0
 RATE = 256 * 1024
-# A client that takes nothing of its answer for so long is gone.
+# A client that takes nothing of its answer for so long is gone; one that is behind has a second more for each
+# RATE bytes.
 SEND_SECONDS = 30.0
 # Longer than the proxies that hold connections open, so that it is they who close them.
 IDLE_SECONDS = 75.0
-# Requests and answers of one connection that may wait; what it sends beyond stays unread.
-DEPTH = 64
+# Requests and answers of one connection that may wait, and bytes of these requests' heads: while it has that
+# many, no slice of what it sends is read.
+DEPTH, WEIGHT = 64, 64 * 1024
 # One connection is read for so long, or so many bytes at once; then the others have their turn.
 TURN_SECONDS = 0.001
 TURN_BYTES = 64 * 1024
@@ -43,6 +46,7 @@ class Connection(asyncio.Protocol):
         self._reader = Reader(self._take)
         self._unread: bytes | memoryview = b""
         self._waiting: deque[Request] = deque()
+        self._weight = 0  # of those that wait
         self._asked: asyncio.Future[Response] | None = None  # Flask, for the request before those that wait
         self._held: list[bytes] = []  # answers, until the outbox lets them leave
         self._refusal: ScoringError | None = None  # the last answer, to what is no request
@@ -54,7 +58,7 @@ class Connection(asyncio.Protocol):
         self._idle_seconds = RECEIVE_SECONDS  # for the first request, and longer for those that follow
         self._state = ""  # as `keep_to_time` saw the connection last
         self._since: float | None = None  # when it first saw that state
-        self._unsent, self._unsent_since = 0, 0.0
+        self._unsent, self._unsent_since, self._caught_up_until = 0, 0.0, math.inf
         self._dropped = 0
         self._is_paused = False
         self._reads_on = False  # in the next turn
@@ -97,9 +101,15 @@ class Connection(asyncio.Protocol):
 
     def _read(self) -> None:
         """Read slice by slice, as long as few requests and answers wait, and it is not others' turn."""
+        try:
+            self._read_slices()
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            self._fail(error)
+
+    def _read_slices(self) -> None:
         reader = self._reader
         until = 0.0
-        while self._unread and len(self._waiting) + len(self._held) < DEPTH and not self._takes_nothing:
+        while self._unread and self._may_read():
             piece = self._unread
             if len(piece) > SLICE:
                 now = time.perf_counter()
@@ -123,6 +133,10 @@ class Connection(asyncio.Protocol):
             self._meet_the_end()
         if self._is_paused or self._unread or self._hears_no_more:
             self._pause_or_resume()
+
+    def _may_read(self) -> bool:
+        is_full = len(self._waiting) + len(self._held) >= DEPTH or self._weight >= WEIGHT
+        return not (is_full or self._takes_nothing)
 
     def _read_on_later(self) -> None:
         """In the next turn of the event loop, when every other connection has had its own.
@@ -161,6 +175,7 @@ class Connection(asyncio.Protocol):
     def _queue(self, request: Request) -> None:
         request.is_queued = True
         self._waiting.append(request)
+        self._weight += request.weight
 
     def _meet(self, request: Request) -> None:
         """Once, where the head has come and not the whole body: hold it, or answer without it."""
@@ -205,7 +220,9 @@ class Connection(asyncio.Protocol):
     def _go_on(self) -> None:
         """Answer what waits, in its order, with one request at a time at Flask."""
         while self._waiting and self._asked is None and not self._takes_nothing and not self._is_over:
-            self._answer(self._waiting.popleft())
+            request = self._waiting.popleft()
+            self._weight -= request.weight
+            self._answer(request)
         if self._waiting or self._asked is not None or self._is_over:
             return
         if self._hears_no_more:
@@ -246,6 +263,12 @@ class Connection(asyncio.Protocol):
         self._asked = None
         if self._is_over:
             return
+        try:
+            self._pass_on(request, asked)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            self._fail(error)
+
+    def _pass_on(self, request: Request, asked: "asyncio.Future[Response]") -> None:
         response, is_kept = asked.result(), self._is_kept(request)
         *head, last = http_answer.pieces(*response, is_kept)
         for piece in head:
@@ -276,10 +299,13 @@ class Connection(asyncio.Protocol):
         self._held.append(data)
 
     def send_held(self) -> None:
-        """Write the answers that wait in the outbox, and read on if they were many."""
+        """Write the answers that wait in the outbox, and read on if they were many. Raises nothing."""
         held, self._held = self._held, []
-        if held and not self._transport.is_closing():
-            self._transport.writelines(held)
+        try:
+            if held and not self._transport.is_closing():
+                self._transport.writelines(held)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            self._fail(error)
         if self._unread:
             self._read()
 
@@ -307,6 +333,13 @@ class Connection(asyncio.Protocol):
             self._transport.close()
         elif not self._transport.is_closing():
             self._transport.write_eof()
+
+    def _fail(self, error: Exception) -> None:
+        """A bug of ours ends this connection, and costs no other one."""
+        predict.internal_error(error, None)
+        self._hear_no_more()
+        self._is_over, self._held = True, []
+        self._transport.abort()
 
     def _drop(self, data: bytes) -> None:
         """Nobody sends for ever to a connection that has ended."""
@@ -337,12 +370,25 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._takes_nothing = False
+        try:
+            if not self._is_over:
+                self._go_on()
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            self._fail(error)
         if not self._is_over:
-            self._go_on()
             self._read()
 
     def keep_to_time(self, now: float) -> None:
-        """Called twice a second: close the connection if the client is idle, or sends or takes too slowly."""
+        """Called twice a second: close the connection if the client is idle, or sends or takes too slowly.
+
+        Raises nothing.
+        """
+        try:
+            self._keep_to_time(now)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            self._fail(error)
+
+    def _keep_to_time(self, now: float) -> None:
         if self._is_stuck(now):
             self._transport.abort()
             return
@@ -366,8 +412,12 @@ class Connection(asyncio.Protocol):
         return _IDLE if self._reader.is_between_requests else _RECEIVING
 
     def _is_stuck(self, now: float) -> bool:
-        """Whether the client has taken nothing of what is written for it."""
+        """Whether the client has taken nothing of what is written for it, or too little of what piled up."""
         unsent = self._transport.get_write_buffer_size()
         if not unsent or unsent != self._unsent:
             self._unsent, self._unsent_since = unsent, now
-        return now - self._unsent_since > SEND_SECONDS
+        if not self._takes_nothing:
+            self._caught_up_until = math.inf
+        elif self._caught_up_until == math.inf:
+            self._caught_up_until = now + SEND_SECONDS + unsent / RATE
+        return now - self._unsent_since > SEND_SECONDS or now > self._caught_up_until

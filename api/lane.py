@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -128,19 +128,35 @@ class Lane:
         return answer, asked_as
 
     def ask_flask(self, request: Request, server: Address, client: Address) -> "asyncio.Future[Response]":
-        """The answer, as soon as a thread has it. Cancelled before one has begun, it costs nothing."""
-        asked = asyncio.get_running_loop().run_in_executor(
-            self._threads, self._by_flask, request, server, client
-        )
-        asked.add_done_callback(lambda _: self.let_go(request))
-        return asked
+        """The answer, as soon as a thread has it. Cancelled before one has begun, it costs nothing.
+
+        The body's room is free when no thread holds it any more, whether somebody still waits or not.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            asked = self._threads.submit(self._by_flask, request, server, client)
+        except RuntimeError as error:  # the system gives no thread more
+            self.let_go(request)
+            failed: asyncio.Future[Response] = loop.create_future()
+            failed.set_result(_failed(request, error))
+            return failed
+        asked.add_done_callback(lambda _: _in(loop, functools.partial(self.let_go, request)))
+        return asyncio.wrap_future(asked)
 
     def _by_flask(self, request: Request, server: Address, client: Address) -> Response:
         try:
             return wsgi.call(self.flask, wsgi.environ(request, server, client))
         except Exception as error:  # noqa: BLE001 - Flask answers its own bugs; one around it is answered like them
-            asked_as = request_id.of(text(request.fields.get(b"x-request-id")))
-            status, content = predict.refusal(predict.internal_error(error, asked_as))
-            return Response(
-                status, [("content-type", "application/json"), (request_id.HEADER, asked_as)], content
-            )
+            return _failed(request, error)
+
+
+def _failed(request: Request, error: Exception) -> Response:
+    asked_as = request_id.of(text(request.fields.get(b"x-request-id")))
+    status, content = predict.refusal(predict.internal_error(error, asked_as))
+    return Response(status, [("content-type", "application/json"), (request_id.HEADER, asked_as)], content)
+
+
+def _in(loop: asyncio.AbstractEventLoop, step: Callable[[], object]) -> None:
+    """From any thread. A loop that has ended needs no step more."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(step)

@@ -13,7 +13,8 @@ MOST = 64
 class Holder(Protocol):
     """A connection with answers that have not left yet."""
 
-    def send_held(self) -> None: ...
+    def send_held(self) -> None:
+        """Raises nothing."""
 
 
 class Outbox:
@@ -34,4 +35,4 @@ class Outbox:
             return
         holders, self._holders = self._holders, []
         for holder in holders:
-            holder.send_held()
+            holder.send_held()  # which raises nothing: the others' answers must leave, too

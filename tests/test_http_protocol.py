@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import re
+import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,14 @@ from typing import Any
 import pytest
 
 from api import batch, http_protocol, predict, wsgi
-from api.http_protocol import IDLE_SECONDS, LINGER_BYTES, LINGER_SECONDS, RECEIVE_SECONDS, SEND_SECONDS
+from api.http_protocol import (
+    IDLE_SECONDS,
+    LINGER_BYTES,
+    LINGER_SECONDS,
+    RATE,
+    RECEIVE_SECONDS,
+    SEND_SECONDS,
+)
 from api.http_reader import BODY_SLICE, HEAD_LIMIT, HEADERS_LIMIT, SLICE, URL_LIMIT, Reader
 from api.http_request import Request
 from api.lane import Lane
@@ -23,7 +31,7 @@ from api.tokens import Guard
 from mlflow_model.bundle import Bundle
 from mlflow_model.errors import RequestRefused, ScoringError
 from tests import servers
-from tests.wire import Wire
+from tests.wire import PATIENCE, Wire
 
 HEAD = b" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -812,3 +820,151 @@ async def test_the_body_of_a_batch_is_fed_to_the_parser_in_larger_slices(
 
     assert await wire.until(answers=1) == [200]
     assert len(fed) < 2 * 2**20 // BODY_SLICE
+
+
+# ---- What one connection may cost the others
+
+NUMBER_WITHOUT_END = b"POST %s" + HEAD + b"Content-Length: " + b"0" * 5_000 + b"2\r\n\r\n"
+
+
+@pytest.mark.parametrize("path", [b"/predict", b"/predict/batch", b"/health"])
+@in_the_loop
+async def test_a_length_of_thousands_of_digits_is_refused(lane: Lane, body: bytes, path: bytes) -> None:
+    """Python reads no number of more than 4,300 digits; llhttp does, if they are zeros."""
+    wire, other = Wire(lane), Wire(lane)
+    wire.send(post(body) * 95 + NUMBER_WITHOUT_END % path + b"{}")
+    other.send(post(body))
+
+    assert await wire.until_closed() == [200] * 95 + [400]
+    assert await other.until(1) == [200]
+
+
+@in_the_loop
+async def test_a_length_with_zeros_in_front_of_it_is_a_number(lane: Lane, body: bytes) -> None:
+    wire = Wire(lane)
+    wire.send(post(body).replace(b"Content-Length: ", b"Content-Length: 000"))
+
+    assert await wire.until(1) == [200]
+
+
+BUGS = {
+    "reading": lambda wire, bug: setattr(wire.connection._reader, "feed", bug),
+    "writing": lambda wire, bug: setattr(wire, "writelines", bug),
+    "answering": lambda wire, bug: setattr(wire.connection, "_answer", bug),
+}
+
+
+@pytest.mark.parametrize("place", BUGS)
+@in_the_loop
+async def test_a_bug_in_one_connection_ends_it_and_costs_no_other(
+    lane: Lane, body: bytes, caplog: pytest.LogCaptureFixture, place: str
+) -> None:
+    """Among those whose answers leave together, and at the next look at the clock."""
+
+    def bug(*_: object) -> None:
+        raise ValueError("987654")
+
+    before, wire, behind = Wire(lane), Wire(lane), Wire(lane)
+    BUGS[place](wire, bug)
+    before.send(post(body))
+    wire.send(HEALTH + post(body))
+    behind.send(post(body))
+
+    assert await before.until(1) == [200]
+    assert await behind.until(1) == [200]
+    assert await wire.until_closed() == []
+    assert [line.levelname for line in caplog.records] == ["ERROR"]
+    assert "987654" not in caplog.text
+
+
+@in_the_loop
+async def test_a_bug_in_looking_at_the_clock_ends_the_connection(lane: Lane) -> None:
+    wire = Wire(lane)
+    wire.get_write_buffer_size = lambda: 1 // 0  # type: ignore[method-assign]
+
+    wire.connection.keep_to_time(0.0)
+
+    assert not wire.is_open
+
+
+@in_the_loop
+async def test_where_the_system_gives_no_thread_more_a_request_is_answered(
+    lane: Lane, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    wire = Wire(lane)
+    wire.send(HEALTH + post(body))
+
+    assert await wire.until(2) == [500, 200]
+
+
+@in_the_loop
+async def test_heads_that_wait_are_bounded_in_bytes(lane: Lane) -> None:
+    asked: asyncio.Future[wsgi.Response] = asyncio.get_running_loop().create_future()
+    lane.ask_flask = lambda *_: asked  # type: ignore[method-assign]
+    wire = Wire(lane)
+    large = HEALTH.replace(b"Host:", b"X: " + b"x" * 50_000 + b"\r\nHost:")
+    wire.send(large * 40)
+
+    assert wire.is_paused
+    assert len(wire.connection._waiting) <= 2
+    wire.vanish()
+
+
+@in_the_loop
+async def test_what_is_sent_behind_large_heads_is_read_when_they_are_answered(lane: Lane) -> None:
+    wire = Wire(lane)
+    wire.send(HEALTH.replace(b"Host:", b"X: " + b"x" * 50_000 + b"\r\nHost:") * 10)
+
+    assert await wire.until(10) == [200] * 10
+
+
+@in_the_loop
+async def test_a_client_that_takes_a_large_answer_by_single_bytes_is_gone(lane: Lane, body: bytes) -> None:
+    wire = Wire(lane)
+    wire.client_takes = False
+    wire.send(post(b"[" + b", ".join([body] * 500) + b"]", b"/predict/batch"))
+    await wire.until(1)
+    wire.connection.pause_writing()
+    in_time = int(SEND_SECONDS + wire.unsent / RATE)
+    for now in range(0, in_time, 2):
+        wire.connection.keep_to_time(float(now))
+        wire.unsent -= 1
+    was_open = wire.is_open
+    wire.connection.keep_to_time(in_time + 2.0)
+
+    assert (was_open, wire.is_open) == (True, False)
+
+
+@in_the_loop
+async def test_the_room_of_a_batch_whose_client_has_gone_is_free_when_it_has_been_computed(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not before: the thread holds the body."""
+    goes_on, has_begun = threading.Event(), threading.Event()
+
+    def slow(*_: object) -> wsgi.Response:
+        has_begun.set()
+        goes_on.wait(PATIENCE)
+        return wsgi.Response(200, [], b"")
+
+    monkeypatch.setattr(lane, "_by_flask", slow)
+    room = lane._rooms["/predict/batch"]
+    free = room._free
+    wire = Wire(lane)
+    wire.send(announced(100_000))
+    wire.send(b" " * 100_000)
+    await asyncio.to_thread(has_begun.wait, PATIENCE)
+    wire.vanish()
+    await asyncio.sleep(0.05)
+    held = free - room._free
+    goes_on.set()
+    for _ in range(1000):
+        await asyncio.sleep(0.005)
+        if room._free == free:
+            break
+
+    assert (held, room._free) == (100_000, free)
