@@ -211,7 +211,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="register.py",
         description="Register the documented pickle, which is never executed, and say which version serves.",
         epilog="MLFLOW_TRACKING_URI names another registry than this folder's mlflow.db. Exit codes: 0 done, "
-        "2 refused with one sentence and nothing changed, 3 promotion refused: too much would change.",
+        "2 refused with one sentence and no alias moved, 3 promotion refused: too much would change.",
     )
     _add_target(parser, name="scoring-client", by=_operator())
     parser.add_argument(

@@ -21,6 +21,7 @@ from mlflow_model.scoring import Refusal, Scorer
 BODY_LIMIT = 16 * 1024 * 1024
 COMPUTED_AT_ONCE = 2
 WAITING = 2
+WAIT_SECONDS = 10.0
 
 
 class Format(Protocol):
@@ -42,12 +43,16 @@ class Places:
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
-        """Hold a place, perhaps after a wait. Raises Busy if there is not even room to wait."""
+        """Hold a place, perhaps after a wait. Raises Busy without room to wait, or after WAIT_SECONDS."""
         if not self._admitted.acquire(blocking=False):
             raise Busy
         try:
-            with self._computing:
+            if not self._computing.acquire(timeout=WAIT_SECONDS):
+                raise Busy
+            try:
                 yield
+            finally:
+                self._computing.release()
         finally:
             self._admitted.release()
 

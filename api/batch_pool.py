@@ -24,7 +24,7 @@ from mlflow_model.errors import BatchTooSlow, Busy
 
 SMALL = 64 * 1024
 LOADING_SECONDS = 30.0
-SECONDS = 60.0  # for a batch; proxies wait no longer by default
+SECONDS = 60.0  # for a batch, once a process has taken it up; deployment/nginx.conf waits longer
 _PAUSE_SECONDS = 60.0
 _GONE = (OSError, EOFError, ValueError, KeyError)
 

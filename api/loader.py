@@ -302,8 +302,9 @@ def follow(uri: str, folder: Path, every: float, challenger: str | None, say: Sa
             say(news)
             _collect_from_now_on()
             if challenger and rival is None and every and champion.news.copy is not None:
-                rival = Rival(challenger, folder, Patience(say, challenger_too_slow).bounded)
-                rival.look_again_and_again(every)
+                with contextlib.suppress(OutOfReach):  # no process can be started now
+                    rival = Rival(challenger, folder, Patience(say, challenger_too_slow).bounded)
+                    rival.look_again_and_again(every)
             if champion.is_settled or not every:
                 return
             pause = every if champion.news.copy is not None else min(every, _WITHOUT_MODEL_SECONDS)

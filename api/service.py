@@ -1,11 +1,12 @@
 """Answers requests for decisions: body bytes in, status and body bytes out. Flask and the lane share one."""
 
 import functools
+import threading
 import time
 from typing import NamedTuple
 
 from api import batch, predict, request_id
-from api.batch_pool import Pool
+from api.batch_pool import SECONDS, Pool
 from api.served import Model, ServedModel
 from api.shadow import Sender
 from api.tally import Tally
@@ -45,6 +46,7 @@ class Service:
         self.tally = tally or Tally()
         self._shadow = shadow
         self._pool = pool
+        self._in_threads: dict[int, float] = {}  # since when a thread decides on a batch
 
     def predict(
         self,
@@ -95,4 +97,17 @@ class Service:
         if self._pool is not None and (answered := self._pool.answer(model, request, self.tally)):
             return answered
         watch = functools.partial(self.tally.decided_many, model.called, model.scorer)
-        return batch.answer(model.scorer, request.content_type, request.content_encoding, request.body, watch)
+        thread = threading.get_ident()
+        self._in_threads[thread] = time.monotonic()
+        try:
+            return batch.answer(
+                model.scorer, request.content_type, request.content_encoding, request.body, watch
+            )
+        finally:
+            del self._in_threads[thread]
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a thread decides on a batch for longer than any may take: nothing ends a thread alone."""
+        latest = time.monotonic() - SECONDS
+        return any(since < latest for since in list(self._in_threads.values()))

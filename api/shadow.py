@@ -88,8 +88,8 @@ class Shadow:
             self._process.kill()
 
     def _work(self) -> None:
-        pause = _FIRST_PAUSE
         while not self._stopping:
+            pause = _FIRST_PAUSE
             self._changed.wait()
             self._changed.clear()
             while (challenger := self._challenger) and not self._stopping and not self._changed.is_set():

@@ -97,7 +97,13 @@ def main() -> None:
     tally = Tally(file_in(sys.argv[5]))
     pool = Pool()
     lane = Lane(Service(served, Guard.from_environment(), tally, Sender(shadow), pool))
-    server = Server(lane, lambda: line.follow(server.end), line.beat, pool.end)
+
+    def beat() -> None:
+        """A worker of which a thread hangs gives no sign of life, and is replaced."""
+        if not lane.service.hangs:
+            line.beat()
+
+    server = Server(lane, lambda: line.follow(server.end), beat, pool.end)
     server.run([listener])
 
 

@@ -73,6 +73,7 @@ def register(
         registry.download(registry.resolve(f"models:/{name}/{number}"))
         with registry.lease(client, name, by) as held:
             chosen = alias or _default_alias(client, name, number)
+            held.check()
             if signer is not None:
                 signed_versions.sign(client, signer, name, number, bundle.digest, valid_for)
             elif asks:

@@ -134,6 +134,7 @@ def promote(
     with in_words(f"promotion de la version {number} de {name}"):
         _require_registered(client.get_model_version(name, str(number)))
         with lease(client, name, by) as held:
+            held.check()
             ready(client)
             if aliases.named(client, name, alias) != number:
                 held.check()
@@ -158,6 +159,7 @@ def rollback(
         with lease(client, name, by) as held:
             if (current, number) != (aliases.named(client, name, alias), former(name, alias)):
                 raise aliases.Overtaken(f"{alias} has been moved meanwhile: look at it again")
+            held.check()
             ready(client, number)
             held.check()
             aliases.move(client, name, alias, number, aliases.ROLLBACK, by=by)
@@ -222,7 +224,9 @@ def versions(name: str = NAME) -> list[Version]:
         pointers = client.get_registered_model(name).aliases
     by_number = {version.number: version for version in found}
     for alias, number in pointers.items():
-        version = by_number[int(number)]
+        version = by_number.get(int(number))
+        if version is None:  # registered after they were listed
+            continue
         by_number[int(number)] = Version(
             version.number, (*version.aliases, alias), version.tags, version.created
         )

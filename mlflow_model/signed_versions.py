@@ -16,13 +16,8 @@ from mlflow_model.signing import Signer, SigningRefused, Statement
 def vouched(signer: Signer, number: int, name: str) -> Reference:
     """The version, which one of the keys has signed before under this name. Raises SigningRefused."""
     reference = registry.resolve(f"models:/{name}/{number}")
-    keys = signer.known_keys()
-    if (text := reference.statement) is not None and signing.is_old(text):
-        is_known = signing.old_is_genuine(text, registry.download(reference).manifest, keys)
-    else:
-        former = signing.genuine(text, keys)
-        is_known = former is not None and (former.name, former.manifest) == (name, reference.digest)
-    if not is_known:
+    former = signing.genuine(reference.statement, signer.known_keys())
+    if former is None or (former.name, former.manifest) != (name, reference.digest):
         raise SigningRefused(
             f"version {number} of {name} was never signed by this key or one of {signing.PUBLIC_KEY}: repeat "
             "the command that registered it (the same --pickle, --threshold, --margin) with --sign KEY.pem"

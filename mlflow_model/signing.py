@@ -124,7 +124,7 @@ def checked(manifest_digest: str, name: str, signed: str | None, keys: "Keys") -
     if _OLD_SIGNATURE.fullmatch(signed):
         raise LoadingFailed(
             "la signature de la version est de l’ancienne forme, qui ne dit ni nom, ni numéro, ni date ; "
-            f"{_SIGN_AGAIN}"
+            f"{_REGISTER_AGAIN}"
         )
     statement = _verified(signed, keys)
     if statement.name != name:
@@ -205,19 +205,6 @@ def _is_sound(statement: Statement) -> bool:
 def is_old(signed: str | None) -> bool:
     """Whether it is a signature of the manifest alone, as versions carried until statements came."""
     return signed is not None and _OLD_SIGNATURE.fullmatch(signed) is not None
-
-
-def old_is_genuine(signed: str, manifest: bytes, keys: "Keys") -> bool:
-    """Whether one of the keys has signed these bytes of a manifest in the old form."""
-    from cryptography.exceptions import InvalidSignature
-
-    for key in keys.values():
-        try:
-            key.verify(base64.b64decode(signed), manifest)
-        except InvalidSignature:
-            continue
-        return True
-    return False
 
 
 def _parts(signed: str) -> tuple[bytes, bytes]:

@@ -18,9 +18,11 @@ import pyarrow as pa
 import pyarrow.ipc
 import pytest
 
-from api import batch
+from api import batch, service
 from mlflow_model.bundle import Bundle
+from mlflow_model.errors import Busy
 from mlflow_model.scoring import Scorer
+from tests import servers
 from tests.conftest import FEATURES, random_clients
 from tests.servers import ROOT, Answer, Door, FlaskDoor, SocketDoor
 
@@ -649,6 +651,36 @@ def mutated(good: bytes, generator: random.Random) -> bytes:
 
 
 # ---- Others are not delayed
+
+
+def test_a_batch_does_not_wait_for_a_place_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "WAIT_SECONDS", 0.01)
+    places = batch.Places(1, 1)
+
+    with places.taken(), pytest.raises(Busy), places.taken():
+        pass
+    with places.taken():
+        pass
+
+
+def test_a_worker_of_which_a_thread_hangs_in_a_small_batch_knows(
+    bundle: Bundle, documented_request: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "SECONDS", 0.02)
+    scorer, goes_on = bundle.scorer(), threading.Event()
+    decide = scorer.decide_table
+    monkeypatch.setattr(scorer, "decide_table", lambda table: (goes_on.wait(60), decide(table))[1])
+    hanging = service.Service(servers.serving(scorer))
+    body = json.dumps([documented_request]).encode()
+    asking = threading.Thread(target=hanging.predict_batch, args=["application/json", None, body, "id"])
+
+    before = hanging.hangs
+    asking.start()
+    servers.eventually(lambda: hanging.hangs or None, "the worker knows")
+    goes_on.set()
+    asking.join()
+
+    assert (before, hanging.hangs) == (False, False)
 
 
 def holding(places: batch.Places, count: int) -> tuple[threading.Event, list[threading.Thread]]:
