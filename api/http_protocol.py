@@ -102,41 +102,37 @@ class Connection(asyncio.Protocol):
     def _read(self) -> None:
         """Read slice by slice, as long as few requests and answers wait, and it is not others' turn."""
         try:
-            self._read_slices()
+            reader = self._reader
+            until = 0.0
+            while self._unread and self._has_room() and not self._takes_nothing:
+                piece = self._unread
+                if len(piece) > SLICE:
+                    now = time.perf_counter()
+                    until = until or now + TURN_SECONDS
+                    if now > until:
+                        self._read_on_later()
+                        break
+                    piece, size = memoryview(piece), reader.slice
+                    self._unread = piece[size:]
+                    piece = piece[:size]
+                else:
+                    self._unread = b""
+                try:
+                    reader.feed(piece)
+                except ScoringError as error:
+                    self._refuse(error)
+                is_answered = reader.is_between_requests and not (self._waiting or self._hears_no_more)
+                if not is_answered or reader.has_read_the_last:
+                    self._follow_up()
+            if self._is_at_eof and not self._unread and not self._hears_no_more:
+                self._meet_the_end()
+            if self._is_paused or self._unread or self._hears_no_more:
+                self._pause_or_resume()
         except Exception as error:  # noqa: BLE001 - whatever it is
             self._fail(error)
 
-    def _read_slices(self) -> None:
-        reader = self._reader
-        until = 0.0
-        while self._unread and self._may_read():
-            piece = self._unread
-            if len(piece) > SLICE:
-                now = time.perf_counter()
-                until = until or now + TURN_SECONDS
-                if now > until:
-                    self._read_on_later()
-                    break
-                piece, size = memoryview(piece), reader.slice
-                self._unread = piece[size:]
-                piece = piece[:size]
-            else:
-                self._unread = b""
-            try:
-                reader.feed(piece)
-            except ScoringError as error:
-                self._refuse(error)
-            is_answered = reader.is_between_requests and not (self._waiting or self._hears_no_more)
-            if not is_answered or reader.has_read_the_last:
-                self._follow_up()
-        if self._is_at_eof and not self._unread and not self._hears_no_more:
-            self._meet_the_end()
-        if self._is_paused or self._unread or self._hears_no_more:
-            self._pause_or_resume()
-
-    def _may_read(self) -> bool:
-        is_full = len(self._waiting) + len(self._held) >= DEPTH or self._weight >= WEIGHT
-        return not (is_full or self._takes_nothing)
+    def _has_room(self) -> bool:
+        return len(self._waiting) + len(self._held) < DEPTH and self._weight < WEIGHT
 
     def _read_on_later(self) -> None:
         """In the next turn of the event loop, when every other connection has had its own.

@@ -11,7 +11,7 @@ from mlflow_model.errors import BodyTooLarge, RequestRefused, ScoringError
 BODY_LIMITS = {"/predict": predict.BODY_LIMIT, "/predict/batch": batch.BODY_LIMIT}
 DROPPED_LIMIT = 64 * 1024
 
-# llhttp takes no number beyond 2**64.
+# llhttp takes no length beyond 2**64, but any number of zeros in front of it, and Python's int() does not.
 _MOST_DIGITS = 20
 _VISIBLE = bytes(range(0x21, 0x7F))
 _ABSOLUTE = re.compile(rb"https?://[^/?#]+", re.IGNORECASE)
@@ -20,7 +20,7 @@ _ABSOLUTE = re.compile(rb"https?://[^/?#]+", re.IGNORECASE)
 class Request:
     """`fields` are the headers by their names in lower case, repeated ones joined by commas.
 
-    `path` is decoded, as WSGI wants it: each character is one byte. `length`: of the body, None with chunks.
+    `path` is decoded, as WSGI wants it: each character is one byte.
     """
 
     body: bytes | bytearray = b""
@@ -44,7 +44,8 @@ class Request:
             raise RequestRefused(400)
         if b"transfer-encoding" in fields and fields[b"transfer-encoding"].lower() != b"chunked":
             raise RequestRefused(501)
-        self.length = _length(fields)
+        if len(fields.get(b"content-length", b"")) > _MOST_DIGITS:
+            raise RequestRefused(400)
         self.keep_alive = keep_alive and version == "1.1"
         if target == b"/predict":
             self.path, self.query = "/predict", b""
@@ -54,6 +55,13 @@ class Request:
         self.is_for_a_decision = self.limit > 0 and self.path == "/predict"
         if not self.limit and (self.length or 0) > DROPPED_LIMIT:
             raise BodyTooLarge(DROPPED_LIMIT)
+
+    @property
+    def length(self) -> int | None:
+        """Of the body, as far as the head tells."""
+        if b"transfer-encoding" in self.fields:
+            return None
+        return int(self.fields.get(b"content-length", b"0"))
 
     @property
     def weight(self) -> int:
@@ -90,16 +98,6 @@ class Request:
 
 def text(value: bytes | None) -> str | None:
     return None if value is None else value.decode("latin-1")
-
-
-def _length(fields: Mapping[bytes, bytes]) -> int | None:
-    """Of the body, as far as the head tells. A number may have any zeros in front of it."""
-    if b"transfer-encoding" in fields:
-        return None
-    digits = fields.get(b"content-length", b"0")
-    if len(digits) > _MOST_DIGITS:
-        raise RequestRefused(400)
-    return int(digits)
 
 
 def _check_former(version: str, fields: Mapping[bytes, bytes]) -> None:
