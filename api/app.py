@@ -44,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until interrupted or terminated."""
     options = _parser().parse_args(arguments)
     from api import kept_files, logs
+    from mlflow_model import processes
 
+    processes.open_standard_streams()
     logs.configure()
     _check_access(options)
     with kept_files.kept():

@@ -70,7 +70,7 @@ class Decider:
             self._copy = self._scorer = None
             try:
                 self._scorer = scorer_of(copy)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - the bundle's own code, which may do anything
+            except BaseException as error:  # noqa: BLE001 - whatever a bundle's code raises
                 _log.error("a verified copy cannot be used for batches: %s", type(error).__name__)
                 return None
             self._copy = copy
@@ -91,7 +91,7 @@ def _serve_one(connection: socket.socket, decider: Decider) -> None:
         status, content_type, content = batch.answer(
             scorer, request["content_type"], request["content_encoding"], body, watch
         )
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the contract's answer to a bug, whatever it is
+    except BaseException as error:  # noqa: BLE001 - the contract's answer to a bug, whatever it is
         status, content_type, content = batch.refusal(predict.internal_error(error, request["asked_as"]))
     send(connection, {"status": status, "content_type": content_type, "tally": tally.content()}, content)
 

@@ -76,7 +76,7 @@ def compare(receiver: socket.socket, served: ServedModel, tally: Tally, output: 
 def _label(served: ServedModel, client: Mapping[str, Any]) -> str:
     try:
         return str(served.model.scorer.decide(client)["prediction"])
-    except Exception:  # noqa: BLE001 - the challenger's own code, which may do anything
+    except BaseException:  # noqa: BLE001 - whatever the challenger's code raises
         return FAILED
 
 

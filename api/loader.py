@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import gc
 import logging
+import math
 import os
 import random
 import select
@@ -295,9 +296,12 @@ def follow(uri: str, folder: Path, every: float, challenger: str | None, say: Sa
     with contextlib.closing(Trial()) as trial:
         champion = _followed(uri, folder, trial, Patience(say, too_slow).bounded)
         rival: Rival | None = None
-        pause_after_afresh, afresh = _PAUSE_AFTER_AFRESH, False
+        wish = Wish()
         while True:
-            champion.look(afresh=afresh)
+            copy = champion.news.copy
+            champion.look(afresh=wish.is_due())
+            if champion.news.copy != copy:
+                wish.forget()
             news = rival.add_to(champion.news) if rival else champion.news
             say(news)
             _collect_from_now_on()
@@ -308,15 +312,43 @@ def follow(uri: str, folder: Path, every: float, challenger: str | None, say: Sa
             if champion.is_settled or not every:
                 return
             pause = every if champion.news.copy is not None else min(every, _WITHOUT_MODEL_SECONDS)
-            if afresh:
-                time.sleep(pause_after_afresh)
-            pause_after_afresh = (
-                min(2 * pause_after_afresh, _LONGEST_AFRESH) if afresh else _PAUSE_AFTER_AFRESH
-            )
-            heard = _heard_within(pause * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - no secret
+            pause *= random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
+            heard = _heard_within(min(pause, wish.seconds_until_due()))
             if heard == b"":
                 return
-            afresh = heard is not None
+            if heard is not None:
+                wish.make()
+
+
+class Wish:
+    """That the copy is made again. It is granted at once, and then after a pause that grows with each time.
+
+    Meanwhile the alias is looked at as ever: another version may be what helps.
+    """
+
+    def __init__(self) -> None:
+        self._is_made = False
+        self._pause, self._granted_at = _PAUSE_AFTER_AFRESH, -math.inf
+
+    def make(self) -> None:
+        self._is_made = True
+
+    def forget(self) -> None:
+        """What it was about is not wanted any more."""
+        self._is_made = False
+
+    def seconds_until_due(self) -> float:
+        return max(0.0, self._granted_at + self._pause - time.monotonic()) if self._is_made else math.inf
+
+    def is_due(self) -> bool:
+        """Whether it is granted now."""
+        if self.seconds_until_due() > 0.0:
+            return False
+        now = time.monotonic()
+        is_one_of_many = now <= self._granted_at + 2 * self._pause
+        self._pause = min(2 * self._pause, _LONGEST_AFRESH) if is_one_of_many else _PAUSE_AFTER_AFRESH
+        self._is_made, self._granted_at = False, now
+        return True
 
 
 def _collect_from_now_on() -> None:

@@ -29,7 +29,7 @@ _log = logging.getLogger(logs.ERRORS)
 WRITABLE = frozenset({str, float, int, bool, type(None)})
 
 _USUAL_COLUMNS = [*OUTPUT_COLUMNS]
-_MOST_LABELS = 64
+_MOST_LABELS, _LONGEST_LABEL = 64, 1_000
 _last: dict[str, tuple[object, object, object, object, bytes]] = {}  # by label: policy, and the answer around
 
 
@@ -67,7 +67,8 @@ def written(decision: Mapping[str, Any]) -> bytes:
     last = _last.get(label)
     if last and last[0] is threshold and last[1] is margin and last[2] is lower and last[3] is upper:
         return last[4] % (_probability(risk), _probability(safe))
-    if not (type(threshold) is type(margin) is type(lower) is type(upper) is float):
+    are_usual = type(threshold) is type(margin) is type(lower) is type(upper) is float
+    if not are_usual or type(label) is not str or len(label) > _LONGEST_LABEL:  # which would stay in memory
         return _in_full(decision)
     policy = (threshold, margin, lower, upper)
     frame = _frame(label, policy, tuple(math.copysign(1.0, number) for number in policy))
@@ -138,4 +139,5 @@ def _check_headers(content_type: str | None, content_encoding: str | None) -> No
 
 
 def _encoded(content: dict[str, str | float]) -> bytes:
-    return json.dumps(content, ensure_ascii=False).encode()
+    """Half of a character, which a bundle's own sentence may have, is written as JSON's escape for it."""
+    return json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace")

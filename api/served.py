@@ -118,7 +118,7 @@ class ServedModel:
         except LoadingFailed as problem:
             _log.error("a verified copy cannot be used: %s", problem)
             return False
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the bundle's own code, which may do anything
+        except BaseException as error:  # noqa: BLE001 - whatever a bundle's code raises
             _log.error("a verified copy cannot be used: %s", type(error).__name__)
             return False
         with self._lock:

@@ -72,7 +72,7 @@ class Service:
             return Answer(200, content, model)
         except ScoringError as error:
             status, content = predict.refusal(error)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a bundle's code does
+        except BaseException as error:  # noqa: BLE001 - whatever a bundle's code raises
             status, content = predict.refusal(predict.internal_error(error, asked_as))
         self.tally.answered("/predict", status, time.perf_counter() - started)
         return Answer(status, content, model)
@@ -88,7 +88,7 @@ class Service:
                 status, answered_type, content = self._batch(model, request)
         except ScoringError as error:
             status, answered_type, content = batch.refusal(error)
-        except SystemExit as error:  # a bundle's own code; Flask answers every other exception
+        except BaseException as error:  # noqa: BLE001 - whatever a bundle's code raises
             status, answered_type, content = batch.refusal(predict.internal_error(error, asked_as))
         return Answer(status, content, model, answered_type)
 

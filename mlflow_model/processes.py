@@ -59,6 +59,15 @@ def end(process: "subprocess.Popen[bytes]", seconds: float = 5.0) -> None:
     process.kill()
 
 
+def open_standard_streams() -> None:
+    """To nowhere where they are closed, here and in children: what is opened later would be one of them."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
 def set_aside(descriptor: int) -> int:
     """A private duplicate of an output. What others write to it, C libraries too, is lost from now on."""
     private = os.dup(descriptor)

@@ -1,13 +1,16 @@
 """What a registry hands over: bounded in bytes, memory and time, and refused only for its own faults."""
 
 import gc
+import math
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -330,3 +333,50 @@ def test_a_cache_that_cannot_be_written_is_not_an_unreachable_registry(
     assert news.problem is not None
     assert "le cache local est inaccessible ou plein" in news.problem
     assert news.refusals == 0
+
+
+@pytest.mark.slow
+def test_the_alias_is_looked_at_while_a_copy_is_asked_for_again_and_again(
+    candidates: Path, tmp_path: Path
+) -> None:
+    """As workers do that cannot use it. Whoever moves the alias back is heard all the same."""
+    with started_loader(tmp_path / "cache") as process:
+        assert process.stdin is not None
+        deadline = time.monotonic() + 8
+        while time.monotonic() < deadline:
+            news_of(process)
+            process.stdin.write(b"afresh\n")
+            process.stdin.flush()
+        registry.promote(2)
+        moved = time.monotonic()
+        while (copy := news_of(process).copy) is None or copy.version != "2":
+            pass
+
+    assert time.monotonic() - moved < 6
+
+
+def test_a_wish_for_a_new_copy_is_granted_at_once_and_then_ever_more_rarely(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(loader, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    wish, granted = loader.Wish(), []
+    for _ in range(1000):
+        wish.make()
+        if wish.is_due():
+            granted.append(clock.now - 100.0)
+        clock.now += 0.5
+    clock.now += 200.0
+    wish.make()
+
+    assert granted[:6] == [0.0, 1.0, 3.0, 7.0, 15.0, 31.0]
+    assert {later - former for former, later in pairwise(granted[7:])} == {loader._LONGEST_AFRESH}
+    assert (wish.is_due(), wish.is_due()) == (True, False)
+
+
+def test_a_wish_is_forgotten_where_something_else_is_wanted() -> None:
+    wish = loader.Wish()
+    wish.make()
+    wish.forget()
+
+    assert (wish.is_due(), wish.seconds_until_due()) == (False, math.inf)

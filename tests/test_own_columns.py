@@ -120,10 +120,13 @@ def test_an_arrow_batch_has_the_decision_s_own_columns(own_door: FlaskDoor) -> N
     assert table.schema.types == [pa.utf8(), *[pa.float64()] * 5, pa.utf8()]
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit])
 @pytest.mark.parametrize("where", ["/predict", JSON])
-def test_code_that_would_end_the_process_is_an_internal_error(scorer: Scorer, where: str) -> None:
+def test_code_that_would_end_the_process_is_an_internal_error(
+    scorer: Scorer, where: str, error: type[BaseException]
+) -> None:
     def ending(_: Columns) -> Columns:
-        raise SystemExit(0)
+        raise error
 
     answer = asked(door_of(OwnScorer(scorer, ending)), where)
 
@@ -247,3 +250,20 @@ def test_the_registered_model_gives_mlflow_its_own_columns(bundle: Bundle, tmp_p
     import pandas as pd
 
     assert list(model.predict(None, pd.DataFrame(THREE, dtype=float)).columns) == ITS_ORDER
+
+
+def test_a_label_of_any_length_is_written_and_not_kept(scorer: Scorer) -> None:
+    decision = {**scorer.decide(THREE[0]), "prediction": "é" * 10_000}
+
+    assert predict.written(decision) == json.dumps(decision, ensure_ascii=False).encode()
+    assert decision["prediction"] not in predict._last
+
+
+def test_half_of_a_character_in_a_refusal_of_a_bundle_is_written_as_json_has_it(scorer: Scorer) -> None:
+    def refusing(_: Columns) -> Columns:
+        raise Scorer.Refusal("\ud800")
+
+    answer = asked(door_of(OwnScorer(scorer, refusing)), "/predict")
+
+    assert answer.status == 400
+    assert answer.body.endswith(b'\\ud800"}')

@@ -304,3 +304,14 @@ def _read(file: Path) -> str:
         return file.read_text()
     except OSError:  # it has just ended
         return ""
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "0<&- 1>&-"])
+def test_a_service_whose_standard_streams_are_closed_answers(
+    documented_pickle: Path, tmp_path: Path, closed: str
+) -> None:
+    command = ["sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, "api/app.py", "--port", "0"]
+    environment, log = servers.alone(documented_pickle, tmp_path), tmp_path / "log"
+
+    with servers.process([*command, "--workers", "1"], environment, log, ROOT) as child:
+        assert servers.ready(servers.listening(child, log)).status == 200
