@@ -154,7 +154,7 @@ class Finder:
                     continue
                 self._hear(news)
             with self._loader_lock:
-                self._loader = None  # its input is closed now
+                self._loader = None  # nobody writes to its input any more
             processes.end(loader)  # or talks without an end of the line
         if self._stopping.is_set() or loader.returncode == GAVE_UP:
             return False
