@@ -9,7 +9,7 @@ class Bounds:
 
     `starting`: until a process has started and listens, and again until it accepts connections. `loading`:
     until it has loaded a copy. `silence`: without a sign of life from its event loop, which gives one every
-    half second. `ending`: after SIGTERM; it ends within 14 s by itself. `exchange`: until all new workers
+    half second. `ending`: after SIGTERM; it ends within 14.5 s by itself. `exchange`: until all new workers
     answer. The challenger's process has `loading` and `silence`, too.
     """
 

@@ -24,7 +24,7 @@ _LEAVE_SECONDS = 1.0
 _SWEEP_SECONDS = 0.5
 _SETTLED_SECONDS = 0.01
 # At the end, a disk that hangs may cost so much.
-_LAST_SAVE_SECONDS = 1.0
+_LAST_SAVE_SECONDS = 1.5
 
 _log = logging.getLogger("scoring_client")
 

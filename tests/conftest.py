@@ -21,9 +21,9 @@ from mlflow_model.bundle import Bundle
 from mlflow_model.features import BY_NAME
 
 LONGEST = (
+    "test_hostile_pickles",  # whose bound of memory holds for all children of a process that have ended
     "test_promotion",
     "test_production",
-    "test_hostile_pickles",
     "test_commands",
     "test_training_run",
     "test_processes_that_hang",

@@ -310,11 +310,11 @@ def refused(content: bytes, folder: Path) -> str:
     """The sentence of a refusal that was cheap, left nothing behind and shows nothing of the machine."""
     path = folder / "hostile.pkl"
     path.write_bytes(content)
-    before, spent = sorted(folder.iterdir()), processor_seconds_of_children()
+    before, spent, largest = sorted(folder.iterdir()), processor_seconds_of_children(), largest_child()
     with pytest.raises(ModelUnavailable, match=r"Pickle|modèle") as refusal:
         legacy.convert(path)
     assert processor_seconds_of_children() - spent < MOST_PROCESSOR_SECONDS
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < MOST_KIBIBYTES
+    assert largest_child() < MOST_KIBIBYTES or largest_child() == largest
     assert sorted(folder.iterdir()) == before
     assert not any(word in str(refusal.value) for word in (str(folder), "Traceback", "Error", "\n"))
     return str(refusal.value)
@@ -323,6 +323,11 @@ def refused(content: bytes, folder: Path) -> str:
 def processor_seconds_of_children() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def largest_child() -> int:
+    """In KiB, of all that have ended: in a process that ran other tests before, one of theirs perhaps."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 
 
 NAMES_WITHOUT_END = b"\x80\x02" + b"cos\nsystem\n0" * 1_000_000 + b"N."  # 8 s, if nobody stops it

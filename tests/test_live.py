@@ -229,10 +229,11 @@ def test_metrics_are_right_whichever_worker_is_asked(live: Registry, body: bytes
         def settled() -> list[dict[str, float]] | None:
             """Every worker has saved what it has counted."""
             page = [metrics(door) for _ in range(10)]
-            answers = {found['scoring_requests_total{path="/predict",status="200"}'] for found in page}
-            return page if answers == {61} else None
+            name = 'scoring_requests_total{{path="/predict",status="{}"}}'
+            answers = {(found.get(name.format(200)), found.get(name.format(400))) for found in page}
+            return page if answers == {(61, 1)} else None
 
-        page = servers.eventually(settled, "61 answers, whichever worker is asked")
+        page = servers.eventually(settled, "61 answers and a refusal, whichever worker is asked")
 
     for found in page:
         assert found['scoring_requests_total{path="/predict",status="400"}'] == 1
