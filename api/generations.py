@@ -13,7 +13,7 @@ from api.news import Copy
 
 # A copy that some worker could not use is tried again after so long, and after twice as long each time.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-# One that can then still not use what another can is replaced.
+# A worker that then still cannot use it is replaced: an earlier copy may have spoilt its process.
 _ATTEMPTS_BEFORE_REPLACING = 2
 
 K = TypeVar("K")
@@ -162,7 +162,7 @@ class Generations(Generic[K]):
             self._try_again_at = now + pause
             orders.bring_afresh = True
             if self._failures >= _ATTEMPTS_BEFORE_REPLACING:
-                orders.replace += self._unlike_others()
+                orders.replace += self._who_could_not()
         elif self.members and all(self.newest.number in one.loaded for one in self.members.values()):
             self._failures = 0
 
@@ -173,10 +173,9 @@ class Generations(Generic[K]):
         has_failed = self._died_of == number > 0 or any(number in one.failed for one in everybody)
         return has_failed and not any(number in one.asked for one in everybody if one.is_here)
 
-    def _unlike_others(self) -> list[K]:
+    def _who_could_not(self) -> list[K]:
+        """Of those that answer: they go on until others answer in their place."""
         number = self.newest.number
-        if not self._is_loaded(number):
-            return []
         return [key for key, one in self.members.items() if one.may_answer and number in one.failed]
 
     def _ask(self, now: float, orders: Orders[K]) -> None:
@@ -195,7 +194,7 @@ class Generations(Generic[K]):
     def _who_tries(self) -> list[K]:
         """All, once one has loaded the newest: a copy that ends its process ends one worker, not all.
 
-        After two attempts it is another's turn. Without a model there is nothing to lose by asking all.
+        After two attempts it is the youngest's turn. Without a model there is nothing to lose by asking all.
         """
         is_first = self.in_use == NONE and not self._failures
         if is_first or self._is_loaded(self.newest.number):
@@ -203,7 +202,7 @@ class Generations(Generic[K]):
         here = [key for key, one in self.members.items() if one.is_here and not one.is_leaving]
         if not here or any(one.has_heard_of(self.newest) for one in self.members.values()):
             return []
-        return [here[self._failures // _ATTEMPTS_BEFORE_REPLACING % len(here)]]
+        return [here[0 if self._failures < _ATTEMPTS_BEFORE_REPLACING else -1]]
 
     def _is_loaded(self, number: int) -> bool:
         return any(number in one.loaded for one in self.members.values())

@@ -1,7 +1,9 @@
 """The challenger decides beside the champion, and whatever it does, no answer notices."""
 
+import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,3 +132,30 @@ def test_a_challenger_that_never_comes_to_life_is_started_less_and_less_often(
         shadow._receiver.close()
 
     assert [message.rpartition(" in ")[2] for message in caplog.messages[:2]] == ["2 s", "4 s"]
+
+
+def test_a_challenger_that_changes_at_any_moment_is_taken_up_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also just before a process starts, and without the pauses that the former one had come to."""
+    start = subprocess.Popen
+    copies = [Copy(str(tmp_path / (digit * 64)), "scoring-client", digit, "challenger") for digit in "12"]
+    shadow = Shadow(tmp_path, Bounds(loading=600.0))
+
+    def started_late(*arguments: Any, **more: Any) -> Any:
+        monkeypatch.setattr(subprocess, "Popen", start)
+        shadow.hear(copies[1])
+        return start(["sleep", "600"], **{name: more[name] for name in ("stdin", "stdout")})
+
+    try:
+        with caplog.at_level("ERROR", "scoring_client"):
+            shadow.hear(copies[0])
+            servers.eventually(lambda: len(caplog.messages) >= 1 or None, "the first, which ends")
+            monkeypatch.setattr(subprocess, "Popen", started_late)
+            servers.eventually(lambda: len(caplog.messages) >= 2 or None, "the second, which ends")
+    finally:
+        shadow.stop()
+        shadow.sender.close()
+        shadow._receiver.close()
+
+    assert [message.rpartition(" in ")[2] for message in caplog.messages[:2]] == ["2 s", "2 s"]

@@ -217,15 +217,24 @@ def test_a_worker_that_can_not_use_what_another_can_is_replaced_at_the_second_at
     assert workers.version == "2"
 
 
-def test_nobody_is_replaced_for_what_no_other_can_do_either() -> None:
+def test_what_nobody_can_use_is_tried_by_a_new_worker_and_costs_one_at_each_attempt() -> None:
+    """An earlier version may have spoilt all the others, which cannot use a good one either."""
     workers = Workers("ab", "1")
     workers.want("2")
-    replaced = []
-    for _ in range(5):
-        replaced += workers.load("ab", fails=True).replace
-        workers.after(60.0)
+    replaced, newcomer = [], "c"
+    for seconds in (0.0, 1.0, 2.0, 4.0):
+        workers.after(seconds)
+        if orders := workers.load("".join(workers.asked), fails=True).replace:
+            replaced.append(orders)
+            workers.come(newcomer)
+            workers.load(newcomer)
+            workers.generations.leaving(orders[0])
+            workers.go(orders[0])
+            newcomer = chr(ord(newcomer) + 1)
 
-    assert replaced == []
+    workers.after(8.0)
+    assert replaced == [["a"], ["c"], ["d"]]
+    assert list(workers.asked) == ["e"]
 
 
 def test_a_worker_that_never_answers_for_a_copy_is_replaced_and_the_doubt_is_said() -> None:

@@ -266,6 +266,31 @@ def test_a_version_that_ends_each_worker_that_loads_it_leaves_the_service_with_t
     assert met["lost"] <= 5
 
 
+SPOILS_WORKERS = b"""
+import json, sys
+if "api.worker" in sys.orig_argv:
+    json.loads = lambda *_, **__: 1 / 0
+    raise RuntimeError
+"""
+
+
+def test_a_refused_version_that_spoils_its_process_keeps_no_good_one_from_being_served(
+    live: Registry, bundle: Bundle, documented_request: dict[str, float]
+) -> None:
+    """The worker that tried it can load nothing any more: another takes its place, nobody sends a signal."""
+    number = live.add(policy_of(bundle, 0.3, more_code=SPOILS_WORKERS))
+    with serving(live) as door:
+        before = workers_of(door)
+        live.point(number)
+        doubt(door, "copie locale est inutilisable")
+        live.point("2")
+        serves(door, "2")
+        answered = door.predict(documented_request)
+        servers.eventually(lambda: before[0] not in workers_of(door) or None, "the spoilt one has ended")
+
+    assert (answered.status, answered.headers["X-Model-Version"]) == (200, "2")
+
+
 def _version_or_lost(door: SocketDoor, client: dict[str, float]) -> str:
     """A connection to the one worker that tries the version ends with it."""
     try:

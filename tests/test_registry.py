@@ -133,6 +133,29 @@ def test_promote_then_rollback_returns_to_the_former_champion(
         registry.rollback()
 
 
+def test_a_version_that_comes_while_others_are_listed_is_left_out(
+    registered: Path, documented_pickle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the answer with the versions and that with the aliases."""
+    connect = registry.connect
+
+    class Slow:
+        def __init__(self) -> None:
+            self._client = connect()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._client, name)
+
+        def get_registered_model(self, name: str) -> Any:
+            monkeypatch.setattr(registry, "connect", connect)
+            registration.register(*with_margin(documented_pickle, 0.05), alias="candidate")
+            return self._client.get_registered_model(name)
+
+    monkeypatch.setattr(registry, "connect", Slow)
+
+    assert [(version.number, version.aliases) for version in registry.versions()] == [(1, ("champion",))]
+
+
 def test_another_alias_leaves_the_champion_alone(registered: Path, documented_pickle: Path) -> None:
     registration.register(*with_margin(documented_pickle, 0.05), alias="challenger")
 

@@ -19,7 +19,7 @@ from api import cache, signed_numbers
 from api.finder import Finder
 from api.loader import PickleFile, RegisteredModel
 from api.news import News
-from mlflow_model import files, registration, registry, signed_versions, signing
+from mlflow_model import files, leases, registration, registry, signed_versions, signing
 from mlflow_model.bundle import Bundle
 from mlflow_model.card import ModelCard
 from mlflow_model.errors import LoadingFailed
@@ -681,6 +681,22 @@ def test_what_the_key_has_never_signed_is_not_signed_from_the_registry(
 
     with pytest.raises(SigningRefused, match="version 2 of scoring-client was never signed by this key"):
         signed_versions.sign_again(key.signer, 2, NAME, None, None)
+
+
+def test_whoever_has_lost_the_lease_signs_nothing(
+    candidates: Path, key: Key, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another may sign by now, and give the same number."""
+    put(key, 1)
+    before = [version.signed for version in registry.versions()]
+    monkeypatch.setattr(leases, "_USABLE_SECONDS", -1.0)
+
+    with pytest.raises(leases.Overtaken):
+        signed_versions.sign_again(key.signer, 1, NAME, None, None)
+    with pytest.raises(leases.Overtaken):
+        registration.register(bundle, CARD, alias="champion", signer=key.signer)
+
+    assert [version.signed for version in registry.versions()] == before
 
 
 def test_an_old_signature_is_not_renewed_from_the_registry(candidates: Path, key: Key) -> None:
