@@ -25,7 +25,14 @@ from typing import TYPE_CHECKING
 from api import cache, model_uri, signed_numbers
 from api.news import GAVE_UP, Copy, News
 from mlflow_model import files, legacy, processes, signing
-from mlflow_model.errors import LoadingFailed, ModelUnavailable, NotInRegistry, NotRegistered, OutOfReach
+from mlflow_model.errors import (
+    LoadingFailed,
+    ModelUnavailable,
+    NotInRegistry,
+    NotRegistered,
+    NotUnderstood,
+    OutOfReach,
+)
 from mlflow_model.signing import Statement
 from mlflow_model.trial import Trial
 
@@ -45,15 +52,14 @@ _PAUSE_AFTER_AFRESH, _LONGEST_AFRESH = 1.0, 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 15.0, 900.0
 _FIRST_OUT_OF_REACH = 1.0
 # A look may take so long, a download too. With a trial it stays below what the supervisor calls silence.
-ANSWER_SECONDS = 90.0
+# Long before that the service says that it waits.
+SLOW_SECONDS, ANSWER_SECONDS = 15.0, 90.0
 # Ordinarily it has 0.7 GiB of addresses and 0.2 GiB of memory; a model of the largest size needs some more.
 MEMORY_BYTES = 2 * 2**30
 
 _TOO_SLOW = LoadingFailed(
     "le registre n’a pas fini de répondre à temps ; vérifiez MLFLOW_TRACKING_URI et le réseau"
 )
-
-_IMPOSSIBLE = "le registre répond de façon incompréhensible ({}) ; vérifiez MLFLOW_TRACKING_URI"
 
 Say = Callable[[News], object]
 Bounded = Callable[[], contextlib.AbstractContextManager[object]]
@@ -120,7 +126,7 @@ class RegisteredModel:
             return
         except Exception as error:  # noqa: BLE001 - somebody else's server, which may answer anything
             self.is_absent = False
-            self.news = News(copy, str(LoadingFailed(_IMPOSSIBLE.format(type(error).__name__))))
+            self.news = News(copy, str(NotUnderstood(type(error).__name__)))
             return
         self.is_absent = False
         try:
@@ -252,27 +258,28 @@ def _followed(
 
 
 class Patience:
-    """Ends this process when the registry takes too long: no thread can be made to give up on a peer.
+    """Bounds the time that a look may take: no thread can be made to give up on a peer.
 
-    Its supervisor then starts another. `last_words` gives the news to say before that.
+    `complain` is called when a look takes long, and `give_up` when it takes too long: this process must end
+    then, and its supervisor starts another.
     """
 
-    def __init__(self, say: Say, last_words: Callable[[], News]) -> None:
-        self._say, self._last_words = say, last_words
+    def __init__(self, give_up: Callable[[], None], complain: Callable[[], None] | None = None) -> None:
+        self._due = [(ANSWER_SECONDS, give_up)]
+        if complain is not None:
+            self._due.append((SLOW_SECONDS, complain))
 
     @contextlib.contextmanager
     def bounded(self) -> Iterator[None]:
-        timer = threading.Timer(ANSWER_SECONDS, self._give_up)
-        timer.daemon = True
-        timer.start()
+        timers = [threading.Timer(seconds, call) for seconds, call in self._due]
+        for timer in timers:
+            timer.daemon = True
+            timer.start()
         try:
             yield
         finally:
-            timer.cancel()
-
-    def _give_up(self) -> None:
-        self._say(self._last_words())
-        os._exit(GAVE_UP)
+            for timer in timers:
+                timer.cancel()
 
 
 def look_once(uri: str, folder: Path) -> News:
@@ -286,15 +293,22 @@ def look_once(uri: str, folder: Path) -> News:
 def follow(uri: str, folder: Path, every: float, challenger: str | None, say: Say) -> None:
     """Look again and again, `every` so many seconds, until the input ends or nothing more can change."""
     news = News()
+    is_challenger_stuck = threading.Event()
 
-    def too_slow() -> News:
-        return News(news.copy, str(_TOO_SLOW), news.challenger, news.challenger_problem)
+    def complain() -> None:
+        say(News(news.copy, str(_TOO_SLOW), news.challenger, news.challenger_problem))
 
-    def challenger_too_slow() -> News:
-        return replace(news, refusals=0, challenger_problem=str(_TOO_SLOW))
+    def give_up() -> None:
+        complain()
+        os._exit(GAVE_UP)
+
+    def give_up_the_challenger() -> None:
+        """The champion's look, which may be under way, ends first."""
+        say(replace(news, refusals=0, challenger_problem=str(_TOO_SLOW)))
+        is_challenger_stuck.set()
 
     with contextlib.closing(Trial()) as trial:
-        champion = _followed(uri, folder, trial, Patience(say, too_slow).bounded)
+        champion = _followed(uri, folder, trial, Patience(give_up, complain).bounded)
         rival: Rival | None = None
         wish = Wish()
         while True:
@@ -303,11 +317,14 @@ def follow(uri: str, folder: Path, every: float, challenger: str | None, say: Sa
             if champion.news.copy != copy:
                 wish.forget()
             news = rival.add_to(champion.news) if rival else champion.news
+            if is_challenger_stuck.is_set():
+                say(replace(news, challenger_problem=str(_TOO_SLOW)))
+                os._exit(GAVE_UP)
             say(news)
             _collect_from_now_on()
             if challenger and rival is None and every and champion.news.copy is not None:
                 with contextlib.suppress(OutOfReach):  # no process can be started now
-                    rival = Rival(challenger, folder, Patience(say, challenger_too_slow).bounded)
+                    rival = Rival(challenger, folder, Patience(give_up_the_challenger).bounded)
                     rival.look_again_and_again(every)
             if champion.is_settled or not every:
                 return

@@ -192,6 +192,15 @@ class OutOfReach(LoadingFailed):
     """Nothing is said of the model: the registry does not answer, or there is no room for a copy."""
 
 
+class NotUnderstood(LoadingFailed):
+    """The registry answered something that no registry says. `what` must not come from the answer."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"le registre répond de façon incompréhensible ({what}) ; vérifiez MLFLOW_TRACKING_URI"
+        )
+
+
 class NotRegistered(LoadingFailed):
     """The registry answered, and its registration of the version has not ended, or has failed."""
 

@@ -31,6 +31,7 @@ from mlflow_model.errors import (
     LoadingFailed,
     NotInRegistry,
     NotRegistered,
+    NotUnderstood,
     OutOfReach,
     RollbackRefused,
 )
@@ -47,7 +48,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_FOUND = 404
 _FAILURES = (MlflowException, OSError, SQLAlchemyError, ImportError, MemoryError)
 _LARGEST = max(bundles.MOST_BYTES.values())
-_NUMBER = re.compile(r"[0-9]{1,18}")
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 _READY = "READY"
 # How MLflow's own sentences, which hold those of requests and urllib3, tell that nobody answered to the end.
 _LOST = (
@@ -58,9 +59,13 @@ _LOST = (
     "Response ended prematurely",
     "Max retries exceeded",
 )
-# MLflow's own defaults wait for minutes before they give up. They also keep a file of SQLite open, which was
-# then read on after another one had been put in its place.
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+# MLflow's own defaults wait for minutes before they give up, or for as long as a server asks them to. They
+# also keep a file of SQLite open, which was then read on after another one had been put in its place.
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
+}
 _ALWAYS_OPENED_ANEW = {"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"}
 _DISK_FULL = "le disque est plein ; libérez de la place"
 _UNREACHABLE = "registre injoignable ; vérifiez MLFLOW_TRACKING_URI"
@@ -68,6 +73,7 @@ _ENDLESS = "le registre répond par plus de données qu’il n’y a de mémoire
 _WAY_OUT = "réenregistrez le modèle avec « python register.py »"
 _NO_DRIVER = "le pilote de ce registre n’est pas installé ; passez par « mlflow server » (docs/operations.md)"
 _MISSING = ErrorCode.Name(ErrorCode.Value("RESOURCE_DOES_NOT_EXIST"))
+_NO_SUCH_VALUE = ErrorCode.Name(ErrorCode.Value("INVALID_PARAMETER_VALUE"))  # for an alias
 
 
 @dataclass(frozen=True)
@@ -359,6 +365,8 @@ def _version_of(client: MlflowClient, uri: str) -> tuple[ModelVersion | None, st
 
 def _named(version: ModelVersion, name: str) -> ModelVersion:
     """A registry's server chooses its answers, and a signature holds for a name: for the one asked for."""
+    if not version.name:
+        raise NotUnderstood("version sans nom")
     if version.name != name:
         raise LoadingFailed(
             f"{name} : le registre répond pour un autre modèle ; vérifiez MODEL_URI et MLFLOW_TRACKING_URI"
@@ -425,10 +433,10 @@ def _said(attempt: str, error: Exception) -> LoadingFailed:
         return OutOfReach(f"{attempt} : {detail}")
     if isinstance(error, MlflowException):
         message = str(error.message)
-        if error.error_code == _MISSING or "not found" in message:
-            return NotInRegistry(attempt)
         if any(sign in message for sign in _LOST):
             return OutOfReach(f"{attempt} : {_UNREACHABLE}")
+        if error.error_code == _MISSING or (error.error_code == _NO_SUCH_VALUE and "not found" in message):
+            return NotInRegistry(attempt)
         return LoadingFailed(f"{attempt} : refusé ; vérifiez MODEL_URI et MLFLOW_TRACKING_URI")
     if isinstance(error, ImportError):
         return LoadingFailed(f"{attempt} : {_NO_DRIVER}")

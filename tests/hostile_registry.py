@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from mlflow_model.bundle import MANIFEST, Bundle
 from mlflow_model.registry import DIGEST_TAG
@@ -30,7 +30,7 @@ class HostileRegistry(ThreadingHTTPServer):
         self.version: dict[str, Any] = {"version": "1", "status": "READY", "name": "scoring-client"}
         self.behaviour: dict[str, str] = {}
         self.asked: list[str] = []
-        self.is_over = threading.Event()
+        self.is_over, self.goes_on = threading.Event(), threading.Event()
 
     @property
     def url(self) -> str:
@@ -58,7 +58,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
         self.server.asked.append(path)
-        how = self.server.behaviour.get(path) or self.server.behaviour.get(path.rpartition("/")[2], "sound")
+        alias = parse_qs(urlsplit(self.path).query).get("alias", [""])[0]
+        keys = (f"@{alias}", path, path.rpartition("/")[2])
+        how = next((self.server.behaviour[key] for key in keys if key in self.server.behaviour), "sound")
         getattr(self, f"_{how}")(path)
 
     def _sound(self, path: str) -> None:
@@ -89,6 +91,29 @@ class _Handler(BaseHTTPRequestHandler):
     def _silent(self, _: str) -> None:
         self.server.is_over.wait()
 
+    def _late(self, path: str) -> None:
+        """As soon as the test lets it go on."""
+        self.server.goes_on.wait()
+        self._sound(path)
+
+    def _later(self, _: str) -> None:
+        """In an hour, it says."""
+        self._begin(429, {"Content-Length": "0", "Retry-After": "3600"})
+
+    def _broken(self, _: str) -> None:
+        self._say(500, b'{"error_code": "INTERNAL_ERROR", "message": "connection pool not found"}')
+
+    def _page(self, _: str) -> None:
+        """Of some other server."""
+        self._say(404, b"<h1>404 not found</h1>")
+
+    def _nameless(self, _: str) -> None:
+        self._say(200, b"{}")
+
+    def _say(self, status: int, content: bytes) -> None:
+        self._begin(status, {"Content-Length": str(len(content))})
+        self.wfile.write(content)
+
     def _redirected(self, _: str) -> None:
         self._begin(302, {"Location": self.path, "Content-Length": "0"})
 
@@ -105,8 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _garbled(self, _: str) -> None:
         """JSON, and nothing that MLflow could make a version of."""
-        self._begin(200, {"Content-Length": "23"})
-        self.wfile.write(b'{"model_version": [[]]}')
+        self._say(200, b'{"model_version": [[]]}')
 
     def _begin(self, status: int, headers: dict[str, str]) -> None:
         self.send_response(status)
@@ -127,4 +151,5 @@ def hostile_registry(bundle: Bundle) -> Iterator[HostileRegistry]:
             yield server
         finally:
             server.is_over.set()
+            server.goes_on.set()
             server.shutdown()

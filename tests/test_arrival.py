@@ -20,7 +20,7 @@ from api import loader
 from api.news import GAVE_UP, News
 from mlflow_model import processes, registry
 from mlflow_model.bundle import Bundle
-from mlflow_model.errors import LoadingFailed, NotRegistered, OutOfReach
+from mlflow_model.errors import LoadingFailed, NotInRegistry, NotRegistered, OutOfReach
 from mlflow_model.registry import Reference
 from tests import servers
 from tests.hostile_registry import ALIAS, HostileRegistry, hostile_registry
@@ -32,6 +32,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 CHAMPION = "models:/scoring-client@champion"
+CHALLENGER = "models:/scoring-client@challenger"
 
 
 @pytest.fixture
@@ -79,6 +80,8 @@ OUT_OF_REACH = {
     "a forbidden file": ("model.txt", "forbidden", HORS_D_ATTEINTE),
     "no files at all": ("manifest.json", "missing", HORS_D_ATTEINTE),
     "a redirection to itself": (ALIAS, "redirected", "registre injoignable"),
+    "another server's page": (ALIAS, "page", "registre injoignable"),
+    "a wish to be asked later": (ALIAS, "later", "registre injoignable"),
 }
 
 
@@ -115,6 +118,7 @@ def test_a_device_or_a_pipe_in_the_place_of_a_file_neither_fills_nor_blocks(
 IMPOSSIBLE_NAMES = {
     "a header in the number": {"version": "1\r\nX-Evil: yes"},
     "no number": {"version": "one"},
+    "another number's name": {"version": "01"},
     "a line in the name": {"name": "scoring-client\nevil"},
 }
 
@@ -132,12 +136,12 @@ def test_what_a_registry_says_of_a_version_reaches_no_header_and_no_log(
 
 
 @contextmanager
-def started_loader(cache: Path, **changed: float) -> Iterator["subprocess.Popen[bytes]"]:
+def started_loader(cache: Path, *more: str, **changed: float) -> Iterator["subprocess.Popen[bytes]"]:
     """The loader, in which these bounds are smaller."""
     code = "".join(f"loader.{name} = {value}; " for name, value in changed.items())
     code = f"from api import loader; {code} loader.main()"
     with subprocess.Popen(
-        [sys.executable, "-c", code, CHAMPION, str(cache), "--every", "0.2"],
+        [sys.executable, "-c", code, CHAMPION, str(cache), "--every", "0.2", *more],
         cwd=ROOT,
         env=processes.environment(OMP_NUM_THREADS="1"),
         stdin=subprocess.PIPE,
@@ -160,7 +164,7 @@ def test_an_endless_answer_costs_the_loader_a_sentence_and_a_dribbling_one_its_p
 ) -> None:
     """One process meets both in turn, because starting it is what costs."""
     hostile.behaviour[ALIAS] = "endless"
-    with started_loader(tmp_path, MEMORY_BYTES=900 * 2**20, ANSWER_SECONDS=20) as process:
+    with started_loader(tmp_path, MEMORY_BYTES=900 * 2**20, SLOW_SECONDS=90, ANSWER_SECONDS=20) as process:
         endless = news_of(process)
         hostile.behaviour[ALIAS] = "sound"
         heard = [endless, news_of(process)]
@@ -188,6 +192,54 @@ def test_an_answer_that_is_no_answer_costs_a_sentence_and_no_thread(
 
     assert (news.copy, news.looked_at) == (None, None)
     assert "le registre répond de façon incompréhensible (ParseError)" in str(news.problem)
+
+
+@pytest.mark.parametrize(("how", "said"), [("broken", "refusé"), ("nameless", "incompréhensible")])
+def test_a_fault_of_the_registry_is_not_said_to_be_an_unknown_model(
+    hostile: HostileRegistry, how: str, said: str
+) -> None:
+    hostile.behaviour[ALIAS] = how
+
+    with pytest.raises(LoadingFailed, match=said) as refused:
+        registry.resolve(CHAMPION)
+
+    assert not isinstance(refused.value, NotInRegistry)
+
+
+def test_a_slow_registry_is_a_doubt_before_it_is_given_up(hostile: HostileRegistry, tmp_path: Path) -> None:
+    hostile.behaviour[ALIAS] = "late"
+    with started_loader(tmp_path, SLOW_SECONDS=0.5) as process:
+        first = news_of(process)
+        hostile.goes_on.set()
+        while (last := news_of(process)).copy is None:
+            pass
+
+    assert "le registre n’a pas fini de répondre à temps" in str(first.problem)
+    assert last.problem is None
+
+
+@pytest.mark.slow
+def test_a_challenger_that_is_never_answered_for_does_not_cut_the_champion_s_look(
+    hostile: HostileRegistry, tmp_path: Path
+) -> None:
+    """The loader must end, since its thread cannot; it does so between two looks at the champion."""
+    hostile.behaviour["@challenger"] = "dribble"
+    with started_loader(tmp_path, "--challenger", CHALLENGER, ANSWER_SECONDS=10) as process:
+        while (first := news_of(process)).copy is None:
+            pass
+        time.sleep(4)  # the challenger's time ends before that of the champion's look
+        hostile.behaviour["model.txt"] = "late"
+        hostile.bundle = other(hostile.bundle)
+        while (told := news_of(process)).challenger_problem is None:
+            pass
+        hostile.goes_on.set()
+        while (last := news_of(process)).copy == first.copy:
+            pass
+        code = process.wait(timeout=servers.PATIENCE)
+
+    assert "le registre n’a pas fini de répondre à temps" in told.challenger_problem
+    assert last.copy is not None
+    assert code == GAVE_UP
 
 
 def other(bundle: Bundle) -> Bundle:
