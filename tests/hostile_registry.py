@@ -101,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._begin(429, {"Content-Length": "0", "Retry-After": "3600"})
 
     def _broken(self, _: str) -> None:
-        self._say(500, b'{"error_code": "INTERNAL_ERROR", "message": "connection pool not found"}')
+        self._say(400, b'{"error_code": "INTERNAL_ERROR", "message": "connection pool not found"}')
 
     def _page(self, _: str) -> None:
         """Of some other server."""
