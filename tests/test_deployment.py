@@ -193,6 +193,7 @@ def test_the_dashboard_and_the_rules_ask_for_metrics_that_exist(
 ) -> None:
     with servers.api(servers.registry_in(several_versions), tmp_path / "log") as door:
         servers.ready(door)
+        servers.eventually(lambda: door.get("/ready").content["confirmed"] or None, "the registry's answer")
         page = door.get("/metrics").body.decode()
     exist = set(re.findall(r"^# TYPE (\w+)", page, re.MULTILINE))
     asked_for = set()
