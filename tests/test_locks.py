@@ -1,12 +1,16 @@
-"""requirements.in, the hashed locks, conda.yaml and the Python version agree."""
+"""requirements*.in, the hashed locks, conda.yaml and the Python version agree."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.test_architecture import OURS, packages
+
 ROOT = Path(__file__).resolve().parents[1]
+LOCKS = ("requirements", "requirements-serve", "requirements-dev")
 PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[a-z,]+\])?==([^\s;\\]+)", re.MULTILINE)
 
 
@@ -18,7 +22,7 @@ def conda() -> dict[str, list]:
     return dict(yaml.safe_load((ROOT / "conda.yaml").read_text()))
 
 
-@pytest.mark.parametrize("name", ["requirements", "requirements-dev"])
+@pytest.mark.parametrize("name", LOCKS)
 def test_every_direct_dependency_is_pinned_and_locked_at_that_version(name: str) -> None:
     wanted = [line for line in (ROOT / f"{name}.in").read_text().splitlines() if line and line[0] not in "#-"]
 
@@ -26,14 +30,35 @@ def test_every_direct_dependency_is_pinned_and_locked_at_that_version(name: str)
     assert pins(f"{name}.in").items() <= pins(f"{name}.txt").items()
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("name", LOCKS)
 def test_every_locked_package_carries_a_hash(name: str) -> None:
-    blocks = re.split(r"\n(?=\S)", (ROOT / name).read_text().strip())
+    blocks = re.split(r"\n(?=\S)", (ROOT / f"{name}.txt").read_text().strip())
 
     assert [block for block in blocks if block[0] != "#" and "--hash=sha256:" not in block] == []
 
 
-def test_the_two_locks_do_not_contradict_each_other() -> None:
+@pytest.mark.parametrize("name", LOCKS)
+def test_no_lock_names_a_package_index(name: str) -> None:
+    assert "://" not in (ROOT / f"{name}.txt").read_text()
+
+
+def test_the_serving_lock_holds_nothing_but_pins_of_the_whole_lock() -> None:
+    assert pins("requirements-serve.txt").items() <= pins("requirements.txt").items()
+
+
+def test_the_serving_set_names_what_the_api_imports_and_the_package_with_lightgbms_library() -> None:
+    """Except what registering imports, types, SQLAlchemy, which may be absent, and Flask's own Werkzeug."""
+    files = [path for folder in ("api", "mlflow_model") for path in (ROOT / folder).rglob("*.py")]
+    imported = {
+        name for path in files if path.name not in ("pyfunc.py", "registration.py") for name in packages(path)
+    }
+    theirs = imported - sys.stdlib_module_names - {*OURS, "_typeshed", "sqlalchemy", "werkzeug"}
+    called = {"mlflow": "mlflow-skinny", "prometheus_client": "prometheus-client", "yaml": "pyyaml"}
+
+    assert {called.get(name, name) for name in theirs} | {"lightgbm"} == set(pins("requirements-serve.in"))
+
+
+def test_the_lock_for_development_does_not_contradict_that_for_running() -> None:
     runtime, development = pins("requirements.txt"), pins("requirements-dev.txt")
 
     assert {
