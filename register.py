@@ -20,10 +20,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
-from mlflow_model import gate, legacy, signing  # noqa: E402 - the root must be importable from any folder
-from mlflow_model.aliases import Term  # noqa: E402
+from mlflow_model.bundle import signing  # noqa: E402 - the root must be importable from any folder
 from mlflow_model.errors import ModelUnavailable  # noqa: E402
-from mlflow_model.leases import Overtaken  # noqa: E402
+from mlflow_model.handover import pickles  # noqa: E402
+from mlflow_model.registry.aliases import Term  # noqa: E402
+from mlflow_model.registry.leases import Overtaken  # noqa: E402
+from promotion import gate  # noqa: E402
 
 DEFAULT_PICKLE = ROOT / "models" / "lgbm_final_model.pkl"
 NOT_DONE, BEYOND_LIMITS = 2, 3
@@ -33,7 +35,7 @@ LONGEST_VALIDITY = 36_500  # days
 
 
 class Refused(Exception):
-    """Nothing was changed: a sentence, and the exit code that goes with it."""
+    """Nothing was changed. The message is a sentence, and `code` the exit code."""
 
     def __init__(self, sentence: str, code: int = NOT_DONE) -> None:
         super().__init__(sentence)
@@ -41,7 +43,7 @@ class Refused(Exception):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit code, which the help explains."""
+    """Run the command line. Returns the exit code; the help explains each."""
     options = _parser().parse_args(arguments)
     if options.run is not _register:
         options.alias = options.alias or "champion"
@@ -58,15 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _register(options: argparse.Namespace) -> None:
     if options.unless_champion:
-        from mlflow_model import registry
+        from mlflow_model.registry import listing, versions
 
-        if registry.version_at(options.name, options.alias or registry.CHAMPION) is not None:
+        if listing.version_at(options.name, options.alias or versions.CHAMPION) is not None:
             return
-    signer = signing.Signer(options.sign) if options.sign else None
+    signer = _signer(options)
     _say(f"Reading {options.pickle.name} (nothing in it is executed)")
-    built, model_card = legacy.convert(options.pickle, options.threshold, options.margin)
+    built, model_card = pickles.convert(options.pickle, options.threshold, options.margin)
     _say("Opening the registry (the first time takes a few seconds)")
-    from mlflow_model import registration, registry
+    from mlflow_model.registry import registration, versions
 
     done = registration.register(
         built,
@@ -74,23 +76,22 @@ def _register(options: argparse.Namespace) -> None:
         name=options.name,
         alias=options.alias,
         signer=signer,
-        valid_for=options.valid_for,
         by=options.by,
         unsigned=options.unsigned,
     )
     state = ("registered" if done.is_new else "was registered already") + (" and signed" if signer else "")
     _say(f"{options.name} version {done.number} {state}; {done.alias} points at it")
-    if done.alias != registry.CHAMPION:
+    if done.alias != versions.CHAMPION:
         promote = f"python register.py promote {done.number}"
         _say(f"{promote} compares it with the champion and puts it in its place")
-    elif done.former is not None:
-        _say(f"It was not compared with version {done.former}, which was champion")
+    elif done.replaced is not None:
+        _say(f"It was not compared with version {done.replaced}, which was champion")
 
 
 def _list(options: argparse.Namespace) -> None:
-    from mlflow_model import registry
+    from mlflow_model.registry import listing, moves
 
-    found = registry.versions(options.name)
+    found = listing.listed(options.name)
     rows = [("version", "alias", "threshold", "margin", "pickle", "signed", "created (UTC)")]
     for version in found:
         tag = version.tags.get
@@ -99,7 +100,7 @@ def _list(options: argparse.Namespace) -> None:
         signed = _signed(version.signed)
         rows.append((str(version.number), aliases, *policy, signed, f"{version.created:%Y-%m-%d %H:%M}"))
     _print_table(rows)
-    if terms := registry.history(options.name, options.alias):
+    if terms := moves.history(options.name, options.alias):
         print()
         _print_terms(options.alias, terms)
     if not found:
@@ -107,7 +108,7 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _signed(text: str | None) -> str:
-    """What the signature says of itself: whether it is genuine, only who has the key can tell."""
+    """What the signature claims. Only somebody with the public key can tell whether it is genuine."""
     if text is None:
         return "no"
     try:
@@ -119,7 +120,7 @@ def _signed(text: str | None) -> str:
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Whoever wrote a tag does not write to the terminal."""
+    """Print a table without the control characters that somebody may have written into a tag."""
     rows = [tuple("".join(c if c.isprintable() else "?" for c in cell) for cell in row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -127,7 +128,7 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
 
 
 def _print_terms(alias: str, terms: Sequence[Term]) -> None:
-    """Who was it from when to when, newest first."""
+    """Print which version the alias named from when to when, newest first."""
     rows = [(alias, "from (UTC)", "until (UTC)", "how", "by", "why")]
     rows += [
         (str(term.version), _time(term.since), _time(term.until), term.how, term.by or "-", term.why or "-")
@@ -143,20 +144,20 @@ def _time(moment: datetime | None) -> str:
 def _promote(options: argparse.Namespace) -> None:
     if options.force and not options.why:
         raise Refused("--force needs --why: the reason is kept in the history")
-    signer = signing.Signer(options.sign) if options.sign else None
+    signer = _signer(options)
     is_asked = signer or os.environ.get(signing.PUBLIC_KEY)
     asked = "" if is_asked else f" ({signing.PUBLIC_KEY} asks for no signature)"
     _say(f"Comparing version {options.version} with the {options.alias}{asked}")
-    from mlflow_model import promotion
+    from promotion import examination
 
     limits = gate.Limits(
         options.max_changed, options.max_cost_increase, options.min_clients, options.max_left_out
     )
-    examined = promotion.examine(
+    examined = examination.examine(
         options.version,
         name=options.name,
         alias=options.alias,
-        reference=options.reference,
+        reference_file=options.reference,
         limits=limits,
         signer=signer,
     )
@@ -166,40 +167,41 @@ def _promote(options: argparse.Namespace) -> None:
     if options.dry_run:
         return
     if examined.objections and not options.force:
-        promotion.record(examined, "refused", by=options.by)
+        examination.record(examined, "refused", by=options.by)
         raise Refused(
             f'{options.alias} stays where it is; --force --why "…" promotes all the same', BEYOND_LIMITS
         )
-    promotion.promote(examined, options.why, options.by, signer, options.valid_for)
+    examination.promote(examined, options.why, options.by, signer)
     _say(f"{options.alias} of {options.name} points at version {options.version}")
 
 
 def _rollback(options: argparse.Namespace) -> None:
-    signer = signing.Signer(options.sign) if options.sign else None
-    from mlflow_model import promotion
+    signer = _signer(options)
+    from promotion import examination
 
-    number = promotion.rollback(
+    number = examination.rollback(
         name=options.name,
         alias=options.alias,
         by=options.by,
         signer=signer,
-        valid_for=options.valid_for,
         unsigned=options.unsigned,
     )
     _say(f"{options.alias} of {options.name} points at version {number} again")
 
 
 def _sign(options: argparse.Namespace) -> None:
-    signer = signing.Signer(options.key)
-    from mlflow_model import signed_versions
+    signer = signing.Signer(options.key, options.valid_for)
+    from mlflow_model.registry import signed_versions
 
-    statement = signed_versions.sign_again(
-        signer, options.version, options.name, options.valid_for, options.by
-    )
+    statement = signed_versions.sign_again(signer, options.version, options.name, options.by)
     _say(
         f"{options.name} version {options.version} signed anew by key {statement.key_id}, "
         f"with number {statement.number}"
     )
+
+
+def _signer(options: argparse.Namespace) -> signing.Signer | None:
+    return signing.Signer(options.sign, options.valid_for) if options.sign else None
 
 
 def _say(message: str) -> None:
@@ -328,14 +330,14 @@ def _version(text: str) -> int:
 
 
 def _model_name(text: str) -> str:
-    """What MLflow's registry takes, and its search can quote."""
+    """A name that MLflow's registry accepts and its search can quote."""
     if not (re.fullmatch(r"\w+(?:[ .-]+\w+)*", text) and len(text) <= LONGEST_NAME):
         raise argparse.ArgumentTypeError(f"a model's name is words joined by - . or spaces, not {text!r}")
     return text
 
 
 def _alias(text: str) -> str:
-    """What MLflow's registry takes: `latest` and v1, v2, ... would read like versions there."""
+    """An alias that MLflow's registry accepts. It refuses `latest`, v1, v2, ..., which look like versions."""
     is_version = re.fullmatch(r"(?i)latest|v[0-9]+", text) is not None
     if is_version or not (re.fullmatch(r"[\w-]+", text, re.ASCII) and len(text) <= LONGEST_NAME):
         raise argparse.ArgumentTypeError(
@@ -365,7 +367,7 @@ def _days(text: str) -> timedelta:
 
 
 def _increase(text: str) -> float:
-    """Infinity lets any cost pass."""
+    """A cost of 0 or more; with infinity, no increase is too much."""
     if not (increase := _number(text)) >= 0:
         raise argparse.ArgumentTypeError(f"a cost is a number of 0 or more, not {text!r}")
     return increase
@@ -386,7 +388,7 @@ def _person(text: str) -> str:
 
 
 def _reason(text: str) -> str:
-    """On one line, so that `list` stays a table, and short enough for a tag in any store."""
+    """A reason on one line, so that `list` stays a table, and short enough for a tag in any store."""
     reason = " ".join(text.split())
     if len(reason) > LONGEST_REASON or not reason.isprintable():
         raise argparse.ArgumentTypeError(f"a reason is plain text of at most {LONGEST_REASON:,} characters")
@@ -405,7 +407,7 @@ def _add_command(commands: Any, name: str, run: Callable[..., None], purpose: st
 
 
 def _operator() -> str:
-    """Who runs this, as the system calls them; a container may not know."""
+    """The name of the user who runs this, or the number: a container may not know the name."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -422,7 +424,7 @@ def _add_target(parser: argparse.ArgumentParser, *, name: str, by: str) -> None:
 
 
 if __name__ == "__main__":
-    gc.disable()  # half of the time went into looking through what MLflow brings along
+    gc.disable()  # collecting garbage among what MLflow loads took half of the time
     code = main()
-    gc.freeze()  # the interpreter collects once more as it ends, even so
+    gc.freeze()  # also keep the last collection, at exit, from looking at it
     sys.exit(code)

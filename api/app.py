@@ -3,7 +3,6 @@
 import argparse
 import functools
 import ipaddress
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,63 +13,71 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `python api/app.
 if TYPE_CHECKING:
     from flask import Flask
 
-    from api.served import ServedModel
-
-DEFAULT_PORT = 5000
+    from api.delivery.served import ServedModel
+    from api.settings import Settings
 
 
 def create_app(served: "ServedModel | None" = None) -> "Flask":
     """Make the Flask application.
 
-    Without a ServedModel the process that answers, which may be a fork of this one, looks for MODEL_URI's in
-    the background, and answers 503 until then.
+    Given no ServedModel, the application looks for the model of MODEL_URI in the background and answers 503
+    until it has one. The process that answers may be a fork of the one that made the application.
     """
-    # Here, because the process that supervises the workers runs this file and needs no Flask.
-    from api.following import Following
-    from api.routes import flask_app
-    from api.served import ServedModel
-    from api.service import Service
+    # Imported here: the supervisor runs this file too, and does not need Flask.
+    from api.deciding.service import Service
+    from api.delivery.following import Following
+    from api.delivery.served import ServedModel
+    from api.settings import Settings
     from api.tokens import Guard
+    from api.web.routes import flask_app
 
+    settings = Settings.from_environment()
+    guard = Guard(settings.tokens_file)
     if served is not None:
-        return flask_app(Service(served, Guard.from_environment()))
+        return flask_app(Service(served, guard))
     served = ServedModel()
-    app = flask_app(Service(served, Guard.from_environment()))
-    app.before_request(Following(served).begin)
+    app = flask_app(Service(served, guard))
+    app.before_request(Following(served, settings).begin)
     return app
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until interrupted or terminated."""
-    options = _parser().parse_args(arguments)
-    from api import kept_files, logs
+    from api.settings import Settings
+
+    settings = Settings.from_environment()
+    options = _parser(settings).parse_args(arguments)
+    from api import logs
+    from api.server import kept_files
     from mlflow_model import processes
 
     processes.open_standard_streams()
     logs.configure()
-    _check_access(options)
+    _check_access(options, settings)
     with kept_files.kept():
         if options.debug:
-            from api import development
+            from api.server import development
 
             development.serve(options.host, options.port)
         else:
-            from api import supervisor
+            from api.server import supervisor
 
             supervisor.serve(options.host, options.port, options.workers)
 
 
-def _check_access(options: argparse.Namespace) -> None:
-    """Nobody's decisions are open to a network by mistake."""
-    from api import followed_file, tokens
+def _check_access(options: argparse.Namespace, settings: "Settings") -> None:
+    """Refuse to serve decisions to a network unless tokens are asked for, or --no-auth says so."""
+    from api.followed_file import BadFile
+    from api.settings import TOKENS_FILE
+    from api.tokens import Guard
 
     try:
-        tokens.Guard.from_environment()
-    except followed_file.BadFile as error:
+        Guard(settings.tokens_file)
+    except BadFile as error:
         sys.exit(str(error))
-    if not (_is_loopback(options.host) or os.environ.get(tokens.FILE) or options.no_auth):
+    if not (_is_loopback(options.host) or settings.tokens_file or options.no_auth):
         sys.exit(
-            f"--host {options.host} is open to others: set {tokens.FILE} (python -m api.tokens --help), "
+            f"--host {options.host} is open to others: set {TOKENS_FILE} (python -m api.tokens --help), "
             "or say --no-auth where something else lets only the right ones pass"
         )
 
@@ -82,7 +89,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(settings: "Settings") -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="api/app.py",
         description="Serve POST /predict: one process supervises, the workers answer.",
@@ -94,19 +101,13 @@ def _parser() -> argparse.ArgumentParser:
         "workers in the place of the old ones and refuses nobody. docs/operations.md tells more.",
     )
     add = parser.add_argument
-    port = os.environ.get("PORT", str(DEFAULT_PORT))
-    add("--port", type=int, default=port, help="0 takes a free one (default: PORT, or 5000)")
+    add("--port", type=int, default=settings.port, help="0 takes a free one (default: PORT, or 5000)")
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    workers = os.environ.get("WORKERS", str(_cores()))
-    add("--workers", type=_at_least_one, default=workers, help="processes (default: WORKERS, or the cores)")
+    workers = "processes (default: WORKERS, or the cores)"
+    add("--workers", type=_at_least_one, default=settings.workers, help=workers)
     add("--no-auth", action="store_true", help="without tokens, on an address that others reach")
     add("--debug", action="store_true", help="Flask's development server instead, in one process")
     return parser
-
-
-def _cores() -> int:
-    """Those that this process may use, which in a container or under taskset are not all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _at_least_one(text: str) -> int:

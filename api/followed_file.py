@@ -1,4 +1,4 @@
-"""A file that its operator may change while it is in use: what it held when it was last good."""
+"""Follows a file that its operator may change while it is in use, and keeps the last good content."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 LARGEST = 256 * 1024
 
-# So young a change may be half of one: it is looked at again a little later.
+# A change this recent may be half written: look again a little later.
 _SETTLED_SECONDS = 0.25
 
 _log = logging.getLogger("scoring_client")
@@ -19,22 +19,23 @@ T = TypeVar("T")
 
 
 class BadFile(ValueError):
-    """It cannot be read, or does not hold what it must."""
+    """The file cannot be read, or its content is not valid."""
 
 
 class FollowedFile(Generic[T]):
-    """`parse` makes `held` of the content, or raises a ValueError whose text begins with the variable's name.
+    """`held` is what `parse` last made of the content.
 
-    `variable` is the one that names the file. Raises BadFile, and what `parse` raises.
+    `variable` is the environment variable that names the file. `parse` raises a ValueError whose text begins
+    with that name if the content is not valid. The constructor raises BadFile, and what `parse` raises.
     """
 
     def __init__(self, variable: str, file: Path, parse: Callable[[bytes], T]) -> None:
         self._variable, self._file, self._parse = variable, file, parse
-        self._seen = self._state()  # first: what changes while it is read is seen at the next look
+        self._seen = self._state()  # read first: a change during the reading is seen at the next look
         self.held = parse(self._content())
 
     def look(self) -> bool:
-        """Whether it holds something else now. What is no good is logged once, and changes nothing."""
+        """Return whether `held` has changed. Log an invalid file once, and keep what is held."""
         state = self._state()
         if state == self._seen or self._is_unsettled(state):
             return False
@@ -57,7 +58,7 @@ class FollowedFile(Generic[T]):
         return bool(state) and 0 <= time.time() - state[0] / 1e9 < _SETTLED_SECONDS
 
     def _content(self) -> bytes:
-        """Waits for nobody: whatever is no regular file is refused unread, and so is what is too large."""
+        """Read the file without ever waiting: refuse a pipe, a device, or a file that is too large."""
         try:
             descriptor = os.open(self._file, os.O_RDONLY | os.O_NONBLOCK)
             with open(descriptor, "rb") as opened:  # noqa: PTH123 - a descriptor

@@ -1,7 +1,7 @@
-"""Lines to a file descriptor, written by a thread of their own: no caller waits for who reads them.
+"""Writes lines to a file descriptor in a thread of its own, so that no caller waits for the log's reader.
 
-Who reads a log may stop, be slow, or be gone. What does not fit into the queue then, or cannot be written, is
-left out and counted, and a line says so as soon as there is room again.
+A reader may stop, be slow, or be gone. Lines that then do not fit into the queue, or cannot be written, are
+left out and counted. As soon as there is room again, a line says how many.
 """
 
 import os
@@ -12,21 +12,21 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 QUEUE_BYTES = 1024 * 1024
-# The end of the process waits for a reader that goes on reading, and not for one that has stopped.
+# At its end the process waits as long as the reader goes on reading, but not for one that has stopped.
 END_SECONDS, STOPPED_SECONDS = 3.0, 1.0
-# Of lines left out for the same reason, the first are counted for so long before one line tells of them.
+# Lines left out for one reason are counted for so many seconds before a line tells of them.
 NOTICE_SECONDS = 1.0
 
 UNREAD = "whoever reads the log is too slow, has stopped, or is gone"
 
-# A pipe takes so much in one piece, and never mixes it with what other processes write.
+# A pipe never mixes so many bytes, written at once, with what other processes write.
 _WHOLE_BYTES = select.PIPE_BUF
 
 
 class LineWriter:
-    """`notice` makes the line that tells how many were left out for a reason.
+    """`notice` makes the line that tells how many lines were left out, and why.
 
-    `rare`: reasons that are told of once, and then after so many seconds at the soonest.
+    `rare` gives reasons a longer interval: so many seconds between two notices.
     """
 
     def __init__(
@@ -38,8 +38,8 @@ class LineWriter:
         os.register_at_fork(after_in_child=self._begin)
 
     def _begin(self) -> None:
-        """A fork's child has no such thread, and what waited in its parent is its parent's to write."""
-        self._changed = threading.Condition()  # reentrant: garbage that is collected in here may log, too
+        """Begin with an empty queue and no thread: in a forked child, the parent writes what was waiting."""
+        self._changed = threading.Condition()  # reentrant: a garbage collection in here may log
         self._lines: deque[bytes] = deque()
         self._bytes = self._written = 0
         self._left_out: Counter[str] = Counter()
@@ -48,7 +48,7 @@ class LineWriter:
         threading.Thread(target=self._work, name="log", daemon=True).start()
 
     def put(self, line: bytes) -> None:
-        """Have the line written. Returns at once."""
+        """Queue the line. Return at once."""
         with self._changed:
             if self._bytes + len(line) > QUEUE_BYTES:
                 self.leave_out(UNREAD)
@@ -58,7 +58,7 @@ class LineWriter:
             self._changed.notify_all()
 
     def leave_out(self, reason: str, count: int = 1) -> None:
-        """Count lines that are not written, and have one tell of them soon."""
+        """Count lines that are not written. A notice follows soon."""
         with self._changed:
             self._left_out[reason] += count
             if self._left_out[reason] == count:
@@ -67,7 +67,7 @@ class LineWriter:
                 self._changed.notify_all()
 
     def drain(self) -> None:
-        """Wait until all is written, as long as whoever reads goes on reading."""
+        """Wait until all lines are written, as long as the reader goes on reading."""
         deadline = time.monotonic() + END_SECONDS
         with self._changed:
             self._is_ending = True
@@ -102,7 +102,7 @@ class LineWriter:
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _next(self) -> tuple[str, int, bytes]:
-        """What to write, how many lines that is, and the reason to give if it cannot be written."""
+        """Return what to write, its number of lines, and the reason to count if it cannot be written."""
         for reason in self._told_now():
             count = self._left_out.pop(reason)
             self._due[reason] = time.monotonic() + self._rare.get(reason, NOTICE_SECONDS)
@@ -120,7 +120,7 @@ class LineWriter:
         while data:
             try:
                 data = data[os.write(self.descriptor, data) :]
-            except BlockingIOError:  # somebody who shares the file has set it so
+            except BlockingIOError:  # another process that shares the file made it non-blocking
                 ready = select.poll()
                 ready.register(self.descriptor, select.POLLOUT)
                 ready.poll()

@@ -1,7 +1,8 @@
 """Logs on standard error: one JSON object a line, or text on a terminal. No applicant's value is in any.
 
-Only this project's own loggers speak. Other code may put values into its messages, a bundle's own above all:
-what it says is counted and not shown, of what it raises only the type and the places are.
+Only this project's own loggers are shown. Other code, a bundle's above all, may put an applicant's values
+into its messages: these are counted, not shown. Of an exception only the type and the places in the code are
+shown.
 """
 
 import io
@@ -18,9 +19,10 @@ from datetime import UTC, datetime
 from typing import IO, Any, TextIO
 
 from api.line_writer import LineWriter
+from api.settings import Settings
 from mlflow_model import processes
 
-# Loggers of what clients can cause: so many lines a second each, and so many more once in a while.
+# Clients cause the lines of these loggers: each may write so many per second, and a burst from time to time.
 ACCESS, ERRORS = "scoring_client.access", "scoring_client.errors"
 LINES_A_SECOND, BURST = 100, 1_000
 
@@ -43,11 +45,11 @@ _errors = logging.getLogger(ERRORS)
 def configure(*, beside_bundles: bool = False) -> None:
     """LOG_FORMAT=json or text decides; without it, a terminal gets text.
 
-    `beside_bundles`: a bundle's code runs in this process. Its standard output and error lead nowhere from
-    now on; the log goes to a descriptor that it does not know.
+    `beside_bundles`: a bundle's code runs in this process. Discard what it writes to standard output and
+    error, and write the log to a descriptor that it does not know.
     """
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
-    chosen = os.environ.get("LOG_FORMAT") or ("text" if is_terminal else "json")
+    chosen = Settings.from_environment().log_format or ("text" if is_terminal else "json")
     formatter = _Text(_TEXT) if chosen == "text" else _Json()
     writer = LineWriter(_descriptor(beside_bundles), _notice(formatter), {_OF_OTHERS: _OF_OTHERS_SECONDS})
     ours, others = _Ours(writer), _Others(writer)
@@ -57,7 +59,7 @@ def configure(*, beside_bundles: bool = False) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[others], force=True)
     logging.captureWarnings(capture=True)
     if beside_bundles:
-        # Each is counted; by Python's default the texts of all of them would stay in memory.
+        # "always": by default Python keeps the text of every warning in memory.
         warnings.simplefilter("always", append=True)
         sys.stdout, sys.stderr = _unheard(writer), _unheard(writer)
     else:
@@ -66,12 +68,12 @@ def configure(*, beside_bundles: bool = False) -> None:
 
 
 def descriptor() -> int | None:
-    """Where this process's lines go, for the standard error of a child. None before `configure`."""
+    """The descriptor that the log is written to: the standard error of a child. None before `configure`."""
     return next((one.descriptor for one in _log.handlers if isinstance(one, _Ours)), None)
 
 
 def told(error: BaseException) -> str:
-    """The type of an error and the places it passed, innermost first; never the values it happened with."""
+    """The type of an error and the lines of code it passed, innermost first. Never its message."""
     places: list[str] = []
     traceback = error.__traceback__
     while traceback is not None:
@@ -82,7 +84,7 @@ def told(error: BaseException) -> str:
 
 
 def lines_of(output: IO[bytes] | None) -> Iterator[bytes]:
-    """What a child process says, in lines; one that does not end comes in parts, and fills no memory."""
+    """The lines that a child process writes. A line without an end comes in parts, so memory is bounded."""
     assert output is not None  # noqa: S101 - it is a pipe
     return iter(lambda: output.readline(LONGEST_EVENT), b"")
 
@@ -100,7 +102,7 @@ def _descriptor(beside_bundles: bool) -> int:
 
 
 class _Ours(logging.Handler):
-    """Has this project's lines written, but for those that clients cause too many of."""
+    """Writes this project's lines. Leaves some out where clients cause too many."""
 
     def __init__(self, writer: LineWriter) -> None:
         super().__init__()
@@ -131,7 +133,7 @@ class _Ours(logging.Handler):
 
 
 class _Others(logging.Handler):
-    """Counts what other code logs. An exception with it is told of without its values."""
+    """Counts what other code logs. Shows the type and places of its exceptions, not their messages."""
 
     def __init__(self, writer: LineWriter) -> None:
         super().__init__()
@@ -146,7 +148,7 @@ class _Others(logging.Handler):
 
 
 class _Bucket:
-    """Of LINES_A_SECOND, with room for a BURST."""
+    """Lets LINES_A_SECOND pass, and a BURST after a pause."""
 
     def __init__(self) -> None:
         self._room, self._looked = float(BURST), time.monotonic()
@@ -162,7 +164,7 @@ class _Bucket:
 
 
 class _Stream(io.RawIOBase):
-    """What is written to a standard stream, as it comes."""
+    """Stands in the place of a standard stream, and passes on each piece as it is written."""
 
     def __init__(self, take: Callable[[bytes], object]) -> None:
         self._take = take
@@ -189,7 +191,7 @@ def _text(take: Callable[[bytes], object]) -> TextIO:
 
 
 def _hear_of_uncaught() -> None:
-    """Exceptions that nobody has caught."""
+    """Log uncaught exceptions of all threads as errors, without their messages."""
 
     def uncaught(
         kind: type[BaseException], error: BaseException | None, _: types.TracebackType | None
@@ -213,7 +215,7 @@ def _hear_of_uncaught() -> None:
 
 class _Valueless(logging.Formatter):
     def formatException(self, ei: Any) -> str:
-        """An error that comes with a line is told of without its values, as everywhere."""
+        """Show an error's type and places, not its message."""
         return told(ei[1]) if ei[1] is not None else ""
 
 
@@ -234,13 +236,13 @@ class _Json(_Valueless):
 
 class _Text(_Valueless):
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """Without what would move a terminal's cursor."""
+        """Escape control characters, which could move a terminal's cursor."""
         record.message = _cut(record.message).translate(_CONTROLS)
         return super().formatMessage(record)
 
 
 def _cut(text: str) -> str:
-    """Without its middle: the last lines of a traceback tell most."""
+    """Cut the middle out of a long text: the last lines of a traceback tell most."""
     half = LONGEST_EVENT // 2
     return text if len(text) <= LONGEST_EVENT else f"{text[:half]} … {text[-half:]}"
 

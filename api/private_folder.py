@@ -1,6 +1,7 @@
-"""Folders of this service alone among the machine's temporary files, which are cleaned away at any time.
+"""A folder among the temporary files that only this service may read. The system may remove it at any time.
 
-The process that made a folder holds a lock on it, so that the next start removes only what a killed one left.
+The process that made a folder holds a lock on it. So the next start removes only the folders of killed
+processes.
 """
 
 import contextlib
@@ -14,17 +15,17 @@ from pathlib import Path
 
 from mlflow_model import files
 
-# A folder of this name may be removed: nobody else's has it, not even a checkout of this repository in /tmp.
+# Folders with this prefix are removed at a start: nothing else in /tmp is called so, not even a checkout.
 _PREFIX = "scoring-client-private-"
 
-# What removes old temporary files takes those of several days.
+# Systems remove temporary files after several days: renew them well before.
 _FRESH_SECONDS = 3_600.0
 
 _locks: dict[Path, int] = {}
 
 
 def make() -> Path:
-    """A new folder. Those that killed processes of this user have left are removed."""
+    """Make a new folder, and remove those that killed processes of this user have left."""
     _remove_abandoned()
     try:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
@@ -40,21 +41,21 @@ def remove(folder: Path) -> None:
 
 
 def make_again(folder: Path) -> None:
-    """If it has been removed. Raises OSError."""
+    """Make the folder again if it has been removed. Raises OSError."""
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
         _hold(folder)
 
 
 def _hold(folder: Path) -> None:
-    """Another start may remove it just before, or the disk may know no locks: then it is made again."""
+    """Lock the folder. Make it again if another start has just removed it. Some disks know no locks."""
     _let_go(folder)
     with contextlib.suppress(OSError):
         _locks[folder] = files.hold(folder)
 
 
 def _let_go(folder: Path) -> None:
-    """Of the folder that had this name."""
+    """Release the lock of the folder that had this name."""
     lock = _locks.pop(folder, None)
     if lock is not None:
         os.close(lock)
@@ -68,10 +69,7 @@ def _remove_abandoned() -> None:
 
 
 def write(file: Path, content: bytes) -> os.stat_result:
-    """Replace the file in one step. Raises OSError.
-
-    Returns what the system says of the new file.
-    """
+    """Replace the file in one step. Return the new file's status, for `is_as_written`. Raises OSError."""
     _require_own(file.parent)
     arriving = file.with_suffix(".arriving")
     descriptor = os.open(arriving, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
@@ -82,7 +80,7 @@ def write(file: Path, content: bytes) -> os.stat_result:
 
 
 def is_as_written(file: Path, written: os.stat_result | None) -> bool:
-    """Whether nobody has touched the file since, and it is too young to be cleaned away."""
+    """Whether the file is unchanged since it was written, and young enough not to be removed soon."""
     try:
         found = file.stat()
     except OSError:
@@ -97,7 +95,7 @@ def is_as_written(file: Path, written: os.stat_result | None) -> bool:
 
 
 def _require_own(folder: Path) -> None:
-    """A folder that was removed may have been made again by somebody else. Raises PermissionError."""
+    """Check that the folder is this user's own: another may have made it again. Raises PermissionError."""
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise PermissionError(0, "the folder belongs to somebody else")

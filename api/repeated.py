@@ -1,4 +1,4 @@
-"""Repeats a look in a thread of its own, whatever fails in it: the next one comes."""
+"""Repeats a look in a thread of its own. A look that fails does not end the looking."""
 
 import logging
 import threading
@@ -10,9 +10,9 @@ _log = logging.getLogger("scoring_client")
 
 
 class Repeated:
-    """Looks `every` so many seconds until it is stopped. The same failure is logged once.
+    """Looks every so many seconds until it is stopped. Logs the same failure once.
 
-    `purpose`: what the looks are for, in the words of the log.
+    `purpose` says in the log what the looks are for.
     """
 
     def __init__(self, look: Callable[[], object], every: float, purpose: str) -> None:
@@ -23,7 +23,7 @@ class Repeated:
         self._thread.start()
 
     def stop(self) -> None:
-        """Wait for a look that is under way, but not for long."""
+        """End the looking. Wait for a look that is under way, at most as long as the interval."""
         self._stopping.set()
         self._thread.join(self._every)
 

@@ -13,7 +13,7 @@ _process = secrets.token_hex(4)
 
 
 def _begin() -> None:
-    """A process that was forked gives other names than its parent."""
+    """Start a new series of names: a forked process must not repeat its parent's."""
     global _process
     _process = secrets.token_hex(4)
 
@@ -22,7 +22,7 @@ os.register_at_fork(after_in_child=_begin)
 
 
 def of(given: str | None) -> str:
-    """What a caller writes there may be anything, and goes to the log."""
+    """The caller's name if it is short and harmless, since it goes to the log; otherwise a new one."""
     if given is not None and _HARMLESS.fullmatch(given):
         return given
     return f"{_process}-{next(_numbers):x}"

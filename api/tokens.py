@@ -8,7 +8,6 @@ import argparse
 import hashlib
 import hmac
 import logging
-import os
 import re
 import secrets
 import sys
@@ -18,18 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.followed_file import BadFile, FollowedFile
+from api.paths import BY_PATH, ROLES
+from api.settings import TOKENS_FILE
 from mlflow_model.errors import Forbidden, Unauthorized
 
-FILE = "API_TOKENS_FILE"
-ROLES = ("score", "review", "audit")
-
-# They tell of the service and decide nothing; a browser that opens a page can send no token.
-_OPEN = frozenset({"/", "/docs", "/health", "/openapi.json", "/ready"})
-_ALLOWED = {
-    "/predict": frozenset({"score", "review"}),
-    "/predict/batch": frozenset({"score"}),
-    "/metrics": frozenset({"audit"}),
-}
 _LOOK_SECONDS = 0.5
 _LINE = re.compile(r"(?P<role>\w+)[ \t]+(?P<digest>[0-9a-f]{64})[ \t]+(?P<name>\S+)")
 
@@ -37,7 +28,7 @@ _log = logging.getLogger("scoring_client")
 
 
 class BadTokensFile(BadFile):
-    """A line of it is none of ours."""
+    """A line of the file does not have the form ROLE SHA256 NAME."""
 
 
 @dataclass(frozen=True)
@@ -47,45 +38,43 @@ class Token:
 
 
 class Guard:
-    """Lets everybody pass where there is no file. A file that changes is read again within a second.
+    """Checks tokens against a file, which is read again within a second of a change.
 
-    Raises BadFile.
+    Without a file everybody may ask for everything. The constructor raises BadFile.
     """
 
     def __init__(self, file: Path | None = None) -> None:
-        self._file = None if file is None else FollowedFile(FILE, file, parse)
+        self._file = None if file is None else FollowedFile(TOKENS_FILE, file, parse)
         self._look_at = time.monotonic() + _LOOK_SECONDS
-
-    @classmethod
-    def from_environment(cls) -> "Guard":
-        """Raises BadFile."""
-        name = os.environ.get(FILE)
-        return cls(Path(name) if name else None)
 
     @property
     def asks_for_tokens(self) -> bool:
         return self._file is not None
 
     def check(self, path: str, authorization: str | None) -> None:
-        """Raises Unauthorized without a known token, Forbidden where its role is not enough."""
-        if self._file is None or path in _OPEN:
+        """Raises Unauthorized without a known token, Forbidden if its role may not ask for this path."""
+        if self._file is None:
+            return
+        known = BY_PATH.get(path)
+        allowed = ROLES if known is None else known.roles  # an unknown path is answered 404
+        if allowed is None:
             return
         if time.monotonic() > self._look_at:
             self._look_again(self._file)
         role = _role(self._file.held, authorization)
         if role is None:
             raise Unauthorized
-        if role not in _ALLOWED.get(path, ROLES):
+        if role not in allowed:
             raise Forbidden
 
     def _look_again(self, file: "FollowedFile[tuple[Token, ...]]") -> None:
         self._look_at = time.monotonic() + _LOOK_SECONDS
         if file.look():
-            _log.info("%s has changed: %s tokens", FILE, len(file.held))
+            _log.info("%s has changed: %s tokens", TOKENS_FILE, len(file.held))
 
 
 def _role(tokens: Sequence[Token], authorization: str | None) -> str | None:
-    """Every token is compared, in constant time, so that the time tells nothing."""
+    """The role of the token. Compare it with every known one in constant time: the time tells nothing."""
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer":
         return None
@@ -98,11 +87,11 @@ def _role(tokens: Sequence[Token], authorization: str | None) -> str | None:
 
 
 def parse(content: bytes) -> tuple[Token, ...]:
-    """The tokens of a file; empty lines and those that begin with # say nothing. Raises BadTokensFile."""
+    """The tokens of a file. Empty lines and lines that begin with # are skipped. Raises BadTokensFile."""
     try:
         lines = content.decode().splitlines()
     except UnicodeDecodeError as error:
-        raise BadTokensFile(f"{FILE} is not encoded in UTF-8") from error
+        raise BadTokensFile(f"{TOKENS_FILE} is not encoded in UTF-8") from error
     return tuple(
         _token(number, line)
         for number, line in enumerate(lines, 1)
@@ -114,7 +103,7 @@ def _token(number: int, line: str) -> Token:
     match = _LINE.fullmatch(line.strip())
     if match is None or match["role"] not in ROLES:
         raise BadTokensFile(
-            f"{FILE}, line {number}: expected ROLE SHA256 NAME, ROLE one of {', '.join(ROLES)}"
+            f"{TOKENS_FILE}, line {number}: expected ROLE SHA256 NAME, ROLE one of {', '.join(ROLES)}"
         )
     return Token(match["role"], bytes.fromhex(match["digest"]))
 
@@ -122,7 +111,8 @@ def _token(number: int, line: str) -> Token:
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m api.tokens",
-        description=f"Make a token, shown once on standard error; standard output has the line for {FILE}.",
+        description="Make a token, shown once on standard error; standard output has the line for "
+        f"{TOKENS_FILE}.",
     )
     parser.add_argument("name", help="whose it is, without spaces")
     parser.add_argument("role", choices=ROLES, help="score: decide; review: decide on one; audit: /metrics")

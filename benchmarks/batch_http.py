@@ -25,8 +25,8 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from benchmarks.markdown import table
-from mlflow_model import legacy
-from mlflow_model.features import BY_NAME
+from features.catalogue import BY_NAME
+from mlflow_model.handover import pickles
 
 ROOT = Path(__file__).resolve().parents[1]
 PICKLE = ROOT / "models" / "lgbm_final_model.pkl"
@@ -37,7 +37,7 @@ ARROW = "application/vnd.apache.arrow.stream"
 
 def report() -> str:
     """The table, as markdown."""
-    bundle, _ = legacy.convert(PICKLE)
+    bundle, _ = pickles.convert(PICKLE)
     features = bundle.scorer().features
     matrix = clients(features)
     body = stream(features, matrix)

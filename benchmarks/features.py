@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from training import aggregate, synthetic, tables
-from training.aggregate import FEATURES
+from features import aggregate, raw_tables
+from features.aggregate import FEATURES
+from training.synthetic import writing
 
 HISTORY = {
     "bureau": ["AMT_CREDIT_SUM", "AMT_CREDIT_SUM_DEBT"],
@@ -59,7 +60,7 @@ def _by_pandas_with_checks(folder: Path) -> Work:
     def work() -> pd.DataFrame:
         raw = _read_by_pandas(folder)
         for name, table in raw.items():
-            _check(table, {**tables.COLUMNS["application_test"], **tables.COLUMNS.get(name, {})})
+            _check(table, {**raw_tables.COLUMNS["application_test"], **raw_tables.COLUMNS.get(name, {})})
         return pandas_features(raw)
 
     return work
@@ -74,10 +75,10 @@ def _read_by_pandas(folder: Path) -> dict[str, pd.DataFrame]:
     return raw | {"application_train": pd.concat(applications)}
 
 
-def _check(table: pd.DataFrame, kinds: tables.Columns) -> None:
-    """What training.tables asks of every value, by pandas."""
+def _check(table: pd.DataFrame, kinds: raw_tables.Columns) -> None:
+    """What features.raw_tables asks of every value, by pandas."""
     for name in table.columns.intersection([name for name, kind in kinds.items() if kind]):
-        known, whole = table[name].dropna(), kinds[name] is not tables.NUMBER
+        known, whole = table[name].dropna(), kinds[name] is not raw_tables.NUMBER
         if not (known.abs() < 1e15).all() or (whole and not (known == known.round()).all()):
             raise ValueError(name)
     if table["SK_ID_CURR"].hasnans or ("AMT_CREDIT" in table and not table["SK_ID_CURR"].is_unique):
@@ -85,16 +86,16 @@ def _check(table: pd.DataFrame, kinds: tables.Columns) -> None:
 
 
 def _by_duckdb_with_checks(folder: Path) -> Work:
-    return lambda: _aggregated(tables.read(folder))
+    return lambda: _aggregated(raw_tables.read(folder))
 
 
 def _by_duckdb(folder: Path) -> Work:
     """Checked before the clock starts; the files are read once more then."""
-    raw = tables.read(folder)
+    raw = raw_tables.read(folder)
     return lambda: _aggregated(raw)
 
 
-def _aggregated(raw: tables.RawTables) -> pd.DataFrame:
+def _aggregated(raw: raw_tables.RawTables) -> pd.DataFrame:
     return aggregate.client_features(raw.by_name).to_pyarrow().to_pandas()
 
 
@@ -154,7 +155,7 @@ def report(portfolio: Path | None = None, rounds: int = 3) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         folder = portfolio or Path(scratch) / "portfolio"
         if portfolio is None:
-            synthetic.write_portfolio(307_511, 0, folder)
+            writing.write_portfolio(307_511, 0, folder)
         return compare(folder, rounds)
 
 

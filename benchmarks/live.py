@@ -99,22 +99,22 @@ def _two_versions(one: Contender) -> dict[str, float]:
     os.environ.update(one.variables)
     command = [sys.executable, "register.py", "--threshold", str(OTHER_THRESHOLD), "--alias", "candidate"]
     subprocess.run(command, cwd=one.checkout, check=True, capture_output=True)  # noqa: S603 - our own command
-    from mlflow_model import registry
+    from mlflow_model.registry import listing
 
-    found = registry.versions()
+    found = listing.listed()
     return {str(version.number): float(version.tags["policy.threshold"]) for version in found}
 
 
-async def _observed(port: int, ours: Contender, moves: int) -> Course:
-    from mlflow_model import registry
+async def _observed(port: int, ours: Contender, count: int) -> Course:
+    from mlflow_model.registry import moves
 
     course, stop = Course(), asyncio.Event()
     clients = [asyncio.create_task(_ask(port, ours, course, stop, number)) for number in range(CLIENTS)]
     await asyncio.sleep(2 * QUIET_SECONDS)
-    for number in tqdm(range(moves), unit=" moves", disable=None):
+    for number in tqdm(range(count), unit=" moves", disable=None):
         version = str(2 - number % 2)
         moved = time.monotonic()
-        await asyncio.to_thread(registry.promote, int(version))
+        await asyncio.to_thread(moves.promote, int(version))
         course.moves.append((moved, version))
         while not _is_settled(course, version):
             if time.monotonic() > moved + PATIENCE:

@@ -15,16 +15,16 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from mlflow_model.features import CATALOGUE
-from training import aggregate, tables
-from training.calibration import Calibration
-from training.synthetic import DESCRIPTION
-from training.synthetic_tables import FIRST_CLIENT, draw_chunks
+from features import aggregate, raw_tables
+from features.catalogue import CATALOGUE
+from training.synthetic.calibration import Calibration
+from training.synthetic.chunks import FIRST_CLIENT, draw_chunks
+from training.synthetic.writing import DESCRIPTION
 
-OF_APPLICATION = [feature.name for feature in CATALOGUE if feature.table == tables.APPLICATION]
+OF_APPLICATION = [feature.name for feature in CATALOGUE if feature.table == raw_tables.APPLICATION]
 # A client has rows in a table exactly when this is known.
 KNOWN_WITH_ROWS = {
-    feature.table: feature.name for feature in reversed(CATALOGUE) if feature.table != tables.APPLICATION
+    feature.table: feature.name for feature in reversed(CATALOGUE) if feature.table != raw_tables.APPLICATION
 }
 
 
@@ -69,15 +69,15 @@ def require_portfolio(folder: Path) -> None:
 
 
 def features(folder: Path) -> pd.DataFrame:
-    clients = aggregate.client_features(tables.read(folder).by_name)
-    return clients.to_pyarrow().to_pandas().set_index(tables.KEY)
+    clients = aggregate.client_features(raw_tables.read(folder).by_name)
+    return clients.to_pyarrow().to_pandas().set_index(raw_tables.KEY)
 
 
 def true_probabilities(portfolio: Path) -> pd.Series:
     description = json.loads((portfolio / DESCRIPTION).read_text())
     read = pd.read_csv if description["format"] == "csv" else pd.read_parquet
     file = portfolio / f"true_probabilities.{description['format']}"
-    return read(file).set_index(tables.KEY)["TRUE_PROBABILITY"]
+    return read(file).set_index(raw_tables.KEY)["TRUE_PROBABILITY"]
 
 
 def _sizes(description: Mapping, calibration: Calibration) -> Iterator[Figure]:
@@ -191,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         require_portfolio(options.portfolio)
         figures = compare(options.portfolio, options.sample)
-    except (NotADirectoryError, tables.BadTable) as error:
+    except (NotADirectoryError, raw_tables.BadTable) as error:
         parser.error(str(error))
     print(f"{'':<64}{'measured':>12}   target", *figures, sep="\n")
     return 0 if all(figure.holds for figure in figures) else 1

@@ -15,15 +15,15 @@ from types import MappingProxyType
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from api import predict, strict_json
-from api.news import Copy, News
-from api.served import ServedModel
-from api.service import Service
-from api.tally import Tally
+from api.counting.tally import Tally
+from api.deciding import one_client, strict_json
+from api.deciding.service import Service
+from api.delivery.news import Copy, News
+from api.delivery.served import ServedModel
 from benchmarks.markdown import table
-from mlflow_model import legacy
-from mlflow_model.features import example_client
-from mlflow_model.scoring import Scorer
+from features.catalogue import example_client
+from mlflow_model.bundle.scoring import Scorer
+from mlflow_model.handover import pickles
 
 PICKLE = Path(__file__).resolve().parents[1] / "models" / "lgbm_final_model.pkl"
 CALLS = 500
@@ -43,7 +43,7 @@ def contenders(service: Service) -> dict[str, Callable[[], object]]:
         "the booster's own call": lambda: scorer._booster.probability(row),
         "Scorer.decide": lambda: scorer.decide(client),
         "reading the body": lambda: strict_json.parse(body, scorer.features),
-        "writing the answer": lambda: predict.written(decision),
+        "writing the answer": lambda: one_client.written(decision),
         WHOLE: lambda: service.predict("application/json", None, None, body, "0"),
         UNCOUNTED: lambda: uncounted.predict("application/json", None, None, body, "0"),
         "the same, EXT_SOURCE_1 null": lambda: service.predict(
@@ -54,7 +54,7 @@ def contenders(service: Service) -> dict[str, Callable[[], object]]:
 
 
 class NoTally(Tally):
-    def predicted(self, *_: object) -> None:
+    def decided(self, *_: object) -> None:
         """Counts nothing."""
 
 
@@ -75,7 +75,7 @@ def measure(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str,
 
 def report(rounds: int = 200) -> str:
     """The table, as markdown."""
-    bundle, _ = legacy.convert(PICKLE)
+    bundle, _ = pickles.convert(PICKLE)
     served = ServedModel()
     with tempfile.TemporaryDirectory() as folder:
         bundle.write(Path(folder) / bundle.digest)

@@ -1,7 +1,7 @@
 """`python -m benchmarks.quality`: all candidates on the synthetic test set, and on real clients.
 
-Everything is learnt and chosen on clients who do not exist, by the protocol of training/experiment.py. The
-real sample is asked once, and nothing is chosen by it.
+Everything is learnt and chosen on clients who do not exist, by the protocol of
+training/protocol/experiment.py. The real sample is asked once, and nothing is chosen by it.
 """
 
 import argparse
@@ -17,20 +17,25 @@ from tqdm import tqdm
 
 from benchmarks import portfolio_quality
 from benchmarks.markdown import table
-from mlflow_model.features import CATALOGUE
-from mlflow_model.scoring import DecisionPolicy
-from training import candidates, command_line, experiment, measures, policy, synthetic, tables
-from training.candidates import MODEL_FEATURES, Candidate, Doubles
-from training.experiment import Outcome, Settings
-from training.measures import Costs, Interval, ScoredClients
+from features import raw_tables
+from features.catalogue import CATALOGUE
+from mlflow_model.bundle.scoring import DecisionPolicy
+from quality import bootstrap, measures
+from quality.bootstrap import Interval
+from quality.costs import Costs
+from quality.scores import ScoredClients
+from training import command_line
+from training.protocol import candidates, experiment, policy
+from training.protocol.candidates import MODEL_FEATURES, Candidate, Doubles
+from training.protocol.experiment import Findings, Settings
+from training.synthetic import writing
 
 CLIENTS = 307_511
 SEED = 0
-FIGURES = ("auc", "gini", "ks", "pr_auc", "brier", "ece", "cost_per_client")
 HISTORY = [
     feature.name
     for feature in CATALOGUE
-    if feature.table != tables.APPLICATION and feature.name in MODEL_FEATURES
+    if feature.table != raw_tables.APPLICATION and feature.name in MODEL_FEATURES
 ]
 # A better external score means less risk: it is what such a score is made for.
 DIRECTIONS = [-1 if name.startswith("EXT_SOURCE") else 0 for name in MODEL_FEATURES]
@@ -54,17 +59,17 @@ def report(
     with tempfile.TemporaryDirectory() as scratch, tqdm(unit=" steps", disable=None) as bar:
         folder = portfolio or Path(scratch) / "portfolio"
         if portfolio is None:
-            synthetic.write_portfolio(clients, SEED, folder)
-        drawn = portfolio_quality.features(folder).dropna(subset=[tables.LABEL])
+            writing.write_portfolio(clients, SEED, folder)
+        drawn = portfolio_quality.features(folder).dropna(subset=[raw_tables.LABEL])
         truth = portfolio_quality.true_probabilities(folder)
         settings = Settings(policy.margin_rule("0.02"), seed=SEED, n_jobs=jobs)
-        outcome = experiment.run(drawn, settings, lambda step: _show(bar, step), truth)
-        parts = [f"Trained on {len(outcome.development):,} synthetic clients.", _synthetic(outcome)]
+        findings = experiment.run(drawn, settings, lambda step: _show(bar, step), truth)
+        parts = [f"Trained on {len(findings.development):,} synthetic clients.", _synthetic(findings)]
         if real is None:
             parts.append("The real sample was not at hand: its part is left out.")
         else:
             parts += [
-                _on_real_clients(outcome, portfolio_quality.features(real), bar),
+                _on_real_clients(findings, portfolio_quality.features(real), bar),
                 _likeness(folder, real),
             ]
     return "\n\n".join(parts)
@@ -78,7 +83,7 @@ def _show(bar: tqdm, step: str) -> None:
 # ---- Clients who do not exist
 
 
-def _synthetic(outcome: Outcome) -> str:
+def _synthetic(findings: Findings) -> str:
     heads = [
         "candidate",
         "AUC",
@@ -91,22 +96,22 @@ def _synthetic(outcome: Outcome) -> str:
     ]
     shown = ("auc", "ks", "pr_auc", "brier", "ece", "cost_per_client")
     rows = [
-        [trial.candidate.name, *(str(trial.test[name]) for name in shown), str(trial.extra_cost)]
-        for trial in outcome.trials
+        [result.candidate.name, *(str(result.test[name]) for name in shown), str(result.extra_cost)]
+        for result in findings.results
     ]
-    assert outcome.truth is not None  # noqa: S101 - a drawn portfolio tells it
-    rows.append(["the true probabilities", str(outcome.truth), *[""] * 6])
-    champion = outcome.champion.test
+    assert findings.truth is not None  # noqa: S101 - a drawn portfolio tells it
+    rows.append(["the true probabilities", str(findings.truth), *[""] * 6])
+    champion = findings.champion.test
     goals = [
         ("AUC of the champion", champion["auc"].value, "at least 0.765"),
         (
             "distance to the AUC of the true probabilities",
-            outcome.truth.value - champion["auc"].value,
+            findings.truth.value - champion["auc"].value,
             "at most 0.008",
         ),
         ("ECE of the champion, ten bins", champion["ece"].value, "at most 0.006"),
     ]
-    title = f"On the {len(outcome.test):,} synthetic clients of the test set, with 95 % bootstrap intervals."
+    title = f"On the {len(findings.test):,} synthetic clients of the test set, with 95 % bootstrap intervals."
     targets = table(["", "measured", "aim"], [[name, f"{value:.4f}", aim] for name, value, aim in goals])
     return f"{title}\n\n{table(heads, rows)}\n\n{targets}"
 
@@ -114,12 +119,12 @@ def _synthetic(outcome: Outcome) -> str:
 # ---- Real clients
 
 
-def _on_real_clients(outcome: Outcome, real: Clients, bar: tqdm) -> str:
-    settings, champion = outcome.settings, outcome.champion
-    everyone = [*_of_the_candidates(outcome, real), *_variants(outcome, real, bar)]
-    target = real[tables.LABEL].to_numpy()
+def _on_real_clients(findings: Findings, real: Clients, bar: tqdm) -> str:
+    settings, champion = findings.settings, findings.champion
+    everyone = [*_of_the_candidates(findings, real), *_variants(findings, real, bar)]
+    target = real[raw_tables.LABEL].to_numpy()
     reference = next(one for one in everyone if one.name == champion.candidate.name)
-    rows = [_row(one, reference, outcome.test, target, champion.policy, settings.costs) for one in everyone]
+    rows = [_row(one, reference, findings.test, target, champion.policy, settings.costs) for one in everyone]
     rows.append(_learnt_on_real(reference, real, champion.policy, settings, bar))
     heads = [
         "learnt from synthetic clients, but for the last",
@@ -139,15 +144,15 @@ def _on_real_clients(outcome: Outcome, real: Clients, bar: tqdm) -> str:
     return f"{title}\n\n{table(heads, rows)}"
 
 
-def _of_the_candidates(outcome: Outcome, real: Clients) -> Iterator[Scored]:
-    for trial in outcome.trials:
-        found = candidates.probabilities(trial.model, real, outcome.settings.n_jobs)
-        yield Scored(trial.candidate.name, trial.probabilities, found)
+def _of_the_candidates(findings: Findings, real: Clients) -> Iterator[Scored]:
+    for result in findings.results:
+        found = candidates.probabilities(result.model, real, findings.settings.n_jobs)
+        yield Scored(result.candidate.name, result.probabilities, found)
 
 
-def _variants(outcome: Outcome, real: Clients, bar: tqdm) -> Iterator[Scored]:
+def _variants(findings: Findings, real: Clients, bar: tqdm) -> Iterator[Scored]:
     """What might help on real clients, each thought of before any was measured."""
-    development = outcome.development
+    development = findings.development
     hidden = development.assign(**dict.fromkeys(HISTORY, np.nan))
     plain = candidates.lightgbm("LightGBM")
     variants: list[tuple[str, Candidate, Clients]] = [
@@ -163,8 +168,8 @@ def _variants(outcome: Outcome, real: Clients, bar: tqdm) -> Iterator[Scored]:
     ]
     for name, candidate, clients in variants:
         _show(bar, name)
-        model = candidates.fit(candidate, clients, clients[tables.LABEL], SEED, outcome.settings.n_jobs)
-        on_test, on_real = (candidates.probabilities(model, rows) for rows in (outcome.test, real))
+        model = candidates.fit(candidate, clients, clients[raw_tables.LABEL], SEED, findings.settings.n_jobs)
+        on_test, on_real = (candidates.probabilities(model, rows) for rows in (findings.test, real))
         yield Scored(name, on_test, on_real)
 
 
@@ -182,7 +187,7 @@ def _learnt_on_real(
         Scored(name, np.empty(0), found),
         reference,
         None,
-        real[tables.LABEL].to_numpy(),
+        real[raw_tables.LABEL].to_numpy(),
         chosen,
         settings.costs,
     )
@@ -199,7 +204,7 @@ def _row(
     assert one.real is not None  # noqa: S101 - asked for real clients only
     assert reference.real is not None  # noqa: S101
     figures = _figures(target, one.real, reference.real, chosen, costs)
-    on_test = "" if test is None else f"{_auc(test[tables.LABEL].to_numpy(), one.synthetic):.4f}"
+    on_test = "" if test is None else f"{_auc(test[raw_tables.LABEL].to_numpy(), one.synthetic):.4f}"
     above = "" if one is reference else str(figures["above"])
     return [
         one.name,
@@ -218,13 +223,13 @@ def _figures(
 
     def measured(counts: Doubles | None) -> Mapping[str, float]:
         figures = measures.measure(scored, chosen, costs, counts)
-        return {**figures, "above": figures["auc"] - measures.auc(other.tally(counts))}
+        return {**figures, "above": figures["auc"] - measures.auc(other.distribution(counts))}
 
-    return measures.intervals(len(scored), SEED, measured)
+    return bootstrap.intervals(len(scored), SEED, measured)
 
 
 def _auc(target: Doubles, probabilities: Doubles) -> float:
-    return measures.auc(ScoredClients(pd.Series(target), probabilities).tally(None))
+    return measures.auc(ScoredClients(pd.Series(target), probabilities).distribution())
 
 
 def _likeness(folder: Path, real: Path) -> str:
@@ -250,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.portfolio is not None:
             portfolio_quality.require_portfolio(options.portfolio)
         page = report(options.clients, options.portfolio, options.real, options.jobs)
-    except (NotADirectoryError, tables.BadTable, experiment.TooFewClients) as error:
+    except (NotADirectoryError, raw_tables.BadTable, experiment.TooFewClients) as error:
         parser.error(str(error))
     print(page)
     return 0

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from benchmarks import load
 from benchmarks.load import Load
-from mlflow_model import legacy
-from mlflow_model.features import example_client
+from features.catalogue import example_client
+from mlflow_model.handover import pickles
 
 ROOT = Path(__file__).resolve().parents[1]
 PICKLE = ROOT / "models" / "lgbm_final_model.pkl"
@@ -64,7 +64,7 @@ def contenders(folder: Path, earlier: Path | None = None) -> list[Contender]:
         lambda port, workers: [python, "api/app.py", "--port", str(port), "--workers", str(workers)],
         body,
         variables=registry,
-        worker="api.worker",
+        worker="api.server.worker",
     )
     others = []
     if earlier is not None:
@@ -114,7 +114,7 @@ def _constant(kind: str, port: int, workers: int) -> list[str]:
 
 
 def _features() -> tuple[str, ...]:
-    return legacy.convert(PICKLE)[0].scorer().features
+    return pickles.convert(PICKLE)[0].scorer().features
 
 
 def _registry(folder: Path, checkout: Path = ROOT) -> dict[str, str]:

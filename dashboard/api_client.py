@@ -1,4 +1,4 @@
-"""Asks the scoring API, over HTTP. Whatever goes wrong is one French sentence."""
+"""Calls the scoring API over HTTP. Any failure becomes one French sentence."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ _SECONDS = 10.0
 
 
 class ApiError(Exception):
-    """The API's own sentence, or why there is none."""
+    """The API's own sentence about a refusal, or ours if the API sent none."""
 
 
 class ScoringApi:

@@ -1,4 +1,4 @@
-"""The loan officer's page: one client's values in, the API's decision out, in words, colour and shape."""
+"""The loan officer's page: takes one client's values, shows the API's decision in words, colour and shape."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # Streamlit starts without the root
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # Streamlit does not put the root on the path
 
 from dashboard.api_client import ApiError, ScoringApi
 from dashboard.drawing import scale
@@ -47,7 +47,7 @@ def _page(api: ScoringApi) -> None:
 
 
 def _inputs(schema: dict[str, Any]) -> dict[str, str]:
-    """A field for each feature of the served model, grouped by the table it comes from."""
+    """One field per feature of the served model, grouped by the table from which the feature comes."""
     groups: dict[str, list[str]] = {}
     for name, feature in schema["properties"].items():
         groups.setdefault(feature.get("x-table", ""), []).append(name)
@@ -62,7 +62,7 @@ def _inputs(schema: dict[str, Any]) -> dict[str, str]:
 
 
 def _field(name: str, feature: dict[str, Any], example: float | None) -> str:
-    """A field of text: a number field would round what is typed."""
+    """A text field, because a number field would round what is typed."""
     return st.text_input(
         _label(name, feature),
         value="" if example is None else write_french(example),
@@ -102,7 +102,7 @@ def _answer(api: ScoringApi, texts: dict[str, str], schemas: dict[str, Any]) -> 
 
 
 def _read(texts: dict[str, str], features: dict[str, Any]) -> dict[str, float | None]:
-    """The numbers to send; an empty field is null where the model knows missing values."""
+    """The numbers to send. An empty field is null if the model admits that. Raises NotANumber."""
     client: dict[str, float | None] = {}
     for name, text in texts.items():
         label = features[name].get("title", name)

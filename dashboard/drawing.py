@@ -1,20 +1,19 @@
-"""Draws a decision on the scale of default probabilities, with both bounds and the grey zone, as SVG."""
+"""Draws a decision as SVG: the client on the scale of default probabilities, with the grey zone."""
 
 from collections.abc import Mapping
 from typing import Any
 
 _WIDTH, _LEFT, _RIGHT = 900, 30, 870
-_DRAWN = ("probability_class_1", "lower_bound", "upper_bound")
 _COLOURS = ("#2e7d32", "#b7791f", "#b3261e")  # reliable, grey zone, risky
 
 
 def in_french(share: float) -> str:
-    """0.0837 as « 8,37 % », with the no-break space that French wants."""
+    """0.0837 as « 8,37 % », with the no-break space that French requires."""
     return f"{100 * share:.2f}".replace(".", ",") + "\u00a0%"
 
 
 def scale(decision: Mapping[str, Any], zone: int, shape: str) -> str:
-    """The client's probability between 0 and a round number beyond everything that is drawn."""
+    """The drawing. The scale goes from 0 to a round number beyond the probability and the upper bound."""
     probability, lower, upper = (
         decision[key] for key in ("probability_class_1", "lower_bound", "upper_bound")
     )

@@ -1,10 +1,10 @@
-"""Numbers as a French loan officer types and reads them, without losing a digit."""
+"""Reads and writes numbers as a French loan officer does, without losing a digit."""
 
 import math
 
 
 class NotANumber(ValueError):
-    """A sentence about a field that holds no number."""
+    """A field holds no number. The message is a sentence that names the field."""
 
 
 def read_french(text: str, label: str) -> float | None:

@@ -2,5 +2,5 @@
 
 import os
 
-# MLflow reports over the network how it is used, unless it is told not to before it is imported.
+# MLflow reports its usage over the network unless this is set before it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

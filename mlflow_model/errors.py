@@ -1,16 +1,27 @@
-"""Every French sentence that a caller can read, with its HTTP status.
+"""The kinds of failure that a caller can meet, each with its HTTP status and the French sentence around it.
 
-Callers pass facts and read `str(error)`. The details of refused values live with the value rules, in
-scoring.py, which travels inside the bundle.
+A class with fixed words holds its whole sentence. BadData, LoadingFailed and RollbackRefused hold the
+beginning; the detail after it is written where the failure is found. The details of refused values stand
+with the value rules, in scoring.py, which travels inside the bundle.
 """
 
 from collections.abc import Sequence
 
+REGISTER_AGAIN = "réenregistrez le modèle avec « python register.py »"
+
 
 class ScoringError(Exception):
-    """An answer other than a decision: a sentence, and the HTTP status it goes with."""
+    """An answer that is not a decision: `str(error)` is the sentence, with an HTTP status and headers."""
 
     status = 500
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class TryLater(ScoringError):
+    """The same request may succeed a little later."""
+
+    status = 503
+    headers = (("Retry-After", "1"),)
 
 
 class MissingFeatures(ScoringError):
@@ -83,10 +94,11 @@ class MethodNotAllowed(ScoringError):
 
     def __init__(self, allowed: Sequence[str]) -> None:
         super().__init__(f"Méthode non autorisée : utilisez {' ou '.join(allowed)}.")
+        self.headers = (("Allow", ", ".join(allowed)),)
 
 
 class RequestRefused(ScoringError):
-    """What the HTTP server itself refuses for any other cause."""
+    """A request that the HTTP server itself refuses, for a cause that has no class of its own."""
 
     def __init__(self, status: int) -> None:
         super().__init__("Requête HTTP refusée : consultez GET /docs.")
@@ -100,36 +112,28 @@ class InternalError(ScoringError):
         super().__init__(f"Erreur interne du serveur (référence {reference})")
 
 
-class Busy(ScoringError):
-    """Every place for a batch is taken: the same request may succeed a little later."""
-
-    status = 503
+class Busy(TryLater):
+    """All places for batches are taken."""
 
     def __init__(self) -> None:
         super().__init__("Trop de lots sont en cours de calcul : réessayez dans une seconde.")
 
 
-class TooManyBodies(ScoringError):
-    """Too many clients send slowly at the same time: the same request may succeed a little later."""
-
-    status = 503
+class TooManyBodies(TryLater):
+    """Too many clients send slowly at the same time."""
 
     def __init__(self) -> None:
         super().__init__("Trop de requêtes arrivent à la fois : réessayez dans une seconde.")
 
 
-class CountsIncomplete(ScoringError):
-    """A process's counts cannot be read: a sum without them would be less than the one before."""
-
-    status = 503
+class CountsIncomplete(TryLater):
+    """The counts of a process cannot be read. A sum without them would be lower than the sum before."""
 
     def __init__(self) -> None:
         super().__init__("Les compteurs sont incomplets : réessayez dans quelques secondes.")
 
 
-class BatchTooSlow(ScoringError):
-    status = 503
-
+class BatchTooSlow(TryLater):
     def __init__(self, seconds: float) -> None:
         super().__init__(
             f"Le lot n’a pas été calculé en {seconds:.0f} s : réessayez plus tard, avec moins de clients."
@@ -138,6 +142,7 @@ class BatchTooSlow(ScoringError):
 
 class Unauthorized(ScoringError):
     status = 401
+    headers = (("WWW-Authenticate", "Bearer"),)
 
     def __init__(self) -> None:
         super().__init__("Jeton d’accès absent ou inconnu (en-tête Authorization: Bearer).")
@@ -150,10 +155,8 @@ class Forbidden(ScoringError):
         super().__init__("Le rôle de ce jeton d’accès ne permet pas cette requête.")
 
 
-class ModelUnavailable(ScoringError):
-    """Why there is no model: the API answers it with 503, register.py prints it and exits with 2."""
-
-    status = 503
+class ModelUnavailable(TryLater):
+    """There is no model. The API answers with 503; register.py prints the sentence and exits with 2."""
 
 
 class PickleNotFound(ModelUnavailable):
@@ -167,7 +170,7 @@ class PickleWithoutKeys(ModelUnavailable):
 
 
 class LoadingFailed(ModelUnavailable):
-    """`detail` says what was wrong and ends with the way out."""
+    """`detail` says what was wrong, then what to do."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(f"Erreur lors du chargement du modèle : {detail}")
@@ -175,21 +178,21 @@ class LoadingFailed(ModelUnavailable):
 
 
 class CopyUnusable(LoadingFailed):
-    """A copy that was verified cannot be loaded here, all the same."""
+    """A verified copy cannot be loaded in this process."""
 
     def __init__(self) -> None:
         super().__init__("la copie locale est inutilisable ; elle est refaite dès que le registre répond")
 
 
 class RollbackRefused(ModelUnavailable):
-    """`detail` says why the alias stays, and ends with the way out."""
+    """`detail` says why the alias stays, then what to do."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(f"Retour à la version précédente refusé : {detail}")
 
 
 class OutOfReach(LoadingFailed):
-    """Nothing is said of the model: the registry does not answer, or there is no room for a copy."""
+    """The model is not to blame: the registry does not answer, or there is no room for a copy."""
 
 
 class NotUnderstood(LoadingFailed):
@@ -202,11 +205,11 @@ class NotUnderstood(LoadingFailed):
 
 
 class NotRegistered(LoadingFailed):
-    """The registry answered, and its registration of the version has not ended, or has failed."""
+    """The registry answered that the registration of the version has not ended, or has failed."""
 
 
 class NotInRegistry(LoadingFailed):
-    """The registry answered, and knows no such model, version or alias."""
+    """The registry answered that it has no such model, version or alias."""
 
     def __init__(self, attempt: str) -> None:
         super().__init__(f"{attempt} : introuvable ; lancez « python register.py »")

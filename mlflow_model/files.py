@@ -1,4 +1,4 @@
-"""Files that others may have touched: read with bounds, written for this user alone, never half."""
+"""Reads files that others may have changed, with bounds, and writes files for this user alone."""
 
 import contextlib
 import errno
@@ -15,18 +15,18 @@ _UNFINISHED = "arriving-"
 
 
 class NotTrusted(OSError):
-    """No regular file, or one that another user may have written."""
+    """Not a regular file, or one that another user may have written."""
 
 
 class TooLarge(OSError):
-    """More bytes than such a file may have."""
+    """The file is larger than the caller allows."""
 
 
 def read(path: Path, most: int, *, own: bool = True, link: bool = False) -> bytes:
-    """A regular file of at most so many bytes: no device, and no pipe, which would be waited for.
+    """The content of a regular file of at most `most` bytes. Devices and pipes are refused without waiting.
 
-    `own`: only this user, or root, may have written it. `link`: it may be one. Raises OSError, also as
-    NotTrusted or TooLarge.
+    `own`: only this user or root may be able to write to it. `link`: the path may be a symbolic link. Raises
+    OSError, among them NotTrusted and TooLarge.
     """
     follow = 0 if link else os.O_NOFOLLOW
     file = os.open(path, os.O_RDONLY | follow | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -46,14 +46,14 @@ def read(path: Path, most: int, *, own: bool = True, link: bool = False) -> byte
 
 
 def write(path: Path, content: bytes) -> None:
-    """A new file that only this user may read and write, whatever the umask."""
+    """Write a new file that only this user may read and write, whatever the umask is."""
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(file, "wb") as stream:
         stream.write(content)
 
 
 def settle(place: Path) -> None:
-    """Have the disk itself hold what a file holds, or which files a folder has. Raises OSError."""
+    """Force a file's content, or a folder's list of entries, to the disk. Raises OSError."""
     descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -62,10 +62,11 @@ def settle(place: Path) -> None:
 
 
 def exposed(folder: Path) -> Path | None:
-    """The folder, or the one above it, that lets another user put files of theirs in this place.
+    """The folder itself, or the first one above it, in which another user could put files of their own.
 
-    A group may write above the folder: what is in the folder itself is checked file by file. One that is
-    sticky, as /tmp is, keeps everybody's hands off what others own.
+    None if there is no such folder. Above the folder, a group may have write access, because the files in the
+    folder itself are checked one by one. A sticky folder such as /tmp is safe: nobody can replace what others
+    own.
     """
     folder = folder.absolute()
     for place in (folder, *folder.resolve().parents):
@@ -93,9 +94,9 @@ def _is_ours(found: os.stat_result) -> bool:
 
 @contextlib.contextmanager
 def workplace(within: Path) -> Iterator[Path]:
-    """A new folder for what is not whole yet. What has not been moved away from it is removed at the end.
+    """A new folder for unfinished files. What is still in it at the end is removed.
 
-    It is locked as long as this process lives, so that `remove_abandoned` takes only what the dead have left.
+    It is locked while this process lives, so that `remove_abandoned` removes only what dead processes left.
     """
     place = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=within))
     lock = hold(place)
@@ -107,7 +108,7 @@ def workplace(within: Path) -> Iterator[Path]:
 
 
 def hold(folder: Path) -> int:
-    """Lock the folder against `remove_if_abandoned` until the descriptor is closed, or this process ends.
+    """Lock the folder against `remove_if_abandoned`, until the descriptor is closed or this process ends.
 
     Raises OSError.
     """
@@ -131,8 +132,8 @@ def remove_abandoned(within: Path) -> None:
 
 
 def remove_if_abandoned(entry: Path) -> None:
-    """Remove it unless a process holds it."""
-    with contextlib.suppress(OSError):  # somebody works there, or has just removed it
+    """Remove a file or folder unless a process holds it."""
+    with contextlib.suppress(OSError):  # another process holds it, or has just removed it
         lock = os.open(entry, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

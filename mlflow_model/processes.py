@@ -1,4 +1,4 @@
-"""Child processes of this project: their environment, their limits, and their end with their parent."""
+"""What the child processes of this project share: environment, limits, and an end with their parent."""
 
 import contextlib
 import ctypes
@@ -15,8 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 _PARENT = "SCORING_PARENT_PID"
-# What some machines need so that libraries are found, and compute as in the other processes. No secrets, and
-# no LD_PRELOAD: what it names may itself need to be told more.
+# Variables that some machines need to find libraries, and to compute as in the other processes. None holds a
+# secret. LD_PRELOAD is left out, because the library that it names may need variables of its own.
 _OF_THE_MACHINE = (
     "PATH",
     "LD_LIBRARY_PATH",
@@ -25,42 +25,49 @@ _OF_THE_MACHINE = (
     "NPY_DISABLE_CPU_FEATURES",
     "OPENBLAS_CORETYPE",
 )
+# A child that ends by one of these did not end by itself: somebody sent the signal, or the kernel did because
+# the machine ran out of memory.
+SENT_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _SET_PARENT_DEATH_SIGNAL = 1  # prctl(2), PR_SET_PDEATHSIG
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment of a child that finds this project's modules first, and relative paths as we do."""
+    """Our environment, for a child that finds this project's modules first."""
     return {**os.environ, **bare_environment(**more)}
 
 
 def bare_environment(**more: str) -> dict[str, str]:
-    """The same for a child that is told nothing else of ours: no token, no key, no address."""
+    """A minimal environment, for a child that gets no token, key or address of ours."""
     machine = {name: os.environ[name] for name in _OF_THE_MACHINE if name in os.environ}
     return {**machine, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", _PARENT: str(os.getpid()), **more}
 
 
 def end_with_parent() -> None:
-    """Have the kernel kill this process when the thread that started it ends, even if it is stopped.
+    """Have the kernel kill this process when the thread that started it ends, even if the process is stopped.
 
-    For a child that was given one of our environments. Elsewhere than on Linux it relies on its pipes.
+    It must have been started with one of our environments. Outside Linux this does nothing: there a child
+    ends when its pipes do.
     """
     parent = os.environ.get(_PARENT)
     if parent is None or not sys.platform.startswith("linux"):
         return
     ctypes.CDLL(None, use_errno=True).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() != int(parent):  # it ended before we could ask
+    if os.getppid() != int(parent):  # the parent ended before prctl was called
         os._exit(1)
 
 
 def end(process: "subprocess.Popen[bytes]", seconds: float = 5.0) -> None:
-    """Wait for a child that has said all that it had to say. If it goes on, kill it."""
+    """Wait for a child that has nothing left to do, then kill it if it still runs."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
     process.kill()
 
 
 def open_standard_streams() -> None:
-    """To nowhere where they are closed, here and in children: what is opened later would be one of them."""
+    """Open closed standard streams on the null device, here and for children.
+
+    Otherwise the next file that is opened would become a standard stream.
+    """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -69,7 +76,7 @@ def open_standard_streams() -> None:
 
 
 def set_aside(descriptor: int) -> int:
-    """A private duplicate of an output. What others write to it, C libraries too, is lost from now on."""
+    """A private duplicate of an output. What is then written to the output itself, also from C, is lost."""
     private = os.dup(descriptor)
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device
         os.dup2(nowhere.fileno(), descriptor)
@@ -83,10 +90,10 @@ def limit(
     processor_seconds: int | None = None,
     open_files: int | None = None,
 ) -> None:
-    """Bound this process's address space, the size of each file that it writes, its processor time and files.
+    """Bound this process's address space, size of each file written, processor time and open files.
 
-    Out of processor time it ends by SIGXCPU, which nobody else sends. A limit that the system has set lower
-    stays.
+    Out of processor time, the process ends by SIGXCPU, which nothing else sends. A lower limit of the system
+    stays in force.
     """
     limits = {
         resource.RLIMIT_AS: memory,
@@ -97,7 +104,7 @@ def limit(
     }
     for kind, value in limits.items():
         if value is not None:
-            # A second more: where both are equal, Linux sends SIGKILL at once.
+            # One second more than the soft limit: if both are equal, Linux sends SIGKILL at once.
             most = value + 1 if kind == resource.RLIMIT_CPU else value
             _, hard = resource.getrlimit(kind)
             hard = most if hard == resource.RLIM_INFINITY else min(most, hard)
@@ -105,9 +112,10 @@ def limit(
 
 
 def beside_the_log(file_bytes: int) -> int:
-    """A `limit` on files that leaves the log: a standard error that is a file may be as large already.
+    """A `file_bytes` for `limit` that still lets the process write to its log.
 
-    It may grow by a gigabyte until the child that is limited is a new one.
+    If standard error is a file, it may already be larger than `file_bytes`. It may then grow by a gigabyte
+    while this process lives.
     """
     log = os.fstat(2)
     return log.st_size + 1024**3 if stat.S_ISREG(log.st_mode) else file_bytes
@@ -115,21 +123,21 @@ def beside_the_log(file_bytes: int) -> int:
 
 _lowered = threading.Lock()
 _lowering = 0
-_former_soft = resource.RLIM_INFINITY
+_soft_before = resource.RLIM_INFINITY
 
 
 @contextlib.contextmanager
 def no_file_beyond(most: int) -> Iterator[None]:
-    """While this lasts, writing more than so many bytes to a file fails with EFBIG, in every thread.
+    """Inside, writing more than `most` bytes to a file fails with EFBIG, in every thread.
 
-    Threads that do this at once must name the same number.
+    Threads that are inside at the same time must pass the same number.
     """
-    global _lowering, _former_soft
+    global _lowering, _soft_before
     with _lowered:
         if not _lowering:
-            _former_soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-            unlimited = _former_soft == resource.RLIM_INFINITY
-            resource.setrlimit(resource.RLIMIT_FSIZE, (most if unlimited else min(most, _former_soft), hard))
+            _soft_before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            unlimited = _soft_before == resource.RLIM_INFINITY
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most if unlimited else min(most, _soft_before), hard))
         _lowering += 1
     try:
         yield
@@ -138,4 +146,4 @@ def no_file_beyond(most: int) -> Iterator[None]:
             _lowering -= 1
             if not _lowering:
                 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-                resource.setrlimit(resource.RLIMIT_FSIZE, (_former_soft, hard))
+                resource.setrlimit(resource.RLIMIT_FSIZE, (_soft_before, hard))

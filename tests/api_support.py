@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from api.app import create_app
-from mlflow_model import bundle as bundles
-from mlflow_model.bundle import Bundle
-from mlflow_model.card import ModelCard
-from mlflow_model.scoring import DecisionPolicy
+from mlflow_model.bundle import bundles
+from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.bundle.scoring import DecisionPolicy
+from mlflow_model.handover.card import ModelCard
 from tests import servers
 from tests.servers import Door, FlaskDoor, SocketDoor
 
@@ -33,7 +33,7 @@ DecisionPolicy.decisions = with_distance(DecisionPolicy.decisions)
 # Stands for a model text that kills LightGBM's parser: whoever loads this is gone, without a word.
 DEADLY = b"""
 import os, sys
-if "mlflow_model.trial" in sys.orig_argv:
+if "mlflow_model.bundle.trial" in sys.orig_argv:
     os._exit(139)
 """
 
@@ -76,7 +76,7 @@ def several_versions(
 
     A second model, `wrecks`, has one version for each way in which a model cannot be loaded.
     """
-    from mlflow_model import registration
+    from mlflow_model.registry import registration
 
     folder = tmp_path_factory.mktemp("several_versions")
     shutil.copy(migrated_store, folder / "mlflow.db")

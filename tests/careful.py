@@ -3,9 +3,9 @@
 import json
 from types import MappingProxyType
 
-from api import predict, strict_json
+from api.deciding import refusals, strict_json
+from mlflow_model.bundle.scoring import Refusal, Scorer
 from mlflow_model.errors import BadData, MissingFeatures, ScoringError
-from mlflow_model.scoring import Refusal, Scorer
 
 
 def answer(scorer: Scorer, body: bytes) -> tuple[int, bytes]:
@@ -14,8 +14,8 @@ def answer(scorer: Scorer, body: bytes) -> tuple[int, bytes]:
         client = MappingProxyType(strict_json.strict(body, scorer.features))  # no dict is no ordinary client
         return 200, json.dumps(scorer.decide(client), ensure_ascii=False).encode()
     except ScoringError as error:
-        return predict.refusal(error)
+        return refusals.refusal(error)
     except Refusal as refused:
-        return predict.refusal(
+        return refusals.refusal(
             MissingFeatures(refused.missing) if refused.missing else BadData(refused.detail)
         )

@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 from lightgbm import LGBMClassifier
 
-from mlflow_model import legacy
-from mlflow_model.bundle import Bundle
-from mlflow_model.features import BY_NAME
+from features.catalogue import BY_NAME
+from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.handover import pickles
 
 LONGEST = (
     "test_hostile_pickles",  # whose bound of memory holds for all children of a process that have ended
@@ -96,7 +96,7 @@ def documented_pickle(trained: LGBMClassifier, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="session")
 def bundle(documented_pickle: Path) -> Bundle:
-    return legacy.convert(documented_pickle)[0]
+    return pickles.convert(documented_pickle)[0]
 
 
 @pytest.fixture
@@ -163,13 +163,13 @@ def one_version(
     migrated_store: Path, documented_pickle: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """Its champion is the pickle. To be copied: a registration costs a large part of a second."""
-    from mlflow_model import registration
+    from mlflow_model.registry import registration
 
     folder = tmp_path_factory.mktemp("one_version")
     shutil.copy(migrated_store, folder / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         _use_store(folder, patch)
-        registration.register(*legacy.convert(documented_pickle))
+        registration.register(*pickles.convert(documented_pickle))
     return folder
 
 
@@ -178,14 +178,14 @@ def three_versions(
     one_version: Path, documented_pickle: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """Version 1 is champion with threshold 0.25; 2 has a slightly larger margin, 3 another threshold."""
-    from mlflow_model import registration
+    from mlflow_model.registry import registration
 
     folder = tmp_path_factory.mktemp("three_versions")
     copied_registry(one_version, folder)
     with pytest.MonkeyPatch.context() as patch:
         _use_store(folder, patch)
-        registration.register(*legacy.convert(documented_pickle, margin=0.021), alias="candidate")
-        registration.register(*legacy.convert(documented_pickle, threshold=0.6), alias="candidate")
+        registration.register(*pickles.convert(documented_pickle, margin=0.021), alias="candidate")
+        registration.register(*pickles.convert(documented_pickle, threshold=0.6), alias="candidate")
     return folder
 
 
@@ -220,11 +220,11 @@ def candidates(three_versions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def _used(template: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    from mlflow_model import registry
+    from mlflow_model.registry import connection
 
     copied_registry(template, folder)
     _use_store(folder, monkeypatch)
-    registry.connect()
+    connection.connect()
     return folder
 
 

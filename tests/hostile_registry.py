@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from mlflow_model.bundle import MANIFEST, Bundle
-from mlflow_model.registry import DIGEST_TAG
+from mlflow_model.bundle.bundles import MANIFEST, Bundle
+from mlflow_model.registry.versions import DIGEST_TAG
 
 ALIAS = "/api/2.0/mlflow/registered-models/alias"
 DOWNLOAD_URI = "/api/2.0/mlflow/model-versions/get-download-uri"

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from mlflow_model import bundle as bundles
-from mlflow_model import registration, registry
-from mlflow_model.bundle import Bundle
-from mlflow_model.card import ModelCard
-from mlflow_model.scoring import DecisionPolicy
+from mlflow_model.bundle import bundles
+from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.bundle.scoring import DecisionPolicy
+from mlflow_model.handover.card import ModelCard
+from mlflow_model.registry import connection, registration, versions
 from tests import servers
 from tests.servers import JSON, SocketDoor
 
@@ -48,7 +48,7 @@ class Registry:
         return str(number)
 
     def point(self, version: str, alias: str = "champion") -> None:
-        registry.connect().set_registered_model_alias(registry.NAME, alias, version)
+        connection.connect().set_registered_model_alias(versions.NAME, alias, version)
 
     def artifact(self, version: str) -> Path:
         """Where the registry keeps a version's bundle."""
@@ -106,14 +106,16 @@ def metrics(door: SocketDoor) -> dict[str, float]:
 
 
 def workers_of(door: SocketDoor) -> list[int]:
-    return children_of(door, "api.worker")
+    return children_of(door, "api.server.worker")
 
 
 def children_of(door: SocketDoor, module: str) -> list[int]:
     """The processes of this module that the API has started, whichever of its threads did."""
-    children = [task.read_text().split() for task in Path(f"/proc/{door.pid}/task").glob("*/children")]
+    children = [
+        servers.read_of_process(file).split() for file in Path(f"/proc/{door.pid}/task").glob("*/children")
+    ]
     pids = [int(pid) for found in children for pid in found]
-    return [pid for pid in pids if module in Path(f"/proc/{pid}/cmdline").read_text()]
+    return [pid for pid in pids if module in servers.command_line(pid)]
 
 
 @dataclass

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_model import registry
-from mlflow_model.bundle import Bundle
+from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.registry import connection
 from tests.conftest import copied_registry
 from tests.live import Registry, policy_of
 
@@ -26,7 +26,7 @@ def live(two_versions: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     copied_registry(two_versions.folder, tmp_path)
     copy = Registry(tmp_path, dict(two_versions.bundles))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", copy.environment["MLFLOW_TRACKING_URI"])
-    registry.connect()
+    connection.connect()
     return copy
 
 

@@ -35,12 +35,14 @@ import pytest
 import yaml
 
 import register
-from api import loader, model_uri, openapi
+from api import settings
 from api.app import create_app
-from api.finder import Finder
-from api.served import ServedModel
+from api.delivery import loader
+from api.delivery.finder import Finder
+from api.delivery.served import ServedModel
+from api.web import openapi
+from features.catalogue import example_client
 from mlflow_model.errors import ModelUnavailable
-from mlflow_model.features import example_client
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ("README.md", "docs/api.md", "docs/operations.md")
@@ -104,7 +106,7 @@ class Project:
         if not (self.folder / "mlflow.db").exists():
             self.register()
         served = ServedModel()
-        Finder(model_uri.DEFAULT, self.folder / "cache", served.hear).start()
+        Finder(settings.DEFAULT_MODEL_URI, self.folder / "cache", served.hear).start()
         _wait_for_model(served)
         return served
 
@@ -122,7 +124,7 @@ class Project:
         from mlflow.pyfunc import scoring_server
 
         assert self.served.model
-        model = mlflow.pyfunc.load_model(model_uri.DEFAULT)
+        model = mlflow.pyfunc.load_model(settings.DEFAULT_MODEL_URI)
         schema = model.metadata.get_input_schema()
         answer = scoring_server.invocations(body.decode(), "application/json", model, schema)
         return answer.status, {"Content-Type": answer.mimetype}, answer.response
@@ -138,7 +140,7 @@ class Project:
 
     def problem(self, variables: Mapping[str, str]) -> str:
         """Why there is no model under these variables; without any, why there is none just after a start."""
-        uri = variables.get("MODEL_URI", model_uri.DEFAULT)
+        uri = variables.get("MODEL_URI", settings.DEFAULT_MODEL_URI)
         try:
             with pytest.MonkeyPatch.context() as patch:
                 for name, value in variables.items():

@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 
 from flask import Flask
 
-from api.served import Model, ServedModel
-from mlflow_model.bundle import Bundle
-from mlflow_model.scoring import Scorer
+from api.delivery.served import Model, ServedModel
+from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.bundle.scoring import Scorer
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -140,6 +140,18 @@ def with_policy(bundle: Bundle, threshold: float, margin: float) -> Scorer:
     """The bundle's trees under another threshold and margin."""
     policy = json.dumps(bundle.policy | {"threshold": threshold, "margin": margin})
     return Scorer({**bundle.files, "policy.json": policy.encode()})
+
+
+def read_of_process(path: Path) -> str:
+    """A file below /proc; nothing of a process or thread that has just ended."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def command_line(pid: int) -> str:
+    return read_of_process(Path(f"/proc/{pid}/cmdline"))
 
 
 def eventually(attempt: Callable[[], T | None], awaited: str) -> T:
@@ -265,3 +277,23 @@ def invocations(model_uri: str, environment: Mapping[str, str], log: Path) -> It
     path = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     with process(command, {**environment, **path}, log) as child:
         yield SocketDoor(port, log, child.pid)
+
+
+@contextmanager
+def registry_server(store: str, folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """`mlflow server` of this store, as soon as it answers. It keeps the artifacts in this folder."""
+    command = [str(BIN / "mlflow"), "server", "--backend-store-uri", store, "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--workers", "1", "--artifacts-destination", str(folder / "artifacts")]
+    path = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    with process(command, path, folder / "mlflow.log", folder) as child:
+        eventually(lambda: _is_healthy(port) or None, "MLflow's server")
+        yield child
+
+
+def _is_healthy(port: int) -> bool:
+    try:
+        with closing(HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == 200
+    except OSError:
+        return False

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from api.app import create_app
-from mlflow_model.bundle import Bundle
+from mlflow_model.bundle.bundles import Bundle
 from tests import servers
 from tests.servers import JSON, ROOT, Answer, Door, FlaskDoor, SocketDoor
 

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 from lightgbm import LGBMClassifier
 
-from api import loader
 from api.app import create_app
-from api.served import ServedModel
-from mlflow_model import registry
-from mlflow_model.bundle import Bundle
-from mlflow_model.scoring import Refusal
+from api.delivery import loader
+from api.delivery.served import ServedModel
+from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.bundle.scoring import Refusal
+from mlflow_model.registry import connection
 from tests import servers
 from tests.conftest import FEATURES, SOMETIMES_MISSING
 from tests.servers import JSON, ROOT, Answer, Door, FlaskDoor, SocketDoor
@@ -539,7 +539,7 @@ def test_any_mlflow_model_uri_names_the_model(
     version: str | None,
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", servers.registry_in(several_versions)["MLFLOW_TRACKING_URI"])
-    registered = registry.connect().get_model_version("scoring-client", "1")
+    registered = connection.connect().get_model_version("scoring-client", "1")
 
     loaded = loader.look_once(uri.format(source=registered.source, run_id=registered.run_id), tmp_path).copy
 

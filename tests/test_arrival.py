@@ -16,12 +16,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from api import loader
-from api.news import GAVE_UP, News
-from mlflow_model import processes, registry
-from mlflow_model.bundle import Bundle
+from api.delivery import loader, sources
+from api.delivery.news import GAVE_UP, News
+from mlflow_model import processes
+from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.bundle.trial import Trial
 from mlflow_model.errors import LoadingFailed, NotInRegistry, NotRegistered, OutOfReach
-from mlflow_model.registry import Reference
+from mlflow_model.registry import connection, fetching, listing, moves, versions
+from mlflow_model.registry.versions import Reference
 from tests import servers
 from tests.hostile_registry import ALIAS, HostileRegistry, hostile_registry
 from tests.servers import ROOT
@@ -45,7 +47,7 @@ def hostile(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hostile
 
 
 def test_only_the_bundles_own_files_are_asked_for(hostile: HostileRegistry, bundle: Bundle) -> None:
-    assert registry.download(registry.resolve(CHAMPION)) == bundle
+    assert fetching.download(versions.resolve(CHAMPION)) == bundle
 
     asked = [path.rpartition("/")[2] for path in hostile.asked if path.startswith("/files")]
     assert sorted(asked) == sorted([*bundle.files, "manifest.json"])
@@ -65,10 +67,10 @@ def test_a_version_with_impossible_files_is_refused(
 ) -> None:
     file, how, sentence = IMPOSSIBLE[name]
     hostile.behaviour[file] = how
-    named = registry.resolve(CHAMPION)
+    named = versions.resolve(CHAMPION)
 
     with pytest.raises(LoadingFailed, match=sentence) as refused:
-        registry.download(named, tmp_path)
+        fetching.download(named, tmp_path)
 
     assert not isinstance(refused.value, OutOfReach)
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 65 * 2**20
@@ -91,7 +93,7 @@ def test_what_does_not_arrive_says_nothing_of_the_version(hostile: HostileRegist
     hostile.behaviour[file] = how
 
     with pytest.raises(OutOfReach, match=sentence):
-        registry.download(registry.resolve(CHAMPION))
+        fetching.download(versions.resolve(CHAMPION))
 
 
 def test_a_folder_in_the_place_of_a_file_brings_nothing(registered: Path) -> None:
@@ -100,7 +102,7 @@ def test_a_folder_in_the_place_of_a_file_brings_nothing(registered: Path) -> Non
     manifest.mkdir()
 
     with pytest.raises(OutOfReach, match=HORS_D_ATTEINTE):
-        registry.download(registry.resolve(CHAMPION))
+        fetching.download(versions.resolve(CHAMPION))
 
 
 @pytest.mark.parametrize("target", ["/dev/zero", "a pipe"])
@@ -112,7 +114,7 @@ def test_a_device_or_a_pipe_in_the_place_of_a_file_neither_fills_nor_blocks(
     os.mkfifo(text) if target == "a pipe" else text.symlink_to(target)
 
     with pytest.raises(LoadingFailed, match=r"refusé|hors d’atteinte"):
-        registry.download(registry.resolve(CHAMPION))
+        fetching.download(versions.resolve(CHAMPION))
 
 
 IMPOSSIBLE_NAMES = {
@@ -130,7 +132,7 @@ def test_what_a_registry_says_of_a_version_reaches_no_header_and_no_log(
     hostile.version |= IMPOSSIBLE_NAMES[name]
 
     with pytest.raises(LoadingFailed, match=r"un nom ou un numéro impossible|un autre modèle") as refused:
-        registry.resolve(CHAMPION)
+        versions.resolve(CHAMPION)
 
     assert "vil" not in str(refused.value)
 
@@ -139,7 +141,7 @@ def test_what_a_registry_says_of_a_version_reaches_no_header_and_no_log(
 def started_loader(cache: Path, *more: str, **changed: float) -> Iterator["subprocess.Popen[bytes]"]:
     """The loader, in which these bounds are smaller."""
     code = "".join(f"loader.{name} = {value}; " for name, value in changed.items())
-    code = f"from api import loader; {code} loader.main()"
+    code = f"from api.delivery import loader; {code} loader.main()"
     with subprocess.Popen(
         [sys.executable, "-c", code, CHAMPION, str(cache), "--every", "0.2", *more],
         cwd=ROOT,
@@ -201,7 +203,7 @@ def test_a_fault_of_the_registry_is_not_said_to_be_an_unknown_model(
     hostile.behaviour[ALIAS] = how
 
     with pytest.raises(LoadingFailed, match=said) as refused:
-        registry.resolve(CHAMPION)
+        versions.resolve(CHAMPION)
 
     assert not isinstance(refused.value, NotInRegistry)
 
@@ -253,8 +255,8 @@ def test_a_loader_in_the_middle_of_a_look_ends_with_its_parent(
     (tmp_path / "arriving-from-a-dead-process").mkdir()
     code = (
         "import subprocess, sys; from mlflow_model import processes\n"
-        f"loader = subprocess.Popen([sys.executable, '-m', 'api.loader', {CHAMPION!r}, {str(tmp_path)!r}], "
-        "env=processes.environment(), stdin=subprocess.PIPE)\n"
+        f"loader = subprocess.Popen([sys.executable, '-m', 'api.delivery.loader', {CHAMPION!r}, "
+        f"{str(tmp_path)!r}], env=processes.environment(), stdin=subprocess.PIPE)\n"
         "print(loader.pid, flush=True); loader.wait()"
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE) as parent:
@@ -289,16 +291,17 @@ class FakeRegistry:
 
 
 @pytest.fixture
-def faked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[FakeRegistry, loader.RegisteredModel]:
+def faked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[FakeRegistry, sources.RegisteredModel]:
     fake = FakeRegistry()
-    with closing(loader.Trial()) as trial:
-        model = loader.RegisteredModel(CHAMPION, tmp_path, trial)
-    monkeypatch.setattr(model, "_registry", fake)
-    monkeypatch.setattr(loader, "time", SimpleNamespace(monotonic=lambda: fake.now))
+    with closing(Trial()) as trial:
+        model = sources.RegisteredModel(CHAMPION, tmp_path, trial)
+    monkeypatch.setattr(model, "_resolve", fake.resolve)
+    monkeypatch.setattr(model, "_download", fake.download)
+    monkeypatch.setattr(sources, "time", SimpleNamespace(monotonic=lambda: fake.now))
     return fake, model
 
 
-def looked_for(seconds: int, fake: FakeRegistry, model: loader.RegisteredModel) -> int:
+def looked_for(seconds: int, fake: FakeRegistry, model: sources.RegisteredModel) -> int:
     """How many refusals there were when it was looked at every second."""
     refusals = 0
     for _ in range(seconds):
@@ -309,7 +312,7 @@ def looked_for(seconds: int, fake: FakeRegistry, model: loader.RegisteredModel) 
 
 
 def test_what_is_always_cut_is_asked_for_at_growing_intervals_and_never_refused(
-    faked: tuple[FakeRegistry, loader.RegisteredModel],
+    faked: tuple[FakeRegistry, sources.RegisteredModel],
 ) -> None:
     fake, model = faked
 
@@ -324,7 +327,7 @@ def test_what_is_always_cut_is_asked_for_at_growing_intervals_and_never_refused(
 
 
 def test_a_version_that_is_refused_between_two_cuts_is_counted_once(
-    faked: tuple[FakeRegistry, loader.RegisteredModel],
+    faked: tuple[FakeRegistry, sources.RegisteredModel],
 ) -> None:
     fake, model = faked
     cut, bad = fake.problem, LoadingFailed("le bundle est mauvais")
@@ -350,29 +353,29 @@ def test_a_version_whose_registration_has_not_ended_is_neither_served_nor_promot
     sentence = "l’enregistrement de la version 2 de scoring-client n’est pas terminé ou a échoué"
     for uri in ("models:/scoring-client/2", "models:/scoring-client@candidate"):
         if uri.endswith("@candidate"):
-            registry.connect().set_registered_model_alias("scoring-client", "candidate", "2")
+            connection.connect().set_registered_model_alias("scoring-client", "candidate", "2")
         with pytest.raises(NotRegistered, match=sentence):
-            registry.resolve(uri)
+            versions.resolve(uri)
     with pytest.raises(NotRegistered, match=sentence):
-        registry.promote(2)
-    assert registry.version_at() == 1
+        moves.promote(2)
+    assert listing.version_at() == 1
 
 
 @pytest.mark.parametrize("how", ["removed and copied", "replaced"])
 def test_a_restored_database_is_the_one_that_is_read(candidates: Path, how: str) -> None:
     file = candidates / "mlflow.db"
     shutil.copy(file, candidates / "backup.db")
-    registry.promote(2)
-    before = registry.resolve(CHAMPION).version
+    moves.promote(2)
+    before = versions.resolve(CHAMPION).version
     if how == "replaced":
         (candidates / "backup.db").replace(file)
     else:
         file.unlink()
         with pytest.raises(LoadingFailed, match="aucun registre de modèles"):
-            registry.resolve(CHAMPION)
+            versions.resolve(CHAMPION)
         shutil.copy(candidates / "backup.db", file)
 
-    assert (before, registry.resolve(CHAMPION).version) == ("2", "1")
+    assert (before, versions.resolve(CHAMPION).version) == ("2", "1")
 
 
 def test_a_cache_that_cannot_be_written_is_not_an_unreachable_registry(
@@ -399,7 +402,7 @@ def test_the_alias_is_looked_at_while_a_copy_is_asked_for_again_and_again(
             news_of(process)
             process.stdin.write(b"afresh\n")
             process.stdin.flush()
-        registry.promote(2)
+        moves.promote(2)
         moved = time.monotonic()
         while (copy := news_of(process).copy) is None or copy.version != "2":
             pass

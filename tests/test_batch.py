@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.ipc
 import pytest
 
-from api import batch, service
-from mlflow_model.bundle import Bundle
+from api.deciding import many_clients, service
+from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.bundle.scoring import Scorer
 from mlflow_model.errors import Busy
-from mlflow_model.scoring import Scorer
 from tests import servers
 from tests.conftest import FEATURES, random_clients
 from tests.servers import ROOT, Answer, Door, FlaskDoor, SocketDoor
@@ -611,8 +611,12 @@ def test_the_larger_limit_is_for_batches_only(door: Door) -> None:
 # ---- Hostile bytes: an answer of the contract, whatever comes
 
 
-def is_of_the_contract(answered: tuple[int, str, bytes]) -> bool:
-    status, content_type, body = answered
+def answered(scorer: Scorer, content_type: str, body: bytes) -> tuple[int, str, bytes]:
+    return many_clients.answer("1", scorer, many_clients.Batch(content_type, None, body, "id"), [])
+
+
+def is_of_the_contract(answer: tuple[int, str, bytes]) -> bool:
+    status, content_type, body = answer
     if status == 200:
         return bool(READERS[content_type.partition(";")[0]](body))
     return status in (400, 413) and content_type == JSON and list(json.loads(body)) == ["error"]
@@ -622,7 +626,7 @@ def test_an_arrow_stream_cut_anywhere_is_refused(scorer: Scorer) -> None:
     body = stream(*[record_batch(CLIENTS).slice(start, 30) for start in range(0, 300, 30)])
     cuts = {*range(0, len(body), 64), *(cut.start() for cut in re.finditer(b"\xff\xff\xff\xff", body))}
 
-    answers = {batch.answer(scorer, ARROW, None, body[:cut])[2].decode() for cut in cuts}
+    answers = {answered(scorer, ARROW, body[:cut])[2].decode() for cut in cuts}
 
     assert answers == {json.dumps({"error": BROKEN_ARROW}, ensure_ascii=False)}
 
@@ -635,7 +639,7 @@ def test_a_mutated_body_gets_an_answer_of_the_contract(scorer: Scorer, content_t
 
     for _ in range(300):
         body = mutated(good, generator)
-        assert is_of_the_contract(batch.answer(scorer, content_type, None, body)), body
+        assert is_of_the_contract(answered(scorer, content_type, body)), body
 
 
 def mutated(good: bytes, generator: random.Random) -> bytes:
@@ -654,8 +658,8 @@ def mutated(good: bytes, generator: random.Random) -> bytes:
 
 
 def test_a_batch_does_not_wait_for_a_place_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "WAIT_SECONDS", 0.01)
-    places = batch.Places(1, 1)
+    monkeypatch.setattr(many_clients, "WAIT_SECONDS", 0.01)
+    places = many_clients.Places(1, 1)
 
     with places.taken(), pytest.raises(Busy), places.taken():
         pass
@@ -683,7 +687,7 @@ def test_a_worker_of_which_a_thread_hangs_in_a_small_batch_knows(
     assert (before, hanging.hangs) == (False, False)
 
 
-def holding(places: batch.Places, count: int) -> tuple[threading.Event, list[threading.Thread]]:
+def holding(places: many_clients.Places, count: int) -> tuple[threading.Event, list[threading.Thread]]:
     """So many batches in progress, or waiting, until the event."""
     done = threading.Event()
 
@@ -700,7 +704,7 @@ def holding(places: batch.Places, count: int) -> tuple[threading.Event, list[thr
 def test_a_batch_without_a_place_is_asked_to_come_back_while_predict_answers(
     flask_door: FlaskDoor, documented_request: dict[str, float]
 ) -> None:
-    done, threads = holding(batch.PLACES, batch.COMPUTED_AT_ONCE + batch.WAITING)
+    done, threads = holding(many_clients.PLACES, many_clients.COMPUTED_AT_ONCE + many_clients.WAITING)
     try:
         full = send(flask_door, DOCUMENT, JSON)
         single = flask_door.predict(documented_request)
@@ -729,16 +733,19 @@ def test_a_worker_stays_light_after_a_batch_of_each_format(bundle: Bundle, tmp_p
     program = """
 import sys
 from pathlib import Path
-from api import app, batch
-from mlflow_model import bundle
+from api import app
+from api.deciding import many_clients
+from mlflow_model.bundle import bundles
 folder = Path(sys.argv[1])
-scorer = bundle.read(folder / "bundle").scorer()
+scorer = bundles.read(folder / "bundle").scorer()
 statuses = []
 for kind, name in (("application/json", "json"), ("text/csv", "csv")):
-    statuses.append(batch.answer(scorer, kind, None, (folder / name).read_bytes())[0])
+    asked = many_clients.Batch(kind, None, (folder / name).read_bytes(), "id")
+    statuses.append(many_clients.answer("1", scorer, asked, [])[0])
 assert "pyarrow" not in sys.modules
 arrow = "application/vnd.apache.arrow.stream"
-statuses.append(batch.answer(scorer, arrow, None, (folder / "arrow").read_bytes())[0])
+asked = many_clients.Batch(arrow, None, (folder / "arrow").read_bytes(), "id")
+statuses.append(many_clients.answer("1", scorer, asked, [])[0])
 heavy = {"pandas", "sklearn", "scipy", "lightgbm", "mlflow"}
 print(statuses, sorted(heavy & set(sys.modules)))
 """

@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from api import batch_pool, batch_process
-from api.batch import Answered, Request
-from api.batch_pool import BatchProcess, Pool
-from api.batch_process import NICENESS
-from api.news import Copy
-from api.served import Model, scorer_of
-from api.tally import Tally
-from mlflow_model.bundle import Bundle
+from api.counting.tally import Tally
+from api.deciding import batch_pool, batch_process
+from api.deciding.batch_pool import BatchProcess, Pool
+from api.deciding.batch_process import NICENESS
+from api.deciding.many_clients import Answered, Batch
+from api.delivery.news import Copy
+from api.delivery.served import Model, scorer_of
+from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.errors import BatchTooSlow, Busy
 from tests import servers
 from tests.live import Registry, children_of, metric, policy_of, serves, serving, workers_of
@@ -91,7 +91,7 @@ def door(of_its_own: Registry) -> Iterator[SocketDoor]:
 
 
 def batch_processes(door: SocketDoor, worker: int | None = None) -> list[int]:
-    return children_of(replace(door, pid=worker or workers_of(door)[0]), "api.batch_process")
+    return children_of(replace(door, pid=worker or workers_of(door)[0]), "api.deciding.batch_process")
 
 
 def started(door: SocketDoor, count: int) -> list[int]:
@@ -269,8 +269,8 @@ def is_asleep(pid: int) -> bool:
 HURRIED = b"""
 import sys
 
-if "api.http_server" in sys.modules:
-    sys.modules["api.http_server"].ANSWER_SECONDS = 0.5
+if "api.server.http_server" in sys.modules:
+    sys.modules["api.server.http_server"].ANSWER_SECONDS = 0.5
 """
 
 
@@ -326,7 +326,7 @@ def pool() -> Iterator[Pool]:
 
 
 def asked(pool: Pool, model: Model, clients: Sequence[Client] = MANY) -> Answered | None:
-    return pool.answer(model, Request(CSV, None, WRITERS[CSV](clients), "id"), Tally())
+    return pool.answer(model, Batch(CSV, None, WRITERS[CSV](clients), "id"), Tally())
 
 
 def test_a_batch_that_takes_too_long_is_asked_to_come_back_and_its_process_ended(
@@ -372,7 +372,7 @@ def test_a_process_that_speaks_slowly_has_one_deadline_for_all_that_it_says(
     with theirs, ThreadPoolExecutor() as other:
         other.submit(dribble)
         with pytest.raises(TimeoutError):
-            process.decided(Request(CSV, None, b"", "id"))
+            process.answer(Batch(CSV, None, b"", "id"))
     assert time.monotonic() - began < 3
     process.end()
 
@@ -380,7 +380,7 @@ def test_a_process_that_speaks_slowly_has_one_deadline_for_all_that_it_says(
 class Strange(BatchProcess):
     """Decides, and says what no tally is."""
 
-    def decided(self, request: Request) -> tuple[dict[str, Any], bytes]:
+    def answer(self, batch: Batch) -> tuple[dict[str, Any], bytes]:
         return {"status": 200, "content_type": CSV, "tally": {"decisions": [], "seconds": 1}}, b""
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlflow_model import bundle as bundles
-from mlflow_model.bundle import MANIFEST, SCORING_SOURCE, Bundle
+from mlflow_model.bundle import bundles
+from mlflow_model.bundle.bundles import MANIFEST, SCORING_SOURCE, Bundle
+from mlflow_model.bundle.scoring import DecisionPolicy
 from mlflow_model.errors import LoadingFailed
-from mlflow_model.scoring import DecisionPolicy
 from tests.conftest import FEATURES
 
 NAMES = sorted([*bundles.FILES, MANIFEST])
@@ -156,7 +156,7 @@ def assert_refused(folder: Path) -> None:
 
 
 def resealed(bundle: Bundle, folder: Path, **changed: bytes) -> Path:
-    """A bundle that somebody changed and gave fitting digests."""
+    """A bundle that somebody changed, with digests that match the change."""
     files = {**bundle.files, **{name.replace("_", "."): content for name, content in changed.items()}}
     manifest = json.loads(bundle.manifest)
     manifest["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from api import cache
-from api.news import Copy
-from mlflow_model import bundle as bundles
+from api.delivery import cache
+from api.delivery.news import Copy
 from mlflow_model import files
-from mlflow_model.bundle import Bundle
+from mlflow_model.bundle import bundles
+from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.errors import LoadingFailed, OutOfReach
 from tests import servers
 from tests.servers import ROOT

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from api.bounds import Bounds
-from api.news import Copy
-from api.shadow import Shadow
-from mlflow_model import registry
-from mlflow_model.bundle import Bundle
+from api.challenger.keeper import Keeper
+from api.delivery.news import Copy
+from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.registry import connection, versions
 from tests import servers
 from tests.live import (
     Registry,
@@ -110,26 +109,30 @@ def test_a_challenger_that_takes_long_to_load_does_not_delay_the_champion(
 def test_without_its_alias_the_challenger_decides_no_more(live: Registry) -> None:
     live.point("2", alias="challenger")
     with serving(live, SHADOW_SHARE="1") as door:
-        servers.eventually(lambda: children_of(door, "api.challenger") or None, "the challenger's process")
-        registry.connect().delete_registered_model_alias(registry.NAME, "challenger")
+        servers.eventually(
+            lambda: children_of(door, "api.challenger.process") or None, "the challenger's process"
+        )
+        connection.connect().delete_registered_model_alias(versions.NAME, "challenger")
 
-        servers.eventually(lambda: children_of(door, "api.challenger") == [] or None, "no such process")
+        servers.eventually(
+            lambda: children_of(door, "api.challenger.process") == [] or None, "no such process"
+        )
 
 
 def test_a_challenger_that_never_comes_to_life_is_started_less_and_less_often(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It may hang while it loads, for longer than the pause before the next one."""
-    shadow = Shadow(tmp_path, Bounds(loading=2.5))
+    keeper = Keeper(tmp_path, loading=2.5, silence=10.0)
     no_copy = Copy(str(tmp_path / ("0" * 64)), "scoring-client", "2", "challenger")
     try:
         with caplog.at_level("ERROR", "scoring_client"):
-            shadow.hear(no_copy)
+            keeper.hear(no_copy)
             servers.eventually(lambda: len(caplog.messages) >= 2 or None, "two that ended")
     finally:
-        shadow.stop()
-        shadow.sender.close()
-        shadow._receiver.close()
+        keeper.stop()
+        keeper.sender.close()
+        keeper._receiver.close()
 
     assert [message.rpartition(" in ")[2] for message in caplog.messages[:2]] == ["2 s", "4 s"]
 
@@ -140,22 +143,22 @@ def test_a_challenger_that_changes_at_any_moment_is_taken_up_at_once(
     """Also just before a process starts, and without the pauses that the former one had come to."""
     start = subprocess.Popen
     copies = [Copy(str(tmp_path / (digit * 64)), "scoring-client", digit, "challenger") for digit in "12"]
-    shadow = Shadow(tmp_path, Bounds(loading=600.0))
+    keeper = Keeper(tmp_path, loading=600.0, silence=10.0)
 
     def started_late(*arguments: Any, **more: Any) -> Any:
         monkeypatch.setattr(subprocess, "Popen", start)
-        shadow.hear(copies[1])
+        keeper.hear(copies[1])
         return start(["sleep", "600"], **{name: more[name] for name in ("stdin", "stdout")})
 
     try:
         with caplog.at_level("ERROR", "scoring_client"):
-            shadow.hear(copies[0])
+            keeper.hear(copies[0])
             servers.eventually(lambda: len(caplog.messages) >= 1 or None, "the first, which ends")
             monkeypatch.setattr(subprocess, "Popen", started_late)
             servers.eventually(lambda: len(caplog.messages) >= 2 or None, "the second, which ends")
     finally:
-        shadow.stop()
-        shadow.sender.close()
-        shadow._receiver.close()
+        keeper.stop()
+        keeper.sender.close()
+        keeper._receiver.close()
 
     assert [message.rpartition(" in ")[2] for message in caplog.messages[:2]] == ["2 s", "2 s"]

@@ -15,7 +15,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from http.client import HTTPConnection, HTTPSConnection
+from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import pytest
 from mlflow_model.errors import BodyTooLarge, RequestRefused
 from tests import servers
 from tests.command_line import register_py
-from tests.servers import BIN, JSON, ROOT, SocketDoor
+from tests.servers import JSON, ROOT, SocketDoor
 
 pytest_plugins = ["tests.api_support"]
 
@@ -145,7 +145,7 @@ def prometheus(folder: Path, api_port: int) -> Iterator[int]:
     """A real one with the documented configuration, asking every second."""
     port = servers.free_port()
     for name in ("prometheus.yml", "rules.yml"):
-        text = (ROOT / "monitoring" / name).read_text()
+        text = (ROOT / "deployment" / "monitoring" / name).read_text()
         text = text.replace("127.0.0.1:5000", f"127.0.0.1:{api_port}").replace("15s", "1s")
         (folder / name).write_text(text)
     command = [program("prometheus"), f"--config.file={folder / 'prometheus.yml'}"]
@@ -164,7 +164,7 @@ def asked(port: int, expression: str) -> Any:
 def test_prometheus_reads_the_metrics_and_every_expression_of_ours(
     socket_door: SocketDoor, tmp_path: Path, documented_request: dict[str, float]
 ) -> None:
-    dashboard = json.loads((ROOT / "monitoring" / "grafana.json").read_text(encoding="utf-8"))
+    dashboard = json.loads((ROOT / "deployment" / "monitoring" / "grafana.json").read_text(encoding="utf-8"))
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     socket_door.predict(documented_request)
 
@@ -198,7 +198,7 @@ def test_the_dashboard_and_the_rules_ask_for_metrics_that_exist(
     exist = set(re.findall(r"^# TYPE (\w+)", page, re.MULTILINE))
     asked_for = set()
     for name in ("grafana.json", "rules.yml"):
-        text = (ROOT / "monitoring" / name).read_text(encoding="utf-8")
+        text = (ROOT / "deployment" / "monitoring" / name).read_text(encoding="utf-8")
         asked_for |= set(re.findall(r"\bscoring_\w+", text))
 
     known = {re.sub(r"_(bucket|count|sum)$", "", name) for name in asked_for}
@@ -232,25 +232,6 @@ def postgresql() -> Iterator[str]:
                 yield f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/postgres"
         finally:
             log.unlink()
-
-
-@contextmanager
-def mlflow_server(store: str, folder: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]:
-    command = [str(BIN / "mlflow"), "server", "--backend-store-uri", store, "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "1", "--artifacts-destination", str(folder / "artifacts")]
-    path = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    with servers.process(command, path, folder / "mlflow.log", folder) as child:
-        servers.eventually(lambda: answers(port) or None, "MLflow's server")
-        yield child
-
-
-def answers(port: int) -> bool:
-    try:
-        with closing(HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
-            connection.request("GET", "/health")
-            return connection.getresponse().status == 200
-    except OSError:
-        return False
 
 
 class Cutting:
@@ -307,7 +288,7 @@ def test_postgresql_behind_an_mlflow_server_is_a_registry_that_may_hang_and_be_k
     serving = {"MODEL_CACHE": str(tmp_path / "cache"), "RELOAD_SECONDS": "0.5"}
     serving |= {"MLFLOW_HTTP_REQUEST_TIMEOUT": "1"}
     with postgresql() as store, contextlib.ExitStack() as stack:
-        registry = stack.enter_context(mlflow_server(store, tmp_path, port))
+        registry = stack.enter_context(servers.registry_server(store, tmp_path, port))
         proxy = stack.enter_context(closing(Cutting(port)))
         serving |= {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{proxy.port}"}
         first = register_py(*pickle)
@@ -328,7 +309,7 @@ def test_postgresql_behind_an_mlflow_server_is_a_registry_that_may_hang_and_be_k
         registry.wait()
         doubts(door, "registre injoignable")
         while_it_is_away = door.predict(documented_request)
-        stack.enter_context(mlflow_server(store, tmp_path, port))
+        stack.enter_context(servers.registry_server(store, tmp_path, port))
         listed = register_py("list")
         proxy.limit = 20_000
         register_py(*pickle, "--margin", "0.05", "--alias", "champion")

@@ -14,8 +14,8 @@ import pytest
 from lightgbm import LGBMClassifier
 
 from api.app import create_app
-from mlflow_model import registry
-from mlflow_model.bundle import Bundle
+from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.registry import connection
 from tests import servers
 from tests.conftest import random_clients
 from tests.servers import JSON, Answer, Door, FlaskDoor, SocketDoor
@@ -59,7 +59,7 @@ def pyfuncs(several_versions: Path) -> dict[str, Any]:
     """Both versions loaded by MLflow into this one process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", servers.registry_in(several_versions)["MLFLOW_TRACKING_URI"])
-        registry.connect()
+        connection.connect()
         return {uri: mlflow.pyfunc.load_model(uri) for uri in (CHAMPION, CHALLENGER)}
 
 

@@ -13,9 +13,14 @@ from ibis.backends.sql.compilers import PySparkCompiler
 from ibis.config import Config
 
 from benchmarks.features import HISTORY, pandas_features
+from features.aggregate import FEATURES, client_features
+from features.catalogue import BY_NAME
+from features.raw_tables import BadTable, read, true_probabilities
 from training.__main__ import main
-from training.aggregate import FEATURES, client_features
-from training.tables import BadTable, read, true_probabilities
+from training.synthetic import writing
+from training.synthetic.calibration import Calibration
+from training.synthetic.chunks import draw_chunks
+from training.synthetic.clients import ratios
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = Path(__file__).parents[2] / "shared" / "data" / "home_credit_sample"
@@ -97,6 +102,29 @@ def test_the_ratios_of_an_application_are_the_documented_ones(one_client: pd.Ser
     assert one_client["ANNUITY_BIRTH_RATIO"] == 5.0
     assert one_client["ANNUITY_INCOME_PERCENT"] == 0.25
     assert one_client["CREDIT_GOODS_RATIO"] == pytest.approx(1.199999988, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "formula"),
+    [
+        ("CREDIT_TERM", "AMT_CREDIT / AMT_ANNUITY"),
+        ("ANNUITY_BIRTH_RATIO", "AMT_ANNUITY / (|DAYS_BIRTH| / 365)"),
+        ("ANNUITY_INCOME_PERCENT", "AMT_ANNUITY / AMT_INCOME_TOTAL"),
+        ("CREDIT_GOODS_RATIO", "AMT_CREDIT / (AMT_GOODS_PRICE + 1e-5)"),
+    ],
+)
+def test_the_catalogue_shows_the_formula_of_a_ratio(name: str, formula: str) -> None:
+    assert BY_NAME[name].formula == formula
+
+
+def test_drawn_clients_have_the_ratios_of_their_aggregated_rows_bit_for_bit(tmp_path: Path) -> None:
+    """NumPy draws, DuckDB aggregates: one definition, and the same bits from both."""
+    writing.write_portfolio(2_000, 3, tmp_path / "portfolio")
+    aggregated = features_of(tmp_path / "portfolio")
+    (chunk,) = draw_chunks(Calibration.read(), 2_000, 3)
+
+    for name, drawn in ratios(chunk.clients.application).items():
+        np.testing.assert_array_equal(drawn, aggregated[name].to_numpy(), err_msg=name)
 
 
 def test_an_application_keeps_its_own_columns_and_its_missing_values(one_client: pd.Series) -> None:
@@ -265,7 +293,7 @@ def test_parquet_files_give_the_same_features_with_their_nan_as_missing(
     generated: dict[str, pd.DataFrame], clients: pd.DataFrame, tmp_path: Path
 ) -> None:
     for name, table in generated.items():
-        # Not by pandas, which writes NULL for NaN.
+        # Not written by pandas, because it writes NULL for NaN.
         columns = {column: table[column].to_numpy() for column in table}
         pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
 
@@ -275,7 +303,7 @@ def test_parquet_files_give_the_same_features_with_their_nan_as_missing(
 def test_the_features_are_the_same_to_the_last_bit_for_any_number_of_threads(tmp_path: Path) -> None:
     tables = portfolio(20_000)
     for name, table in tables.items():
-        # Many row groups, for DuckDB gives each thread whole ones.
+        # Many row groups, because DuckDB gives whole row groups to its threads.
         table.to_parquet(tmp_path / f"{name}.parquet", row_group_size=1024)
 
     alone, together = features_of(tmp_path, threads=1), features_of(tmp_path, threads=4)
@@ -304,7 +332,7 @@ INFINITE = rows_of(PAYMENT, "AMT_PAYMENT", [10.0, float("inf")])
 BOOLEAN = APPLICANT | {"EXT_SOURCE_1": 0.1, "TARGET": True}
 TWICE = b"SK_ID_CURR,CNT_PAYMENT,CNT_PAYMENT\n1,2,3\n"
 
-# What takes the place of a good file (None: nothing), and what is said of it.
+# What replaces a good file (None: nothing), and the sentence about it.
 REFUSALS: dict[str, tuple[str, bytes | list[Row] | None, str]] = {
     "no file": ("bureau.csv", None, "the data folder holds neither this file nor bureau.parquet"),
     "empty": ("bureau.csv", b"", "the file is empty"),

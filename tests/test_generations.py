@@ -9,10 +9,10 @@ from dataclasses import asdict
 
 import pytest
 
-from api import lifeline
-from api.clock import Clock
-from api.generations import NONE, Generations, Orders
-from api.news import Copy, News
+from api.delivery.news import Copy, News
+from api.server import lifeline
+from api.server.clock import Clock
+from api.server.generations import NONE, Generations, Orders
 
 LOADING = 30.0
 

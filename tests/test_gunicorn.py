@@ -51,7 +51,7 @@ def test_the_factory_of_a_preloading_gunicorn_gets_the_model_too(
     environment = servers.alone(documented_pickle, tmp_path)
     with gunicorn("api.app:create_app()", environment, tmp_path / "log", "--preload") as door:
         servers.eventually(lambda: both_are_ready(door, None), "both workers with the pickle")
-        at_the_master = children_of(door, "api.loader")
+        at_the_master = children_of(door, "api.delivery.loader")
 
     assert at_the_master == []
 
@@ -61,7 +61,8 @@ def test_a_process_that_never_forks_has_its_model_before_anybody_asks(
 ) -> None:
     code = """
 import time
-from api import app, served
+from api import app
+from api.delivery import served
 told = []
 served.ServedModel.hear = lambda self, news: told.append(news) or True
 app.create_app()

@@ -1,4 +1,4 @@
-"""Hostile and damaged pickles: each is refused in words, nothing in it runs, nothing hangs."""
+"""Hostile and damaged pickles: each is refused with a sentence, nothing in it runs, and nothing hangs."""
 
 import io
 import os
@@ -21,9 +21,10 @@ from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from api import finder
-from mlflow_model import legacy, trial
+from api.delivery import finder
+from mlflow_model.bundle import trial
 from mlflow_model.errors import ModelUnavailable
+from mlflow_model.handover import pickles
 from tests import servers
 from tests.conftest import FEATURES, random_clients, random_outcomes
 
@@ -43,14 +44,14 @@ GOOD: dict[str, Any] = {
 
 
 class Call:
-    """Pickles as a call of a named function, which a plain `pickle.load` would make."""
+    """Pickles as a call of a named function. A plain `pickle.load` would make the call."""
 
     def __init__(self, module: str, name: str, *arguments: object) -> None:
         self.opcodes = f"c{module}\n{name}\n".encode() + pickle.dumps(arguments, 2)[2:-1] + b"R"
 
 
 def spelt(content: object) -> bytes:
-    """A pickle in which each Call, wherever it stands, is spelt out as opcodes."""
+    """A pickle in which each Call in the content is written as opcodes."""
     calls: list[Call] = []
 
     def mark(value: object) -> object:
@@ -70,7 +71,7 @@ def spelt(content: object) -> bytes:
 
 def _without_memo(content: object) -> bytes:
     stream = io.BytesIO()
-    pickler = pickle._Pickler(stream, 2)  # the one in Python can leave the memo out
+    pickler = pickle._Pickler(stream, 2)  # the pickler written in Python can leave the memo out
     pickler.fast = True
     pickler.dump(content)
     return stream.getvalue()
@@ -164,7 +165,7 @@ def test_a_payload_beside_a_good_model_does_not_run(tmp_path: Path) -> None:
     path = tmp_path / "model.pkl"
     path.write_bytes(spelt(GOOD | {"note": Call("os", "system", f"touch {canary}")}))
 
-    assert legacy.read(path).threshold == 0.2
+    assert pickles.read(path).threshold == 0.2
     assert not canary.exists()
 
 
@@ -193,7 +194,7 @@ def categorical() -> LGBMClassifier:
 
 
 def damaged_text(old: str, new: str) -> bytes:
-    """A pickle of a booster whose text was changed, with the length that its opcode declares."""
+    """A pickle of a booster with a changed text, and the matching length in its opcode."""
     text = GOOD["model"].booster_.model_to_string()
     state = {"_handle": text.replace(old, new, 1)}
     booster = b"clightgbm.basic\nBooster\n)\x81" + pickle.dumps(state, 2)[2:-1] + b"b"
@@ -307,12 +308,12 @@ def test_a_hostile_or_damaged_pickle_is_refused_in_words(name: str, tmp_path: Pa
 
 
 def refused(content: bytes, folder: Path) -> str:
-    """The sentence of a refusal that was cheap, left nothing behind and shows nothing of the machine."""
+    """The sentence of a refusal. Also checks that it was cheap, left nothing behind and shows no path."""
     path = folder / "hostile.pkl"
     path.write_bytes(content)
     before, spent, largest = sorted(folder.iterdir()), processor_seconds_of_children(), largest_child()
     with pytest.raises(ModelUnavailable, match=r"Pickle|modèle") as refusal:
-        legacy.convert(path)
+        pickles.convert(path)
     assert processor_seconds_of_children() - spent < MOST_PROCESSOR_SECONDS
     assert largest_child() < MOST_KIBIBYTES or largest_child() == largest
     assert sorted(folder.iterdir()) == before
@@ -326,15 +327,15 @@ def processor_seconds_of_children() -> float:
 
 
 def largest_child() -> int:
-    """In KiB, of all that have ended: in a process that ran other tests before, one of theirs perhaps."""
+    """The peak memory in KiB of the largest child that has ended, perhaps one of an earlier test."""
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 
 
-NAMES_WITHOUT_END = b"\x80\x02" + b"cos\nsystem\n0" * 1_000_000 + b"N."  # 8 s, if nobody stops it
+NAMES_WITHOUT_END = b"\x80\x02" + b"cos\nsystem\n0" * 1_000_000 + b"N."  # takes 8 s unless it is stopped
 
 
 def test_a_pickle_that_computes_too_long_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(legacy, "_CHILD_PROCESSOR_SECONDS", 1)
+    monkeypatch.setattr(pickles, "_CHILD_PROCESSOR_SECONDS", 1)
     spent = processor_seconds_of_children()
 
     sentence = refused(NAMES_WITHOUT_END, tmp_path)
@@ -346,19 +347,19 @@ def test_a_pickle_that_computes_too_long_is_stopped(tmp_path: Path, monkeypatch:
 def test_a_reading_that_does_not_end_is_not_said_to_be_the_pickles_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(legacy, "_CHILD_SECONDS", 0.01)
+    monkeypatch.setattr(pickles, "_CHILD_SECONDS", 0.01)
 
     assert "n’a pas fini en 0.01 s ; réessayez" in refused(PLAIN, tmp_path)
 
 
 def test_a_reading_that_does_not_end_is_told_before_the_loader_is_thought_to_hang() -> None:
-    assert legacy._CHILD_SECONDS + trial.CLOCK_SECONDS < finder._SILENCE_SECONDS
+    assert pickles._CHILD_SECONDS + trial.CLOCK_SECONDS < finder._SILENCE_SECONDS
 
 
 def test_a_reading_that_is_killed_is_not_said_to_be_the_pickles_fault(tmp_path: Path) -> None:
     def kill_reader() -> bool | None:
         for child in children():
-            if b"mlflow_model.legacy" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"mlflow_model.handover.pickle_child" in Path(f"/proc/{child}/cmdline").read_bytes():
                 os.kill(child, signal.SIGKILL)
                 return True
         return None
@@ -382,14 +383,14 @@ def test_there_are_at_least_60_hostile_pickles() -> None:
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="n’est pas un fichier"):
-        legacy.read(tmp_path)
+        pickles.read(tmp_path)
 
 
 def test_a_named_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.pkl")
 
     with pytest.raises(ModelUnavailable, match="n’est pas un fichier"):
-        legacy.read(tmp_path / "pipe.pkl")
+        pickles.read(tmp_path / "pipe.pkl")
 
 
 @pytest.mark.parametrize(

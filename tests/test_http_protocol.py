@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
-from api import batch, http_protocol, predict, wsgi
-from api.http_protocol import (
+from api.deciding.service import Service
+from api.paths import BATCH, PREDICT
+from api.server import http_protocol, wsgi
+from api.server.http_protocol import (
     IDLE_SECONDS,
     LINGER_BYTES,
     LINGER_SECONDS,
@@ -23,12 +25,11 @@ from api.http_protocol import (
     RECEIVE_SECONDS,
     SEND_SECONDS,
 )
-from api.http_reader import BODY_SLICE, HEAD_LIMIT, HEADERS_LIMIT, SLICE, URL_LIMIT, Reader
-from api.http_request import Request
-from api.lane import Lane
-from api.service import Service
+from api.server.http_reader import BODY_SLICE, HEAD_LIMIT, HEADERS_LIMIT, SLICE, URL_LIMIT, Reader
+from api.server.http_request import Request
+from api.server.lane import Lane
 from api.tokens import Guard
-from mlflow_model.bundle import Bundle
+from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.errors import RequestRefused, ScoringError
 from tests import servers
 from tests.wire import PATIENCE, Wire
@@ -69,6 +70,41 @@ def announced(length: int, path: bytes = b"/predict/batch", more: bytes = b"") -
 def chunked(body: bytes, trailers: bytes = b"", path: bytes = b"/predict") -> bytes:
     head = b"POST " + path + HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
     return head + b"%x\r\n%s\r\n0\r\n" % (len(body), body) + trailers + b"\r\n"
+
+
+# ---- A gate keeps answers back
+
+
+class Closed:
+    """Until the test opens it."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[], None]] = []
+
+    def when_open(self, go: Callable[[], None]) -> None:
+        self.waiting.append(go)
+
+    def open(self) -> None:
+        for go in self.waiting:
+            go()
+
+
+@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"], ids=["kept", "closed"])
+@in_the_loop
+async def test_no_answer_leaves_before_the_gate_opens(bundle: Bundle, body: bytes, more: bytes) -> None:
+    gate = Closed()
+    wire = Wire(Lane(Service(servers.serving(bundle.scorer())), gate))
+    wire.send(post(body) + post(body, more=more))
+    await asyncio.sleep(0.05)
+    wire.connection.keep_to_time(0.0)
+    wire.connection.keep_to_time(LINGER_SECONDS + 1.0)
+    before = (wire.statuses, wire.is_open, wire.connection.is_idle)
+
+    gate.open()
+
+    assert before == ([], True, False)
+    assert wire.statuses == [200, 200]
+    assert (wire.is_open, wire.connection.is_idle) == (not more, True)
 
 
 # ---- What the parser calls, and what else calls it
@@ -367,7 +403,7 @@ def bytes_held() -> int:
 
 @in_the_loop
 async def test_small_bodies_for_other_paths_keep_no_batch_out(lane: Lane) -> None:
-    for _ in range(4 * batch.BODY_LIMIT // 60_000 + 1):
+    for _ in range(4 * BATCH.body_limit // 60_000 + 1):
         Wire(lane).send(announced(65_000, b"/health") + b" " * 60_000)
     wire = Wire(lane)
     wire.send(announced(100_000) + b"[")
@@ -396,7 +432,7 @@ async def test_a_chunked_body_for_a_path_that_reads_none_is_cut(lane: Lane) -> N
 
 
 @pytest.mark.parametrize(
-    "head", [announced(batch.BODY_LIMIT), chunked(b"[")[:-9].replace(b"t H", b"t/batch H")]
+    "head", [announced(BATCH.body_limit), chunked(b"[")[:-9].replace(b"t H", b"t/batch H")]
 )
 @in_the_loop
 async def test_a_batch_is_admitted_or_refused_at_its_head(lane: Lane, head: bytes) -> None:
@@ -422,28 +458,28 @@ async def test_a_batch_is_admitted_or_refused_at_its_head(lane: Lane, head: byte
 async def test_the_room_of_a_batch_is_free_again_when_it_is_answered(lane: Lane) -> None:
     for _ in range(6):
         wire = Wire(lane)
-        wire.send(announced(batch.BODY_LIMIT).replace(b"json", b"other"))
-        wire.send(b" " * batch.BODY_LIMIT)
+        wire.send(announced(BATCH.body_limit).replace(b"json", b"other"))
+        wire.send(b" " * BATCH.body_limit)
         assert await wire.until(1) == [415]
 
 
 @in_the_loop
 async def test_a_batch_that_announces_too_much_is_refused_before_it_is_sent(lane: Lane) -> None:
     wire = Wire(lane)
-    wire.send(announced(batch.BODY_LIMIT + 1))
+    wire.send(announced(BATCH.body_limit + 1))
 
     assert await wire.until(1) == [413]
     assert "16 Mio" in wire.written.decode()
     assert b"x-model-digest" in wire.heads[0]
 
-    wire.send(b" " * (batch.BODY_LIMIT + 1) + HEALTH)
+    wire.send(b" " * (BATCH.body_limit + 1) + HEALTH)
     assert await wire.until(2) == [413, 200]
 
 
 @in_the_loop
 async def test_a_request_that_was_answered_at_its_head_gets_no_second_answer(lane: Lane) -> None:
     wire = Wire(lane)
-    wire.send(announced(batch.BODY_LIMIT + 1) + b"[")
+    wire.send(announced(BATCH.body_limit + 1) + b"[")
     await wire.until(1)
     wire.connection.keep_to_time(1000.0)
     wire.connection.keep_to_time(1000.1 + RECEIVE_SECONDS)
@@ -455,7 +491,7 @@ async def test_a_request_that_was_answered_at_its_head_gets_no_second_answer(lan
 async def test_slow_bodies_for_decisions_are_bounded_too_and_whole_ones_pass(lane: Lane, body: bytes) -> None:
     slow = [Wire(lane) for _ in range(1025)]
     for wire in slow:
-        wire.send(announced(predict.BODY_LIMIT, b"/predict") + b"{")
+        wire.send(announced(PREDICT.body_limit, b"/predict") + b"{")
 
     assert await slow[-1].until(1) == [503]
     quick = Wire(lane)
@@ -492,7 +528,7 @@ async def test_without_a_token_no_body_is_held(bundle: Bundle, tmp_path: Path, p
 
 @in_the_loop
 async def test_who_asks_before_sending_a_body_hears_a_refusal_instead_and_no_more(lane: Lane) -> None:
-    for head in (announced(batch.BODY_LIMIT + 1), announced(10, b"/health")):
+    for head in (announced(BATCH.body_limit + 1), announced(10, b"/health")):
         wire = Wire(lane)
         wire.send(head.replace(b"Host", b"Expect: 100-continue\r\nHost"))
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from api import http_server
-from api.http_server import Server
+from api.server import http_server
+from api.server.http_server import Server
 
 
 class HangingTally:

@@ -10,9 +10,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from api import followed_file, kept_files, private_folder, tokens
+from api import followed_file, private_folder, tokens
 from api.followed_file import BadFile, FollowedFile
-from mlflow_model import signing
+from api.server import kept_files
+from api.settings import TOKENS_FILE
+from mlflow_model.bundle import signing
 from tests import servers
 from tests.live import workers_of
 
@@ -67,8 +69,8 @@ def test_a_worker_that_is_started_after_the_tokens_file_went_bad_lets_the_same_o
 @pytest.fixture
 def operators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """The operator's files, good ones, named by the environment."""
-    files = {tokens.FILE: tmp_path / "tokens", signing.PUBLIC_KEY: tmp_path / "key.pem"}
-    files[tokens.FILE].write_bytes(line())
+    files = {TOKENS_FILE: tmp_path / "tokens", signing.PUBLIC_KEY: tmp_path / "key.pem"}
+    files[TOKENS_FILE].write_bytes(line())
     files[signing.PUBLIC_KEY].write_bytes(public_key())
     for variable, file in files.items():
         monkeypatch.setenv(variable, str(file))
@@ -87,7 +89,7 @@ def holds(variable: str, content: bytes) -> None:
     servers.eventually(attempt, f"the copy of {variable}")
 
 
-@pytest.mark.parametrize("variable", [tokens.FILE, signing.PUBLIC_KEY])
+@pytest.mark.parametrize("variable", [TOKENS_FILE, signing.PUBLIC_KEY])
 def test_a_copy_outlives_a_bad_file_and_follows_a_good_one(
     operators: dict[str, Path], variable: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -111,8 +113,8 @@ def test_a_copy_outlives_a_bad_file_and_follows_a_good_one(
 
 def test_a_copy_that_is_cleaned_away_comes_again(operators: dict[str, Path]) -> None:
     with kept_files.kept():
-        shutil.rmtree(copy_of(tokens.FILE).parent)
-        holds(tokens.FILE, operators[tokens.FILE].read_bytes())
+        shutil.rmtree(copy_of(TOKENS_FILE).parent)
+        holds(TOKENS_FILE, operators[TOKENS_FILE].read_bytes())
 
 
 def test_a_bug_in_one_look_does_not_end_the_following(
@@ -123,8 +125,8 @@ def test_a_bug_in_one_look_does_not_end_the_following(
         with monkeypatch.context() as patch:
             patch.setattr(FollowedFile, "look", lambda _: dict[str, str]()["secret"])
             servers.eventually(lambda: "internal error" in caplog.text or None, "a complaint")
-        operators[tokens.FILE].write_bytes(better)
-        holds(tokens.FILE, better)
+        operators[TOKENS_FILE].write_bytes(better)
+        holds(TOKENS_FILE, better)
 
     assert "KeyError at " in caplog.text
     assert "secret" not in caplog.text
@@ -146,7 +148,7 @@ def test_a_file_that_is_being_written_is_taken_when_it_is_whole(
 ) -> None:
     file = tmp_path / "tokens"
     file.write_bytes(line())
-    followed = FollowedFile(tokens.FILE, file, tokens.parse)
+    followed = FollowedFile(TOKENS_FILE, file, tokens.parse)
     with monkeypatch.context() as patch:
         patch.setattr(followed_file, "_SETTLED_SECONDS", 60.0)  # as if the next look came at once
         file.write_bytes(b"")
@@ -162,7 +164,7 @@ def test_an_old_change_counts_at_the_first_look(tmp_path: Path, monkeypatch: pyt
     """A token that was taken out an hour ago opens nothing, even if nobody has asked since."""
     file = tmp_path / "tokens"
     file.write_bytes(line())
-    followed = FollowedFile(tokens.FILE, file, tokens.parse)
+    followed = FollowedFile(TOKENS_FILE, file, tokens.parse)
     file.write_bytes(b"")
     monkeypatch.setattr(followed_file, "_SETTLED_SECONDS", 0.0)
 

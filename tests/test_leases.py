@@ -1,4 +1,4 @@
-"""One hand at a time changes a model, and none for longer than it lives."""
+"""One process at a time changes a model, and a dead one does not block the others for long."""
 
 import json
 import random
@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mlflow_model import leases
-from mlflow_model.leases import Overtaken
+from mlflow_model.registry import leases
+from mlflow_model.registry.leases import Overtaken
 
 NAME = "scoring-client"
 
 
 class Tags:
-    """A registry that holds tags and, as a real one, does one call after another."""
+    """A registry of tags only. Like a real one, it handles one call at a time."""
 
     def __init__(self) -> None:
         self.tags: dict[str, str] = {}
@@ -105,7 +105,7 @@ def test_a_tag_of_other_hands_is_no_lease(text: str) -> None:
 
 
 def test_a_holder_stops_before_others_may_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The registry took its time."""
+    """A slow registry: the lease has ended when the next call would be made."""
     lease = leases.taken(Tags(), NAME, "me")
     lease.check()
     later = time.monotonic() + leases.SECONDS - 15

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_model import registry, signing
-from mlflow_model.bundle import Bundle
+from mlflow_model.bundle import signing
+from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.registry import connection, versions
 from tests import servers
 from tests.conftest import copied_registry
 from tests.live import (
@@ -76,7 +77,7 @@ def test_moving_the_alias_is_the_deployment(
     assert after.headers["X-Model-Digest"] == shared.bundles["2"].digest
 
 
-DEADLY = b"\nimport os, sys\nos._exit(7) if 'mlflow_model.trial' in sys.orig_argv else None\n"
+DEADLY = b"\nimport os, sys\nos._exit(7) if 'mlflow_model.bundle.trial' in sys.orig_argv else None\n"
 
 
 def damage(live: Registry, version: str) -> None:
@@ -143,7 +144,7 @@ def test_a_version_that_kills_its_process_is_refused(
 
 
 def test_an_alias_that_points_to_nothing_changes_nothing(shared: Registry, served: SocketDoor) -> None:
-    registry.connect().delete_registered_model_alias(registry.NAME, "champion")
+    connection.connect().delete_registered_model_alias(versions.NAME, "champion")
     doubt(served, "models:/scoring-client@champion : introuvable")
 
     assert version_of(served) == "1"
@@ -157,7 +158,7 @@ def test_a_version_that_is_deleted_goes_on_until_another_is_named(
     version = shared.add(policy_of(bundle, 0.33))
     shared.point(version)
     serves(served, version)
-    registry.connect().delete_model_version(registry.NAME, version)
+    connection.connect().delete_model_version(versions.NAME, version)
     doubt(served, "introuvable")
 
     assert version_of(served) == version
@@ -290,5 +291,5 @@ def refused_for(door: SocketDoor, part: str) -> str | None:
 
 
 def sign(live: Registry, version: str, key: Path) -> None:
-    _, text = signing.Signer(key).sign(registry.NAME, live.bundles[version].digest, int(version))
-    registry.connect().set_model_version_tag(registry.NAME, version, registry.STATEMENT_TAG, text)
+    _, text = signing.Signer(key).sign(versions.NAME, live.bundles[version].digest, int(version))
+    connection.connect().set_model_version_tag(versions.NAME, version, versions.STATEMENT_TAG, text)

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_model import bundle as bundles
-from mlflow_model import registry
-from mlflow_model.bundle import Bundle
+from mlflow_model.bundle import bundles
+from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.errors import LoadingFailed
+from mlflow_model.registry import connection, fetching, versions
 from tests import servers
 from tests.live import (
     Registry,
@@ -43,14 +43,14 @@ def test_two_hundred_corruptions_of_a_registered_model_give_the_true_bundle_or_a
     generator = random.Random(6)  # noqa: S311 - no secret
     home = live.artifact("1").parents[1]
     files = sorted(path for path in home.rglob("*") if path.is_file())
-    named = registry.resolve("models:/scoring-client@champion")
+    named = versions.resolve("models:/scoring-client@champion")
     outcomes: Counter[str] = Counter()
     for number in range(200):
         file = files[number % len(files)]
         sound = file.read_bytes()
         file.write_bytes(corrupted(sound, generator))
         try:
-            assert registry.download(named) == live.bundles["1"]
+            assert fetching.download(named) == live.bundles["1"]
             outcomes["true"] += 1
         except LoadingFailed:
             outcomes["refused"] += 1
@@ -78,7 +78,7 @@ def corrupted(content: bytes, generator: random.Random) -> bytes:
 def test_a_full_disk_leaves_no_half_copy(live: Registry, tmp_path: Path) -> None:
     """No file may grow beyond 8 KiB: a bundle does not fit."""
     folder = tmp_path / "full"
-    command = [sys.executable, "-m", "api.loader", "models:/scoring-client@champion", str(folder)]
+    command = [sys.executable, "-m", "api.delivery.loader", "models:/scoring-client@champion", str(folder)]
     limited = ["prlimit", "--fsize=8192", *command]
 
     shown = subprocess.run(
@@ -96,7 +96,7 @@ def test_a_disk_that_fills_up_while_serving_costs_the_new_version_and_no_answer(
 ) -> None:
     """The loader may write no file beyond 8 KiB any more, then again as it likes."""
     with serving(live) as door:
-        (loader,) = children_of(door, "api.loader")
+        (loader,) = children_of(door, "api.delivery.loader")
         resource.prlimit(loader, resource.RLIMIT_FSIZE, (8192, resource.RLIM_INFINITY))
         live.point("2")
         doubt(door, "plein")
@@ -164,12 +164,12 @@ def outcome_of(door: SocketDoor) -> str | None:
 
 
 def test_a_version_that_is_deleted_between_the_look_and_the_copy_is_refused(live: Registry) -> None:
-    named = registry.resolve("models:/scoring-client/2")
+    named = versions.resolve("models:/scoring-client/2")
     shutil.rmtree(live.artifact("2").parents[1])
-    registry.connect().delete_model_version(registry.NAME, "2")
+    connection.connect().delete_model_version(versions.NAME, "2")
 
     with pytest.raises(LoadingFailed, match="scoring-client/2"):
-        registry.download(named)
+        fetching.download(named)
 
 
 def test_without_cache_and_registry_a_killed_worker_waits_and_the_others_answer(
@@ -244,7 +244,7 @@ def test_a_clock_that_jumps_by_years_delays_no_version(
 
 ENDS_WORKERS = b"""
 import os, sys
-if "api.worker" in sys.orig_argv:
+if "api.server.worker" in sys.orig_argv:
     os._exit(7)
 """
 
@@ -268,7 +268,7 @@ def test_a_version_that_ends_each_worker_that_loads_it_leaves_the_service_with_t
 
 SPOILS_WORKERS = b"""
 import hashlib, sys
-if "api.worker" in sys.orig_argv:
+if "api.server.worker" in sys.orig_argv:
     hashlib.sha256 = lambda *_, **__: 1 / 0
     raise RuntimeError
 """

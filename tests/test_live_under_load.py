@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_model.bundle import Bundle
+from mlflow_model.bundle.bundles import Bundle
 from tests.live import (
     SOON,
     THRESHOLDS,
@@ -63,8 +63,8 @@ def test_old_models_are_freed(bundle: Bundle, tmp_path: Path) -> None:
         one.write(tmp_path / one.digest)
     code = """
 import resource, sys
-from api.news import Copy, News
-from api.served import ServedModel
+from api.delivery.news import Copy, News
+from api.delivery.served import ServedModel
 
 served = ServedModel()
 def swap(times):

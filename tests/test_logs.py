@@ -17,7 +17,7 @@ import pytest
 
 from api import line_writer, logs
 from api.line_writer import LineWriter
-from mlflow_model.bundle import Bundle
+from mlflow_model.bundle.bundles import Bundle
 from tests import servers
 from tests.live import Registry, children_of, policy_of, serving, workers_of
 from tests.servers import JSON, ROOT, SocketDoor
@@ -316,7 +316,9 @@ def test_what_a_bundle_says_of_a_client_reaches_no_log_and_is_counted(
     live.add(policy_of(bundle, 0.4, more_code=TALKATIVE), alias="challenger")
     client = documented_request | {"AMT_CREDIT": SECRET}
     with serving(live, SHADOW_SHARE="1") as door:
-        servers.eventually(lambda: children_of(door, "api.challenger") or None, "the challenger's process")
+        servers.eventually(
+            lambda: children_of(door, "api.challenger.process") or None, "the challenger's process"
+        )
         decided = door.predict(client)
         failed = door.predict(client | {"DEBT_CREDIT_RATIO": 0.125})
         batch = door.send("POST", "/predict/batch", json.dumps([client]).encode(), JSON)

@@ -1,4 +1,4 @@
-"""LightGBM's text is checked before LightGBM sees it: whole binary classifiers pass, damage does not."""
+"""LightGBM's text is checked before LightGBM reads it: only whole binary classifiers pass."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -7,9 +7,9 @@ import lightgbm
 import numpy as np
 import pytest
 
-from mlflow_model import model_text
-from mlflow_model.model_text import BadModelText
-from mlflow_model.scoring import Booster
+from mlflow_model.bundle import model_text
+from mlflow_model.bundle.model_text import BadModelText
+from mlflow_model.bundle.scoring import Booster
 
 NAMES = ["a", "b", "c", "d"]
 TREES = 12
@@ -108,7 +108,7 @@ def tree_line(key: str, tree: int = 2) -> re.Match[str]:
 
 
 def resized(text: str) -> str:
-    """The text with fitting tree_sizes: the damage has to be found in the trees themselves."""
+    """The text with correct tree_sizes, so that the damage must be found in the trees themselves."""
     body = text[text.index("\n\nTree=0\n") + 2 : text.index("end of trees")]
     sizes = [str(len(tree.encode())) for tree in re.split(r"(?<=\n\n\n)(?=Tree=)", body)]
     return re.sub(r"(?m)^tree_sizes=.*$", "tree_sizes=" + " ".join(sizes), text)

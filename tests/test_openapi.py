@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from api.app import create_app
-from api.served import ServedModel
-from mlflow_model import bundle as bundles
-from mlflow_model.scoring import DecisionPolicy
+from api.delivery.served import ServedModel
+from mlflow_model.bundle import bundles
+from mlflow_model.bundle.scoring import DecisionPolicy
 from tests import servers
 from tests.conftest import FEATURES, SOMETIMES_MISSING
 from tests.servers import Door, FlaskDoor

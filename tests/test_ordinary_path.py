@@ -12,11 +12,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from api import predict, strict_json
-from api.service import Service
-from mlflow_model.bundle import Bundle
+from api.deciding import one_client, strict_json
+from api.deciding.service import Service
+from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.bundle.scoring import DecisionPolicy, Scorer
 from mlflow_model.errors import BadData
-from mlflow_model.scoring import DecisionPolicy, Scorer
 from tests import careful, servers
 from tests.conftest import FEATURES, SOMETIMES_MISSING
 from tests.servers import ROOT
@@ -228,11 +228,11 @@ def test_an_answer_is_written_as_json_dumps_writes_it(p: float, threshold: float
 
     decision = policy.decision(p)
 
-    assert predict.written(decision) == json.dumps(decision, ensure_ascii=False).encode()
+    assert one_client.written(decision) == json.dumps(decision, ensure_ascii=False).encode()
 
 
 def test_the_sign_of_a_zero_margin_is_written_whatever_was_answered_before() -> None:
-    written = [predict.written(DecisionPolicy(0.25, margin).decision(0.5)) for margin in (0.0, -0.0, 0.0)]
+    written = [one_client.written(DecisionPolicy(0.25, margin).decision(0.5)) for margin in (0.0, -0.0, 0.0)]
 
     assert [b'"margin": -0.0' in body for body in written] == [False, True, False]
 

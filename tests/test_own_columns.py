@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.ipc
 import pytest
 
-from api import predict
 from api.app import create_app
-from api.service import Service
-from api.tally import Tally
-from mlflow_model.bundle import Bundle
-from mlflow_model.scoring import OUTPUT_COLUMNS, Scorer
+from api.counting.tally import Tally
+from api.deciding import one_client
+from api.deciding.service import Service
+from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.bundle.scoring import OUTPUT_COLUMNS, Scorer
 from tests import servers
 from tests.live import policy_of
 from tests.servers import Answer, FlaskDoor
@@ -238,11 +238,11 @@ def test_one_policy_s_answer_is_never_written_around_another_s_probability(score
         for name in OUTPUT_COLUMNS[3:]:
             decision = {**usual, name: value}
 
-            assert predict.written(decision) == json.dumps(decision, ensure_ascii=False).encode()
+            assert one_client.written(decision) == json.dumps(decision, ensure_ascii=False).encode()
 
 
 def test_the_registered_model_gives_mlflow_its_own_columns(bundle: Bundle, tmp_path: Any) -> None:
-    from mlflow_model.pyfunc import ScoringModel
+    from mlflow_model.bundle.pyfunc import ScoringModel
 
     policy_of(bundle, 0.25, more_code=OWN_CODE).write(tmp_path / "bundle")
     model = ScoringModel()
@@ -255,8 +255,8 @@ def test_the_registered_model_gives_mlflow_its_own_columns(bundle: Bundle, tmp_p
 def test_a_label_of_any_length_is_written_and_not_kept(scorer: Scorer) -> None:
     decision = {**scorer.decide(THREE[0]), "prediction": "é" * 10_000}
 
-    assert predict.written(decision) == json.dumps(decision, ensure_ascii=False).encode()
-    assert decision["prediction"] not in predict._last
+    assert one_client.written(decision) == json.dumps(decision, ensure_ascii=False).encode()
+    assert decision["prediction"] not in one_client._last
 
 
 def test_half_of_a_character_in_a_refusal_of_a_bundle_is_written_as_json_has_it(scorer: Scorer) -> None:

@@ -1,4 +1,4 @@
-"""Measures, threshold and margin: values from paper or from scikit-learn, and laws that hold for all."""
+"""Measures, threshold and margin: values computed by hand or by scikit-learn, and laws that always hold."""
 
 import numpy as np
 import pytest
@@ -6,18 +6,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score, roc_curve
 
-from mlflow_model.scoring import DecisionPolicy
-from training import measures, policy
-from training.measures import Costs, Interval, ScoredClients
-from training.policy import BadMargin, Evidence, Threshold, margin_rule
+from mlflow_model.bundle.scoring import DecisionPolicy
+from quality import bootstrap, measures
+from quality.bootstrap import Interval
+from quality.costs import Costs, cheapest_threshold, cost_curve
+from quality.scores import ScoredClients, ScoreDistribution
+from training.protocol import policy
+from training.protocol.policy import BadMargin, Evidence, Threshold, margin_rule
 
 OUTCOMES = [0, 0, 1, 0, 1]
 PROBABILITIES = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
 COSTS = Costs(5, 1)
 
 
-def tally(outcomes: list[int], probabilities: list[float]) -> measures.Tally:
-    return ScoredClients(outcomes, np.array(probabilities)).tally()
+def distribution(outcomes: list[int], probabilities: list[float]) -> ScoreDistribution:
+    return ScoredClients(outcomes, np.array(probabilities)).distribution()
 
 
 # ---- Measures ----------------------------------------------------------------------------------------------
@@ -52,7 +55,7 @@ scored = st.lists(
 @given(scored)
 def test_the_measures_are_scikit_learn_s_with_ties_too(clients: list[tuple[bool, float]]) -> None:
     outcomes, probabilities = np.array([c[0] for c in clients], int), np.array([c[1] for c in clients])
-    counted = ScoredClients(outcomes, probabilities).tally()
+    counted = ScoredClients(outcomes, probabilities).distribution()
     refused_good, refused_bad, _ = roc_curve(outcomes, probabilities, drop_intermediate=False)
 
     assert measures.auc(counted) == pytest.approx(roc_auc_score(outcomes, probabilities))
@@ -68,32 +71,32 @@ def test_counting_a_client_twice_is_as_having_two_of_it(clients: list[tuple[bool
     outcomes, probabilities = np.array([c[0] for c in clients], int), np.array([c[1] for c in clients])
     counts = np.random.default_rng(seed).integers(1, 4, len(clients))
 
-    counted = ScoredClients(outcomes, probabilities).tally(counts.astype(float))
-    repeated = ScoredClients(np.repeat(outcomes, counts), np.repeat(probabilities, counts)).tally()
+    counted = ScoredClients(outcomes, probabilities).distribution(counts.astype(float))
+    repeated = ScoredClients(np.repeat(outcomes, counts), np.repeat(probabilities, counts)).distribution()
 
     assert counted.defaulted == pytest.approx(repeated.defaulted)
     assert counted.repaid == pytest.approx(repeated.repaid)
 
 
 def test_the_interval_of_a_rate_is_as_wide_as_theory_says() -> None:
-    """1,000 clients of whom a tenth defaulted: 0.1 give or take 1.96 times 0.0095."""
+    """A tenth of 1,000 clients defaulted: theory gives 0.1, plus or minus 1.96 times 0.0095."""
     outcomes = np.repeat([0, 1], [900, 100])
 
-    found = measures.intervals(1000, 0, lambda counts: {"rate": float(np.average(outcomes, weights=counts))})[
-        "rate"
-    ]
+    found = bootstrap.intervals(
+        1000, 0, lambda counts: {"rate": float(np.average(outcomes, weights=counts))}
+    )["rate"]
 
     assert found.value == 0.1
     assert (found.low, found.high) == pytest.approx((0.0814, 0.1186), abs=0.002)
 
 
 def test_the_interval_of_the_calibration_error_of_true_probabilities_holds_it_and_zero() -> None:
-    """Of 4,000 clients noise alone makes an error of about 0.01, and resampling another one."""
+    """With 4,000 clients noise alone gives an error of about 0.01, and resampling adds as much."""
     random = np.random.default_rng(0)
     true = random.beta(1, 11, 4000)
     clients = ScoredClients((random.random(4000) < true).astype(int), true)
 
-    error = measures.intervals(
+    error = bootstrap.intervals(
         4000, 0, lambda counts: measures.measure(clients, DecisionPolicy(1 / 6), COSTS, counts)
     )["ece"]
 
@@ -101,14 +104,14 @@ def test_the_interval_of_the_calibration_error_of_true_probabilities_holds_it_an
 
 
 def test_the_interval_of_an_error_is_corrected_for_what_resampling_adds() -> None:
-    """A thousand resamplings from 0.05 to 0.07, 0.06 on average: 0.01 too high, with ends at 0.0095."""
-    found = measures.interval_of_error(0.05, np.linspace(0.05, 0.07, 1000))
+    """A thousand resamplings from 0.05 to 0.07: the mean is 0.01 too high, the ends are 0.0095 from it."""
+    found = bootstrap.interval_of_error(0.05, np.linspace(0.05, 0.07, 1000))
 
     assert found == pytest.approx((0.05, 0.05 - 2 * 0.01 - 0.0095, 0.05 + 0.0095))
 
 
 def test_the_interval_of_an_error_holds_it_even_if_every_resampling_is_above() -> None:
-    found = measures.interval_of_error(0.0048, np.linspace(0.0063, 0.0161, 1000))
+    found = bootstrap.interval_of_error(0.0048, np.linspace(0.0063, 0.0161, 1000))
 
     assert found.low == 0.0
     assert found.high == pytest.approx(0.0048 + 0.95 * 0.0049)
@@ -117,15 +120,40 @@ def test_the_interval_of_an_error_holds_it_even_if_every_resampling_is_above() -
 # ---- The threshold -----------------------------------------------------------------------------------------
 
 
+@given(scored, st.floats(0.05, 0.95))
+def test_charging_each_client_adds_up_to_the_curve_and_to_the_business_figure(
+    clients: list[tuple[bool, float]], threshold: float
+) -> None:
+    outcomes, probabilities = np.array([c[0] for c in clients], int), np.array([c[1] for c in clients])
+    scores = ScoredClients(outcomes, probabilities).distribution()
+
+    each = COSTS.of_each(probabilities, threshold, outcomes)
+
+    assert each.mean() == pytest.approx(float(cost_curve(scores, COSTS).at(threshold)))
+    figures = measures.business(scores, DecisionPolicy(threshold), COSTS)
+    assert each.mean() == pytest.approx(figures["cost_per_client"])
+
+
+def test_a_client_on_the_threshold_is_charged_as_accepted_and_the_margin_changes_nothing() -> None:
+    on_it = ScoredClients([1], np.array([0.3])).distribution()
+
+    assert COSTS.of_each(np.array([0.3]), 0.3, [1]) == [5.0]
+    assert measures.business(on_it, DecisionPolicy(0.3, 0.1), COSTS)["cost_per_client"] == 5.0
+
+
+def test_the_expected_cost_of_a_client_weighs_both_outcomes() -> None:
+    assert COSTS.of_each(np.array([0.1, 0.4]), 0.2, [0.1, 0.4]) == pytest.approx([5 * 0.1, 0.6])
+
+
 def test_the_cost_of_a_threshold_counts_both_mistakes() -> None:
-    curve = measures.cost_curve(tally(OUTCOMES, list(PROBABILITIES)), COSTS)
+    curve = cost_curve(distribution(OUTCOMES, list(PROBABILITIES)), COSTS)
 
     assert curve.edges == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0])
     assert curve.cost == pytest.approx([3 / 5, 2 / 5, 1 / 5, 6 / 5, 5 / 5, 10 / 5])
 
 
 def test_whoever_stands_on_the_threshold_is_accepted() -> None:
-    curve = measures.cost_curve(tally(OUTCOMES, list(PROBABILITIES)), COSTS)
+    curve = cost_curve(distribution(OUTCOMES, list(PROBABILITIES)), COSTS)
 
     assert curve.at([0.0, 0.0999, 0.1, 0.25, 0.5, 1.0]) == pytest.approx(
         [3 / 5, 3 / 5, 2 / 5, 1 / 5, 10 / 5, 10 / 5]
@@ -133,34 +161,34 @@ def test_whoever_stands_on_the_threshold_is_accepted() -> None:
 
 
 def test_no_threshold_refuses_a_probability_of_zero() -> None:
-    """Refusing both clients would be free; the lowest threshold there is lends to the first."""
-    curve = measures.cost_curve(tally([1, 1], [0.0, 0.5]), COSTS)
+    """Refusing both clients would cost nothing, but even the lowest threshold accepts the first."""
+    curve = cost_curve(distribution([1, 1], [0.0, 0.5]), COSTS)
 
     assert curve.edges == pytest.approx([0.0, 0.5, 1.0])
     assert curve.cost == pytest.approx([5 / 2, 10 / 2])
 
 
 def test_clients_of_equal_probability_are_never_parted() -> None:
-    curve = measures.cost_curve(tally([1, 0, 1], [0.2, 0.2, 0.6]), COSTS)
+    curve = cost_curve(distribution([1, 0, 1], [0.2, 0.2, 0.6]), COSTS)
 
     assert curve.edges == pytest.approx([0.0, 0.2, 0.6, 1.0])
     assert curve.cost == pytest.approx([1 / 3, 5 / 3, 10 / 3])
 
 
 def test_of_thresholds_that_cost_the_same_the_lowest_is_chosen() -> None:
-    clients = tally([0, 1, 0, 1], [0.1, 0.3, 0.55, 0.7])
+    clients = distribution([0, 1, 0, 1], [0.1, 0.3, 0.55, 0.7])
 
-    assert measures.cheapest_threshold(clients, Costs(1, 1)) == 0.2
+    assert cheapest_threshold(clients, Costs(1, 1)) == 0.2
 
 
 def test_theory_s_threshold_is_the_cheapest_where_none_costs_less() -> None:
-    clients = tally([0, 1, 0, 1], [0.1, 0.3, 0.5, 0.7])
+    clients = distribution([0, 1, 0, 1], [0.1, 0.3, 0.5, 0.7])
 
-    assert measures.cheapest_threshold(clients, Costs(1, 1)) == 0.5
+    assert cheapest_threshold(clients, Costs(1, 1)) == 0.5
 
 
 def test_a_constant_gets_theory_s_threshold_and_no_interval_between_the_few_thresholds_that_differ() -> None:
-    """Whatever the threshold from 0.1 on, everybody is accepted."""
+    """Every threshold from 0.1 on accepts everybody."""
     clients = ScoredClients(np.repeat([0, 1], [90, 10]), np.full(100, 0.1))
 
     found = policy.choose_threshold(clients, COSTS, 0)
@@ -226,7 +254,7 @@ def test_the_margin_of_the_interval_covers_it(one: float, two: float, three: flo
 def test_the_margin_of_a_capacity_sends_no_more_than_it_and_no_fewer_than_it_must(
     probabilities: list[float], place: float, share: float
 ) -> None:
-    threshold = place + 0.00003  # nobody stands on it: with any margin that client would be grey
+    threshold = place + 0.00003  # no client is exactly on it: such a client is grey with any margin
     chosen = margin_rule(f"auto:capacity={share!r}").policy(evidence(probabilities, threshold))
 
     capacity = int(share * len(probabilities))
@@ -240,7 +268,7 @@ def test_the_margin_of_a_capacity_sends_no_more_than_it_and_no_fewer_than_it_mus
 
 
 def expected_cost(chosen: DecisionPolicy, probabilities: list[float], review: float) -> float:
-    """Chow's objective, client by client."""
+    """Chow's objective, summed client by client."""
     total = 0.0
     for p in probabilities:
         if chosen.lower_bound <= p <= chosen.upper_bound:

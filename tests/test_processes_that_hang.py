@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_model.bundle import Bundle
+from mlflow_model.bundle.bundles import Bundle
 from tests import servers
 from tests.live import Registry, all_serve, children_of, doubt, policy_of, serves, workers_of
 from tests.servers import JSON, ROOT, SocketDoor
@@ -24,8 +24,9 @@ pytest_plugins = ["tests.live_support"]
 
 CODE = """
 {first}
-from api import logs, supervisor
-from api.bounds import Bounds
+from api import logs
+from api.server import supervisor
+from api.server.bounds import Bounds
 logs.configure()
 supervisor.serve("127.0.0.1", 0, {workers}, Bounds(**{bounds!r}))
 """
@@ -154,7 +155,7 @@ def test_a_supervisor_that_is_killed_frees_the_port_even_if_a_worker_is_stopped(
 # ---- Dying, and not being able to
 
 BUG = """
-from api.supervisor import Supervisor
+from api.server.supervisor import Supervisor
 def failing(self, worker, said, take_up=Supervisor._take_up):
     take_up(self, worker, said)
     if said.kind == "serving":
@@ -189,7 +190,7 @@ def test_a_copy_that_is_lost_when_the_loader_has_ended_is_made_again(
     environment = servers.alone(documented_pickle, tmp_path)
     with servers.api(environment, tmp_path / "log", options=("--workers", "2")) as door:
         before = all_up(door, 2)
-        servers.eventually(lambda: not children_of(door, "api.loader") or None, "the loader's end")
+        servers.eventually(lambda: not children_of(door, "api.delivery.loader") or None, "the loader's end")
         shutil.rmtree(tmp_path / "cache")
         os.kill(min(before), signal.SIGKILL)
         during = {door.predict(documented_request).status for _ in range(20)}
@@ -253,9 +254,9 @@ def test_new_workers_that_hang_or_fail_are_given_up_and_cost_no_worker(
 ) -> None:
     """A release that hangs, then one that fails while a dead worker is being replaced, then a good one."""
     release = tmp_path / "release"
-    for package in ("api", "mlflow_model"):
+    for package in ("api", "mlflow_model", "features"):
         shutil.copytree(ROOT / package, release / package)
-    lane = release / "api" / "lane.py"
+    lane = release / "api" / "server" / "lane.py"
     good = lane.read_text()
     environment = servers.alone(documented_pickle, tmp_path)
     with supervised(environment, tmp_path / "log", root=release, starting=3.0) as door:
@@ -286,7 +287,7 @@ def test_new_workers_that_hang_or_fail_are_given_up_and_cost_no_worker(
 
 SLOW_IN_SOME = b"""
 import os, sys, time
-if "api.worker" in sys.orig_argv:
+if "api.server.worker" in sys.orig_argv:
     time.sleep(os.getpid() % 4 * 0.4)
 """
 
@@ -380,13 +381,15 @@ def test_a_challenger_that_hangs_is_replaced(live: Registry, bundle: Bundle, bod
     live.add(policy_of(bundle, 0.4, more_code=ENDLESS), alias="challenger")
     environment = live.environment | {"SHADOW_SHARE": "1"}
     with supervised(environment, live.folder / "log", workers=1, silence=1.0) as door:
-        (hanging,) = servers.eventually(lambda: children_of(door, "api.challenger") or None, "the challenger")
+        (hanging,) = servers.eventually(
+            lambda: children_of(door, "api.challenger.process") or None, "the challenger"
+        )
 
         def asked() -> bool | None:
             assert door.send("POST", "/predict", body, JSON).status == 200
             return "it gave no sign of life" in door.said or None
 
         servers.eventually(asked, "its end")
-        (other,) = servers.eventually(lambda: children_of(door, "api.challenger") or None, "another")
+        (other,) = servers.eventually(lambda: children_of(door, "api.challenger.process") or None, "another")
 
     assert other != hanging

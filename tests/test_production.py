@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from api import http_protocol
-from mlflow_model import registry
+from api.server import http_protocol
+from mlflow_model.registry import moves
 from tests import servers
 from tests.servers import JSON, ROOT, SocketDoor
 
@@ -50,14 +50,7 @@ def all_answer(door: SocketDoor, workers: int) -> bool:
 def workers_of(door: SocketDoor) -> set[int]:
     """The processes that answer."""
     children = Path(f"/proc/{door.pid}/task/{door.pid}/children").read_text().split()
-    return {int(pid) for pid in children if "api.worker" in command_line(int(pid))}
-
-
-def command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:  # it has just ended
-        return ""
+    return {int(pid) for pid in children if "api.server.worker" in servers.command_line(int(pid))}
 
 
 # ---- Under load
@@ -167,18 +160,20 @@ def test_workers_end_with_a_supervisor_that_is_killed(documented_pickle: Path, t
         orphans = workers_of(door)
         os.kill(door.pid, signal.SIGKILL)
 
-        servers.eventually(lambda: not any(map(command_line, orphans)) or None, "the end of the workers")
+        servers.eventually(
+            lambda: not any(map(servers.command_line, orphans)) or None, "the end of the workers"
+        )
 
 
 def test_workers_that_cannot_start_do_not_replace_those_that_answer(
     documented_pickle: Path, tmp_path: Path, body: bytes
 ) -> None:
     release = tmp_path / "release"
-    for package in ("api", "mlflow_model"):
+    for package in ("api", "mlflow_model", "features"):
         shutil.copytree(ROOT / package, release / package)
     with production(documented_pickle, tmp_path, root=release) as door:
         former = workers_of(door)
-        (release / "api" / "lane.py").write_text("raise SystemExit('a bad release')")
+        (release / "api" / "server" / "lane.py").write_text("raise SystemExit('a bad release')")
         os.kill(door.pid, signal.SIGHUP)
         servers.eventually(lambda: "the former workers go on" in door.said or None, "the log to say so")
         servers.eventually(lambda: workers_of(door) == former or None, "the former workers alone")
@@ -266,11 +261,12 @@ def test_a_worker_loads_nothing_heavy(documented_pickle: Path, tmp_path: Path, b
     code = f"""
 import asyncio, sys
 from pathlib import Path
-from api import loader, worker
-from api.lane import Lane
-from api.news import Copy, News
-from api.served import ServedModel
-from api.service import Service
+from api.delivery import loader
+from api.server import worker
+from api.server.lane import Lane
+from api.delivery.news import Copy, News
+from api.delivery.served import ServedModel
+from api.deciding.service import Service
 from tests.wire import Wire
 
 async def ask(lane, request):
@@ -285,7 +281,7 @@ for line in (b"POST /predict", b"POST /predict/batch", b"GET /docs", b"GET /read
     asyncio.run(ask(Lane(Service(served)), line + head % {len(body)} + {body!r}))
 print([name for name in {HEAVY} if name in sys.modules])
 """
-    command = [sys.executable, "-m", "api.loader", str(documented_pickle), str(tmp_path)]
+    command = [sys.executable, "-m", "api.delivery.loader", str(documented_pickle), str(tmp_path)]
     found = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
     shown = subprocess.run(
         [sys.executable, "-c", code, found["copy"]["folder"]],
@@ -340,7 +336,7 @@ def test_the_store_by_default_is_remembered_like_any_other(
     """Without MLFLOW_TRACKING_URI, as the README starts it."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     release, cache = tmp_path / "release", {"MODEL_CACHE": str(tmp_path / "cache")}
-    for package in ("api", "mlflow_model"):
+    for package in ("api", "mlflow_model", "features"):
         shutil.copytree(ROOT / package, release / package)
     shutil.copy(ROOT / "register.py", release)
     shutil.copy(migrated_store, release / "mlflow.db")
@@ -361,7 +357,7 @@ def test_a_copy_that_is_no_longer_the_champion_is_replaced_within_seconds(
 ) -> None:
     environment = servers.registry_in(known_registry)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", environment["MLFLOW_TRACKING_URI"])
-    registry.promote(2)
+    moves.promote(2)
 
     with servers.api(environment, known_registry / "log", options=("--workers", "2")) as door:
         first = servers.ready(door).content

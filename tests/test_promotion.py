@@ -1,4 +1,4 @@
-"""Promotion is a gate: what would change is shown and recorded, and too much of it needs somebody's word."""
+"""The gate of promotion: it shows and records what would change, and stops what is too much."""
 
 import hashlib
 import json
@@ -17,14 +17,17 @@ from mlflow import MlflowClient
 from pyarrow import csv, parquet
 
 import register
-from mlflow_model import aliases, gate, promotion, registration, registry
-from mlflow_model import bundle as bundles
-from mlflow_model.bundle import Bundle
-from mlflow_model.card import ModelCard
-from mlflow_model.gate import Difference, Limits
-from mlflow_model.leases import Overtaken
-from mlflow_model.scoring import DecisionPolicy, Doubles, Scorer
-from mlflow_model.trial import Answers
+from mlflow_model.bundle import bundles
+from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.bundle.scoring import DecisionPolicy, Doubles, Scorer
+from mlflow_model.bundle.trial import Answers
+from mlflow_model.handover.card import ModelCard
+from mlflow_model.registry import aliases, connection, listing, moves, registration, versions
+from mlflow_model.registry.aliases import Move
+from mlflow_model.registry.leases import Overtaken
+from promotion import examination, gate
+from promotion.gate import Difference, Limits
+from quality.costs import Costs
 from tests import servers
 from tests.command_line import register_py
 from tests.conftest import FEATURES, SOMETIMES_MISSING, random_clients
@@ -34,12 +37,12 @@ CARD = ModelCard("# Card\n")
 
 
 def champion() -> int | None:
-    return registry.version_at()
+    return listing.version_at()
 
 
 def damage(store: Path, version: int) -> None:
-    """Change a byte of what the registry holds of a version."""
-    uri = MlflowClient().get_model_version_download_uri(registry.NAME, str(version))
+    """Change one byte of a version's files in the registry."""
+    uri = MlflowClient().get_model_version_download_uri(versions.NAME, str(version))
     (file,) = store.glob(f"mlartifacts/models/{Path(uri).parent.name}/artifacts/artifacts/bundle/policy.json")
     file.write_bytes(file.read_bytes() + b" ")
 
@@ -53,7 +56,7 @@ def portfolio(clients: int = 400, **more: Doubles) -> dict[str, Doubles]:
 
 
 def answers(scorer: Scorer, clients: Mapping[str, Doubles]) -> Answers:
-    """What the trial gives of a bundle, by hand."""
+    """A bundle's answers, put together by hand as the trial would give them."""
     policy = scorer.policy
     must = [np.isnan(clients[name]) for name in scorer.features if name not in scorer.nullable]
     accepted = ~np.any(must, axis=0)
@@ -78,7 +81,7 @@ def compared(
     before: Scorer,
     after: Scorer,
     clients: Mapping[str, Doubles],
-    costs: Mapping[str, float] = gate.DEFAULT_COSTS,
+    costs: Costs = gate.DEFAULT_COSTS,
 ) -> Difference:
     return gate.compare(answers(before, clients), answers(after, clients), clients, costs)
 
@@ -98,11 +101,11 @@ def test_labels_and_rates_are_those_that_each_policy_gives_by_hand(bundle: Bundl
 
 
 def test_the_cost_is_that_of_defaults_lent_to_and_good_clients_refused(bundle: Bundle) -> None:
-    """Two clients, of whom the outcome is known: refusing everybody costs the one who would have repaid."""
+    """Two clients with known outcomes: refusing both costs only the one who would have repaid."""
     lenient, strict = servers.with_policy(bundle, 0.999, 0.0), servers.with_policy(bundle, 0.001, 0.0)
     clients = portfolio(2, TARGET=np.array([1.0, 0.0]))
 
-    difference = compared(lenient, strict, clients, {"false_negative": 7.0, "false_positive": 3.0})
+    difference = compared(lenient, strict, clients, Costs(7.0, 3.0))
 
     assert difference.cost is not None
     assert (difference.cost.champion, difference.cost.candidate) == (7.0 / 2, 3.0 / 2)
@@ -151,17 +154,17 @@ def test_a_cost_that_nobody_knows_is_an_objection(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("stated", [None, "5:1", [5, 1], {}, {"false_negative": 5.0}])
 def test_costs_that_are_not_two_are_not_known(stated: object) -> None:
-    assert gate.costs(stated) is None
+    assert gate.usable_costs(stated) is None
 
 
 @pytest.mark.parametrize("wrong", [0.0, -1.0, float("nan"), float("inf"), "1", True, None])
 def test_costs_that_are_no_positive_numbers_are_not_known(wrong: object) -> None:
-    assert gate.costs({"false_negative": 5.0, "false_positive": wrong}) is None
+    assert gate.usable_costs({"false_negative": 5.0, "false_positive": wrong}) is None
 
 
 def test_a_difference_that_is_no_number_is_beyond_every_limit(bundle: Bundle) -> None:
     clients = portfolio(50, TARGET=np.zeros(50))
-    unknown = {"false_negative": 5.0, "false_positive": float("nan")}
+    unknown = Costs(5.0, float("nan"))
 
     difference = compared(bundle.scorer(), bundle.scorer(), clients, unknown)
 
@@ -218,7 +221,7 @@ def test_force_needs_a_reason_and_keeps_it(candidates: Path) -> None:
     forced = register_py("promote", "3", "--force", "--why", "the new costs")
 
     assert (without.returncode, forced.returncode, champion()) == (2, 0, 3)
-    assert registry.history()[-1].why == "the new costs"
+    assert moves.history()[-1].why == "the new costs"
     assert "the new costs" in register_py("list").stdout
 
 
@@ -233,7 +236,7 @@ def test_a_dry_run_changes_and_records_nothing(candidates: Path) -> None:
 
 
 def experiment() -> str:
-    found = MlflowClient().get_experiment_by_name(registry.EXPERIMENT)
+    found = MlflowClient().get_experiment_by_name(connection.EXPERIMENT)
     assert found is not None
     return str(found.experiment_id)
 
@@ -248,7 +251,7 @@ def test_the_report_is_a_run_that_the_version_names(
     register_py("promote", version, *arguments)
 
     client = MlflowClient()
-    run = client.get_run(client.get_model_version(registry.NAME, version).tags["examination.run"])
+    run = client.get_run(client.get_model_version(versions.NAME, version).tags["examination.run"])
     artifacts = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert run.data.tags["outcome"] == outcome
     assert {"decision_diff.json", "decision_diff.png", "decision_diff.txt"} <= artifacts
@@ -268,7 +271,7 @@ def test_a_reference_of_ones_own_may_be_csv(candidates: Path, tmp_path: Path) ->
 
 
 def test_a_feature_that_no_client_of_a_csv_has_is_missing_for_all(candidates: Path, tmp_path: Path) -> None:
-    """Such a column has no type of its own."""
+    """A CSV column without any value has the type null."""
     columns = portfolio(30, TARGET=np.zeros(30))
     empty = pa.table(columns | {"EXT_SOURCE_1": pa.nulls(30)})
     csv.write_csv(empty, tmp_path / "mine.csv")
@@ -299,11 +302,11 @@ def test_the_reference_and_the_operator_are_recorded_and_a_changed_reference_is_
     parquet.write_table(pa.table(columns | {"TARGET": np.zeros(30)}), mine)
     shown = register_py("promote", "1", "--dry-run", *few)
 
-    client, digest = MlflowClient(), registry.history()[-1].reference
-    run = client.get_run(client.get_model_version(registry.NAME, "2").tags["examination.run"])
+    client, digest = MlflowClient(), moves.history()[-1].portfolio
+    run = client.get_run(client.get_model_version(versions.NAME, "2").tags["examination.run"])
     assert digest is not None
     assert (run.data.tags["reference.sha256"], run.data.tags["by"]) == (digest, "Ada Lovelace")
-    assert registry.history()[-1].by == "Ada Lovelace"
+    assert moves.history()[-1].by == "Ada Lovelace"
     assert "Ada Lovelace" in register_py("list").stdout
     now = hashlib.sha256(mine.read_bytes()).hexdigest()
     assert (
@@ -317,7 +320,7 @@ def test_the_candidate_s_code_runs_in_no_process_of_the_operator(registered: Pat
 
     code = b"\nimport builtins\nbuiltins.CANDIDATE_WAS_HERE = True\n"
     registration.register(policy_of(bundle, 0.251, more_code=code), CARD)
-    del builtins.CANDIDATE_WAS_HERE  # type: ignore[attr-defined]  # it has run here while it was built
+    del builtins.CANDIDATE_WAS_HERE  # type: ignore[attr-defined]  # building the bundle has run it here
 
     shown = register_py("promote", "2", "--dry-run")
 
@@ -328,7 +331,7 @@ def test_the_candidate_s_code_runs_in_no_process_of_the_operator(registered: Pat
 def test_a_candidate_that_ends_its_process_is_refused_in_one_sentence(
     registered: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MAY_LIVE", "yes")  # while it is built
+    monkeypatch.setenv("MAY_LIVE", "yes")  # True only while the bundle is built
     deadly = b"\nimport os\nif 'MAY_LIVE' not in os.environ: os._exit(9)\n"
     registration.register(policy_of(bundle, 0.251, more_code=deadly), CARD)
     monkeypatch.delenv("MAY_LIVE")
@@ -340,8 +343,8 @@ def test_a_candidate_that_ends_its_process_is_refused_in_one_sentence(
 
 
 def test_what_a_tag_holds_does_not_write_to_the_terminal(candidates: Path) -> None:
-    client = registry.connect()
-    client.set_model_version_tag(registry.NAME, "1", "policy.margin", "\x1b[2J0.02")
+    client = connection.connect()
+    client.set_model_version_tag(versions.NAME, "1", "policy.margin", "\x1b[2J0.02")
     key = "history.champion.000009-abcdef"
     move = {
         "from": 1,
@@ -350,8 +353,8 @@ def test_what_a_tag_holds_does_not_write_to_the_terminal(candidates: Path) -> No
         "why": "a\nb",
         "time": "2026-01-01T00:00:00+00:00",
     }
-    client.set_registered_model_tag(registry.NAME, key, json.dumps(move))
-    client.set_registered_model_alias(registry.NAME, "champion", "2")
+    client.set_registered_model_tag(versions.NAME, key, json.dumps(move))
+    client.set_registered_model_alias(versions.NAME, "champion", "2")
 
     shown = register_py("list").stdout
 
@@ -362,38 +365,38 @@ def test_what_a_tag_holds_does_not_write_to_the_terminal(candidates: Path) -> No
 # ---- Somebody else at the same moment
 
 
-def examined(version: int) -> promotion.Examination:
+def examined(version: int) -> examination.Examination:
     everything = Limits(1.0, float("inf"), 1, 1.0)
-    return promotion.examine(
-        version, name=registry.NAME, alias="champion", reference=gate.REFERENCE, limits=everything
+    return examination.examine(
+        version, name=versions.NAME, alias="champion", reference_file=gate.REFERENCE, limits=everything
     )
 
 
 def outcome_of(version: int) -> str:
     client = MlflowClient()
-    run = client.get_run(client.get_model_version(registry.NAME, str(version)).tags["examination.run"])
+    run = client.get_run(client.get_model_version(versions.NAME, str(version)).tags["examination.run"])
     return str(run.data.tags["outcome"])
 
 
 def test_of_two_promotions_that_examined_the_same_champion_one_is_made(candidates: Path) -> None:
     first, second = examined(2), examined(3)
-    promotion.promote(first, None)
+    examination.promote(first, None)
 
     with pytest.raises(Overtaken, match="champion of scoring-client names version 2 by now: compare with"):
-        promotion.promote(second, None)
+        examination.promote(second, None)
 
     assert (champion(), outcome_of(2), outcome_of(3)) == (2, "promoted", "overtaken")
-    assert [term.version for term in registry.history()] == [1, 2]
+    assert [term.version for term in moves.history()] == [1, 2]
 
 
 def test_two_promotions_at_once_say_what_is_true(candidates: Path) -> None:
     both = [examined(2), examined(3)]
     at_once = threading.Barrier(2)
 
-    def promoted(one: promotion.Examination) -> bool:
+    def promoted(one: examination.Examination) -> bool:
         at_once.wait()
         try:
-            promotion.promote(one, None)
+            examination.promote(one, None)
         except Overtaken:
             return False
         return True
@@ -410,11 +413,11 @@ def test_a_version_that_was_exchanged_after_its_examination_is_not_promoted(
     candidates: Path, version: int
 ) -> None:
     found = examined(2)
-    client = registry.connect()
-    client.set_model_version_tag(registry.NAME, str(version), "bundle.sha256", "0" * 64)
+    client = connection.connect()
+    client.set_model_version_tag(versions.NAME, str(version), "bundle.sha256", "0" * 64)
 
     with pytest.raises(Overtaken, match=f"version {version} of scoring-client was exchanged meanwhile"):
-        promotion.promote(found, None)
+        examination.promote(found, None)
 
     assert champion() == 1
 
@@ -422,15 +425,15 @@ def test_a_version_that_was_exchanged_after_its_examination_is_not_promoted(
 def test_a_command_that_was_overtaken_changes_nothing_and_says_so(
     candidates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody moves the alias between the look at both versions and the move."""
-    look = promotion.examine
+    """Somebody moves the alias after the two versions were compared and before it is moved."""
+    look = examination.examine
 
-    def slow(number: int, **more: Any) -> promotion.Examination:
+    def slow(number: int, **more: Any) -> examination.Examination:
         found = look(number, **more)
-        registry.promote(3)
+        moves.promote(3)
         return found
 
-    monkeypatch.setattr(promotion, "examine", slow)
+    monkeypatch.setattr(examination, "examine", slow)
 
     refused = register_py("promote", "2", "--max-cost-increase", "9")
 
@@ -443,27 +446,27 @@ def test_a_command_that_was_overtaken_changes_nothing_and_says_so(
 def test_a_rollback_beside_a_promotion_does_not_return_from_what_it_has_not_seen(
     candidates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registry.promote(2)
-    lease = registry.lease
+    moves.promote(2)
+    lease = moves.lease
 
     def late(*arguments: Any) -> Any:
-        monkeypatch.setattr(registry, "lease", lease)
-        registry.promote(3)
+        monkeypatch.setattr(moves, "lease", lease)
+        moves.promote(3)
         return lease(*arguments)
 
-    monkeypatch.setattr(registry, "lease", late)
+    monkeypatch.setattr(moves, "lease", late)
 
     with pytest.raises(Overtaken, match="champion has been moved meanwhile"):
-        registry.rollback()
+        moves.rollback()
     assert champion() == 3
 
 
 def test_an_alias_that_others_move_at_the_same_moment_is_not_said_to_be_ours(candidates: Path) -> None:
-    """By hands that ask for no lease."""
+    """Somebody outside this project moves the alias, without taking the lease."""
 
     class Beside:
         def __init__(self) -> None:
-            self._client = registry.connect()
+            self._client = connection.connect()
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self._client, name)
@@ -473,7 +476,7 @@ def test_an_alias_that_others_move_at_the_same_moment_is_not_said_to_be_ours(can
             self._client.set_registered_model_alias(name, alias, "3")
 
     with pytest.raises(Overtaken, match="was moved by others at the same moment: it names version 3"):
-        aliases.move(Beside(), registry.NAME, "champion", 2, aliases.PROMOTION)
+        aliases.move(Beside(), versions.NAME, "champion", Move(2, aliases.PROMOTION))
 
 
 def test_two_first_registrations_at_once_make_one_champion_and_one_candidate(
@@ -486,7 +489,7 @@ def test_two_first_registrations_at_once_make_one_champion_and_one_candidate(
 
     by_alias = {one.alias: one.number for one in done}
     assert sorted(by_alias) == ["candidate", "champion"]
-    assert (registry.version_at(), registry.version_at(alias="candidate")) == (
+    assert (listing.version_at(), listing.version_at(alias="candidate")) == (
         by_alias["champion"],
         by_alias["candidate"],
     )
@@ -587,7 +590,7 @@ def test_a_long_reason_is_kept_on_one_line(candidates: Path) -> None:
     forced = register_py("promote", "3", "--force", "--why", why, "--max-cost-increase", "inf")
 
     assert (forced.returncode, champion()) == (0, 3)
-    assert registry.history()[-1].why == " ".join("é" * 500)
+    assert moves.history()[-1].why == " ".join("é" * 500)
 
 
 # ---- A champion that cannot be loaded
@@ -608,7 +611,7 @@ def test_a_damaged_champion_can_be_replaced_with_a_word_which_is_recorded(candid
     forced = register_py("promote", "2", "--force", "--why", "the disk was damaged")
 
     client = MlflowClient()
-    run = client.get_run(client.get_model_version(registry.NAME, "2").tags["examination.run"])
+    run = client.get_run(client.get_model_version(versions.NAME, "2").tags["examination.run"])
     assert (forced.returncode, champion()) == (0, 2)
     assert (run.data.tags["outcome"], run.data.tags["why"]) == ("forced", "the disk was damaged")
     assert run.data.tags["objections"].startswith("the champion, version 1, cannot be loaded")
@@ -649,7 +652,7 @@ def test_a_candidate_made_for_other_costs_than_the_champion_s_needs_a_word(
 def test_the_candidate_s_own_costs_do_not_hide_what_it_costs(
     store: Path, tmp_path: Path, bundle: Bundle
 ) -> None:
-    """With its own, lending to everybody would cost nothing."""
+    """By the candidate's own costs, lending to everybody would cost nothing."""
     registration.register(with_costs(bundle, None), CARD)
     registration.register(with_costs(bundle, LENIENT, threshold=0.9), CARD, alias="candidate")
 
@@ -679,11 +682,11 @@ def test_without_costs_of_the_champion_five_to_one_is_the_yardstick(
 
 
 def test_the_history_tells_who_was_champion_from_when_to_when(candidates: Path) -> None:
-    registry.promote(2)
-    registry.promote(3)
-    registry.rollback()
+    moves.promote(2)
+    moves.promote(3)
+    moves.rollback()
 
-    terms = registry.history()
+    terms = moves.history()
 
     assert [term.version for term in terms] == [1, 2, 3, 2]
     assert [term.how for term in terms] == ["registration", "promotion", "promotion", "rollback"]
@@ -691,14 +694,14 @@ def test_the_history_tells_who_was_champion_from_when_to_when(candidates: Path) 
 
 
 def test_a_move_by_other_hands_is_seen_and_can_be_rolled_back(candidates: Path) -> None:
-    registry.connect().set_registered_model_alias(registry.NAME, "champion", "3")
+    connection.connect().set_registered_model_alias(versions.NAME, "champion", "3")
 
-    assert registry.history()[-1].how == "moved elsewhere"
-    assert registry.rollback() == 1
+    assert moves.history()[-1].how == "moved elsewhere"
+    assert moves.rollback() == 1
 
 
 def test_a_rollback_to_a_damaged_version_is_refused_with_the_way_out(candidates: Path) -> None:
-    registry.promote(2)
+    moves.promote(2)
     damage(candidates, 1)
 
     refused = register_py("rollback")
@@ -712,31 +715,31 @@ def test_a_rollback_to_a_damaged_version_is_refused_with_the_way_out(candidates:
 
 
 def test_a_rollback_passes_over_a_version_that_is_gone(candidates: Path) -> None:
-    registry.promote(2)
-    registry.promote(3)
-    registry.connect().delete_model_version(registry.NAME, "2")
+    moves.promote(2)
+    moves.promote(3)
+    connection.connect().delete_model_version(versions.NAME, "2")
 
-    assert registry.rollback() == 1
+    assert moves.rollback() == 1
 
 
 def test_a_move_by_other_hands_between_two_of_ours_is_part_of_the_history(candidates: Path) -> None:
-    registry.connect().set_registered_model_alias(registry.NAME, "champion", "2")
-    registry.promote(3)
+    connection.connect().set_registered_model_alias(versions.NAME, "champion", "2")
+    moves.promote(3)
 
-    told = [(term.version, term.how) for term in registry.history()]
+    told = [(term.version, term.how) for term in moves.history()]
     assert told == [(1, "registration"), (2, "moved elsewhere"), (3, "promotion")]
-    assert registry.rollback() == 2
+    assert moves.rollback() == 2
 
 
 class Cut(Exception):
-    """The process ends here."""
+    """Stands for the end of the process."""
 
 
 class Dying:
-    """A registry's client whose process ends when it comes to one call."""
+    """A client of the registry. Its process ends at a given call."""
 
     def __init__(self, last: str) -> None:
-        self._client, self._last = registry.connect(), last
+        self._client, self._last = connection.connect(), last
 
     def __getattr__(self, name: str) -> Any:
         if name == self._last:
@@ -747,22 +750,24 @@ class Dying:
 @pytest.mark.parametrize("last", ["set_registered_model_tag", "set_registered_model_alias"])
 def test_a_promotion_that_is_cut_off_leaves_the_champion_and_its_history(candidates: Path, last: str) -> None:
     with pytest.raises(Cut):
-        aliases.move(Dying(last), registry.NAME, "champion", 2, aliases.PROMOTION)
+        aliases.move(Dying(last), versions.NAME, "champion", Move(2, aliases.PROMOTION))
 
-    assert (champion(), [term.version for term in registry.history()]) == (1, [1])
-    registry.promote(3)
-    assert [term.version for term in registry.history()] == [1, 3]
-    assert registry.rollback() == 1
+    assert (champion(), [term.version for term in moves.history()]) == (1, [1])
+    moves.promote(3)
+    assert [term.version for term in moves.history()] == [1, 3]
+    assert moves.rollback() == 1
 
 
 def test_a_promotion_that_was_cut_off_can_be_done_again(candidates: Path) -> None:
     with pytest.raises(Cut):
-        aliases.move(Dying("set_registered_model_alias"), registry.NAME, "champion", 2, aliases.PROMOTION)
+        aliases.move(
+            Dying("set_registered_model_alias"), versions.NAME, "champion", Move(2, aliases.PROMOTION)
+        )
 
-    registry.promote(2)
+    moves.promote(2)
 
-    assert [term.version for term in registry.history()] == [1, 2]
-    assert registry.rollback() == 1
+    assert [term.version for term in moves.history()] == [1, 2]
+    assert moves.rollback() == 1
 
 
 def test_a_clock_that_goes_back_changes_no_order(candidates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -771,12 +776,12 @@ def test_a_clock_that_goes_back_changes_no_order(candidates: Path, monkeypatch: 
         def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
             return datetime.now(tz) - timedelta(hours=1)
 
-    registry.promote(2)
+    moves.promote(2)
     monkeypatch.setattr(aliases, "datetime", Earlier)
-    registry.promote(3)
+    moves.promote(3)
 
-    assert [term.version for term in registry.history()] == [1, 2, 3]
-    assert registry.rollback() == 2
+    assert [term.version for term in moves.history()] == [1, 2, 3]
+    assert moves.rollback() == 2
 
 
 @pytest.mark.parametrize(
@@ -790,11 +795,11 @@ def test_a_clock_that_goes_back_changes_no_order(candidates: Path, monkeypatch: 
     ],
 )
 def test_a_tag_of_other_hands_is_no_part_of_the_history(candidates: Path, key: str, value: str) -> None:
-    registry.promote(2)
-    registry.connect().set_registered_model_tag(registry.NAME, f"history.champion.{key}", value)
+    moves.promote(2)
+    connection.connect().set_registered_model_tag(versions.NAME, f"history.champion.{key}", value)
 
     assert register_py("list").returncode == 0
-    assert [term.version for term in registry.history()] == [1, 2]
+    assert [term.version for term in moves.history()] == [1, 2]
     assert register_py("rollback").returncode == 0
     assert champion() == 1
 
@@ -826,7 +831,7 @@ RACES: dict[str, tuple[list[tuple[int | None, int]], int, list[tuple[int, str]]]
 
 
 class Written:
-    """A registry that holds these moves, all with one number in sequence, and an alias."""
+    """A registry with these moves, all recorded under one sequence number, and an alias."""
 
     def __init__(self, moves: list[tuple[int | None, int]], current: int) -> None:
         self.aliases = {"champion": str(current)}
@@ -858,9 +863,9 @@ def test_a_race_reads_as_what_the_alias_named(race: str) -> None:
 
 def test_promotions_at_once_leave_one_champion_and_a_history_that_can_be_read(candidates: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(registry.promote, (2, 3, 2, 3)))
+        list(pool.map(moves.promote, (2, 3, 2, 3)))
 
     assert champion() in (2, 3)
-    told = [term.version for term in registry.history()]
+    told = [term.version for term in moves.history()]
     assert (told[0], told[-1]) == (1, champion())
-    assert registry.rollback() == told[-2]
+    assert moves.rollback() == told[-2]

@@ -7,11 +7,11 @@ import mlflow
 import numpy as np
 import pytest
 
-from mlflow_model import bundle as bundles
-from mlflow_model import registration
-from mlflow_model.bundle import SCORING_SOURCE, Bundle
-from mlflow_model.card import ModelCard
-from mlflow_model.scoring import OUTPUT_COLUMNS, DecisionPolicy
+from mlflow_model.bundle import bundles
+from mlflow_model.bundle.bundles import SCORING_SOURCE, Bundle
+from mlflow_model.bundle.scoring import OUTPUT_COLUMNS, DecisionPolicy
+from mlflow_model.handover.card import ModelCard
+from mlflow_model.registry import registration
 from tests.conftest import FEATURES, random_clients
 
 CLIENTS = random_clients(300, seed=11)

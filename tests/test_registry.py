@@ -1,4 +1,4 @@
-"""The registry: versions with their provenance, aliases that move, and only what was verified comes back."""
+"""The registry: versions with their provenance, moving aliases, and only verified bundles handed back."""
 
 import json
 import os
@@ -15,12 +15,13 @@ import yaml
 from mlflow import MlflowClient
 
 import register
-from mlflow_model import bundle as bundles
-from mlflow_model import legacy, registration, registry
-from mlflow_model.bundle import Bundle
-from mlflow_model.card import ModelCard
+from mlflow_model.bundle import bundles
+from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.bundle.scoring import OUTPUT_COLUMNS
 from mlflow_model.errors import LoadingFailed, RollbackRefused
-from mlflow_model.scoring import OUTPUT_COLUMNS
+from mlflow_model.handover import pickles
+from mlflow_model.handover.card import ModelCard
+from mlflow_model.registry import connection, fetching, listing, moves, registration, versions
 from tests.command_line import register_py
 from tests.conftest import FEATURES
 
@@ -31,15 +32,15 @@ CARD = ModelCard(
 
 
 def with_margin(documented_pickle: Path, margin: float) -> tuple[Bundle, ModelCard]:
-    return legacy.convert(documented_pickle, margin=margin)
+    return pickles.convert(documented_pickle, margin=margin)
 
 
 def fetch(uri: str) -> Bundle:
-    return registry.download(registry.resolve(uri))
+    return fetching.download(versions.resolve(uri))
 
 
 def champion() -> int | None:
-    return registry.version_at()
+    return listing.version_at()
 
 
 def artifact_folder(store: Path) -> Path:
@@ -125,19 +126,19 @@ def test_promote_then_rollback_returns_to_the_former_champion(
 ) -> None:
     for margin in (0.05, 0.06):
         registration.register(*with_margin(documented_pickle, margin), alias="champion")
-    registry.promote(1)
+    moves.promote(1)
 
-    assert [registry.rollback(), registry.rollback()] == [3, 2]
+    assert [moves.rollback(), moves.rollback()] == [3, 2]
     assert champion() == 2
     with pytest.raises(RollbackRefused, match="aucun « champion » précédent"):
-        registry.rollback()
+        moves.rollback()
 
 
 def test_a_version_that_comes_while_others_are_listed_is_left_out(
     registered: Path, documented_pickle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the answer with the versions and that with the aliases."""
-    connect = registry.connect
+    """The version appears after the versions were listed and before the aliases are."""
+    connect = connection.connect
 
     class Slow:
         def __init__(self) -> None:
@@ -147,23 +148,23 @@ def test_a_version_that_comes_while_others_are_listed_is_left_out(
             return getattr(self._client, name)
 
         def get_registered_model(self, name: str) -> Any:
-            monkeypatch.setattr(registry, "connect", connect)
+            monkeypatch.setattr(connection, "connect", connect)
             registration.register(*with_margin(documented_pickle, 0.05), alias="candidate")
             return self._client.get_registered_model(name)
 
-    monkeypatch.setattr(registry, "connect", Slow)
+    monkeypatch.setattr(connection, "connect", Slow)
 
-    assert [(version.number, version.aliases) for version in registry.versions()] == [(1, ("champion",))]
+    assert [(version.number, version.aliases) for version in listing.listed()] == [(1, ("champion",))]
 
 
 def test_another_alias_leaves_the_champion_alone(registered: Path, documented_pickle: Path) -> None:
     registration.register(*with_margin(documented_pickle, 0.05), alias="challenger")
 
-    assert (champion(), registry.version_at(alias="challenger")) == (1, 2)
+    assert (champion(), listing.version_at(alias="challenger")) == (1, 2)
 
 
 UNKNOWN: dict[str, Callable[[], Any]] = {
-    "promote": lambda: registry.promote(9),
+    "promote": lambda: moves.promote(9),
     "alias": lambda: fetch("models:/scoring-client@nope"),
     "version": lambda: fetch("models:/scoring-client/9"),
     "name": lambda: fetch("models:/nope/1"),
@@ -189,9 +190,9 @@ def test_what_is_not_there_is_refused_with_the_way_out(registered: Path, name: s
 def test_a_logged_model_can_be_fetched_without_a_version(registered: Path, bundle: Bundle) -> None:
     uri = f"models:/{artifact_folder(registered).parent.name}"
 
-    named = registry.resolve(uri)
+    named = versions.resolve(uri)
 
-    assert (registry.download(named), named.name, named.version) == (bundle, uri, None)
+    assert (fetching.download(named), named.name, named.version) == (bundle, uri, None)
 
 
 @pytest.mark.parametrize("name", sorted([*bundles.FILES, "manifest.json"]))
@@ -225,7 +226,7 @@ def test_a_failed_registration_leaves_the_champion(registered: Path, documented_
 
     artifacts.unlink()
     (registered / "aside").rename(artifacts)
-    assert registry.resolve("models:/scoring-client@champion").version == "1"
+    assert versions.resolve("models:/scoring-client@champion").version == "1"
 
 
 def test_reading_makes_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,14 +255,14 @@ def test_a_store_that_is_no_database_is_said_to_be_unreadable(
         fetch("models:/scoring-client@champion")
 
 
-@pytest.mark.parametrize("module", ["mlflow_model.registry", "training.__main__"])
+@pytest.mark.parametrize("module", ["mlflow_model.registry.versions", "training.__main__"])
 def test_mlflow_does_not_report_to_its_makers_how_it_is_used(module: str) -> None:
     code = f"""
 import {module}
 import mlflow.telemetry
 print(mlflow.telemetry.get_telemetry_client())
 """
-    # None of the variables by which MLflow knows a test.
+    # Without the variables by which MLflow recognises a test.
     environment = {name: os.environ[name] for name in ("PATH", "HOME")}
 
     shown = subprocess.run(
@@ -294,7 +295,31 @@ def test_a_registry_that_cannot_be_used_is_refused_within_seconds(
     assert refused.returncode == 2
     assert sentence in refused.stderr
     assert list(tmp_path.iterdir()) == []
-    assert time.monotonic() - started < 60  # by MLflow's own defaults it takes minutes
+    assert time.monotonic() - started < 60  # with MLflow's own defaults it takes minutes
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///mlflow.db", "postgresql+psycopg2://mlflow@127.0.0.1/mlflow"])
+def test_without_sqlalchemy_a_database_is_refused_with_what_to_do(uri: str, tmp_path: Path) -> None:
+    code = """
+import sys
+sys.modules["sqlalchemy"] = None  # as in an environment of requirements-serve.txt
+from mlflow_model.registry import connection
+connection.connect()
+"""
+    environment = os.environ | {"MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(ROOT)}
+
+    refused = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert refused.stderr.splitlines()[-1].endswith(
+        "le pilote de ce registre n’est pas installé ; passez par « mlflow server » (docs/operations.md)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -366,10 +391,10 @@ def test_a_refused_margin_registers_nothing(registered: Path, documented_pickle:
 
     assert refused.returncode == 2
     assert "la marge doit être un nombre compris entre 0 et min(seuil, 1 - seuil)" in refused.stderr
-    assert len(registry.versions()) == 1
+    assert len(listing.listed()) == 1
 
 
 def test_options_before_a_command_are_kept(registered: Path) -> None:
     assert register_py("--alias", "challenger", "promote", "1").returncode == 0
 
-    assert registry.version_at(alias="challenger") == 1
+    assert listing.version_at(alias="challenger") == 1

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightgbm import LGBMClassifier
 
-from mlflow_model.bundle import Bundle
-from mlflow_model.scoring import OUTPUT_COLUMNS, Booster, DecisionPolicy, Refusal, Scorer
+from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.bundle.scoring import OUTPUT_COLUMNS, Booster, DecisionPolicy, Refusal, Scorer
 from tests.conftest import FEATURES, SOMETIMES_MISSING, random_clients
 
 RELIABLE, GREY, RISKY = "Classe_0 (fiable)", "Zone grise (incertain)", "Classe_1 (risqué)"

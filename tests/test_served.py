@@ -1,13 +1,13 @@
-"""A process holds models ready under numbers, and answers with the one that the page names."""
+"""A process holds models ready under numbers, and answers with the one that the shared number names."""
 
 from pathlib import Path
 
 import pytest
 
-from api.news import Copy, News
-from api.page import Page, read_only
-from api.served import ServedModel
-from mlflow_model.bundle import Bundle
+from api.delivery.news import Copy, News
+from api.delivery.served import ServedModel
+from api.server.shared_number import SharedNumber, read_only
+from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.errors import ModelUnavailable
 from tests.live import policy_of
 
@@ -23,47 +23,47 @@ def copies(bundle: Bundle, tmp_path: Path) -> dict[str, Copy]:
 
 
 def test_a_model_that_is_held_ready_is_in_use_when_the_page_names_it(copies: dict[str, Copy]) -> None:
-    page = Page.new()
-    served = ServedModel(read_only(page.descriptor))
+    number = SharedNumber.new()
+    served = ServedModel(read_only(number.descriptor))
     assert served.prepare(1, copies["1"])
     with pytest.raises(ModelUnavailable, match="chargement en cours"):
         _ = served.model
-    page.turn_to(1)
+    number.change_to(1)
     first = served.model
     assert served.prepare(2, copies["2"])
     before = served.model
-    page.turn_to(2)
+    number.change_to(2)
 
     assert before is first
     assert (first.version, served.model.version) == ("1", "2")
 
 
 def test_a_page_that_names_none_leaves_no_model_in_use(copies: dict[str, Copy]) -> None:
-    page = [1]
-    served = ServedModel(page)
+    number = [1]
+    served = ServedModel(number)
     served.prepare(1, copies["1"])
     assert served.model.version == "1"
 
-    page[0] = 0
+    number[0] = 0
 
     with pytest.raises(ModelUnavailable, match="chargement en cours"):
         _ = served.model
 
 
 def test_a_copy_that_was_prepared_in_vain_is_not_kept(copies: dict[str, Copy]) -> None:
-    page = [1]
-    served = ServedModel(page)
+    in_use = [1]
+    served = ServedModel(in_use)
     for number, version in ((1, "1"), (2, "2"), (3, "1")):
         served.prepare(number, copies[version])
-    page[0] = 2
+    in_use[0] = 2
 
     assert served.model.version == "1"
 
 
 def test_the_doubt_names_no_outage_that_is_over(copies: dict[str, Copy]) -> None:
     """A new version is named while the worker has not loaded it, after an outage and its end."""
-    page = [1]
-    served = ServedModel(page)
+    number = [1]
+    served = ServedModel(number)
     served.prepare(1, copies["1"])
     doubts = []
     for news in (

@@ -1,4 +1,4 @@
-"""The shipped model: made anew from its seed, and as good on unseen clients as its card says."""
+"""The shipped model: its seed gives it again, and it is as good on unseen clients as its card says."""
 
 import re
 import shutil
@@ -9,12 +9,15 @@ import pandas as pd
 import pytest
 import yaml
 
-from mlflow_model import legacy
-from mlflow_model.scoring import Scorer
-from training import aggregate, candidates, experiment, measures, synthetic, tables
-from training.experiment import Settings
-from training.measures import ScoredClients
-from training.policy import margin_rule
+from features import aggregate, raw_tables
+from mlflow_model.bundle.scoring import Scorer
+from mlflow_model.handover import pickles
+from quality import measures
+from quality.scores import ScoredClients
+from training.protocol import candidates, experiment
+from training.protocol.experiment import Settings
+from training.protocol.policy import margin_rule
+from training.synthetic import writing
 
 PICKLE = Path(__file__).parents[1] / "models" / "lgbm_final_model.pkl"
 FULL_SIZE = 307_511
@@ -24,23 +27,23 @@ FULL_SIZE = 307_511
 def portfolio(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     """All labelled clients of the portfolio that the card names, with their true default probability."""
     folder = tmp_path_factory.mktemp("full") / "portfolio"
-    synthetic.write_portfolio(FULL_SIZE, 0, folder)
-    features = aggregate.client_features(tables.read(folder).by_name).drop_null(tables.LABEL)
-    truth = pd.read_parquet(folder / "true_probabilities.parquet").set_index(tables.KEY)
-    clients = features.to_pyarrow().to_pandas().set_index(tables.KEY).join(truth)
+    writing.write_portfolio(FULL_SIZE, 0, folder)
+    features = aggregate.client_features(raw_tables.read(folder).by_name).drop_null(raw_tables.LABEL)
+    truth = pd.read_parquet(folder / "true_probabilities.parquet").set_index(raw_tables.KEY)
+    clients = features.to_pyarrow().to_pandas().set_index(raw_tables.KEY).join(truth)
     shutil.rmtree(folder)
     return clients
 
 
 @pytest.fixture(scope="module")
 def shipped() -> Scorer:
-    built, _ = legacy.convert(PICKLE)
+    built, _ = pickles.convert(PICKLE)
     return built.scorer()
 
 
 @pytest.fixture(scope="module")
 def split(portfolio: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    known, unseen = experiment.split(portfolio[tables.LABEL], seed=0)
+    known, unseen = experiment.split(portfolio[raw_tables.LABEL], seed=0)
     return portfolio.iloc[known], portfolio.iloc[unseen]
 
 
@@ -48,14 +51,16 @@ def split(portfolio: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 def test_training_again_gives_the_shipped_trees(split: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     development, _ = split
 
-    model = candidates.fit(candidates.lightgbm("LightGBM"), development, development[tables.LABEL], seed=0)
+    model = candidates.fit(
+        candidates.lightgbm("LightGBM"), development, development[raw_tables.LABEL], seed=0
+    )
 
-    shipped_text = legacy.convert(PICKLE)[0].files["model.txt"].decode()
+    shipped_text = pickles.convert(PICKLE)[0].files["model.txt"].decode()
     assert _trees(model.booster_.model_to_string()) == _trees(shipped_text)
 
 
 def _trees(text: str) -> str:
-    """Without the parameters at the end, which hold no tree."""
+    """The model's text without the parameters at its end."""
     return re.sub(r"\nparameters:.*", "", text, flags=re.DOTALL)
 
 
@@ -66,11 +71,11 @@ def test_on_unseen_clients_it_is_nearly_as_good_as_the_truth(
 
     probabilities = shipped.probabilities(shipped.matrix(test))
 
-    scored = ScoredClients(test[tables.LABEL], probabilities)
-    best = ScoredClients(test[tables.LABEL], test["TRUE_PROBABILITY"].to_numpy())
-    assert measures.auc(scored.tally()) >= 0.765
-    assert measures.auc(scored.tally()) >= measures.auc(best.tally()) - 0.008
-    assert scored.calibration_error(scored.tally()) <= 0.006
+    scored = ScoredClients(test[raw_tables.LABEL], probabilities)
+    best = ScoredClients(test[raw_tables.LABEL], test["TRUE_PROBABILITY"].to_numpy())
+    assert measures.auc(scored.distribution()) >= 0.765
+    assert measures.auc(scored.distribution()) >= measures.auc(best.distribution()) - 0.008
+    assert scored.calibration_error(scored.distribution()) <= 0.006
 
 
 def test_the_card_s_figures_are_those_of_the_test_set(
@@ -81,15 +86,15 @@ def test_the_card_s_figures_are_those_of_the_test_set(
 
     probabilities = shipped.probabilities(shipped.matrix(test))
 
-    scored = ScoredClients(test[tables.LABEL], probabilities)
+    scored = ScoredClients(test[raw_tables.LABEL], probabilities)
     assert header["command"].startswith(f"python -m training --clients {FULL_SIZE} --seed 0")
-    assert header["metrics"]["auc"] == pytest.approx(measures.auc(scored.tally()), abs=1e-9)
+    assert header["metrics"]["auc"] == pytest.approx(measures.auc(scored.distribution()), abs=1e-9)
     assert header["metrics"]["test_clients"] == len(test)
 
 
 @pytest.mark.parametrize("threshold", [0.05, 0.1, 0.2, 0.3, 0.5, 0.9])
 def test_it_can_be_given_any_other_threshold(threshold: float) -> None:
-    bundle, _ = legacy.convert(PICKLE, threshold=threshold)
+    bundle, _ = pickles.convert(PICKLE, threshold=threshold)
 
     assert bundle.scorer().policy.threshold == threshold
 
@@ -103,13 +108,13 @@ def test_it_accepts_missing_history(shipped: Scorer) -> None:
 @pytest.mark.slow
 def test_shuffled_outcomes_cannot_be_learnt(portfolio: pd.DataFrame) -> None:
     some = portfolio.iloc[:40_000]
-    shuffled = np.random.default_rng(0).permutation(some[tables.LABEL])
+    shuffled = np.random.default_rng(0).permutation(some[raw_tables.LABEL])
 
     guessed = experiment.out_of_fold(
         candidates.lightgbm("LightGBM"),
-        some.assign(**{tables.LABEL: shuffled}),
+        some.assign(**{raw_tables.LABEL: shuffled}),
         Settings(margin_rule("0.02")),
         lambda _: None,
     )
 
-    assert measures.auc(ScoredClients(shuffled, guessed).tally()) == pytest.approx(0.5, abs=0.02)
+    assert measures.auc(ScoredClients(shuffled, guessed).distribution()) == pytest.approx(0.5, abs=0.02)

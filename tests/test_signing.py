@@ -1,4 +1,4 @@
-"""Only what the key's owner has stated is served: this bundle, under this name, from now on, until then."""
+"""The service serves only what the owner of the key has signed: a bundle, a name and two dates."""
 
 import base64
 import json
@@ -15,21 +15,32 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from api import cache, signed_numbers
-from api.finder import Finder
-from api.loader import PickleFile, RegisteredModel
-from api.news import News
-from mlflow_model import files, leases, registration, registry, signed_versions, signing
-from mlflow_model.bundle import Bundle
-from mlflow_model.card import ModelCard
+from api.delivery import cache, signed_numbers
+from api.delivery.finder import Finder
+from api.delivery.news import News
+from api.delivery.sources import PickleFile, RegisteredModel
+from mlflow_model import files
+from mlflow_model.bundle import signing
+from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.bundle.signing import Signer, SigningRefused, Statement
+from mlflow_model.bundle.trial import Trial
 from mlflow_model.errors import LoadingFailed
-from mlflow_model.signing import Signer, SigningRefused, Statement
-from mlflow_model.trial import Trial
+from mlflow_model.handover.card import ModelCard
+from mlflow_model.registry import (
+    connection,
+    fetching,
+    leases,
+    listing,
+    moves,
+    registration,
+    signed_versions,
+    versions,
+)
 from tests.command_line import register_py
 from tests.live import policy_of
 
 CARD = ModelCard("# Card\n")
-NAME = registry.NAME
+NAME = versions.NAME
 MANIFEST = "a" * 64
 CHAMPION = f"models:/{NAME}@champion"
 
@@ -44,11 +55,18 @@ class Key:
         self.signer = Signer(self.file)
         self.id = self.signer.key_id
 
-    def states(self, *, name: str = NAME, manifest: str = MANIFEST, number: int = 7, **more: Any) -> str:
-        return self.signer.sign(name, manifest, number, **more)[1]
+    def states(
+        self,
+        *,
+        name: str = NAME,
+        manifest: str = MANIFEST,
+        number: int = 7,
+        valid_for: timedelta | None = None,
+    ) -> str:
+        return Signer(self.file, valid_for).sign(name, manifest, number)[1]
 
     def signs(self, payload: bytes, prefix: bytes = b"scoring-client statement 1\n") -> str:
-        """Whatever it is."""
+        """Any payload with its genuine signature."""
         return written(payload, self.private.sign(prefix + payload))
 
 
@@ -58,7 +76,7 @@ def written(payload: bytes, signature: bytes) -> str:
 
 @pytest.fixture
 def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Key:
-    """The one that MODEL_PUBLIC_KEY names."""
+    """The key that MODEL_PUBLIC_KEY names."""
     made = Key(tmp_path, "key")
     trust(tmp_path, monkeypatch, made)
     return made
@@ -195,7 +213,7 @@ def test_any_other_statement_is_refused_with_the_way_out(key: Key, other_key: Ke
 
 
 def test_every_other_text_of_a_signature_is_refused(key: Key) -> None:
-    """The last digit of base64 has bits that mean nothing: they are not free."""
+    """The last base64 digit has unused bits. They must be zero, or one signature would have several texts."""
     text = key.states()
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
@@ -298,22 +316,22 @@ def model(folder: Path, uri: str = CHAMPION, **more: Any) -> RegisteredModel:
 
 
 @pytest.fixture
-def versions(candidates: Path, key: Key) -> Path:
-    """Versions 1, the champion, 2 and 3, signed in this order."""
+def three_signed(candidates: Path, key: Key) -> Path:
+    """Versions 1, 2 and 3, signed in this order; version 1 is the champion."""
     for number in (1, 2, 3):
         put(key, number)
     return candidates
 
 
 def put(key: Key, version: int, number: int | None = None, **more: Any) -> None:
-    reference = registry.resolve(f"models:/{NAME}/{version}")
+    reference = versions.resolve(f"models:/{NAME}/{version}")
     text = key.states(manifest=str(reference.digest), number=number or version, **more)
     attach(version, text)
 
 
-def attach(version: int, text: str | None, name: str = NAME, tag: str = registry.STATEMENT_TAG) -> None:
-    """By anybody who can write to the registry."""
-    client = registry.connect()
+def attach(version: int, text: str | None, name: str = NAME, tag: str = versions.STATEMENT_TAG) -> None:
+    """Replace a version's statement, as anybody who can write to the registry could."""
+    client = connection.connect()
     if text is None:
         client.delete_model_version_tag(name, str(version), tag)
     else:
@@ -321,7 +339,7 @@ def attach(version: int, text: str | None, name: str = NAME, tag: str = registry
 
 
 def point(version: int) -> None:
-    registry.connect().set_registered_model_alias(NAME, "champion", str(version))
+    connection.connect().set_registered_model_alias(NAME, "champion", str(version))
 
 
 def served(followed: RegisteredModel) -> str | None:
@@ -334,8 +352,8 @@ def looked(followed: RegisteredModel) -> tuple[str | None, str]:
     return served(followed), str(followed.news.problem)
 
 
-def test_a_version_with_a_lower_number_than_what_was_served_is_refused(versions: Path) -> None:
-    followed = model(versions)
+def test_a_version_with_a_lower_number_than_what_was_served_is_refused(three_signed: Path) -> None:
+    followed = model(three_signed)
     point(2)
     assert looked(followed) == ("2", "None")
 
@@ -347,18 +365,18 @@ def test_a_version_with_a_lower_number_than_what_was_served_is_refused(versions:
     assert "signez la version de nouveau avec « python register.py sign NUMÉRO --key CLE.pem »" in problem
 
 
-def test_the_memory_outlives_the_process(versions: Path) -> None:
+def test_the_memory_outlives_the_process(three_signed: Path) -> None:
     point(2)
-    looked(model(versions))
+    looked(model(three_signed))
     point(1)
 
-    version, problem = looked(model(versions))
+    version, problem = looked(model(three_signed))
 
     assert (version, "le numéro 2 a déjà été servi" in problem) == (None, True)
 
 
-def test_a_version_that_was_signed_anew_may_be_served_again(versions: Path, key: Key) -> None:
-    followed = model(versions)
+def test_a_version_that_was_signed_anew_may_be_served_again(three_signed: Path, key: Key) -> None:
+    followed = model(three_signed)
     point(2)
     looked(followed)
     point(1)
@@ -367,10 +385,10 @@ def test_a_version_that_was_signed_anew_may_be_served_again(versions: Path, key:
     assert looked(followed) == ("1", "None")
 
 
-def test_a_former_statement_of_the_same_version_is_refused(versions: Path, key: Key) -> None:
-    """It may hold for longer than the one that took its place."""
-    former = registry.resolve(CHAMPION).statement
-    followed = model(versions)
+def test_a_former_statement_of_the_same_version_is_refused(three_signed: Path, key: Key) -> None:
+    """An earlier statement may be valid for longer than the one that replaced it."""
+    former = versions.resolve(CHAMPION).statement
+    followed = model(three_signed)
     put(key, 1, 5, valid_for=timedelta(days=1))
     assert looked(followed) == ("1", "None")
 
@@ -379,15 +397,15 @@ def test_a_former_statement_of_the_same_version_is_refused(versions: Path, key: 
     assert "porte le numéro 1, mais le numéro 5" in looked(followed)[1]
 
 
-def test_the_statement_of_another_version_serves_no_bundle(versions: Path) -> None:
-    attach(1, registry.resolve(f"models:/{NAME}/3").statement)
+def test_the_statement_of_another_version_serves_no_bundle(three_signed: Path) -> None:
+    attach(1, versions.resolve(f"models:/{NAME}/3").statement)
 
-    assert "la signature est celle d’un autre bundle" in looked(model(versions))[1]
+    assert "la signature est celle d’un autre bundle" in looked(model(three_signed))[1]
 
 
-def test_one_number_for_two_bundles_serves_the_first_alone(versions: Path, key: Key) -> None:
+def test_one_number_for_two_bundles_serves_the_first_alone(three_signed: Path, key: Key) -> None:
     put(key, 1, 2)
-    followed = model(versions)
+    followed = model(three_signed)
     looked(followed)
 
     point(2)
@@ -395,10 +413,12 @@ def test_one_number_for_two_bundles_serves_the_first_alone(versions: Path, key: 
     assert "porte le numéro 2, mais le numéro 2" in looked(followed)[1]
 
 
-def test_an_old_signed_bundle_under_a_new_number_is_refused(versions: Path, key: Key, bundle: Bundle) -> None:
-    """What was done: version 1's bundle, copied with all its tags to a version 4."""
+def test_an_old_signed_bundle_under_a_new_number_is_refused(
+    three_signed: Path, key: Key, bundle: Bundle
+) -> None:
+    """The attack: version 1's bundle, copied with all its tags to a version 4."""
     point(3)
-    followed = model(versions)
+    followed = model(three_signed)
     assert looked(followed) == ("3", "None")
     copied = copied_version(NAME)
     point(copied)
@@ -407,7 +427,7 @@ def test_an_old_signed_bundle_under_a_new_number_is_refused(versions: Path, key:
 
 
 def copied_version(name: str) -> int:
-    client = registry.connect()
+    client = connection.connect()
     former = client.get_model_version(NAME, "1")
     if name != NAME:
         client.create_registered_model(name)
@@ -415,94 +435,94 @@ def copied_version(name: str) -> int:
     return int(made.version)
 
 
-def test_a_signed_version_is_not_served_under_another_model_s_name(versions: Path) -> None:
+def test_a_signed_version_is_not_served_under_another_model_s_name(three_signed: Path) -> None:
     copied = copied_version("other")
 
-    version, problem = looked(model(versions, f"models:/other/{copied}"))
+    version, problem = looked(model(three_signed, f"models:/other/{copied}"))
 
     assert version is None
     assert "la version est signée pour le modèle scoring-client" in problem
 
 
 def test_a_served_version_that_is_signed_anew_is_served_with_its_new_statement(
-    versions: Path, key: Key
+    three_signed: Path, key: Key
 ) -> None:
-    followed = model(versions)
+    followed = model(three_signed)
     looked(followed)
     put(key, 1, 5)
 
     looked(followed)
 
-    recalled = cache.recall(CHAMPION, versions / "cache")
+    recalled = cache.recall(CHAMPION, three_signed / "cache")
     assert recalled is not None
     assert signing.read(str(recalled.statement)).number == 5
 
 
 @pytest.mark.parametrize("uri", ["models:/wanted@champion", "models:/wanted/1", "models:/wanted/latest"])
 def test_a_registry_that_answers_for_another_model_is_not_believed(
-    versions: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+    three_signed: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it answers is signed, under the name that it tells."""
-    other = registry.connect().get_model_version(NAME, "1")
+    """The version in the answer is genuinely signed, but for the other name."""
+    other = connection.connect().get_model_version(NAME, "1")
 
     class Lying:
         def __getattr__(self, name: str) -> Any:
             return lambda *_: [other] if name.startswith("search") else other
 
-    monkeypatch.setattr(registry, "connect", Lying)
+    monkeypatch.setattr(connection, "connect", Lying)
 
     with pytest.raises(LoadingFailed, match="le registre répond pour un autre modèle"):
-        registry.resolve(uri)
+        versions.resolve(uri)
 
 
-def test_nothing_is_fetched_of_a_version_that_is_not_signed(versions: Path) -> None:
+def test_nothing_is_fetched_of_a_version_that_is_not_signed(three_signed: Path) -> None:
     attach(1, None)
-    for file in versions.glob("mlartifacts/**/bundle/*"):
+    for file in three_signed.glob("mlartifacts/**/bundle/*"):
         file.unlink()
 
-    assert "la version n’est pas signée" in looked(model(versions))[1]
-    assert not (versions / "cache").exists()
+    assert "la version n’est pas signée" in looked(model(three_signed))[1]
+    assert not (three_signed / "cache").exists()
 
 
-def test_a_version_whose_trial_fails_is_not_remembered(versions: Path) -> None:
+def test_a_version_whose_trial_fails_is_not_remembered(three_signed: Path) -> None:
     class Unsound(Sound):
         def verified(self, folder: Path, digest: str) -> None:
             raise LoadingFailed("elle ne vaut rien")
 
     point(3)
-    failing = RegisteredModel(CHAMPION, versions / "cache", Unsound())
+    failing = RegisteredModel(CHAMPION, three_signed / "cache", Unsound())
     assert "elle ne vaut rien" in looked(failing)[1]
     point(1)
 
-    assert looked(model(versions)) == ("1", "None")
+    assert looked(model(three_signed)) == ("1", "None")
 
 
-def test_a_challenger_needs_a_signature_but_no_higher_number(versions: Path) -> None:
+def test_a_challenger_needs_a_signature_but_no_higher_number(three_signed: Path) -> None:
     point(3)
-    looked(model(versions))
+    looked(model(three_signed))
     challenger = f"models:/{NAME}/1"
 
-    assert looked(model(versions, challenger, is_challenger=True)) == ("1", "None")
+    assert looked(model(three_signed, challenger, is_challenger=True)) == ("1", "None")
     attach(1, None)
-    assert "pas signée" in looked(model(versions, challenger, is_challenger=True))[1]
+    assert "pas signée" in looked(model(three_signed, challenger, is_challenger=True))[1]
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b'{"a": {}}', b'{"%s": {"%s": [1.5, "x"]}}' % (b"a" * 64, b"b" * 16)]
 )
-def test_a_damaged_memory_is_not_taken_for_an_empty_one(versions: Path, content: bytes) -> None:
-    looked(model(versions))
-    (versions / "cache" / signed_numbers.FILE).write_bytes(content)
+def test_a_damaged_memory_is_not_taken_for_an_empty_one(three_signed: Path, content: bytes) -> None:
+    looked(model(three_signed))
+    (three_signed / "cache" / signed_numbers.FILE).write_bytes(content)
 
-    assert "la mémoire des numéros servis est illisible" in looked(model(versions))[1]
+    assert "la mémoire des numéros servis est illisible" in looked(model(three_signed))[1]
 
 
 def test_a_memory_that_cannot_be_written_lets_no_version_in(
-    versions: Path, monkeypatch: pytest.MonkeyPatch
+    three_signed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (versions / "cache" / f"{signed_numbers.FILE}.lock").mkdir(parents=True)
+    (three_signed / "cache" / f"{signed_numbers.FILE}.lock").mkdir(parents=True)
 
-    version, problem = looked(model(versions))
+    version, problem = looked(model(three_signed))
 
     assert (version, "le cache local est inaccessible" in problem) == (None, True)
 
@@ -519,7 +539,8 @@ def test_services_that_share_a_cache_do_not_forget_for_each_other(tmp_path: Path
 
 
 KILLED_WHILE_WRITING = """
-import os, sys; from pathlib import Path; from api import signed_numbers; from mlflow_model import signing
+import os, sys; from pathlib import Path
+from api.delivery import signed_numbers; from mlflow_model.bundle import signing
 os.fsync = lambda file: os.kill(os.getpid(), 9)
 signed_numbers.remember(Path(sys.argv[1]), signing.read(sys.argv[2]))
 """
@@ -529,7 +550,7 @@ def test_what_a_process_leaves_that_is_killed_as_it_remembers_is_removed(tmp_pat
     cached = tmp_path / "cache"
     cached.mkdir(0o700)
     command = [sys.executable, "-c", KILLED_WHILE_WRITING, str(cached), key.states()]
-    killed = subprocess.run(command, cwd=Path(signing.__file__).parents[1], check=False)
+    killed = subprocess.run(command, cwd=Path(signing.__file__).parents[2], check=False)
     files.remove_abandoned(cached)
 
     assert killed.returncode == -9
@@ -537,7 +558,7 @@ def test_what_a_process_leaves_that_is_killed_as_it_remembers_is_removed(tmp_pat
 
 
 def test_one_check_reads_the_keys_once(tmp_path: Path, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise a key may be revoked between two reads."""
+    """With two reads, a key could be revoked between them."""
     given = [signing.trusted_keys()]
     monkeypatch.setattr(signing, "trusted_keys", given.pop)
 
@@ -562,9 +583,9 @@ def test_the_number_of_a_stolen_key_does_not_outlive_its_revocation(
 
 
 def test_a_served_version_whose_key_is_revoked_goes_on_and_says_so(
-    versions: Path, other_key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    three_signed: Path, other_key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    followed = model(versions)
+    followed = model(three_signed)
     looked(followed)
     trusted = (tmp_path / "trusted.pem").read_bytes()
     trust(tmp_path, monkeypatch, other_key)
@@ -577,7 +598,7 @@ def test_a_served_version_whose_key_is_revoked_goes_on_and_says_so(
 
 
 def test_a_served_version_whose_signature_expires_goes_on_and_says_so(
-    versions: Path, key: Key, monkeypatch: pytest.MonkeyPatch
+    three_signed: Path, key: Key, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Later(datetime):
         @classmethod
@@ -585,7 +606,7 @@ def test_a_served_version_whose_signature_expires_goes_on_and_says_so(
             return datetime.now(tz) + timedelta(days=2)
 
     put(key, 1, 5, valid_for=timedelta(days=1))
-    followed = model(versions)
+    followed = model(three_signed)
     assert looked(followed) == ("1", "None")
     monkeypatch.setattr(signing, "datetime", Later)
 
@@ -605,37 +626,37 @@ def told(folder: Path) -> list[News]:
     return heard
 
 
-def test_a_start_without_the_registry_serves_what_is_still_allowed(versions: Path) -> None:
-    looked(model(versions))
+def test_a_start_without_the_registry_serves_what_is_still_allowed(three_signed: Path) -> None:
+    looked(model(three_signed))
 
-    (news,) = told(versions)
+    (news,) = told(three_signed)
 
     assert news.copy is not None
     assert news.copy.version == "1"
 
 
 def test_a_start_serves_no_remembered_version_whose_key_was_revoked(
-    versions: Path, other_key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    three_signed: Path, other_key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked(model(versions))
+    looked(model(three_signed))
     trust(tmp_path, monkeypatch, other_key)
 
-    (news,) = told(versions)
+    (news,) = told(three_signed)
 
     assert news.copy is None
     assert "que MODEL_PUBLIC_KEY ne contient pas" in str(news.problem)
 
 
 def test_a_start_serves_no_remembered_version_that_is_older_than_what_was_served(
-    versions: Path, key: Key
+    three_signed: Path, key: Key
 ) -> None:
-    """A pointer of another day, put back into the cache."""
-    looked(model(versions))
-    copy = cache.recall(CHAMPION, versions / "cache")
+    """An old pointer is put back into the cache."""
+    looked(model(three_signed))
+    copy = cache.recall(CHAMPION, three_signed / "cache")
     assert copy is not None
-    signed_numbers.remember(versions / "cache", key.signer.sign(NAME, MANIFEST, 9)[0])
+    signed_numbers.remember(three_signed / "cache", key.signer.sign(NAME, MANIFEST, 9)[0])
 
-    (news,) = told(versions)
+    (news,) = told(three_signed)
 
     assert news.copy is None
     assert "le numéro 9 a déjà été servi" in str(news.problem)
@@ -646,7 +667,7 @@ def test_a_start_serves_no_remembered_version_that_is_older_than_what_was_served
 
 def test_numbers_grow_even_for_versions_that_are_signed_within_a_second(candidates: Path, key: Key) -> None:
     put(key, 1)
-    made = [signed_versions.sign_again(key.signer, 1, NAME, None, "me").number for _ in range(3)]
+    made = [signed_versions.sign_again(key.signer, 1, NAME, "me").number for _ in range(3)]
 
     assert made == sorted(set(made))
     assert abs(made[0] - datetime.now(UTC).timestamp()) < 60
@@ -659,7 +680,7 @@ def test_a_number_made_up_by_others_does_not_use_the_numbers_up(
     put(other_key, 2, signing.GREATEST)
     put(key, 3, 2**40)
 
-    statement = signed_versions.sign_again(key.signer, 1, NAME, None, None)
+    statement = signed_versions.sign_again(key.signer, 1, NAME, None)
 
     assert statement.number == 2**40 + 1
 
@@ -668,8 +689,8 @@ def test_a_number_made_up_by_others_does_not_use_the_numbers_up(
 def test_what_the_key_has_never_signed_is_not_signed_from_the_registry(
     candidates: Path, key: Key, other_key: Key, kind: str
 ) -> None:
-    """Whoever can write to the registry could put a bundle of their own there."""
-    digest = str(registry.resolve(f"models:/{NAME}/2").digest)
+    """Anybody who can write to the registry could have put a bundle of their own there."""
+    digest = str(versions.resolve(f"models:/{NAME}/2").digest)
     before = {
         "nothing": None,
         "another key": other_key.states(manifest=digest),
@@ -680,28 +701,28 @@ def test_what_the_key_has_never_signed_is_not_signed_from_the_registry(
         attach(2, before)
 
     with pytest.raises(SigningRefused, match="version 2 of scoring-client was never signed by this key"):
-        signed_versions.sign_again(key.signer, 2, NAME, None, None)
+        signed_versions.sign_again(key.signer, 2, NAME, None)
 
 
 def test_whoever_has_lost_the_lease_signs_nothing(
     candidates: Path, key: Key, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another may sign by now, and give the same number."""
+    """By then somebody else may be signing with the same number."""
     put(key, 1)
-    before = [version.signed for version in registry.versions()]
+    before = [version.signed for version in listing.listed()]
     monkeypatch.setattr(leases, "_USABLE_SECONDS", -1.0)
 
     with pytest.raises(leases.Overtaken):
-        signed_versions.sign_again(key.signer, 1, NAME, None, None)
+        signed_versions.sign_again(key.signer, 1, NAME, None)
     with pytest.raises(leases.Overtaken):
         registration.register(bundle, CARD, alias="champion", signer=key.signer)
 
-    assert [version.signed for version in registry.versions()] == before
+    assert [version.signed for version in listing.listed()] == before
 
 
 def test_an_old_signature_is_not_renewed_from_the_registry(candidates: Path, key: Key) -> None:
-    """It says nothing of a name: whoever writes to the registry may have brought it from another model."""
-    bundle = registry.download(registry.resolve(CHAMPION))
+    """An old signature holds no name: somebody may have copied it from another model."""
+    bundle = fetching.download(versions.resolve(CHAMPION))
     attach(1, base64.b64encode(key.private.sign(bundle.manifest)).decode(), tag="bundle.signature")
 
     refused = register_py("sign", "1", "--key", str(key.file))
@@ -719,7 +740,7 @@ def test_a_pickle_registered_with_a_key_is_signed_served_and_listed(
 
     assert "scoring-client version 1 registered and signed; champion points at it" in done.stderr
     assert looked(model(store)) == ("1", "None")
-    statement = signing.read(str(registry.resolve(CHAMPION).statement))
+    statement = signing.read(str(versions.resolve(CHAMPION).statement))
     assert statement.expires is not None
     assert statement.expires - statement.signed_at == timedelta(days=30)
     shown = f"{statement.number} of {statement.signed_at:%Y-%m-%d} by {key.id[:8]}, until "
@@ -743,7 +764,7 @@ def test_a_bad_private_key_is_refused_before_anything_is_done(
 
     refused = register_py("--pickle", str(documented_pickle), "--sign", str(public))
 
-    assert (refused.returncode, registry.versions()) == (2, [])
+    assert (refused.returncode, listing.listed()) == (2, [])
     assert refused.stderr == "public.pem is no readable private key in PEM form without password\n"
 
 
@@ -757,7 +778,7 @@ def test_an_unsigned_candidate_is_refused_before_its_code_runs(
     registered: Path, key: Key, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(key, 1)
-    monkeypatch.setenv("MAY_LIVE", "yes")  # while it is built
+    monkeypatch.setenv("MAY_LIVE", "yes")  # True only while the bundle is built
     deadly = b"\nimport os\nif 'MAY_LIVE' not in os.environ: os._exit(9)\n"
     registration.register(policy_of(bundle, 0.26, more_code=deadly), CARD)
     monkeypatch.delenv("MAY_LIVE")
@@ -772,7 +793,7 @@ def test_an_unsigned_candidate_is_refused_before_its_code_runs(
 
 
 def test_a_promotion_that_a_service_with_a_key_would_refuse_needs_a_key_or_a_word(
-    versions: Path, key: Key, monkeypatch: pytest.MonkeyPatch
+    three_signed: Path, key: Key, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MODEL_PUBLIC_KEY")
     point(3)
@@ -785,11 +806,11 @@ def test_a_promotion_that_a_service_with_a_key_would_refuse_needs_a_key_or_a_wor
         "Objection: a service that asks for signatures would refuse version 2: its signature is older than "
         "that of version 3" in refused.stderr
     )
-    assert (signed.returncode, registry.version_at()) == (0, 2)
+    assert (signed.returncode, listing.version_at()) == (0, 2)
 
 
-def test_a_signed_promotion_is_served(versions: Path, key: Key) -> None:
-    followed = model(versions)
+def test_a_signed_promotion_is_served(three_signed: Path, key: Key) -> None:
+    followed = model(three_signed)
     point(3)
     looked(followed)
 
@@ -803,13 +824,13 @@ def test_a_candidate_that_the_key_never_signed_is_not_signed_by_its_promotion(
 ) -> None:
     refused = register_py("promote", "2", *LENIENT, "--sign", str(key.file))
 
-    assert (refused.returncode, registry.version_at()) == (2, 1)
+    assert (refused.returncode, listing.version_at()) == (2, 1)
     assert "was never signed by this key" in refused.stderr
 
 
-def test_a_rollback_needs_a_key_where_the_champion_is_signed(versions: Path, key: Key) -> None:
-    followed = model(versions)
-    registry.promote(2)
+def test_a_rollback_needs_a_key_where_the_champion_is_signed(three_signed: Path, key: Key) -> None:
+    followed = model(three_signed)
+    moves.promote(2)
     looked(followed)
 
     refused = register_py("rollback")
@@ -823,36 +844,36 @@ def test_a_rollback_needs_a_key_where_the_champion_is_signed(versions: Path, key
     assert looked(followed) == ("1", "None")
 
 
-def test_a_rollback_without_the_key_is_possible_if_it_is_meant(versions: Path) -> None:
-    registry.promote(2)
+def test_a_rollback_without_the_key_is_possible_if_it_is_meant(three_signed: Path) -> None:
+    moves.promote(2)
 
     done = register_py("rollback", "--unsigned")
 
-    assert (done.returncode, registry.version_at()) == (0, 1)
+    assert (done.returncode, listing.version_at()) == (0, 1)
 
 
 def test_a_rollback_to_a_signature_of_the_old_form_needs_a_key_or_a_word(candidates: Path, key: Key) -> None:
     for number in (1, 2):
-        manifest = registry.download(registry.resolve(f"models:/{NAME}/{number}")).manifest
+        manifest = fetching.download(versions.resolve(f"models:/{NAME}/{number}")).manifest
         old = base64.b64encode(key.private.sign(manifest)).decode()
         attach(number, old, tag="bundle.signature")
-    registry.promote(2)
+    moves.promote(2)
 
     refused = register_py("rollback")
     meant = register_py("rollback", "--unsigned")
 
-    assert (refused.returncode, meant.returncode, registry.version_at()) == (2, 0, 1)
+    assert (refused.returncode, meant.returncode, listing.version_at()) == (2, 0, 1)
     assert refused.stderr == (
         "a service that asks for signatures would refuse version 1: its signature is of the old form; "
         "--sign KEY.pem signs it anew, --unsigned returns all the same\n"
     )
 
 
-def test_a_registration_takes_no_signed_champion_s_place_unsigned_without_a_word(versions: Path) -> None:
-    before = registry.versions()
+def test_a_registration_takes_no_signed_champion_s_place_unsigned_without_a_word(three_signed: Path) -> None:
+    before = listing.listed()
 
     refused = register_py("--alias", "champion", "--margin", "0.04")
-    after = registry.versions()
+    after = listing.listed()
     meant = register_py("--alias", "champion", "--margin", "0.04", "--unsigned")
 
     assert (refused.returncode, after) == (2, before)
@@ -860,14 +881,14 @@ def test_a_registration_takes_no_signed_champion_s_place_unsigned_without_a_word
         "a service that asks for signatures would refuse the new version: it is not signed, and version 1 "
         "is; --sign KEY.pem signs it, --unsigned moves champion all the same\n"
     )
-    assert (meant.returncode, registry.version_at()) == (0, before[0].number + 1)
+    assert (meant.returncode, listing.version_at()) == (0, before[0].number + 1)
 
 
-def test_a_registration_takes_a_signed_champion_s_place_with_the_key(versions: Path, key: Key) -> None:
-    followed = model(versions)
+def test_a_registration_takes_a_signed_champion_s_place_with_the_key(three_signed: Path, key: Key) -> None:
+    followed = model(three_signed)
     looked(followed)
 
     done = register_py("--alias", "champion", "--margin", "0.04", "--sign", str(key.file))
 
     assert done.returncode == 0
-    assert looked(followed) == (str(registry.version_at()), "None")
+    assert looked(followed) == (str(listing.version_at()), "None")

@@ -174,7 +174,8 @@ def test_importing_the_application_starts_nothing(modelless: dict[str, str], tmp
 
 def test_the_process_that_supervises_loads_neither_numpy_nor_flask() -> None:
     """It would be ready later, and keep their memory."""
-    code = "import sys, api.supervisor; print([name for name in ('numpy', 'flask') if name in sys.modules])"
+    names = "[name for name in ('numpy', 'flask') if name in sys.modules]"
+    code = f"import sys, api.server.supervisor; print({names})"
 
     assert run(["-c", code], {}).stdout == "[]\n"
 

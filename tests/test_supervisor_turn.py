@@ -2,7 +2,7 @@
 
 import socket
 
-from api.supervisor import Supervisor
+from api.server.supervisor import Supervisor
 
 
 class Ended:

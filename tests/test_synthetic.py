@@ -1,4 +1,4 @@
-"""The drawn portfolio: what is promised of its files, its rows and its labels."""
+"""The drawn portfolio: the promises about its files, rows and labels."""
 
 import json
 import os
@@ -19,13 +19,15 @@ from pyarrow import parquet
 
 from benchmarks import portfolio_quality, quality
 from tests import processors
-from training import reference, synthetic_tables
-from training.calibration import Calibration, normals
-from training.synthetic import FolderTaken, main, write_portfolio
-from training.synthetic_rows import Rows, spread
+from training import reference
+from training.synthetic import chunks
+from training.synthetic.__main__ import main
+from training.synthetic.calibration import Calibration, normals
+from training.synthetic.rows import Rows, spread
+from training.synthetic.writing import FolderTaken, write_portfolio
 
 ROOT = Path(__file__).parents[1]
-CALIBRATION = json.loads((ROOT / "training" / "calibration.json").read_text())
+CALIBRATION = json.loads((ROOT / "training" / "synthetic" / "calibration.json").read_text())
 CLIENTS, SEED = 15_000, 11  # two chunks
 FORMATS = ["parquet", "csv"]
 
@@ -145,7 +147,7 @@ def test_the_shipped_reference_can_be_made_again_on_any_processor(processor: str
 
 
 def possible_values() -> dict[str, tuple[np.ndarray, int]]:
-    """Before they are rounded, all constants and all that exp can give, with the decimals that they keep."""
+    """All values that get rounded, constants and results of exp, with the decimals that they keep."""
     latent, label = CALIBRATION["latent"], CALIBRATION["label_model"]
     root = np.linalg.cholesky(np.array(latent["correlation"]))
     parts = (CALIBRATION["application"], CALIBRATION["application"]["revolving"], CALIBRATION["history"])
@@ -423,13 +425,13 @@ def test_a_portfolio_is_replaced_by_force_only(tmp_path: Path) -> None:
 def test_an_interrupted_portfolio_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    draw_chunks = synthetic_tables.draw_chunks
+    draw_chunks = chunks.draw_chunks
 
-    def interrupted(calibration: Calibration, labelled: int, seed: int) -> Iterator[synthetic_tables.Chunk]:
+    def interrupted(calibration: Calibration, labelled: int, seed: int) -> Iterator[chunks.Chunk]:
         yield next(draw_chunks(calibration, labelled, seed))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(synthetic_tables, "draw_chunks", interrupted)
+    monkeypatch.setattr(chunks, "draw_chunks", interrupted)
 
     assert main(["--clients", "10", "--out", str(tmp_path / "portfolio"), "--quiet"]) == 130
     assert capsys.readouterr().err == "Interrupted: nothing was written.\n"

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from api import tally as tallies
-from api import tally_folder
-from api.routes import flask_app
-from api.service import Service
-from api.tally import MOST_KEYS, OTHERS, Tally, file_in
-from api.tally_folder import TallyFolder
-from mlflow_model.bundle import Bundle
+from api.counting import tally as tallies
+from api.counting import tally_folder
+from api.counting.tally import MOST_KEYS, OTHERS, Tally, file_in
+from api.counting.tally_folder import TallyFolder
+from api.decided import Decided
+from api.deciding.service import Service
+from api.web.routes import flask_app
+from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.errors import CountsIncomplete
 from tests import servers
 from tests.live import metric, workers_of
@@ -65,7 +66,8 @@ def test_a_process_that_gets_the_number_of_one_that_has_ended_counts_beside_it(f
 def test_what_an_ended_process_has_counted_stays_and_its_files_go(folder: TallyFolder) -> None:
     code = """
 import sys
-from api.tally import Tally, file_in
+from api.decided import Decided
+from api.counting.tally import Tally, file_in
 tally = Tally(file_in(sys.argv[1]))
 for _ in range(5):
     tally.answered("/health", 200, 0.001)
@@ -202,26 +204,27 @@ def test_counts_survive_the_workers_end_and_the_cleaning_of_temporary_files(
 
 @pytest.mark.parametrize("label", [lambda number: f"client {number}", lambda number: number])
 def test_a_bundle_that_gives_each_client_another_label_does_not_fill_the_metrics(
-    label: Callable[[int], object],
+    bundle: Bundle, label: Callable[[int], object]
 ) -> None:
-    tally = Tally()
+    tally, scorer = Tally(), bundle.scorer()
     for number in range(2 * MOST_KEYS):
         decision = {"prediction": label(number), "probability_class_1": 0.5}
-        tally.predicted("1", (), {}, decision, 0.001)
+        tally.decided(Decided("1", scorer, "id", {}, decision, 0.001))
         tally.compared("1", str(label(number)), "2", "x" * 10_000)
     found = tally.total()
 
     assert len(found.decisions) <= MOST_KEYS + 1
     assert sum(found.decisions.values()) == 2 * MOST_KEYS
     assert found.decisions["1", OTHERS] == MOST_KEYS
-    assert found.shadow["1", OTHERS, "2", OTHERS] == MOST_KEYS
-    assert max(len(part) for key in found.shadow for part in key) == tallies.LONGEST_LABEL
+    assert found.compared_with["1", OTHERS, "2", OTHERS] == MOST_KEYS
+    assert max(len(part) for key in found.compared_with for part in key) == tallies.LONGEST_LABEL
 
 
 @pytest.mark.parametrize("probability", [float("nan"), None, "0.5"])
-def test_a_probability_that_is_none_spoils_no_sum(probability: object) -> None:
+def test_a_probability_that_is_none_spoils_no_sum(bundle: Bundle, probability: object) -> None:
     tally = Tally()
     for given in (probability, 0.5):
-        tally.predicted("1", (), {}, {"prediction": "x", "probability_class_1": given}, 0.001)
+        decision = {"prediction": "x", "probability_class_1": given}
+        tally.decided(Decided("1", bundle.scorer(), "id", {}, decision, 0.001))
 
     assert tally.total().probabilities[("1",)].total == 0.5

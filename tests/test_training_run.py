@@ -21,22 +21,16 @@ from matplotlib.patches import StepPatch
 from mlflow import MlflowClient
 
 import register
+from features import aggregate, raw_tables
+from quality import bootstrap, fairness, measures
+from quality.scores import ScoredClients
 from tests.test_features_from_tables import ROOT, portfolio, write_portfolio, write_tables
-from training import (
-    aggregate,
-    candidates,
-    experiment,
-    fairness,
-    figures,
-    measures,
-    policy,
-    report,
-    synthetic,
-    tables,
-)
 from training.__main__ import NAME, main
-from training.experiment import Settings
-from training.policy import margin_rule
+from training.protocol import candidates, experiment, policy
+from training.protocol.experiment import Settings
+from training.protocol.policy import margin_rule
+from training.results import figures, report
+from training.synthetic import writing
 
 DOCUMENTED_FEATURES = [
     "AMT_ANNUITY",
@@ -62,10 +56,10 @@ SETTINGS = Settings(margin_rule("0.02"))
 
 @pytest.fixture(scope="module", autouse=True)
 def short_training() -> Iterator[None]:
-    """Few trees and few bootstraps: what is tested here is true of any number."""
+    """Few trees and few bootstraps, because what is tested here holds for any number."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(candidates.PARAMETERS, "n_estimators", 40)
-        patch.setattr(measures, "RESAMPLINGS", 40)
+        patch.setattr(bootstrap, "RESAMPLINGS", 40)
         yield
 
 
@@ -76,7 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clients(folder: Path) -> pd.DataFrame:
-    features = aggregate.client_features(tables.read(folder).by_name)
+    features = aggregate.client_features(raw_tables.read(folder).by_name)
     return features.to_pyarrow().to_pandas().set_index("SK_ID_CURR")
 
 
@@ -85,7 +79,7 @@ def silently(_: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def outcome(clients: pd.DataFrame) -> experiment.Outcome:
+def findings(clients: pd.DataFrame) -> experiment.Findings:
     return experiment.run(clients, SETTINGS, silently)
 
 
@@ -93,24 +87,24 @@ def outcome(clients: pd.DataFrame) -> experiment.Outcome:
 
 
 def test_no_client_of_the_test_set_is_among_those_that_the_models_saw(
-    outcome: experiment.Outcome, clients: pd.DataFrame
+    findings: experiment.Findings, clients: pd.DataFrame
 ) -> None:
-    known, asked = set(outcome.development.index), set(outcome.test.index)
+    known, asked = set(findings.development.index), set(findings.test.index)
 
     assert not known & asked
     assert known | asked == set(clients.index)
     assert len(asked) == 300
-    assert outcome.test["TARGET"].mean() == pytest.approx(clients["TARGET"].mean(), abs=0.002)
+    assert findings.test["TARGET"].mean() == pytest.approx(clients["TARGET"].mean(), abs=0.002)
 
 
 def test_each_client_is_scored_by_a_model_that_has_not_seen_it(clients: pd.DataFrame) -> None:
-    """Otherwise a boosted model would tell its own clients' shuffled outcomes apart."""
+    """A boosted model that had seen its clients would tell even their shuffled outcomes apart."""
     shuffled = clients.assign(TARGET=clients["TARGET"].sample(frac=1, random_state=0).to_numpy())
 
     guessed = experiment.out_of_fold(candidates.lightgbm("any"), shuffled, SETTINGS, silently)
 
-    scored = measures.ScoredClients(shuffled["TARGET"], guessed)
-    assert measures.auc(scored.tally()) < 0.6
+    scored = ScoredClients(shuffled["TARGET"], guessed)
+    assert measures.auc(scored.distribution()) < 0.6
 
 
 def test_no_feature_sees_the_outcome(tmp_path: Path) -> None:
@@ -127,21 +121,21 @@ def test_no_feature_sees_the_outcome(tmp_path: Path) -> None:
 
 def _features_of(raw: dict[str, pd.DataFrame], folder: Path) -> pd.DataFrame:
     folder.mkdir()
-    read = tables.read(write_portfolio(folder, raw))
+    read = raw_tables.read(write_portfolio(folder, raw))
     found = aggregate.client_features(read.by_name).to_pyarrow().to_pandas()
     return found[list(candidates.MODEL_FEATURES)]
 
 
-def test_four_candidates_compete_and_a_deliverable_one_wins(outcome: experiment.Outcome) -> None:
-    names = [trial.candidate.name for trial in outcome.trials]
+def test_four_candidates_compete_and_a_deliverable_one_wins(findings: experiment.Findings) -> None:
+    names = [result.candidate.name for result in findings.results]
 
     assert names == ["constant", "logistic regression", "LightGBM", "LightGBM, class weights"]
-    assert outcome.champion.candidate.deliverable
-    assert outcome.champion.extra_cost == (0.0, 0.0, 0.0)
+    assert findings.champion.candidate.deliverable
+    assert findings.champion.extra_cost == (0.0, 0.0, 0.0)
 
 
-def test_the_champion_is_fitted_on_the_development_clients_alone(outcome: experiment.Outcome) -> None:
-    champion, development = outcome.champion, outcome.development
+def test_the_champion_is_fitted_on_the_development_clients_alone(findings: experiment.Findings) -> None:
+    champion, development = findings.champion, findings.development
 
     again = candidates.fit(champion.candidate, development, development["TARGET"], SETTINGS.seed)
 
@@ -151,7 +145,7 @@ def test_the_champion_is_fitted_on_the_development_clients_alone(outcome: experi
 def test_the_margin_of_a_capacity_leaves_no_more_development_clients_grey_than_can_be_reviewed(
     clients: pd.DataFrame,
 ) -> None:
-    """A twentieth of 1,200 is 60; they are counted out of fold, where each has its own probability."""
+    """A twentieth of 1,200 is 60. They are counted out of fold, where no two clients share a probability."""
     found = experiment.run(clients, Settings(margin_rule("auto:capacity=0.05")), silently)
 
     chosen, scores = found.champion.policy, found.champion.out_of_fold
@@ -161,24 +155,24 @@ def test_the_margin_of_a_capacity_leaves_no_more_development_clients_grey_than_c
 
 
 def draft(candidate: candidates.Candidate, probabilities: np.ndarray) -> experiment._Draft:
-    threshold = policy.Threshold(0.5, measures.Interval(0.5, 0.5, 0.5), 0.5)
+    threshold = policy.Threshold(0.5, bootstrap.Interval(0.5, 0.5, 0.5), 0.5)
     return experiment._Draft(candidate, probabilities, threshold)
 
 
 def test_the_extra_cost_is_how_much_more_than_the_champion_s() -> None:
-    """Half of 200 repay: refusing these costs 1 each, 0.5 per client, and the other makes no mistake."""
+    """Half of 200 clients repay: refusing all costs 0.5 per client. The other candidate makes no mistake."""
     target = pd.Series(np.repeat([0, 1], 100))
     drafts = [
         draft(candidates.lightgbm("refuses all"), np.ones(200)),
         draft(candidates.lightgbm("right"), target.to_numpy(dtype=float)),
     ]
 
-    champion, costs, extra_costs = experiment._compared(drafts, target, SETTINGS)
+    refuses_all, right = experiment._compared(drafts, target, SETTINGS)
 
-    assert champion is drafts[1]
-    assert [cost.value for cost in costs] == [0.5, 0.0]
-    assert [extra.value for extra in extra_costs] == [0.5, 0.0]
-    assert 0.3 < extra_costs[0].low < 0.5 < extra_costs[0].high < 0.7
+    assert (refuses_all.is_champion, right.is_champion) == (False, True)
+    assert (refuses_all.cost.value, right.cost.value) == (0.5, 0.0)
+    assert (refuses_all.extra_cost.value, right.extra_cost.value) == (0.5, 0.0)
+    assert 0.3 < refuses_all.extra_cost.low < 0.5 < refuses_all.extra_cost.high < 0.7
 
 
 def test_too_few_clients_of_one_outcome_are_refused(clients: pd.DataFrame) -> None:
@@ -221,9 +215,9 @@ def test_a_search_brings_a_fifth_candidate_into_the_same_protocol_and_the_card_t
 
     searched = experiment.run(clients, Settings(margin_rule("0.02"), search_minutes=0.05), steps.append)
 
-    assert [trial.candidate.name for trial in searched.trials][-1] == "LightGBM, searched"
+    assert [result.candidate.name for result in searched.results][-1] == "LightGBM, searched"
     assert any(step.startswith("search: trial 1") for step in steps)
-    found = dict(searched.trials[-1].candidate.parameters)
+    found = dict(searched.results[-1].candidate.parameters)
     card = report.card(searched, report.Source("Somebody.", {}, "python -m training"), "")
     assert yaml.safe_load(card.split("---\n")[1])["searched_parameters"] == found
     assert "any number of threads, but for LightGBM, searched: the search stops by the clock" in card
@@ -231,18 +225,18 @@ def test_a_search_brings_a_fifth_candidate_into_the_same_protocol_and_the_card_t
 
 
 def test_without_a_search_the_card_promises_the_same_trees_of_every_candidate(
-    outcome: experiment.Outcome,
+    findings: experiment.Findings,
 ) -> None:
-    text = report.text(outcome, report.Source("Somebody.", {}, "python -m training"))
+    text = report.text(findings, report.Source("Somebody.", {}, "python -m training"))
 
     assert "the clock" not in text
     assert text.endswith("for any number of threads.\n")
 
 
-def test_the_card_says_by_how_much_the_champion_wins(outcome: experiment.Outcome) -> None:
-    text = report.text(outcome, report.Source("Somebody.", {}, "python -m training"))
+def test_the_card_says_by_how_much_the_champion_wins(findings: experiment.Findings) -> None:
+    text = report.text(findings, report.Source("Somebody.", {}, "python -m training"))
 
-    second = min(trial.extra_cost for trial in outcome.trials if trial is not outcome.champion)
+    second = min(result.extra_cost for result in findings.results if result is not findings.champion)
     low, high = f"{second.low:.4f}", f"{second.high:.4f}"
     assert f", costs {second.value:.4f} [{low}, {high}] more per client." in text
 
@@ -311,7 +305,7 @@ ARGUMENTS = ["--margin", "0.01", "--cost-fn", "4"]
 
 @pytest.fixture(scope="module")
 def delivered(folder: Path, migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that a training wrote to, with its registry in it, registered as a candidate."""
+    """The folder of a training with its registry, in which the pickle was registered as a candidate."""
     base = tmp_path_factory.mktemp("delivered")
     shutil.copy(migrated_store, base / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
@@ -472,7 +466,7 @@ def test_a_candidate_is_drawn_unless_it_has_no_shape(
 def test_the_cost_of_each_threshold_is_logged_out_of_fold_and_on_the_test_set(
     registry_of: MlflowClient, delivered: Path
 ) -> None:
-    """At 0 everybody is refused, which costs the share of those who repay; at 1 nobody is."""
+    """At 0 everybody is refused, and the cost is the share of repayers; at 1 nobody is refused."""
     run = runs(registry_of)["LightGBM"]
 
     table = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/cost_curve.json")
@@ -484,9 +478,9 @@ def test_the_cost_of_each_threshold_is_logged_out_of_fold_and_on_the_test_set(
 
 
 def test_the_cost_curve_that_is_drawn_is_the_out_of_fold_one_with_the_test_set_s_beside_it(
-    outcome: experiment.Outcome,
+    findings: experiment.Findings,
 ) -> None:
-    figure = figures.of_trial(outcome, outcome.champion)["cost"]
+    figure = figures.of_candidate(findings, findings.champion)["cost"]
 
     (panel,) = figure.axes
     steps = {curve.get_label(): curve for curve in panel.patches if isinstance(curve, StepPatch)}
@@ -536,7 +530,7 @@ def test_the_training_tells_its_parameters(registry_of: MlflowClient, delivered:
 def test_a_registry_that_goes_away_costs_the_picture_and_not_the_model(
     folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def compared(*arguments: Any) -> experiment.Outcome:
+    def compared(*arguments: Any) -> experiment.Findings:
         (store / "mlflow.db").write_bytes(b"no database")
         return compare(*arguments)
 
@@ -558,7 +552,7 @@ def test_a_registry_that_goes_away_costs_the_picture_and_not_the_model(
 def test_an_interruption_while_mlflow_is_told_says_that_the_files_are_written(
     folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(_: experiment.Outcome) -> None:
+    def interrupted(_: experiment.Findings) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(figures, "of_comparison", interrupted)
@@ -625,7 +619,7 @@ def test_a_portfolio_that_was_drawn_before_is_described_as_such_and_compared_wit
     store: Path, tmp_path: Path
 ) -> None:
     drawn = tmp_path / "drawn"
-    synthetic.write_portfolio(1000, 3, drawn, "csv")
+    writing.write_portfolio(1000, 3, drawn, "csv")
 
     assert main(["--data-dir", str(drawn), "--out", str(tmp_path / "out")]) == 0
 
@@ -651,8 +645,8 @@ def test_a_portfolio_that_was_drawn_before_is_described_as_such_and_compared_wit
 def test_a_description_of_another_portfolio_is_refused(content: str, fault: str, tmp_path: Path) -> None:
     (tmp_path / "portfolio.json").write_text(content)
 
-    with pytest.raises(tables.BadTable, match=f"^portfolio.json: {fault}$"):
-        synthetic.command_of(tmp_path, {"bureau": 27})
+    with pytest.raises(raw_tables.BadTable, match=f"^portfolio.json: {fault}$"):
+        writing.command_of(tmp_path, {"bureau": 27})
 
 
 def test_a_training_that_fails_is_shown_as_failed(folder: Path, store: Path) -> None:
@@ -665,9 +659,9 @@ def test_a_training_that_fails_is_shown_as_failed(folder: Path, store: Path) -> 
 def test_the_policy_of_a_version_says_how_threshold_and_margin_were_chosen(
     registry_of: MlflowClient, delivered: Path
 ) -> None:
-    from mlflow_model import registry
+    from mlflow_model.registry import fetching, versions
 
-    chosen = registry.download(registry.resolve("models:/scoring-client@candidate")).policy
+    chosen = fetching.download(versions.resolve("models:/scoring-client@candidate")).policy
 
     assert "threshold" in chosen["provenance"]["threshold_chosen"]
     assert chosen["provenance"]["margin_chosen"] == "0.01: given, not estimated"

@@ -1,4 +1,4 @@
-"""A bundle's own code runs in a limited process, whose answer is bounded and whose end has a true reason."""
+"""A bundle's own code runs in a limited process. Its reply is bounded, and its end gets its true cause."""
 
 import signal
 import subprocess
@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlflow_model import trial
-from mlflow_model.bundle import Bundle
+from mlflow_model.bundle import trial
+from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.bundle.scoring import Doubles
 from mlflow_model.errors import LoadingFailed, OutOfReach
-from mlflow_model.scoring import Doubles
 from tests import servers
 from tests.conftest import FEATURES, SOMETIMES_MISSING, random_clients
 from tests.live import policy_of
@@ -82,7 +82,7 @@ def test_a_portfolio_that_lacks_features_or_holds_infinite_values_is_told_apart(
     assert not refused.accepted.any()
 
 
-# What a version's own code may do where its scoring.py is loaded in a trial, and not where it was built.
+# What a version's own code may do when a trial loads its scoring.py, but not when the bundle is built.
 _IN_TRIAL = b"""
 import os, stat, sys, time
 
@@ -90,7 +90,7 @@ def pipes():
     opened = [int(fd) for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")]
     return [fd for fd in opened if fd > 2 and stat.S_ISFIFO(os.fstat(fd).st_mode)]
 
-if "mlflow_model.trial" in sys.orig_argv:
+if "mlflow_model.bundle.trial" in sys.orig_argv:
     """
 HOSTILE = {
     "it ends its process": (b"os._exit(0)", "arrête le processus"),
@@ -122,7 +122,7 @@ def doing(code: bytes, bundle: Bundle) -> Bundle:
 def test_a_version_that_computes_without_end_is_refused_for_its_processor_time(
     bundle: Bundle, tmp_path: Path
 ) -> None:
-    """Its own, lower limit ends it as the trial's would."""
+    """The version sets a lower limit for itself, which ends it in the same way as the trial's limit."""
     endless = b"import resource; resource.setrlimit(resource.RLIMIT_CPU, (1, 2))\n    while True: pass"
 
     with pytest.raises(LoadingFailed, match="demande trop de temps de calcul"):
@@ -130,7 +130,7 @@ def test_a_version_that_computes_without_end_is_refused_for_its_processor_time(
 
 
 def test_the_trial_bounds_memory_files_and_processor_time(bundle: Bundle, tmp_path: Path) -> None:
-    """The version itself looks, and raises if a bound is not there."""
+    """The version's own code looks, and raises if a bound is missing."""
     bounds = {"AS": trial.MEMORY_BYTES, "FSIZE": 0, "CPU": trial.PROCESSOR_SECONDS, "NOFILE": 64, "CORE": 0}
     looks = "; ".join(
         f"assert resource.getrlimit(resource.RLIMIT_{name})[0] == {most}, 0" for name, most in bounds.items()
@@ -194,7 +194,7 @@ def test_the_clock_of_a_trial_never_strikes_before_the_processor_s_limit() -> No
 def test_a_version_on_trial_is_told_no_secret_of_the_operator_s(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The version itself looks. Where libraries are it is told: LightGBM's may be there."""
+    """The version's own code looks. It is told the library paths, because LightGBM may need them."""
     for secret in ("MLFLOW_TRACKING_PASSWORD", "AWS_SECRET_ACCESS_KEY", "API_TOKENS_FILE"):
         monkeypatch.setenv(secret, "secret")
     monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
@@ -210,7 +210,7 @@ def test_a_trial_ends_with_its_parent_which_waits_for_nothing(
     waiting = doing(f"open({str(tmp_path / 'pid')!r}, 'w'); time.sleep(60)".encode(), bundle)
     folder = kept(waiting, tmp_path)
     code = (
-        "import signal, sys; from pathlib import Path; from mlflow_model.trial import Trial\n"
+        "import signal, sys; from pathlib import Path; from mlflow_model.bundle.trial import Trial\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "trial = Trial(); print(trial._ahead.pid, flush=True)\n"
         "trial.verified(Path(sys.argv[1]), sys.argv[2])"

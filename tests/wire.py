@@ -5,8 +5,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from api.http_protocol import Connection
-from api.lane import Lane
+from api.server.http_protocol import Connection
+from api.server.lane import Lane
 
 PATIENCE = 45.0
 

@@ -14,11 +14,15 @@ import pandas as pd
 from mlflow.entities import Run
 from tqdm import tqdm
 
-from training import aggregate, command_line, experiment, policy, report, synthetic, tables, tracking
-from training.candidates import MODEL_FEATURES
+from features import aggregate, raw_tables
+from quality.costs import Costs
+from training import command_line
 from training.command_line import seed, threads
-from training.experiment import Outcome, Settings
-from training.measures import Costs
+from training.protocol import experiment, policy
+from training.protocol.candidates import MODEL_FEATURES
+from training.protocol.experiment import Findings, Settings
+from training.results import report, tracking
+from training.synthetic import writing
 
 NAME = "lgbm_final_model"
 EPILOG = f"""\
@@ -53,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with command_line.terminable():
             _train(options)
     except (
-        tables.BadTable,
+        raw_tables.BadTable,
         experiment.TooFewClients,
         policy.BadMargin,
         tracking.CannotOpen,
@@ -115,21 +119,22 @@ def _train(options: argparse.Namespace) -> None:
     with _raw_data(options) as (folder, raw):
         _say(f"Aggregating {sum(raw.rows.values()):,} rows to one row a client")
         clients = _labelled(raw)
-        truth = tables.true_probabilities(folder, clients.index)
+        truth = raw_tables.true_probabilities(folder, clients.index)
         source = _source(options, folder, raw)
     with tracking.training_run("training") as run:
         _say(f"Comparing models on {len(clients):,} labelled clients")
         with tqdm(unit=" steps", disable=None, leave=False) as bar:
-            outcome = experiment.run(clients, settings, _shown_on(bar), truth)
-        _deliver(options, run, outcome, source)
+            findings = experiment.run(clients, settings, _shown_on(bar), truth)
+        _deliver(options, run, findings, source)
     _say(f"Its run in MLflow: {run.info.run_id}")
 
 
 @contextlib.contextmanager
-def _raw_data(options: argparse.Namespace) -> Iterator[tuple[Path, tables.RawTables]]:
-    """A folder and its tables; what is drawn is gone at the end: its seed brings it back.
+def _raw_data(options: argparse.Namespace) -> Iterator[tuple[Path, raw_tables.RawTables]]:
+    """A folder and its tables. A drawn portfolio is removed at the end; its seed can draw it again.
 
-    MLflow is opened before the long work: not before the tables of a person are known to be good.
+    MLflow is opened before the long work, so that a registry out of reach is seen early, but after given
+    tables are checked, so that bad tables are refused at once.
     """
     if options.data_dir is not None:
         raw = _checked(options.data_dir)
@@ -140,7 +145,7 @@ def _raw_data(options: argparse.Namespace) -> Iterator[tuple[Path, tables.RawTab
     with tempfile.TemporaryDirectory(prefix="portfolio-") as scratch:
         _say(f"Drawing the tables of {options.clients:,} labelled clients, seed {options.seed}")
         folder = Path(scratch) / "portfolio"
-        synthetic.write_portfolio(options.clients, options.seed, folder, progress=True)
+        writing.write_portfolio(options.clients, options.seed, folder, progress=True)
         yield folder, _checked(folder)
 
 
@@ -149,16 +154,16 @@ def _open_mlflow() -> None:
     tracking.connect()
 
 
-def _checked(folder: Path) -> tables.RawTables:
+def _checked(folder: Path) -> raw_tables.RawTables:
     _say("Reading and checking the tables")
-    raw = tables.read(folder)
-    tables.require_outcomes(raw, experiment.FEWEST)
+    raw = raw_tables.read(folder)
+    raw_tables.require_outcomes(raw, experiment.FEWEST)
     return raw
 
 
-def _labelled(raw: tables.RawTables) -> pd.DataFrame:
-    features = aggregate.client_features(raw.by_name).drop_null(tables.LABEL)
-    return features.to_pyarrow().to_pandas().set_index(tables.KEY)
+def _labelled(raw: raw_tables.RawTables) -> pd.DataFrame:
+    features = aggregate.client_features(raw.by_name).drop_null(raw_tables.LABEL)
+    return features.to_pyarrow().to_pandas().set_index(raw_tables.KEY)
 
 
 def _shown_on(bar: tqdm) -> experiment.Step:
@@ -169,19 +174,19 @@ def _shown_on(bar: tqdm) -> experiment.Step:
     return step
 
 
-def _source(options: argparse.Namespace, folder: Path, raw: tables.RawTables) -> report.Source:
+def _source(options: argparse.Namespace, folder: Path, raw: raw_tables.RawTables) -> report.Source:
     files = report.data_files(raw.rows)
     if options.clients is not None:
         drawn = f"python -m training.synthetic --clients {options.clients} --seed {options.seed}"
         return report.Source(_OF_NOBODY.format(command=drawn), files, _command(options))
-    drawing = synthetic.command_of(folder, {file.stem: rows for file, rows in raw.rows.items()})
+    drawing = writing.command_of(folder, {file.stem: rows for file, rows in raw.rows.items()})
     if drawing is None:
         return report.Source(_OF_KAGGLE, files, _command(options))
     return report.Source(_OF_NOBODY.format(command=drawing), files, f"{drawing} && {_command(options)}")
 
 
 def _command(options: argparse.Namespace) -> str:
-    """What trains again, with no path of the machine in it."""
+    """The command that trains again, without any path of this machine."""
     source = "--data-dir DIR" if options.clients is None else f"--clients {options.clients}"
     search = f" --search {options.search:g}" if options.search else ""
     return (
@@ -190,34 +195,34 @@ def _command(options: argparse.Namespace) -> str:
     )
 
 
-def _deliver(options: argparse.Namespace, run: Run, outcome: Outcome, source: report.Source) -> None:
-    """First the files, then MLflow: a registry that has gone away costs the picture and not the model."""
-    pickled = _pickle(outcome)
+def _deliver(options: argparse.Namespace, run: Run, findings: Findings, source: report.Source) -> None:
+    """Write the files, then log to MLflow, so that a registry that has gone away does not cost the model."""
+    pickled = _pickle(findings)
     digest = hashlib.sha256(pickled).hexdigest()
-    card = report.card(outcome, source, digest)
+    card = report.card(findings, source, digest)
     _write(options.out, {f"{NAME}.pkl": pickled, f"{NAME}.md": card.encode()})
     file = options.out / NAME
-    sys.stdout.write(f"{file}.pkl and its card {file}.md\n{report.summary(outcome)}\n")
+    sys.stdout.write(f"{file}.pkl and its card {file}.md\n{report.summary(findings)}\n")
     _say("Drawing the figures and logging to MLflow")
     try:
-        tracking.log(run, outcome, source, report.text(outcome, source), digest)
+        tracking.log(run, findings, source, report.text(findings, source), digest)
     except KeyboardInterrupt:
         _say("The files are written; the run in MLflow is not complete.")
         raise
 
 
-def _pickle(outcome: Outcome) -> bytes:
+def _pickle(findings: Findings) -> bytes:
     content = {
-        "model": outcome.champion.model,
+        "model": findings.champion.model,
         "features": list(MODEL_FEATURES),
-        "optimal_threshold": outcome.champion.policy.threshold,
-        "margin": outcome.champion.policy.margin,
+        "optimal_threshold": findings.champion.policy.threshold,
+        "margin": findings.champion.policy.margin,
     }
     return pickle.dumps(content, protocol=4)
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Every file appears whole, and none before all of them are on the disk."""
+    """Write all files aside, then rename them: each appears whole, and none before all are written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".training-") as scratch:

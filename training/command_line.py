@@ -1,4 +1,4 @@
-"""What the commands of this package share: numbers that are read, folders that are tried, signals."""
+"""What the commands of this package share: reading numbers, trying folders, handling SIGTERM."""
 
 import argparse
 import contextlib
@@ -23,7 +23,7 @@ def seed(text: str) -> int:
 
 
 def _whole(text: str, lowest: int, highest: int) -> int:
-    # No number that long is asked for, and Python refuses to read one of 4,300 digits.
+    # Bound the length first: Python raises an error of its own for more than 4,300 digits.
     if not (text.isdecimal() and len(text) < 100 and lowest <= int(text) <= highest):
         raise argparse.ArgumentTypeError(f"must be a whole number from {lowest} to {highest}")
     return int(text)
@@ -35,7 +35,10 @@ class NotWritable(OSError):
 
 
 def try_writing(folder: Path, asked: Path) -> None:
-    """Into the folder, or where it will be made; nothing is left behind. Raises NotWritable about `asked`."""
+    """Check that the folder, or the one it will be made in, can be written to. Leaves nothing behind.
+
+    Raises NotWritable, which names the folder `asked`.
+    """
     try:
         there = next(place for place in (folder, *folder.parents) if place.exists())
         with tempfile.TemporaryDirectory(dir=there, prefix=".training-"):
@@ -46,7 +49,7 @@ def try_writing(folder: Path, asked: Path) -> None:
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM interrupts as Ctrl-C does, so that what is unfinished is taken away."""
+    """Let SIGTERM interrupt as Ctrl-C does, so that unfinished files are removed."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

@@ -10,21 +10,24 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet
 
-from training import aggregate, synthetic, tables
+from features import aggregate, raw_tables
+from training.synthetic import writing
 
 CLIENTS, SEED = 10_000, 20_261_124
 FILE = Path(__file__).resolve().parents[1] / "models" / "reference.parquet"
 
 
 def drawn(clients: int, seed: int) -> pa.Table:
-    """FEATURES, TARGET and TRUE_PROBABILITY of so many clients, one row each."""
+    """FEATURES, TARGET and TRUE_PROBABILITY of this many drawn clients, one row each."""
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "portfolio"
-        synthetic.write_portfolio(clients, seed, raw)
-        features = aggregate.client_features(tables.read(raw).by_name).drop_null(tables.LABEL).to_pyarrow()
+        writing.write_portfolio(clients, seed, raw)
+        features = (
+            aggregate.client_features(raw_tables.read(raw).by_name).drop_null(raw_tables.LABEL).to_pyarrow()
+        )
         truth = parquet.read_table(raw / "true_probabilities.parquet")
-    joined = features.join(truth, tables.KEY).sort_by(tables.KEY)
-    return joined.select([*aggregate.FEATURES, tables.LABEL, "TRUE_PROBABILITY"])
+    joined = features.join(truth, raw_tables.KEY).sort_by(raw_tables.KEY)
+    return joined.select([*aggregate.FEATURES, raw_tables.LABEL, "TRUE_PROBABILITY"])
 
 
 def main() -> None:

@@ -13,11 +13,11 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from api import listening
-from api.http_server import Server
-from api.lane import Lane
-from api.served import ServedModel
-from api.service import Answer, Service
+from api.deciding.service import Answer, Service
+from api.delivery.served import ServedModel
+from api.server import listening
+from api.server.http_server import Server
+from api.server.lane import Lane
 
 CONSTANT = (
     b'{"prediction": "Classe_0 (fiable)", "probability_class_1": 0.05741902411387421, '
@@ -30,7 +30,7 @@ Event = MutableMapping[str, Any]
 
 
 class ConstantLane(Lane):
-    def decided(self, fields: Mapping[bytes, bytes], body: bytes) -> tuple[Answer, str]:
+    def decide(self, fields: Mapping[bytes, bytes], body: bytes) -> tuple[Answer, str]:
         return Answer(200, CONSTANT, None), "0"
 
 

@@ -1,0 +1,31 @@
+"""Sends the challenger a share of the clients, from the worker that has decided on them.
+
+A worker never waits: when the socket is full, or nobody reads, the client is left out.
+"""
+
+import contextlib
+import json
+import random
+import socket
+
+from api.decided import Decided, DecidedMany
+from api.delivery.served import ServedModel
+
+
+class Sender:
+    """Listens to the decisions of one worker, and passes on a share of them (0 to 1)."""
+
+    def __init__(self, connection: socket.socket, served: ServedModel, share: float) -> None:
+        self._connection, self._served, self._share = connection, served, share
+        connection.setblocking(False)
+
+    def decided(self, event: Decided) -> None:
+        """Send a client and its label, if there is a challenger and it is one of those to compare."""
+        if self._served.news.challenger is None or random.random() >= self._share:  # noqa: S311 - a sample
+            return
+        message = json.dumps([event.version, event.decision["prediction"], event.client]).encode()
+        with contextlib.suppress(OSError):  # full, too long, or nobody reads
+            self._connection.send(message)
+
+    def decided_many(self, event: DecidedMany) -> None:
+        """Do nothing: the clients of a batch are not compared."""

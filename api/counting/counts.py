@@ -1,0 +1,82 @@
+"""What has been counted, as plain numbers that a process can sum up without NumPy."""
+
+import json
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# Upper bounds of the buckets; the last one has none.
+SECONDS = (
+    *(25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+PROBABILITIES = tuple(step / 20 for step in range(1, 20))
+
+Key = tuple[str, ...]
+
+
+class Histogram:
+    """How many values lie in each bucket, and their sum."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def add_counts(self, counts: Sequence[int], total: float) -> None:
+        self.counts = [mine + more for mine, more in zip(self.counts, counts, strict=True)]
+        self.total += total
+
+
+class Counts:
+    """Of answers, decisions, nulls, and comparisons with the challenger."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[Key, Histogram] = {}  # by path and status
+        self.probabilities: dict[Key, Histogram] = {}  # by version
+        self.decisions: Counter[Key] = Counter()  # by version and label
+        self.nulls: Counter[Key] = Counter()  # by feature
+        self.compared_with: Counter[Key] = Counter()  # by both versions and their labels
+
+    def content(self) -> dict[str, Any]:
+        """The counts as JSON can hold them, for `add`."""
+        histograms = {"seconds": self.seconds, "probabilities": self.probabilities}
+        counters = {"decisions": self.decisions, "nulls": self.nulls, "compared_with": self.compared_with}
+        return {
+            **{
+                name: [(key, one.counts, one.total) for key, one in by_key.items()]
+                for name, by_key in histograms.items()
+            },
+            **{name: list(counter.items()) for name, counter in counters.items()},
+        }
+
+    def add(self, content: Mapping[str, Any]) -> None:
+        """Add the content of other counts."""
+        for name, bounds in (("seconds", SECONDS), ("probabilities", PROBABILITIES)):
+            for key, counts, total in content[name]:
+                histogram(getattr(self, name), tuple(key), bounds).add_counts(counts, total)
+        for name in ("decisions", "nulls", "compared_with"):
+            getattr(self, name).update({tuple(key): count for key, count in content[name]})
+
+
+def histogram(by_key: dict[Key, Histogram], key: Key, bounds: Sequence[float]) -> Histogram:
+    """The histogram of this key, made if there is none yet."""
+    found = by_key.get(key)
+    if found is None:
+        found = by_key[key] = Histogram(bounds)
+    return found
+
+
+def read(content: bytes) -> dict[str, Any]:
+    """The content of a tally's file. Raises ValueError if it is damaged."""
+    try:
+        found = json.loads(content)
+        Counts().add(found)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError("no tally") from error
+    return dict(found)

@@ -1,0 +1,97 @@
+"""GET /metrics: what all processes have counted, and what this one knows of its model, for Prometheus."""
+
+import time
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from api.counting.counts import Counts, Histogram, Key
+from api.counting.tally import Tally
+from api.delivery.served import ServedModel
+from mlflow_model.errors import ModelUnavailable
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+
+def page(tally: Tally, served: ServedModel) -> bytes:
+    """The text that Prometheus reads."""
+    registry = CollectorRegistry()
+    registry.register(_Collected(tally.total(), served))
+    return generate_latest(registry)
+
+
+class _Collected(Collector):
+    def __init__(self, counts: Counts, served: ServedModel) -> None:
+        self._counts, self._served = counts, served
+
+    def collect(self) -> Iterator[Metric]:
+        counts, news = self._counts, self._served.news
+        answers = {key: sum(histogram.counts) for key, histogram in counts.seconds.items()}
+        yield _counter("scoring_requests", "Answers, by path and status.", ("path", "status"), answers)
+        yield _histogram(
+            "scoring_request_duration_seconds",
+            "From the whole request to its answer.",
+            ("path", "status"),
+            counts.seconds,
+        )
+        yield _counter(
+            "scoring_decisions", "Clients decided on.", ("version", "prediction"), counts.decisions
+        )
+        yield _histogram(
+            "scoring_default_probability", "Default probabilities.", ("version",), counts.probabilities
+        )
+        yield _counter("scoring_nulls", "Clients with null for a feature.", ("feature",), counts.nulls)
+        yield _counter(
+            "scoring_shadow_comparisons",
+            "Clients that the challenger decided on too, by both versions and their labels.",
+            ("version", "prediction", "challenger", "challenger_prediction"),
+            counts.compared_with,
+        )
+        yield _counter("scoring_model_refusals", "Versions that were refused.", (), {(): news.refusals})
+        if news.looked_at is not None:
+            age = time.monotonic() - news.looked_at
+            yield _gauge("scoring_registry_age_seconds", "Since the registry last answered.", (), {(): age})
+        doubtful = int(news.problem is not None)
+        yield _gauge("scoring_model_doubtful", "1: another model is wanted.", (), {(): doubtful})
+        yield from self._model()
+
+    def _model(self) -> Iterator[Metric]:
+        try:
+            model = self._served.model
+        except ModelUnavailable:
+            yield _gauge("scoring_model_loaded", "1: there is a model.", (), {(): 0})
+            return
+        yield _gauge("scoring_model_loaded", "1: there is a model.", (), {(): 1})
+        confirmed = int(model.confirmed)
+        yield _gauge("scoring_model_confirmed", "1: the registry named it.", (), {(): confirmed})
+        named = (model.name, model.version or "", model.alias or "", model.digest)
+        labels = ("name", "version", "alias", "digest")
+        yield _gauge("scoring_model_info", "The model that this worker serves.", labels, {named: 1})
+
+
+def _counter(name: str, meaning: str, labels: Key, counts: Mapping[Key, int]) -> Metric:
+    family = CounterMetricFamily(name, meaning, labels=labels)
+    for key, count in sorted(counts.items()):
+        family.add_metric(key, count)
+    return family
+
+
+def _gauge(name: str, meaning: str, labels: Key, values: Mapping[Key, float]) -> Metric:
+    family = GaugeMetricFamily(name, meaning, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
+
+
+def _histogram(name: str, meaning: str, labels: Key, histograms: Mapping[Key, Histogram]) -> Metric:
+    family = HistogramMetricFamily(name, meaning, labels=labels)
+    for key, histogram in sorted(histograms.items()):
+        buckets, below = [], 0
+        for bound, count in zip((*histogram.bounds, float("inf")), histogram.counts, strict=True):
+            below += count
+            buckets.append(("+Inf" if bound == float("inf") else repr(bound), float(below)))
+        family.add_metric(key, buckets, histogram.total)
+    return family

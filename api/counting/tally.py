@@ -1,0 +1,203 @@
+"""What a process has counted: plain numbers, cheap to add to, in a file of its own that others can read.
+
+Noting a decision takes a tenth of a microsecond; many are counted together later. The server saves the tally
+every half second. The process that is asked for /metrics sums the files of all processes.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+from math import isfinite
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+
+from api.counting.counts import PROBABILITIES, SECONDS, Counts, Histogram, Key, histogram, read
+from api.counting.tally_files import Incomplete, TallyFile
+from api.decided import Decided, DecidedMany
+from mlflow_model.errors import CountsIncomplete
+
+_log = logging.getLogger("scoring_client")
+
+# Decisions that are counted together, which takes as long as two requests.
+TOGETHER = 256
+
+# A bundle's code may give each client another label, of any length. Beyond these limits they are counted as
+# one.
+MOST_KEYS, LONGEST_LABEL = 500, 100
+OTHERS = "others"
+
+# The sum over all processes waits so long for a missing or damaged file, which its process writes again.
+_PATIENCE_SECONDS, _AGAIN_SECONDS = 3.0, 0.1
+
+# Version, label, probability, seconds, the features that were null.
+Noted = tuple[str, str, float, float, tuple[str, ...]]
+_probability = itemgetter(2)
+
+
+class Tally(Counts):
+    """Counts since the process began, from any thread."""
+
+    def __init__(self, file: TallyFile | None = None) -> None:
+        super().__init__()
+        self.file = file
+        self._noted: deque[Noted] = deque()
+        self._lock = threading.Lock()
+        self._is_saved = True
+        self._fails = False
+
+    def answered(self, path: str, status: int, seconds: float) -> None:
+        """An answer, and how long it took once the request was whole."""
+        with self._lock:
+            self._is_saved = False
+            histogram(self.seconds, (path, str(status)), SECONDS).add(seconds)
+
+    def decided(self, event: Decided) -> None:
+        """A decision at /predict, which is an answer with status 200 as well."""
+        client, decision = event.client, event.decision
+        nulls: tuple[str, ...] = ()
+        if None in client.values():
+            nulls = tuple(name for name in event.scorer.features if client[name] is None)
+        self._noted.append(
+            (event.version, decision["prediction"], decision["probability_class_1"], event.seconds, nulls)
+        )
+        if len(self._noted) >= TOGETHER:
+            with self._lock:
+                self._count_noted()
+
+    def _count_noted(self) -> None:
+        """Count what is noted, under the lock, one by one: other threads may note more meanwhile."""
+        noted = _numbers([self._noted.popleft() for _ in range(len(self._noted))])
+        if not noted:
+            return
+        self._is_saved = False
+        versions, labels, probabilities, seconds, nulls = zip(*noted, strict=True)
+        _add_all(histogram(self.seconds, _DECIDED, SECONDS), np.array(seconds))
+        if any(nulls):
+            self.nulls.update((name,) for names in nulls for name in names)
+        for version in set(versions):
+            is_its_own = (
+                np.array(versions) == version if versions.count(version) < len(noted) else slice(None)
+            )
+            for label, count in Counter(np.array(labels, object)[is_its_own].tolist()).items():
+                self.decisions[self._key(version, label)] += count
+            found = np.array(probabilities)[is_its_own]
+            _add_all(histogram(self.probabilities, (version,), PROBABILITIES), found)
+
+    def decided_many(self, event: DecidedMany) -> None:
+        labels = Counter(np.asarray(event.decisions["prediction"]).tolist())
+        probabilities = np.asarray(event.decisions["probability_class_1"])
+        nulls = {name: _nulls(event.clients[name]) for name in event.scorer.features}
+        with self._lock:
+            self._is_saved = False
+            for label, count in labels.items():
+                self.decisions[self._key(event.version, label)] += count
+            _add_all(histogram(self.probabilities, (event.version,), PROBABILITIES), probabilities)
+            self.nulls.update({(name,): count for name, count in nulls.items() if count})
+
+    def decided_elsewhere(self, content: Mapping[str, Any]) -> None:
+        """Add the counts that a batch process made of a batch."""
+        with self._lock:
+            self._is_saved = False
+            self.add({**content, "decisions": []})
+            for (version, label), count in content["decisions"]:
+                self.decisions[self._key(version, label)] += count
+
+    def compared(self, version: str, label: str, challenger: str, its_label: str) -> None:
+        with self._lock:
+            self._is_saved = False
+            key = (version, _label(label), challenger, _label(its_label))
+            is_known = key in self.compared_with or len(self.compared_with) < MOST_KEYS
+            self.compared_with[key if is_known else (version, OTHERS, challenger, OTHERS)] += 1
+
+    def _key(self, version: str, label: object) -> Key:
+        key = (version, _label(label))
+        return key if key in self.decisions or len(self.decisions) < MOST_KEYS else (version, OTHERS)
+
+    # ---- Sums over processes
+
+    def save(self) -> None:
+        """Replace the file in one step, if something has been counted since, or the file was changed.
+
+        A full disk is logged once, and costs nothing but the metrics.
+        """
+        if self.file is None or (self._is_saved and not self._noted and self.file.is_as_written):
+            return
+        with self._lock:
+            content = json.dumps(self._content()).encode()
+            self._is_saved = True
+        try:
+            self.file.write(content)
+            self._fails = False
+        except OSError as error:
+            self._is_saved = False
+            if not self._fails:
+                _log.error("the metrics cannot be saved (%s)", error.strerror)
+            self._fails = True
+
+    def total(self) -> Counts:
+        """The sum of this tally and those in other processes' files. Raises CountsIncomplete."""
+        found = Counts()
+        others = _patiently(self.file) if self.file is not None else []
+        with self._lock:
+            found.add(self._content())
+        for other in others:
+            found.add(other)
+        return found
+
+    def content(self) -> dict[str, Any]:
+        with self._lock:
+            return self._content()
+
+    def _content(self) -> dict[str, Any]:
+        self._count_noted()
+        return super().content()
+
+
+_DECIDED = ("/predict", "200")
+
+
+def _numbers(noted: list[Noted]) -> list[Noted]:
+    """Leave out decisions whose probability is no finite number, as a bundle's own code may give."""
+    try:
+        if isfinite(sum(map(_probability, noted))):
+            return noted
+    except TypeError:
+        pass
+    return [one for one in noted if isinstance(one[2], float) and isfinite(one[2])]
+
+
+def _add_all(counted: Histogram, values: np.ndarray[Any, np.dtype[np.float64]]) -> None:
+    places = np.bincount(np.searchsorted(counted.bounds, values), minlength=len(counted.counts))
+    counted.add_counts(places.tolist(), float(values.sum()))
+
+
+def _label(given: object) -> str:
+    return str(given)[:LONGEST_LABEL]
+
+
+def _nulls(column: Any) -> int:
+    values: np.ndarray[Any, Any] = np.asarray(column)
+    if values.dtype == object:
+        return sum(value is None for value in values.tolist())
+    return int(np.isnan(values).sum())
+
+
+def file_in(folder: str | None) -> TallyFile | None:
+    """A file of this process's own in the folder that the supervisor made."""
+    return TallyFile(folder) if folder else None
+
+
+def _patiently(file: TallyFile) -> list[dict[str, Any]]:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return file.others(read)
+        except Incomplete as error:
+            if time.monotonic() > deadline:
+                raise CountsIncomplete from error
+            time.sleep(_AGAIN_SECONDS)

@@ -1,0 +1,241 @@
+"""Sends batches to processes of their own (api/deciding/batch_process.py): the worker's side.
+
+In a thread of the worker a batch would take the interpreter from /predict. Only small batches stay there.
+"""
+
+import contextlib
+import logging
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import asdict
+from typing import Any
+
+from api import logs
+from api.counting.tally import Tally
+from api.deciding import batch_process, many_clients
+from api.deciding.many_clients import Answered, Batch
+from api.delivery.served import Model
+from mlflow_model import processes
+from mlflow_model.errors import BatchTooSlow, Busy
+
+SMALL = 64 * 1024
+LOADING_SECONDS = 30.0
+SECONDS = 60.0  # for a batch, once a process has taken it up; deployment/nginx.conf waits longer
+_PAUSE_SECONDS = 60.0
+_GONE = (OSError, EOFError, ValueError, KeyError)
+
+_log = logging.getLogger("scoring_client")
+_errors = logging.getLogger(logs.ERRORS)
+
+
+class ProcessEnded(RuntimeError):
+    """A batch's process ended before it answered."""
+
+
+class BatchProcess:
+    """One process and the socket to it. Raises OSError or RuntimeError if none can be started."""
+
+    def __init__(self) -> None:
+        started: Future[subprocess.Popen[bytes]] = Future()
+        self._connection, theirs = socket.socketpair()
+        try:
+            threading.Thread(target=_live, args=[theirs, started], name="batch process", daemon=True).start()
+            self._process = started.result()
+        except BaseException:
+            self._connection.close()
+            raise
+        finally:
+            theirs.close()
+
+    def takes_up(self, model: Model) -> bool:
+        """Ask the process to load this model. Return whether it is ready to decide."""
+        assert model.copy is not None  # noqa: S101 - the pool offers no other
+        try:
+            with self._within(LOADING_SECONDS):
+                batch_process.send(self._connection, {"copy": asdict(model.copy), "called": model.called})
+                head, _ = batch_process.receive(self._connection)
+            return bool(head["is_ready"])
+        except _GONE:
+            return False
+
+    def answer(self, batch: Batch) -> tuple[dict[str, Any], bytes]:
+        """Have the process decide. Return a head with status, content type and tally, and the content.
+
+        Raises TimeoutError if it takes too long, and one of _GONE if it has ended.
+        """
+        head = {
+            "content_type": batch.content_type,
+            "content_encoding": batch.content_encoding,
+            "asked_as": batch.asked_as,
+        }
+        with self._within(SECONDS):
+            batch_process.send(self._connection, head, batch.body)
+            return batch_process.receive(self._connection)
+
+    def interrupt(self) -> None:
+        """Make the thread that waits for the process raise one of _GONE. Called from another thread.
+
+        Only the waiting thread closes the socket: its number could be reused too early otherwise.
+        """
+        self._process.kill()
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> int:
+        """End the process, unless it has ended. Return its exit code."""
+        self._process.kill()
+        self._connection.close()
+        return self._process.wait()
+
+    @contextlib.contextmanager
+    def _within(self, seconds: float) -> Iterator[None]:
+        """Bound a whole exchange by one deadline: a socket's own timeout begins again with each piece.
+
+        With Python's timeout, each 200 KB would also wait for the interpreter.
+        """
+        is_late = threading.Event()
+
+        def give_up() -> None:
+            is_late.set()
+            self.interrupt()
+
+        timer = threading.Timer(seconds, give_up)
+        timer.start()
+        try:
+            yield
+        except _GONE as error:
+            if is_late.is_set():
+                raise TimeoutError from error
+            raise
+        finally:
+            timer.cancel()
+
+
+def _live(theirs: socket.socket, started: "Future[subprocess.Popen[bytes]]") -> None:
+    """Start a process and wait for its end in one thread: it ends with the thread that started it.
+
+    It stays in the worker's session, as Linux weighs priorities within a session only.
+    """
+    try:
+        process = subprocess.Popen(  # noqa: S603 - this project's own module
+            [sys.executable, "-m", "api.deciding.batch_process", str(theirs.fileno())],
+            env=processes.environment(OMP_NUM_THREADS="1"),
+            stdin=subprocess.DEVNULL,
+            stderr=logs.descriptor(),  # the worker's own standard error is discarded
+            pass_fds=[theirs.fileno()],
+        )
+    except Exception as error:  # noqa: BLE001 - raised again in the thread that waits for the process
+        started.set_exception(error)
+        return
+    started.set_result(process)
+    process.wait()
+
+
+class Pool:
+    """As many processes as there are batches at once: started when needed, kept for the next batch."""
+
+    def __init__(self, start: Callable[[], BatchProcess] = BatchProcess) -> None:
+        self._start = start
+        self._lock = threading.Lock()
+        self._idle: list[BatchProcess] = []
+        self._busy: set[BatchProcess] = set()
+        self._is_over = False
+        self._paused_until = 0.0
+
+    def answer(self, model: Model, batch: Batch, tally: Tally) -> Answered | None:
+        """Have a process decide. None if the caller must: the batch is small, or no process takes it.
+
+        An Arrow batch is never small: pyarrow would stay in the worker, and takes as much memory as all the
+        rest.
+        """
+        is_small = len(batch.body) <= SMALL and not many_clients.is_arrow(batch.content_type)
+        process = None if is_small or model.copy is None else self._ready(model)
+        if process is None:
+            return None
+        started, answered = time.monotonic(), None
+        try:
+            head, content = process.answer(batch)
+            tally.decided_elsewhere(head["tally"])
+            answered = head["status"], head["content_type"], content
+            return answered
+        except TimeoutError as error:
+            _errors.error("a batch took more than %.0f s; its process was ended", SECONDS)
+            raise BatchTooSlow(SECONDS) from error
+        except _GONE as error:
+            if self._is_over:
+                raise BatchTooSlow(time.monotonic() - started) from error
+            _errors.error("a batch's process ended (%s)", process.end())
+            raise ProcessEnded from error
+        finally:
+            self._give_back(process, is_usable=answered is not None)
+
+    def end(self) -> None:
+        """End all processes. Callers that wait get BatchTooSlow at once, later callers get Busy."""
+        with self._lock:
+            self._is_over = True
+            idle, self._idle = self._idle, []
+            for process in self._busy:
+                process.interrupt()
+        for process in idle:
+            process.end()
+
+    def _ready(self, model: Model) -> BatchProcess | None:
+        """A process that has loaded the model. None if there is none. Raises Busy after `end`."""
+        while (process := self._take_idle()) is not None:
+            if self._takes_up(process, model):
+                return process
+        if time.monotonic() < self._paused_until:
+            return None
+        try:
+            process = self._take(self._start())
+            if self._takes_up(process, model):
+                return process
+            why = str(process.end())
+        except (OSError, RuntimeError) as error:  # no more memory, processes or threads
+            why = type(error).__name__
+        if self._is_over:
+            raise Busy
+        self._paused_until = time.monotonic() + _PAUSE_SECONDS
+        _log.error("no process takes up batches (%s); for a minute they are decided on in threads", why)
+        return None
+
+    def _take_idle(self) -> BatchProcess | None:
+        with self._lock:
+            if self._is_over:
+                raise Busy
+            if not self._idle:
+                return None
+            process = self._idle.pop()
+            self._busy.add(process)
+        return process
+
+    def _take(self, process: BatchProcess) -> BatchProcess:
+        with self._lock:
+            if not self._is_over:
+                self._busy.add(process)
+                return process
+        process.end()
+        raise Busy
+
+    def _takes_up(self, process: BatchProcess, model: Model) -> bool:
+        """Have the process load the model, or end it. Return whether it has loaded."""
+        is_usable = False
+        try:
+            is_usable = process.takes_up(model)
+        finally:
+            if not is_usable:
+                self._give_back(process, is_usable=False)
+        return is_usable
+
+    def _give_back(self, process: BatchProcess, *, is_usable: bool) -> None:
+        with self._lock:
+            self._busy.discard(process)
+            if is_usable and not self._is_over:
+                self._idle.append(process)
+                return
+        process.end()

@@ -1,0 +1,129 @@
+"""A process that decides on batches for one worker (api/deciding/batch_pool.py).
+
+It runs at a low priority. It ends with its worker, or when no batch has come for some minutes.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from api import logs
+from api.counting.tally import Tally
+from api.deciding import many_clients, refusals
+from api.delivery.news import Copy
+from api.delivery.served import scorer_of
+from mlflow_model import processes
+from mlflow_model.bundle.scoring import Scorer
+
+NICENESS = 15
+IDLE_SECONDS = 300.0
+# Of address space: for Python and its libraries, a body, its columns and the answer, several times over.
+MEMORY_LIMIT = 3 * 1024**3
+FILE_LIMIT = 64 * 1024**2  # it writes none
+
+_log = logging.getLogger("scoring_client")
+
+_SIZES = struct.Struct("<IQ")
+_LARGEST_HEAD = 1024 * 1024
+_LARGEST_BODY = 1024**3
+
+
+def main() -> None:
+    """`python -m api.deciding.batch_process SOCKET`: one batch at a time, until the socket is closed."""
+    processes.end_with_parent()
+    processes.limit(memory=MEMORY_LIMIT, file_bytes=processes.beside_the_log(FILE_LIMIT))
+    # Ignore signals to the whole service: the worker still answers, and needs this process.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    logs.configure(beside_bundles=True)
+    os.nice(NICENESS)
+    with socket.socket(fileno=int(sys.argv[1])) as connection:
+        serve(connection, IDLE_SECONDS)
+
+
+def serve(connection: socket.socket, idle_seconds: float) -> None:
+    """Decide on one batch after the other. Return when none has come for so long, or the worker has ended."""
+    decider = Decider()
+    with contextlib.suppress(EOFError, ConnectionError):
+        while select.select([connection], [], [], idle_seconds)[0]:
+            _serve_one(connection, decider)
+
+
+class Decider:
+    """Keeps the model of the last batch, which is nearly always that of the next one."""
+
+    def __init__(self) -> None:
+        self._copy: Copy | None = None
+        self._scorer: Scorer | None = None
+
+    def scorer(self, copy: Copy) -> Scorer | None:
+        """The scorer of this copy. None if it cannot be loaded."""
+        if copy != self._copy:
+            self._copy = self._scorer = None
+            try:
+                self._scorer = scorer_of(copy)
+            except BaseException as error:  # noqa: BLE001 - whatever a bundle's code raises
+                _log.error("a verified copy cannot be used for batches: %s", type(error).__name__)
+                return None
+            self._copy = copy
+        return self._scorer
+
+
+def _serve_one(connection: socket.socket, decider: Decider) -> None:
+    """Load the model, say whether that was possible, then receive a batch and decide on it."""
+    head, _ = receive(connection)
+    scorer = decider.scorer(Copy.of_facts(head["copy"]))
+    send(connection, {"is_ready": scorer is not None})
+    if scorer is None:
+        return
+    request, body = receive(connection)
+    tally = Tally()
+    asked = many_clients.Batch(
+        request["content_type"], request["content_encoding"], body, request["asked_as"]
+    )
+    try:
+        answered = many_clients.answer(head["called"], scorer, asked, [tally])
+    except BaseException as error:  # noqa: BLE001 - the contract's answer to a bug, whatever it is
+        answered = many_clients.refusal(refusals.internal_error(error, asked.asked_as))
+    status, content_type, content = answered
+    send(connection, {"status": status, "content_type": content_type, "tally": tally.content()}, content)
+
+
+# ---- Messages of both sides: the sizes of a JSON object and of a body, then both
+
+
+def send(connection: socket.socket, head: Mapping[str, Any], body: bytes | bytearray = b"") -> None:
+    content = json.dumps(head).encode()
+    connection.sendall(_SIZES.pack(len(content), len(body)) + content)
+    connection.sendall(body)
+
+
+def receive(connection: socket.socket) -> tuple[dict[str, Any], bytes]:
+    """Receive a message. Raises EOFError if the other side has ended, ValueError if it is too large."""
+    head, body = _SIZES.unpack(_whole(connection, _SIZES.size))
+    if head > _LARGEST_HEAD or body > _LARGEST_BODY:
+        raise ValueError("too much at once")
+    return dict(json.loads(_whole(connection, head))), _whole(connection, body)
+
+
+def _whole(connection: socket.socket, size: int) -> bytes:
+    """Receive so many bytes. One system call waits for all of them, without holding the interpreter."""
+    found = b""
+    while len(found) < size:
+        more = connection.recv(size - len(found), socket.MSG_WAITALL)
+        if not more:
+            raise EOFError
+        found = found + more if found else more
+    return found
+
+
+if __name__ == "__main__":
+    main()

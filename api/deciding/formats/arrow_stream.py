@@ -1,0 +1,204 @@
+"""A batch as one Arrow stream. What its metadata claim is checked before anything is allocated for it."""
+
+import contextlib
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+
+from api.deciding.formats import checked_columns
+from api.deciding.formats.checked_columns import Column
+from mlflow_model.errors import BadData, TooManyClients
+
+MEDIA_TYPE = "application/vnd.apache.arrow.stream"
+ROW_LIMIT = 100_000
+
+_METADATA_LIMIT = 1024 * 1024  # of one message; a schema of thousands of columns fits
+_BATCH_LIMIT = 1_000
+_END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+_NUMBERS = {
+    pa.int8(): np.int8,
+    pa.int16(): np.int16,
+    pa.int32(): np.int32,
+    pa.int64(): np.int64,
+    pa.uint8(): np.uint8,
+    pa.uint16(): np.uint16,
+    pa.uint32(): np.uint32,
+    pa.uint64(): np.uint64,
+    pa.float16(): np.float16,
+    pa.float32(): np.float32,
+    pa.float64(): np.float64,
+}  # DataType.to_pandas_dtype() knows them too, but imports pandas
+_KINDS = {str: pa.utf8(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
+_BROKEN = "le flux Arrow est abîmé ou tronqué"
+_EXACT = 2.0**53  # from here on a double may stand for several integers
+
+
+def read(body: bytes, features: Sequence[str]) -> dict[str, Column]:
+    """The clients' values by feature: doubles, or Python objects where integers may not fit in them."""
+    with _complaints():
+        schema = _checked_messages(body)
+        places = checked_columns.positions(schema.names, features)
+        for name, place in places.items():
+            _check_type(name, schema.field(place).type)
+        batches = list(_batches(body, sorted(places.values())))
+    return {name: _joined([_column(batch.column(name)) for batch in batches]) for name in features}
+
+
+def write(decisions: Mapping[str, Column]) -> bytes:
+    """The decision's own columns, each with the type of its values."""
+    arrays = [
+        _objects(column) if column.dtype == object else _doubles(column) for column in decisions.values()
+    ]
+    batch = pa.RecordBatch.from_arrays(arrays, names=list(decisions))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+@contextlib.contextmanager
+def _complaints() -> Iterator[None]:
+    """pyarrow's own complaints, which quote what they read, in the contract's words."""
+    try:
+        yield
+    except MemoryError:  # pyarrow's own is one of its complaints, too
+        raise
+    except (pa.ArrowException, OSError, UnicodeDecodeError, struct.error) as error:
+        raise BadData(_BROKEN) from error
+
+
+def _checked_messages(body: bytes) -> Any:
+    """The schema of a stream that holds record batches only, uncompressed, up to its end marker.
+
+    Without the marker, a stream cut between two batches would lose clients without a word.
+    """
+    source = pa.BufferReader(body)
+    messages = pa.ipc.MessageReader.open_stream(source)
+    schema, batches, end = None, 0, 0
+    for message in _each(messages):
+        end = source.tell()
+        if message.metadata.size > _METADATA_LIMIT:
+            raise BadData("le flux Arrow décrit trop de colonnes")
+        if schema is None:
+            schema = _schema(message)
+            continue
+        _check_batch(message)
+        batches += 1
+        if batches > _BATCH_LIMIT:
+            raise BadData(f"le flux Arrow a plus de {_BATCH_LIMIT} lots d’enregistrements (record batches)")
+    if schema is None or body[end:] != _END_OF_STREAM:
+        raise BadData(_BROKEN)
+    return schema
+
+
+def _each(messages: Any) -> Iterator[Any]:
+    with contextlib.suppress(StopIteration):
+        while True:
+            yield messages.read_next_message()
+
+
+def _schema(message: Any) -> Any:
+    """The type first: pyarrow 25 takes the metadata of any message for a schema's, and dies of it."""
+    if message.type != "schema":
+        raise BadData(_BROKEN)
+    return pa.ipc.read_schema(message)
+
+
+def _check_batch(message: Any) -> None:
+    if message.type != "record batch":
+        raise BadData("le flux Arrow ne doit pas avoir de colonnes à dictionnaire")
+    if _is_compressed(message.metadata.to_pybytes()):
+        raise BadData("les lots d’enregistrements du flux Arrow ne doivent pas être compressés")
+
+
+def _is_compressed(metadata: bytes) -> bool:
+    """Whether a record batch's metadata, which pyarrow has verified, have the field `compression`.
+
+    pyarrow does not show it, and would allocate what a compressed buffer claims to hold.
+    https://github.com/apache/arrow/blob/main/format/Message.fbs: header is field 2 of Message, compression
+    field 3 of RecordBatch.
+    """
+    (message,) = struct.unpack_from("<I", metadata)
+    header = _field(metadata, message, 2)
+    (offset,) = struct.unpack_from("<I", metadata, header)
+    return _field(metadata, header + offset, 3) != 0
+
+
+def _field(flatbuffer: bytes, table: int, number: int) -> int:
+    """Where a flatbuffer table keeps a field, 0 if it has none. The table's vtable lists the offsets."""
+    vtable = table - struct.unpack_from("<i", flatbuffer, table)[0]
+    (size,) = struct.unpack_from("<H", flatbuffer, vtable)
+    entry = 4 + 2 * number
+    offset = struct.unpack_from("<H", flatbuffer, vtable + entry)[0] if entry < size else 0
+    return table + offset if offset else 0
+
+
+def _check_type(name: str, kind: Any) -> None:
+    if kind not in _NUMBERS and kind != pa.null():
+        raise BadData(f"la colonne '{name}' doit être numérique (entiers ou flottants)")
+
+
+def _batches(body: bytes, places: Sequence[int]) -> Iterator[Any]:
+    """The record batches with the features' columns only, each verified against its buffers."""
+    options = pa.ipc.IpcReadOptions(included_fields=places, use_threads=False)
+    rows = 0
+    for batch in pa.ipc.open_stream(pa.BufferReader(body), options=options):
+        rows += batch.num_rows
+        if rows > ROW_LIMIT:
+            raise TooManyClients(ROW_LIMIT)
+        batch.validate(full=True)
+        yield batch
+
+
+def _column(array: Any) -> Column:
+    """One column of a batch. Read from its buffers, since pyarrow's own conversion may import pandas."""
+    if array.type == pa.null() or not len(array):
+        return np.full(len(array), np.nan)
+    validity, data = array.buffers()
+    end = array.offset + len(array)
+    values = np.frombuffer(data, _NUMBERS[array.type], end)[array.offset :]
+    if validity is None:
+        missing = np.zeros(len(array), np.bool_)
+    else:
+        bits = np.unpackbits(np.frombuffer(validity, np.uint8), count=end, bitorder="little")
+        missing = bits[array.offset :] == 0
+    return _with_missing(values, missing)
+
+
+def _with_missing(values: Column, missing: Column) -> Column:
+    doubles = values.astype(np.float64)
+    if values.dtype.kind in "iu" and (np.abs(doubles) >= _EXACT).any():
+        integers = values.astype(object)
+        integers[missing] = None
+        return integers
+    doubles[missing] = np.nan
+    return doubles
+
+
+def _joined(parts: Sequence[Column]) -> Column:
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _doubles(column: Column) -> Any:
+    return pa.Array.from_buffers(pa.float64(), len(column), [None, pa.py_buffer(column)])
+
+
+def _objects(column: Column) -> Any:
+    values = column.tolist()
+    types = set(map(type, values))
+    if types == {str}:
+        return _texts(values)
+    return pa.array(values, next((_KINDS[kind] for kind in types if kind in _KINDS), pa.null()))
+
+
+def _texts(labels: Sequence[str]) -> Any:
+    """Of many labels few are different."""
+    encoded = {label: label.encode() for label in set(labels)}
+    ends = np.cumsum([0, *(len(encoded[label]) for label in labels)], dtype=np.int32)
+    data = b"".join([encoded[label] for label in labels])
+    return pa.Array.from_buffers(pa.utf8(), len(labels), [None, pa.py_buffer(ends), pa.py_buffer(data)])

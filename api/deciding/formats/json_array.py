@@ -1,0 +1,103 @@
+"""A batch as a JSON array: each client is read by the very function that reads a /predict body."""
+
+import functools
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from api.deciding import strict_json
+from api.deciding.formats import text_rows
+from api.deciding.formats.checked_columns import Column
+from api.paths import PREDICT
+from mlflow_model.errors import BadData, BadRow, NotUtf8, TooManyClients
+
+MEDIA_TYPE = "application/json"
+ROW_LIMIT = 10_000
+
+_OPENING = re.compile(r"[ \t\n\r]*+\[[ \t\n\r]*+")
+_EMPTY = re.compile(r"[ \t\n\r]*+\[[ \t\n\r]*+\][ \t\n\r]*+")
+_SEPARATOR = re.compile(r"[ \t\n\r]*+([,\]])[ \t\n\r]*+")
+_NEXT_BRACKET = re.compile(r'[^"{}\[\]]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"{}\[\]]*+)*+[{}\[\]]', re.DOTALL)
+
+
+def read(body: bytes, features: Sequence[str]) -> dict[str, Column]:
+    """The clients' values by feature, as Python objects. Raises BadData, with the row where there is one."""
+    rows = []
+    for row, client in enumerate(_clients(body), start=1):
+        if row > ROW_LIMIT:
+            raise TooManyClients(ROW_LIMIT)
+        rows.append(_values(row, client, features))
+    columns = zip(*rows, strict=True) if rows else [()] * len(features)
+    return {
+        name: np.fromiter(column, object, len(rows)) for name, column in zip(features, columns, strict=True)
+    }
+
+
+def write(decisions: Mapping[str, Column]) -> bytes:
+    """An array of what /predict answers."""
+    cell = functools.partial(json.dumps, ensure_ascii=False)
+    names = ", ".join(f"{cell(name)}: ".replace("%", "%%") + "%s" for name in decisions)
+    return f"[{', '.join(text_rows.lines(decisions, f'{{{names}}}', cell))}]".encode()
+
+
+def _values(row: int, client: str, features: Sequence[str]) -> list[object]:
+    document = client.encode()
+    if len(document) > PREDICT.body_limit:
+        raise BadRow(row, f"le client dépasse la limite de {PREDICT.body_limit // 1024} Kio")
+    try:
+        values = strict_json.parse(document, features)
+    except BadData as error:
+        raise BadRow(row, error.detail) from error
+    missing = [name for name in features if name not in values]
+    if missing:
+        raise BadRow(row, f"features manquantes : {missing}")
+    return [values[name] for name in features]
+
+
+def _clients(body: bytes) -> Iterator[str]:
+    """The text of each client, found by counting brackets: what is between them is not examined here.
+
+    If every text is a JSON object, and only then, the body is a JSON array of objects.
+    """
+    text = _decoded(body)
+    if _EMPTY.fullmatch(text):
+        return
+    opening = _OPENING.match(text)
+    if opening is None:
+        raise BadData("le corps de la requête doit être un tableau JSON de clients")
+    position = opening.end()
+    for row in itertools.count(1):
+        if not text.startswith("{", position):
+            raise BadRow(row, "chaque client doit être un objet JSON")
+        end = _end_of_client(text, position)
+        yield text[position:end]
+        separator = _SEPARATOR.match(text, end)
+        if separator is None:
+            raise BadRow(row, "le corps de la requête n’est pas un JSON valide")
+        position = separator.end()
+        if separator[1] == "]":
+            break
+    if position < len(text):
+        raise BadData("le corps de la requête n’est pas un JSON valide")
+
+
+def _decoded(body: bytes) -> str:
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise NotUtf8 from error
+
+
+def _end_of_client(text: str, start: int) -> int:
+    """Just behind the bracket that closes the client, or where it is certain that the client is refused."""
+    limit = start + PREDICT.body_limit + 1
+    depth, position = 0, start
+    while bracket := _NEXT_BRACKET.match(text, position, limit):
+        position = bracket.end()
+        depth += 1 if text[position - 1] in "[{" else -1
+        if depth == 0 or depth > strict_json.MAX_DEPTH:
+            return position
+    return min(limit, len(text))

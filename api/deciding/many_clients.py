@@ -1,0 +1,148 @@
+"""Decides many clients at once: headers and body bytes in; status, content type and body bytes out."""
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from api.decided import DecidedMany, Listener
+from api.deciding import content_headers, refusals
+from api.deciding.formats import checked_columns, csv_rows, json_array
+from api.deciding.formats.checked_columns import Column
+from api.paths import BATCH
+from mlflow_model.bundle.scoring import Refusal, Scorer
+from mlflow_model.errors import (
+    BadData,
+    BodyTooLarge,
+    Busy,
+    NoClient,
+    ScoringError,
+    TooMuchMemory,
+    UnsupportedMediaType,
+)
+
+COMPUTED_AT_ONCE = 2
+WAITING = 2
+WAIT_SECONDS = 10.0
+
+
+class Format(Protocol):
+    """How clients are read and decisions written: one module for each media type."""
+
+    MEDIA_TYPE: str
+
+    def read(self, body: bytes, features: Sequence[str]) -> dict[str, Column]: ...
+
+    def write(self, decisions: Mapping[str, Column]) -> bytes: ...
+
+
+class Places:
+    """Bounds the batches in this process: a few are computed, a few wait, and others are refused."""
+
+    def __init__(self, computed_at_once: int, waiting: int) -> None:
+        self._admitted = threading.BoundedSemaphore(computed_at_once + waiting)
+        self._computing = threading.BoundedSemaphore(computed_at_once)
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Hold a place, perhaps after a wait. Raises Busy without room to wait, or after WAIT_SECONDS."""
+        if not self._admitted.acquire(blocking=False):
+            raise Busy
+        try:
+            if not self._computing.acquire(timeout=WAIT_SECONDS):
+                raise Busy
+            try:
+                yield
+            finally:
+                self._computing.release()
+        finally:
+            self._admitted.release()
+
+
+PLACES = Places(COMPUTED_AT_ONCE, WAITING)
+
+
+Answered = tuple[int, str, bytes]  # status, content type, content
+
+
+class Batch(NamedTuple):
+    """A request to POST /predict/batch. `asked_as` is its id."""
+
+    content_type: str | None
+    content_encoding: str | None
+    body: bytes
+    asked_as: str
+
+
+_ARROW = "application/vnd.apache.arrow.stream"
+
+
+def answer(version: str, scorer: Scorer, batch: Batch, listeners: Sequence[Listener]) -> Answered:
+    """The whole of POST /predict/batch without the transport. Listeners are told of a decision.
+
+    `version`: how logs and metrics call the model.
+    """
+    try:
+        content_headers.check_encoding(batch.content_encoding)
+        if len(batch.body) > BATCH.body_limit:
+            raise BodyTooLarge(BATCH.body_limit)
+        form = _format(batch.content_type)
+        clients = form.read(batch.body, scorer.features)
+        decisions = _decide(scorer, clients)
+        content = form.write(decisions)
+        event = DecidedMany(version, scorer, batch.asked_as, clients, decisions)
+        for listener in listeners:
+            listener.decided_many(event)
+        return 200, form.MEDIA_TYPE, content
+    except ScoringError as error:
+        return refusal(error)
+    except MemoryError:
+        return refusal(TooMuchMemory())
+
+
+def refusal(error: ScoringError) -> Answered:
+    status, sentence = refusals.refusal(error)
+    return status, "application/json", sentence
+
+
+def is_arrow(content_type: str | None) -> bool:
+    return content_headers.media_type(content_type) == _ARROW
+
+
+def _format(content_type: str | None) -> Format:
+    match content_headers.media_type(content_type):
+        case "application/json":
+            return json_array
+        case "text/csv":
+            return csv_rows
+        case "application/vnd.apache.arrow.stream":  # as _ARROW
+            from api.deciding.formats import (
+                arrow_stream,  # pyarrow weighs as much as all the rest of the process
+            )
+
+            return arrow_stream
+    raise UnsupportedMediaType(
+        "le type de contenu doit être application/json, text/csv ou application/vnd.apache.arrow.stream"
+    )
+
+
+def _decide(scorer: Scorer, table: dict[str, Column]) -> dict[str, Column]:
+    rows = len(table[scorer.features[0]])
+    if not rows:
+        raise NoClient
+    try:
+        return checked_columns.writable(scorer.decide_table(table), rows)
+    except scorer.Refusal as refused:
+        raise BadData(_of_the_first_row(scorer, table, refused).detail) from refused
+
+
+def _of_the_first_row(scorer: Scorer, table: dict[str, Column], refused: Refusal) -> Refusal:
+    """The refusal of the first bad row. The scorer checks by column, so an earlier row may be bad, too."""
+    while refused.row:
+        try:
+            scorer.matrix({name: values[: refused.row] for name, values in table.items()})
+        except scorer.Refusal as above:
+            refused = above
+        else:
+            break
+    return refused

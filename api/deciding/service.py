@@ -1,0 +1,115 @@
+"""Answers requests for decisions: body bytes in, status and body bytes out. Flask and the lane share one."""
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from api import request_id
+from api.counting.tally import Tally
+from api.decided import Decided, Listener
+from api.deciding import many_clients, one_client, refusals
+from api.deciding.batch_pool import SECONDS, Pool
+from api.delivery.served import Model, ServedModel
+from api.tokens import Guard
+from mlflow_model.errors import ScoringError
+
+
+class Answer(NamedTuple):
+    """`model` is the model that gave the answer. None if there is none, or if the caller may not ask."""
+
+    status: int
+    content: bytes
+    model: Model | None
+    content_type: str = "application/json"
+    own_headers: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, error: ScoringError, model: Model | None) -> "Answer":
+        """The contract's form of an error."""
+        status, content = refusals.refusal(error)
+        return cls(status, content, model, own_headers=error.headers)
+
+    def headers(self, asked_as: str) -> list[tuple[str, str]]:
+        """All headers but type and length: those of the model, the request's id, and those of an error."""
+        model = () if self.model is None else self.model.headers
+        return [*model, (request_id.HEADER, asked_as), *self.own_headers]
+
+
+class Service:
+    """Answers POST /predict and /predict/batch, counts its answers, and tells listeners its decisions."""
+
+    def __init__(
+        self,
+        served: ServedModel,
+        guard: Guard | None = None,
+        tally: Tally | None = None,
+        listeners: Sequence[Listener] = (),
+        pool: Pool | None = None,
+    ) -> None:
+        self.served = served
+        self.guard = guard or Guard()
+        self.tally = tally or Tally()
+        self._listeners = (self.tally, *listeners)
+        self._pool = pool
+        self._in_threads: dict[int, float] = {}  # since when a thread decides on a batch
+
+    def predict(
+        self,
+        content_type: str | None,
+        content_encoding: str | None,
+        authorization: str | None,
+        body: bytes,
+        asked_as: str,
+    ) -> Answer:
+        """Decide on one client: the whole of POST /predict without the transport. Never raises."""
+        started = time.perf_counter()
+        model = None
+        try:
+            self.guard.check("/predict", authorization)
+            model = self.served.model
+            client, decision = one_client.decide(model.scorer, content_type, content_encoding, body)
+            content = one_client.written(decision)
+            seconds = time.perf_counter() - started
+            event = Decided(model.called, model.scorer, asked_as, client, decision, seconds)
+            for listener in self._listeners:
+                listener.decided(event)
+            return Answer(200, content, model)
+        except ScoringError as error:
+            answer = Answer.of(error, model)
+        except BaseException as error:  # noqa: BLE001 - whatever a bundle's code raises
+            answer = Answer.of(refusals.internal_error(error, asked_as), model)
+        self.tally.answered("/predict", answer.status, time.perf_counter() - started)
+        return answer
+
+    def predict_batch(
+        self, content_type: str | None, content_encoding: str | None, body: bytes, asked_as: str
+    ) -> Answer:
+        """Decide on many clients. Raises ModelUnavailable."""
+        model = self.served.model
+        batch = many_clients.Batch(content_type, content_encoding, body, asked_as)
+        try:
+            with many_clients.PLACES.taken():
+                status, answered_type, content = self._batch(model, batch)
+                return Answer(status, content, model, answered_type)
+        except ScoringError as error:
+            return Answer.of(error, model)
+        except BaseException as error:  # noqa: BLE001 - whatever a bundle's code raises
+            return Answer.of(refusals.internal_error(error, asked_as), model)
+
+    def _batch(self, model: Model, batch: many_clients.Batch) -> many_clients.Answered:
+        """Decide in a batch process if one takes the batch, otherwise in this thread."""
+        if self._pool is not None and (answered := self._pool.answer(model, batch, self.tally)):
+            return answered
+        thread = threading.get_ident()
+        self._in_threads[thread] = time.monotonic()
+        try:
+            return many_clients.answer(model.called, model.scorer, batch, self._listeners)
+        finally:
+            del self._in_threads[thread]
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a thread takes too long for a batch. It cannot be ended: the worker must be replaced."""
+        latest = time.monotonic() - SECONDS
+        return any(since < latest for since in list(self._in_threads.values()))

@@ -1,0 +1,90 @@
+"""Every path of the API, once: who may ask, how large a body it reads, and what each answer means.
+
+Flask's routes, the access tokens, the OpenAPI document and the server's limits all read this table.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+ROLES = ("score", "review", "audit")
+
+_NO_MODEL = "Aucun modèle n’est chargé, ou trop de corps arrivent à la fois (avec la raison et Retry-After)."
+_WHO = {
+    "401": "Jeton d’accès absent ou inconnu, là où le service en demande un.",
+    "403": "Le rôle du jeton d’accès ne suffit pas.",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """`roles`: whose token may ask where tokens are asked for; None: everybody may, since it tells of the
+    service and decides nothing.
+
+    `body_limit`: in bytes; 0 where no body is read. `answers`: the meaning of each status, for
+    /openapi.json; a page for people has none.
+    """
+
+    path: str
+    method: str
+    summary: str
+    answers: Mapping[str, str]
+    roles: frozenset[str] | None = None
+    body_limit: int = 0
+
+
+PREDICT = Path(
+    "/predict",
+    "POST",
+    "Décider d’un client.",
+    {
+        "200": "La décision.",
+        "400": "Features manquantes, JSON malformé, valeur refusée ou null refusé.",
+        **_WHO,
+        "408": "La requête n’est pas arrivée entière en 10 s.",
+        "413": "Corps de plus de 64 Kio.",
+        "415": "Le type de contenu n’est pas application/json, ou le corps est compressé.",
+        "500": "Erreur interne, avec une référence.",
+        "503": _NO_MODEL,
+    },
+    roles=frozenset({"score", "review"}),
+    body_limit=64 * 1024,
+)
+BATCH = Path(
+    "/predict/batch",
+    "POST",
+    "Décider de plusieurs clients : tous, ou aucun.",
+    {
+        **PREDICT.answers,
+        "200": "Les décisions, dans l’ordre et le format de la requête.",
+        "400": "Features manquantes, corps malformé, valeur refusée (avec ligne et feature) ou aucun client.",
+        "413": "Corps de plus de 16 Mio, ou trop de clients.",
+        "415": "Le type de contenu n’est pas l’un des trois, ou le corps est compressé.",
+        "503": "Trop de lots en cours (avec Retry-After), ou aucun modèle n’est chargé.",
+    },
+    roles=frozenset({"score"}),
+    body_limit=16 * 1024 * 1024,
+)
+HEALTH = Path("/health", "GET", "Le processus est vivant.", {"200": "Vivant."})
+READY = Path(
+    "/ready",
+    "GET",
+    "Quel modèle est servi.",
+    {"200": "Nom, version, alias et politique.", "503": _NO_MODEL},
+)
+METRICS = Path(
+    "/metrics",
+    "GET",
+    "Ce que le service compte, pour Prometheus.",
+    {
+        "200": "Métriques de tous les processus.",
+        **_WHO,
+        "503": "Le fichier d’un processus manque ; il est refait en quelques secondes.",
+    },
+    roles=frozenset({"audit"}),
+)
+OPENAPI = Path("/openapi.json", "GET", "Ce document.", {"200": "Document OpenAPI.", "503": _NO_MODEL})
+DOCS = Path("/docs", "GET", "La documentation, avec un formulaire d’essai.", {})
+FRONT = Path("/", "GET", "L’accueil, avec un exemple de requête.", {})
+
+PATHS = (PREDICT, BATCH, HEALTH, READY, METRICS, OPENAPI, DOCS, FRONT)
+BY_PATH = {one.path: one for one in PATHS}

@@ -1,0 +1,60 @@
+"""Sends the answers of several connections together, so that a waiting client is woken once.
+
+Waking another process costs as much as a decision. So answers wait as long as each turn of the event loop
+brings more of them; a single answer leaves at the end of its turn. A gate can keep them longer: until what
+they tell is safe on a disk, for instance.
+"""
+
+import asyncio
+import functools
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+MOST = 64
+
+
+class Holder(Protocol):
+    """A connection with answers that have not left yet."""
+
+    def send_held(self) -> None:
+        """Write the answers. Raises nothing."""
+
+
+class Gate(Protocol):
+    """Keeps answers back for a while."""
+
+    def when_open(self, go: Callable[[], None]) -> None:
+        """Call `go` once, now or later, in the event loop. Raises nothing."""
+
+
+class Outbox:
+    """One per event loop."""
+
+    def __init__(self, gate: Gate | None = None) -> None:
+        self._gate = gate
+        self._holders: list[Holder] = []
+
+    @property
+    def has_gate(self) -> bool:
+        return self._gate is not None
+
+    def hold(self, holder: Holder) -> None:
+        self._holders.append(holder)
+        if len(self._holders) == 1:
+            asyncio.get_running_loop().call_soon(self._look, 1)
+
+    def _look(self, before: int) -> None:
+        """Send what is held, unless this turn has brought more. Called once per turn."""
+        if before < len(self._holders) < MOST:
+            asyncio.get_running_loop().call_soon(self._look, len(self._holders))
+            return
+        holders, self._holders = self._holders, []
+        if self._gate is None:
+            _send(holders)
+        else:
+            self._gate.when_open(functools.partial(_send, holders))
+
+
+def _send(holders: Sequence[Holder]) -> None:
+    for holder in holders:
+        holder.send_held()  # which raises nothing: the others' answers must leave, too

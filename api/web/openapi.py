@@ -1,0 +1,125 @@
+"""Describes the API as it is served now: the model's own features, what may be null, and its labels."""
+
+from typing import Any
+
+from api.paths import BATCH, METRICS, PATHS, PREDICT, Path
+from features.catalogue import BY_NAME, example_client
+from mlflow_model.bundle.scoring import OUTPUT_COLUMNS, Scorer
+
+_MEANINGS = {
+    "prediction": "La décision, en mots.",
+    "probability_class_1": "Probabilité de défaut.",
+    "probability_class_0": "1 − probabilité de défaut.",
+    "optimal_threshold": "Seuil de décision de la politique.",
+    "margin": "Marge autour du seuil.",
+    "lower_bound": "Seuil − marge : en dessous, le client est fiable.",
+    "upper_bound": "Seuil + marge : au-dessus, le client est risqué ; entre les deux, zone grise.",
+}
+
+
+def document(scorer: Scorer, version: str | None) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of one served model."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Scoring Client",
+            "version": version or "0",
+            "description": "Décision de crédit : fiable, risqué ou zone grise.",
+        },
+        "paths": {one.path: {one.method.lower(): _operation(one)} for one in PATHS if one.answers},
+        "components": {
+            "schemas": {"Client": _client(scorer), "Decision": _decision(scorer), "Error": _error()},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(path: Path) -> dict[str, Any]:
+    """`security`: a service without tokens asks for none."""
+    success = {"description": path.answers["200"], "content": _content(path, "Decision")}
+    refused = {status: _failure(meaning) for status, meaning in path.answers.items() if status != "200"}
+    operation: dict[str, Any] = {"summary": path.summary, "responses": {"200": success, **refused}}
+    if path.roles is not None:
+        operation["security"] = [{"token": []}, {}]
+    if path.body_limit:
+        operation["requestBody"] = {"required": True, "content": _content(path, "Client")}
+    return operation | _MORE.get(path, {})
+
+
+_MORE: dict[Path, dict[str, Any]] = {
+    PREDICT: {"operationId": "predict"},
+    BATCH: {
+        "operationId": "predictBatch",
+        "description": "Tableau JSON ou CSV : 1 à 10 000 clients ; flux Arrow : 1 à 100 000 ; 16 Mio.",
+    },
+}
+
+
+def _content(path: Path, schema: str) -> dict[str, Any]:
+    """JSON in full; for CSV and Arrow what OpenAPI can say of a body that is not JSON."""
+    text, stream = {"type": "string"}, {"type": "string", "format": "binary"}
+    if path is PREDICT:
+        return _json(schema)
+    if path is BATCH:
+        others = {"text/csv": {"schema": text}, "application/vnd.apache.arrow.stream": {"schema": stream}}
+        return {**_json_array(schema), **others}
+    if path is METRICS:
+        return {"text/plain": {"schema": text}}
+    return {"application/json": {"schema": {"type": "object"}}}
+
+
+def _failure(meaning: str) -> dict[str, Any]:
+    return {"description": meaning, "content": _json("Error")}
+
+
+def _json(schema: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+
+
+def _json_array(schema: str) -> dict[str, Any]:
+    items = {"$ref": f"#/components/schemas/{schema}"}
+    return {
+        "application/json": {"schema": {"type": "array", "minItems": 1, "maxItems": 10_000, "items": items}}
+    }
+
+
+def _client(scorer: Scorer) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": list(scorer.features),
+        "properties": {name: _feature(name, nullable=name in scorer.nullable) for name in scorer.features},
+        "additionalProperties": True,
+        "example": example_client(scorer.features),
+    }
+
+
+def _feature(name: str, *, nullable: bool) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": ["number", "null"] if nullable else "number"}
+    known = BY_NAME.get(name)
+    if known is None:
+        return schema
+    usual = {"x-unit": known.unit, "x-table": known.table, "x-formula": known.formula}
+    return {
+        **schema,
+        "title": known.label,
+        "description": known.meaning,
+        **usual,
+        "x-usual": [known.low, known.high],
+    }
+
+
+def _decision(scorer: Scorer) -> dict[str, Any]:
+    policy = scorer.policy
+    properties: dict[str, Any] = {
+        name: {"type": "number", "description": _MEANINGS[name]} for name in OUTPUT_COLUMNS
+    }
+    properties["prediction"] = {
+        "type": "string",
+        "enum": [policy.reliable, policy.uncertain, policy.risky],
+        "description": _MEANINGS["prediction"],
+    }
+    return {"type": "object", "required": list(OUTPUT_COLUMNS), "properties": properties}
+
+
+def _error() -> dict[str, Any]:
+    return {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}

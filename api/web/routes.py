@@ -1,0 +1,212 @@
+"""The Flask application: the answer to each path, and the contract's form of every refusal."""
+
+import io
+import json
+import logging
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask, Response, g, jsonify, render_template, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+from api import logs, request_id
+from api.deciding import refusals
+from api.deciding.service import Answer, Service
+from api.delivery.served import Model, ServedModel
+from api.paths import BATCH, DOCS, FRONT, HEALTH, METRICS, OPENAPI, PATHS, PREDICT, READY, Path
+from api.web import openapi
+from features.catalogue import example_client
+from mlflow_model.errors import (
+    BodyTooLarge,
+    MethodNotAllowed,
+    NotFound,
+    RequestRefused,
+    ScoringError,
+)
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
+_access_log = logging.getLogger(logs.ACCESS)
+
+
+def flask_app(service: Service) -> Flask:
+    """The application that answers for this service. 503 as long as it has no model."""
+    app = Flask("api", root_path=str(pathlib.Path(__file__).parent), static_folder=None)
+    # One more than the limit: Werkzeug cuts a chunked body there without a word, and `answer` must see that.
+    app.config["MAX_CONTENT_LENGTH"] = PREDICT.body_limit + 1
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.merge_slashes = False  # or /predict//batch would be sent elsewhere, by the client's own Host
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    app.add_template_filter(_in_french, "french")
+    pages = _Pages(service)
+    views: dict[Path, Callable[[], ResponseReturnValue]] = {
+        PREDICT: pages.predict,
+        BATCH: pages.predict_batch,
+        HEALTH: pages.health,
+        READY: pages.ready,
+        METRICS: pages.metrics,
+        OPENAPI: pages.openapi,
+        DOCS: pages.docs,
+        FRONT: pages.front,
+    }
+    for one in PATHS:
+        app.add_url_rule(one.path, view_func=views[one], methods=[one.method])
+    _add_error_handlers(app)
+    _add_hooks(app, service)
+    return app
+
+
+class _Pages:
+    """What each path answers."""
+
+    def __init__(self, service: Service) -> None:
+        self._service, self._served = service, service.served
+
+    def predict(self) -> Response:
+        headers = request.headers
+        body = request.get_data()
+        return _response(
+            self._service.predict(
+                headers.get("Content-Type"),
+                headers.get("Content-Encoding"),
+                headers.get("Authorization"),
+                body,
+                g.request_id,
+            )
+        )
+
+    def predict_batch(self) -> Response:
+        content_type, encoding = request.headers.get("Content-Type"), request.headers.get("Content-Encoding")
+        return _response(self._service.predict_batch(content_type, encoding, _batch_body(), g.request_id))
+
+    def health(self) -> Response:
+        return jsonify(status="alive")
+
+    def ready(self) -> Response:
+        return jsonify({"status": "ready", **_described(self._served.model), "doubt": self._served.doubt})
+
+    def metrics(self) -> Response:
+        from api.counting import metrics_page  # the library is only needed by those that ask
+
+        content = metrics_page.page(self._service.tally, self._served)
+        return Response(content, content_type=metrics_page.CONTENT_TYPE)
+
+    def openapi(self) -> Response:
+        model = self._served.model
+        return jsonify(openapi.document(model.scorer, model.version))
+
+    def docs(self) -> str:
+        model = self._served.model
+        return render_template(
+            "docs.html",
+            document=openapi.document(model.scorer, model.version),
+            example=_example(model),
+            model=_described(model),
+            asks_for_token=self._service.guard.asks_for_tokens,
+        )
+
+    def front(self) -> str:
+        # What a proxy that adds TLS says of itself changes nothing but the example.
+        scheme = "https" if request.headers.get("X-Forwarded-Proto") == "https" else "http"
+        return render_template("index.html", scheme=scheme, **_front_page(self._served))
+
+
+def _batch_body() -> bytes:
+    """The body. If the server holds it whole, take it as it is: Werkzeug would copy its 16 MiB twice."""
+    request.max_content_length = BATCH.body_limit + 1
+    held = request.environ["wsgi.input"]
+    return held.getvalue() if isinstance(held, io.BytesIO) else request.get_data()
+
+
+def _add_error_handlers(app: Flask) -> None:
+    @app.errorhandler(ScoringError)
+    def refuse(error: ScoringError) -> Response:
+        return _refused(error)
+
+    @app.errorhandler(HTTPException)
+    def refuse_http(error: HTTPException) -> Response:
+        return _refused(_in_words(error))
+
+    @app.errorhandler(Exception)
+    def report_bug(error: Exception) -> Response:
+        return _refused(refusals.internal_error(error, g.get("request_id")))
+
+
+def _add_hooks(app: Flask, service: Service) -> None:
+    @app.before_request
+    def let_in() -> None:
+        g.started = time.perf_counter()
+        g.request_id = request_id.of(request.headers.get(request_id.HEADER))
+        path = request.environ["PATH_INFO"]
+        if path != PREDICT.path:  # which the service checks itself
+            service.guard.check(path, request.headers.get("Authorization"))
+        if path.startswith("//"):  # which Werkzeug takes for one slash
+            request.url_rule = None
+            raise NotFound
+
+    @app.after_request
+    def account(response: Response) -> Response:
+        """Log one line per answer, without anything that the client chose, and count the answer."""
+        method = request.method if request.method in _METHODS else "?"
+        place = request.url_rule.rule if request.url_rule else "unknown path"
+        asked_as = g.get("request_id") or request_id.of(None)
+        facts = {"method": method, "path": place, "status": response.status_code, "request_id": asked_as}
+        _access_log.info("%s %s %s", method, place, response.status_code, extra={"facts": facts})
+        response.headers[request_id.HEADER] = asked_as
+        if (place, method) != (PREDICT.path, PREDICT.method) and "started" in g:
+            service.tally.answered(place, response.status_code, time.perf_counter() - g.started)
+        return response
+
+
+def _in_words(error: HTTPException) -> ScoringError:
+    """The contract's sentence for what Flask itself refuses."""
+    if error.code == 404:
+        return NotFound()
+    if error.code == 405:
+        return MethodNotAllowed(sorted(getattr(error, "valid_methods", None) or ()))
+    if error.code == 413:
+        return BodyTooLarge((request.max_content_length or PREDICT.body_limit + 1) - 1)
+    return RequestRefused(error.code or 400)
+
+
+def _response(answer: Answer) -> Response:
+    return Response(
+        answer.content, answer.status, answer.headers(g.request_id), content_type=answer.content_type
+    )
+
+
+def _refused(error: ScoringError) -> Response:
+    status, content = refusals.refusal(error)
+    return Response(content, status, error.headers, mimetype="application/json")
+
+
+def _described(model: Model) -> dict[str, Any]:
+    policy = model.scorer.policy
+    bounds = {"lower_bound": policy.lower_bound, "upper_bound": policy.upper_bound}
+    return {
+        "name": model.name,
+        "version": model.version,
+        "alias": model.alias,
+        "digest": model.digest,
+        "confirmed": model.confirmed,
+        "policy": {"optimal_threshold": policy.threshold, "margin": policy.margin, **bounds},
+    }
+
+
+def _example(model: Model) -> str:
+    return json.dumps(example_client(model.scorer.features), indent=2)
+
+
+def _front_page(served: ServedModel) -> dict[str, Any]:
+    try:
+        return {"example": _example(served.model), "model": _described(served.model), "problem": None}
+    except ScoringError as problem:
+        return {"example": None, "model": None, "problem": str(problem)}
+
+
+def _in_french(number: float) -> str:
+    """1823436.45 as « 1 823 436,45 », with narrow no-break spaces and a true minus sign."""
+    return f"{number:,.10g}".replace(",", "\u202f").replace(".", ",").replace("-", "\u2212")

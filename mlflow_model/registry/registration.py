@@ -1,0 +1,214 @@
+"""Registers a bundle: first a run with everything known about it, then a version, then the alias."""
+
+import importlib.metadata
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.models.model import ModelInfo
+from mlflow.protos.databricks_pb2 import ErrorCode
+from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from features.catalogue import example_client
+from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.bundle.scoring import OUTPUT_COLUMNS
+from mlflow_model.bundle.signing import Signer, SigningRefused
+from mlflow_model.handover.card import ModelCard
+from mlflow_model.registry import aliases, connection, fetching, listing, moves, signed_versions, versions
+from mlflow_model.registry.aliases import Move
+
+_EXISTS = ErrorCode.Name(ErrorCode.Value("RESOURCE_ALREADY_EXISTS"))
+_PYFUNC = Path(__file__).parents[1] / "bundle" / "pyfunc.py"
+_RUNTIME_PACKAGES = ("mlflow", "lightgbm", "numpy", "pandas")
+_DESCRIPTION_LIMIT = 5_000  # characters, the column's size in MLflow's schema
+
+
+@dataclass(frozen=True)
+class Registered:
+    """`replaced`: the version that the alias named before, if it was another one."""
+
+    number: int
+    is_new: bool
+    alias: str
+    replaced: int | None
+
+
+def register(
+    bundle: Bundle,
+    card: ModelCard,
+    *,
+    name: str = versions.NAME,
+    alias: str | None = None,
+    signer: Signer | None = None,
+    by: str | None = None,
+    unsigned: bool = False,
+) -> Registered:
+    """Make a bundle a version and point the alias at it. Raises LoadingFailed, SigningRefused, Overtaken.
+
+    Without a given alias, the first version becomes champion, and every later one a candidate for the gate.
+    An alias that names a signed version does not move if a service that asks for signatures would refuse the
+    next one, unless `unsigned`.
+    The alias moves last, and only to a version that was fetched back and verified, so that a failure at any
+    point leaves the previous champion. A bundle that is already registered is not registered again.
+    """
+    client = connection.connect(create=True)
+    with connection.in_words("enregistrement du modèle"):
+        known = _version_of_bundle(client, name, bundle.digest)
+        asks = signer is None and not unsigned and alias not in (None, versions.CANDIDATE)
+        if asks:
+            _must_be_served(name, str(alias), known)
+        number = known if known is not None else _new_version(client, bundle, card, name)
+        fetching.download(versions.resolve(f"models:/{name}/{number}"))
+        with moves.lease(client, name, by) as held:
+            chosen = alias or _default_alias(client, name, number)
+            held.check()
+            if signer is not None:
+                signed_versions.sign(client, signer, name, number, bundle.digest)
+            elif asks:
+                _must_be_served(name, chosen, number)
+            held.check()
+            before = aliases.named(client, name, chosen)
+            if before != number:
+                aliases.move(client, name, chosen, Move(number, aliases.REGISTRATION, by=by))
+    return Registered(number, known is None, chosen, None if before == number else before)
+
+
+def _default_alias(client: MlflowClient, name: str, number: int) -> str:
+    champion = aliases.named(client, name, versions.CHAMPION)
+    return versions.CHAMPION if champion in (None, number) else versions.CANDIDATE
+
+
+def _must_be_served(name: str, alias: str, number: int | None) -> None:
+    """Raises SigningRefused if a service that asks for signatures would refuse the alias's next version.
+
+    `number`: the version that the alias is to name; None if it does not exist yet.
+    """
+    present = listing.version_at(name, alias)
+    if present is None or present == number:
+        return
+    served = versions.resolve(f"models:/{name}/{present}")
+    signed = None if number is None else versions.resolve(f"models:/{name}/{number}").statement
+    wanted = "the new version" if number is None else f"version {number}"
+    if foreseen := signed_versions.foreseen(signed, wanted, served):
+        raise SigningRefused(f"{foreseen}; --sign KEY.pem signs it, --unsigned moves {alias} all the same")
+
+
+def _new_version(client: MlflowClient, bundle: Bundle, card: ModelCard, name: str) -> int:
+    """Make a run with parameters, metrics and the bundle, then the version with all its tags at once."""
+    given = os.environ.get("MLFLOW_RUN_ID")
+    with mlflow.start_run(given, connection.experiment(client), run_name="registration") as run:
+        mlflow.log_params({**_policy_tags(bundle), **card.parameters})
+        mlflow.log_metrics({"features": len(_features(bundle)), **card.metrics})
+        mlflow.log_text(card.text, "model_card.md")
+        model = _log_model(client, bundle)
+        training = _link_to_training(client, run, bundle)
+    _create_model(client, name)
+    tags = {
+        **_policy_tags(bundle),
+        "source.sha256": bundle.source["sha256"],
+        versions.DIGEST_TAG: bundle.digest,
+    }
+    tags |= {"training.run": training} if training is not None else {}
+    description = card.text[:_DESCRIPTION_LIMIT]
+    version = client.create_model_version(
+        name,
+        model.model_uri,
+        run.info.run_id,
+        tags,
+        description=description,
+        model_id=model.model_id,  # a tracking server asks for it
+    )
+    if training is not None:
+        client.set_tag(training, "registered.version", f"{name}/{version.version}")
+    return int(version.version)
+
+
+def _create_model(client: MlflowClient, name: str) -> None:
+    """Create the registered model if it is absent. Two registrations at once may both find it absent."""
+    if client.search_registered_models(f"name = '{name}'"):
+        return
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != _EXISTS:
+            raise
+
+
+def _link_to_training(client: MlflowClient, run: Run, bundle: Bundle) -> str | None:
+    """Make the run a child of the training that made this pickle, with its data sets.
+
+    Returns the training's run, which is found by its tag `pickle.sha256`; None if this registry has none.
+    """
+    query = f"tags.`pickle.sha256` = '{bundle.source['sha256']}'"
+    found = client.search_runs([run.info.experiment_id], query, max_results=1)
+    if not found or found[0].info.run_id == run.info.run_id:
+        return found[0].info.run_id if found else None
+    training = found[0]
+    client.set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, training.info.run_id)
+    if training.inputs is not None:
+        client.log_inputs(run.info.run_id, training.inputs.dataset_inputs)
+    return str(training.info.run_id)
+
+
+def _log_model(client: MlflowClient, bundle: Bundle) -> ModelInfo:
+    with tempfile.TemporaryDirectory() as folder:
+        bundle.write(Path(folder) / "bundle")
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(_PYFUNC),
+            artifacts={"bundle": str(Path(folder) / "bundle")},
+            signature=signature(_features(bundle)),
+            input_example=pd.DataFrame([example_client(_features(bundle))]).astype("float64"),
+            pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _RUNTIME_PACKAGES],
+        )
+        _strip_paths(client, info.model_id, Path(folder))
+    return info
+
+
+def _strip_paths(client: MlflowClient, model_id: str, folder: Path) -> None:
+    """Remove this machine's paths, which MLflow records in MLmodel. Loading needs relative ones only."""
+    location = client.get_logged_model(model_id).artifact_location
+    path = Path(mlflow.artifacts.download_artifacts(f"{location}/MLmodel", dst_path=str(folder)))
+    document = yaml.safe_load(path.read_text())
+    flavour = document["flavors"]["python_function"]
+    flavour["model_code_path"] = _PYFUNC.name
+    flavour["artifacts"]["bundle"]["uri"] = flavour["artifacts"]["bundle"]["path"]
+    path.write_text(yaml.safe_dump(document))
+    client.log_model_artifact(model_id, str(path))
+
+
+def signature(features: Sequence[str]) -> ModelSignature:
+    """Doubles in, seven columns out. The margin has no default: MLflow would pass it on every call."""
+    outputs = [
+        ColSpec("string", OUTPUT_COLUMNS[0]),
+        *(ColSpec("double", name) for name in OUTPUT_COLUMNS[1:]),
+    ]
+    return ModelSignature(
+        Schema([ColSpec("double", name) for name in features]),
+        Schema([*outputs]),
+        ParamSchema([ParamSpec("margin", "double", None)]),
+    )
+
+
+def _features(bundle: Bundle) -> list[str]:
+    return list(json.loads(bundle.files["features.json"]))
+
+
+def _policy_tags(bundle: Bundle) -> dict[str, str]:
+    return {f"policy.{key}": repr(bundle.policy[key]) for key in ("threshold", "margin")}
+
+
+def _version_of_bundle(client: MlflowClient, name: str, digest: str) -> int | None:
+    query = f"name = '{name}' and tags.`{versions.DIGEST_TAG}` = '{digest}'"
+    return max((int(version.version) for version in client.search_model_versions(query)), default=None)

@@ -1,0 +1,95 @@
+"""Shows a comparison of two models: lines for a terminal, a table and a figure for MLflow."""
+
+from typing import TYPE_CHECKING, Any
+
+from promotion.gate import Change, Difference
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def lines(difference: Difference) -> str:
+    """The whole report as text."""
+    parts = [
+        f"{difference.clients} reference clients, {difference.changed:.2%} of them with another label"
+        + (f"; {difference.left_out} left out for a missing value" if difference.left_out else ""),
+        _moves(difference),
+        "\n".join(_change(change) for change in difference.changes),
+        "Most changed clients (row: default probability, label):",
+        "\n".join(_client(difference, row) for row in difference.most_changed),
+    ]
+    return "\n\n".join(parts)
+
+
+def _moves(difference: Difference) -> str:
+    width = max(map(len, difference.labels))
+    head = " " * (width + 2) + "  ".join(label.rjust(width) for label in difference.labels)
+    rows = [
+        f"{before.ljust(width)}  "
+        + "  ".join(str(difference.moves[before, after]).rjust(width) for after in difference.labels)
+        for before in difference.labels
+    ]
+    return "\n".join(["From the champion's label (row) to the candidate's (column):", head, *rows])
+
+
+def _change(change: Change) -> str:
+    interval = "" if change.low != change.low else f" [{change.low:+.4f}, {change.high:+.4f}]"
+    return (
+        f"{change.name.ljust(30)}{change.champion:.4f} -> {change.candidate:.4f}  "
+        f"({change.difference:+.4f}{interval})"
+    )
+
+
+def _client(difference: Difference, row: int) -> str:
+    before, after = difference.champion, difference.candidate
+    return (
+        f"{row:>8}: {before.probabilities[row]:.4f} {before.labels[row]} -> "
+        f"{after.probabilities[row]:.4f} {after.labels[row]}"
+    )
+
+
+def table(difference: Difference) -> dict[str, list[Any]]:
+    """The figures as columns."""
+    changes = difference.changes
+    return {
+        "figure": [change.name for change in changes],
+        "champion": [change.champion for change in changes],
+        "candidate": [change.candidate for change in changes],
+        "difference": [change.difference for change in changes],
+        "low": [change.low for change in changes],
+        "high": [change.high for change in changes],
+    }
+
+
+def figure(difference: Difference) -> "Figure":
+    """Left: how many clients move from one label to another. Right: their probabilities under both models."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(11, 4.8), layout="constrained")
+    left, right = drawn.subplots(1, 2)
+    counts = np.array(
+        [[difference.moves[one, other] for other in difference.labels] for one in difference.labels]
+    )
+    left.imshow(counts, cmap="Blues", norm="symlog")
+    ticks = range(len(difference.labels))
+    left.set_xticks(ticks, difference.labels, fontsize="small")
+    left.set_yticks(ticks, difference.labels, fontsize="small", rotation=90, va="center")
+    left.set(xlabel="candidate", ylabel="champion", title=f"Labels of {difference.clients} clients")
+    for row in ticks:
+        for column in ticks:
+            dark = counts[row, column] > counts.max() / 4
+            left.text(
+                column, row, f"{counts[row, column]:,}", ha="center", color="white" if dark else "black"
+            )
+    before, after = difference.champion, difference.candidate
+    changed = before.labels != after.labels
+    for chosen, colour, label in (
+        (~changed, "tab:gray", "same label"),
+        (changed, "tab:red", "another label"),
+    ):
+        right.scatter(before.probabilities[chosen], after.probabilities[chosen], s=4, c=colour, label=label)
+    right.axline((0, 0), slope=1, color="black", linewidth=0.5)
+    right.set(xlabel="champion", ylabel="candidate", title="Default probability")
+    right.legend(markerscale=3)
+    return drawn

@@ -1,0 +1,88 @@
+"""Compares how groups of clients are treated: by age band, and by sex if the data has it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from features.raw_tables import LABEL
+from mlflow_model.bundle.scoring import DecisionPolicy
+from quality.scores import Doubles
+
+AGE_BANDS = {"under 30": 30, "30 to 39": 40, "40 to 49": 50, "50 to 59": 60, "60 and over": np.inf}
+SEXES = {"F": "women", "M": "men"}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Figures of one group. `equal_opportunity`: the share of its repayers who are approved.
+
+    Hardt, Price and Srebro, NeurIPS 2016.
+    """
+
+    name: str
+    clients: int
+    default_rate: float
+    mean_probability: float
+    approval_rate: float
+    equal_opportunity: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The groups of one attribute, side by side."""
+
+    attribute: str
+    groups: tuple[Group, ...]
+
+    @property
+    def approval_gap(self) -> float:
+        return _spread(group.approval_rate for group in self.groups)
+
+    @property
+    def equal_opportunity_gap(self) -> float:
+        return _spread(group.equal_opportunity for group in self.groups)
+
+
+def compare(clients: pd.DataFrame, probabilities: Doubles, policy: DecisionPolicy) -> tuple[Comparison, ...]:
+    """One comparison per attribute that has at least two groups among these labelled clients."""
+    judged = pd.DataFrame(
+        {
+            "defaulted": clients[LABEL].to_numpy() == 1,
+            "probability": probabilities,
+            "approved": probabilities < policy.lower_bound,
+        }
+    )
+    attributes = {"age band": _age_bands(clients), "sex": clients["CODE_GENDER"].map(SEXES)}
+    found = (
+        Comparison(attribute, tuple(_groups(judged, groups.to_numpy())))
+        for attribute, groups in attributes.items()
+    )
+    return tuple(comparison for comparison in found if len(comparison.groups) > 1)
+
+
+def _age_bands(clients: pd.DataFrame) -> pd.Series:
+    years = -clients["DAYS_BIRTH"] / 365.25
+    return pd.cut(years, [0.0, *AGE_BANDS.values()], right=False, labels=list(AGE_BANDS)).astype(object)
+
+
+def _groups(judged: pd.DataFrame, names: np.ndarray) -> Iterable[Group]:
+    for name in (*AGE_BANDS, *SEXES.values()):
+        members = judged[names == name]
+        if members.empty:
+            continue
+        repaid = members[~members["defaulted"]]
+        yield Group(
+            name,
+            len(members),
+            float(members["defaulted"].mean()),
+            float(members["probability"].mean()),
+            float(members["approved"].mean()),
+            float(repaid["approved"].mean()) if len(repaid) else np.nan,
+        )
+
+
+def _spread(values: Iterable[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return max(known) - min(known)

@@ -1,0 +1,67 @@
+"""How good probabilities are: discrimination, calibration and cost of scored clients."""
+
+import numpy as np
+
+from mlflow_model.bundle.scoring import DecisionPolicy
+from quality.costs import Costs, is_refused
+from quality.scores import Doubles, ScoredClients, ScoreDistribution
+
+
+def measure(
+    clients: ScoredClients, policy: DecisionPolicy, costs: Costs, counts: Doubles | None = None
+) -> dict[str, float]:
+    """Every figure that the model card and MLflow show of scored clients under a policy."""
+    scores = clients.distribution(counts)
+    discrimination = auc(scores)
+    return {
+        "auc": discrimination,
+        "gini": 2 * discrimination - 1,
+        "ks": kolmogorov_smirnov(scores),
+        "pr_auc": average_precision(scores),
+        "brier": brier(scores),
+        "ece": clients.calibration_error(scores),
+        **business(scores, policy, costs),
+    }
+
+
+def auc(scores: ScoreDistribution) -> float:
+    """How often a random defaulter has a higher probability than a random repayer; a tie counts half."""
+    repaid_below = np.cumsum(scores.repaid) - scores.repaid
+    pairs = scores.defaulted @ (repaid_below + scores.repaid / 2)
+    return float(pairs / (scores.defaulted.sum() * scores.repaid.sum()))
+
+
+def kolmogorov_smirnov(scores: ScoreDistribution) -> float:
+    """The largest distance between the cumulative score distributions of defaulters and repayers."""
+    defaulted, repaid = (np.cumsum(part) / part.sum() for part in (scores.defaulted, scores.repaid))
+    return float(np.abs(defaulted - repaid).max())
+
+
+def average_precision(scores: ScoreDistribution) -> float:
+    """The area under the precision-recall curve, as a sum of steps."""
+    found = np.cumsum(scores.defaulted[::-1])
+    drawn = np.cumsum((scores.defaulted + scores.repaid)[::-1])
+    precision = np.divide(found, drawn, out=np.zeros_like(found), where=drawn > 0)
+    return float(precision @ scores.defaulted[::-1] / found[-1])
+
+
+def brier(scores: ScoreDistribution) -> float:
+    """The mean squared distance of probability and outcome (Brier, Monthly Weather Review 78, 1950)."""
+    squares = scores.defaulted * (1.0 - scores.probabilities) ** 2 + scores.repaid * scores.probabilities**2
+    return float(squares.sum() / scores.clients)
+
+
+def business(scores: ScoreDistribution, policy: DecisionPolicy, costs: Costs) -> dict[str, float]:
+    """What the bank sees: the cost per client (see `quality.costs`) and the shares of the policy's zones."""
+    clients, probabilities = scores.defaulted + scores.repaid, scores.probabilities
+    approved = probabilities < policy.lower_bound
+    grey = ~approved & (probabilities <= policy.upper_bound)
+    refused = is_refused(probabilities, policy.threshold)
+    cost = costs.charge(scores.defaulted[~refused].sum(), scores.repaid[refused].sum())
+    lent_to = clients[approved].sum()
+    return {
+        "cost_per_client": float(cost / scores.clients),
+        "approval_rate": float(lent_to / scores.clients),
+        "grey_rate": float(clients[grey].sum() / scores.clients),
+        "default_rate_of_approved": float(scores.defaulted[approved].sum() / max(lent_to, 1.0)),
+    }

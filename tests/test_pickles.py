@@ -1,0 +1,232 @@
+"""The documented pickle becomes a bundle, exact to the last bit, and nothing in it is executed."""
+
+import hashlib
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pandas as pd
+import pytest
+from lightgbm import LGBMClassifier
+
+from mlflow_model.bundle import model_text
+from mlflow_model.bundle.scoring import Booster
+from mlflow_model.errors import LoadingFailed, PickleNotFound, PickleWithoutKeys
+from mlflow_model.handover import pickles
+from tests.conftest import FEATURES, random_clients, random_outcomes
+
+ROOT = Path(__file__).resolve().parents[1]
+CLIENTS = random_clients(1500, seed=3)
+OUTCOMES = random_outcomes(CLIENTS, seed=4)
+SMALL: dict[str, Any] = {"n_estimators": 20, "num_leaves": 6, "verbosity": -1, "n_jobs": 1}
+
+
+def classifier(**parameters: Any) -> LGBMClassifier:
+    return LGBMClassifier(**SMALL | parameters).fit(CLIENTS, OUTCOMES)
+
+
+def stopped_early() -> LGBMClassifier:
+    stop = lightgbm.early_stopping(3, verbose=False)
+    model = LGBMClassifier(**SMALL | {"n_estimators": 300, "learning_rate": 0.5})
+    train, rest = slice(1000), slice(1000, None)
+    return model.fit(
+        CLIENTS[train], OUTCOMES[train], eval_X=CLIENTS[rest], eval_y=OUTCOMES[rest], callbacks=[stop]
+    )
+
+
+def bare_booster() -> lightgbm.Booster:
+    data = lightgbm.Dataset(CLIENTS, OUTCOMES)
+    return lightgbm.train({"objective": "binary", "verbosity": -1, "num_threads": 1}, data, 15)
+
+
+def with_a_best_iteration() -> lightgbm.Booster:
+    """A booster as `keep_training_booster` leaves it: it holds all trees and predicts with the first ones."""
+    booster = bare_booster()
+    booster.best_iteration = 7
+    return booster
+
+
+def with_a_best_iteration_of_numpy() -> lightgbm.Booster:
+    booster = bare_booster()
+    booster.best_iteration = np.int64(7)  # type: ignore[assignment]
+    return booster
+
+
+def nameless() -> LGBMClassifier:
+    return LGBMClassifier(**SMALL).fit(CLIENTS.to_numpy(), OUTCOMES)
+
+
+MODELS: dict[str, Any] = {
+    "classifier": classifier(),
+    "class weights": classifier(class_weight="balanced"),
+    "scale_pos_weight": classifier(scale_pos_weight=5.0),
+    "dart": classifier(boosting_type="dart"),
+    "stopped early": stopped_early(),
+    "generic names": nameless(),
+    "booster": bare_booster(),
+    "best iteration": with_a_best_iteration(),
+    "best iteration of numpy": with_a_best_iteration_of_numpy(),
+}
+
+
+def written(path: Path, protocol: int = 4, **content: Any) -> Path:
+    document = {"model": MODELS["classifier"], "features": list(FEATURES), "optimal_threshold": 0.2} | content
+    path.write_bytes(
+        pickle.dumps({key: value for key, value in document.items() if value is not None}, protocol)
+    )
+    return path
+
+
+def expected_probabilities(model: Any) -> np.ndarray:
+    if isinstance(model, lightgbm.Booster):
+        return np.asarray(model.predict(CLIENTS))
+    return np.asarray(model.predict_proba(CLIENTS))[:, 1]
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_score_is_the_original_s_to_the_last_bit(name: str, protocol: int, tmp_path: Path) -> None:
+    model = MODELS[name]
+
+    converted = pickles.read(written(tmp_path / "model.pkl", protocol, model=model))
+
+    scores = Booster(converted.text, len(FEATURES)).probabilities(CLIENTS.to_numpy())
+    assert np.array_equal(scores, expected_probabilities(model))
+
+
+def test_only_the_trees_that_lightgbm_predicts_with_are_kept(tmp_path: Path) -> None:
+    converted = pickles.read(written(tmp_path / "model.pkl", model=MODELS["best iteration"]))
+
+    assert model_text.tree_count(converted.text) == 7
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize(
+    "threshold", [0.25, np.float64(0.25), np.float32(0.25), np.array(0.25, dtype=">f8")[()]], ids=repr
+)
+def test_a_threshold_may_be_a_python_or_a_numpy_float(threshold: Any, protocol: int, tmp_path: Path) -> None:
+    path = written(tmp_path / "model.pkl", protocol, optimal_threshold=threshold, margin=threshold)
+
+    policy = pickles.read(path).policy()
+
+    assert (policy.threshold, policy.margin) == (0.25, 0.25)
+
+
+DAMAGED_SECTIONS = {
+    "metrics that are a list": "metrics: [1, 2]",
+    "a metric that is a word": "metrics: {auc: good}",
+    "a metric that is nothing": "metrics: {auc: }",
+    "a metric that is no number": "metrics: {auc: .nan}",
+    "a metric beyond all doubles": f"metrics: {{auc: {'9' * 400}}}",
+    "a policy that is a word": "policy: cheap",
+    "a policy with a date": "policy: {since: 2026-01-01}",
+    "a parameter without a name": "parameters: {1: 2}",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED_SECTIONS)
+def test_a_damaged_card_of_this_very_pickle_is_refused(damage: str, tmp_path: Path) -> None:
+    pickle_path = written(tmp_path / "model.pkl")
+    digest = hashlib.sha256(pickle_path.read_bytes()).hexdigest()
+    section = DAMAGED_SECTIONS[damage]
+    card = f"---\npickle_sha256: {digest}\n{section}\n---\n# Card\n"
+    (tmp_path / "model.md").write_text(card)
+
+    with pytest.raises(
+        LoadingFailed, match=f"la rubrique « {section.partition(':')[0]} » de la fiche « model.md »"
+    ):
+        pickles.convert(pickle_path)
+
+
+def test_without_a_margin_there_is_no_grey_zone_but_the_threshold(tmp_path: Path) -> None:
+    assert pickles.read(written(tmp_path / "model.pkl")).policy().margin == 0.0
+
+
+def test_the_features_may_be_a_tuple(tmp_path: Path) -> None:
+    assert pickles.read(written(tmp_path / "model.pkl", features=FEATURES)).features == FEATURES
+
+
+def test_other_keys_are_ignored(tmp_path: Path) -> None:
+    path = written(tmp_path / "model.pkl", metrics=pd.DataFrame({"auc": [0.7]}), date="2024-01-01")
+
+    assert pickles.read(path).threshold == 0.2
+
+
+def test_the_digest_of_the_pickle_goes_into_the_bundle(tmp_path: Path) -> None:
+    path = written(tmp_path / "model.pkl")
+
+    bundle, _ = pickles.convert(path)
+
+    assert bundle.source == {"kind": "pickle", "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def test_an_operator_s_threshold_and_margin_take_the_pickle_s_place(tmp_path: Path) -> None:
+    bundle, _ = pickles.convert(written(tmp_path / "model.pkl"), threshold=0.4, margin=0.1)
+
+    assert (bundle.policy["threshold"], bundle.policy["margin"]) == (0.4, 0.1)
+
+
+def test_without_a_threshold_the_operator_is_asked_for_one(tmp_path: Path) -> None:
+    path = written(tmp_path / "model.pkl", optimal_threshold=None)
+
+    with pytest.raises(
+        LoadingFailed, match="ne contient pas 'optimal_threshold' : donnez-le avec « --threshold »"
+    ):
+        pickles.convert(path)
+    assert pickles.convert(path, threshold=0.3)[0].policy["threshold"] == 0.3
+
+
+def test_an_absent_pickle_has_its_documented_sentence(tmp_path: Path) -> None:
+    with pytest.raises(PickleNotFound, match=r"^Le fichier Pickle 'lgbm_final_model.pkl' est introuvable\.$"):
+        pickles.read(tmp_path / "lgbm_final_model.pkl")
+
+
+@pytest.mark.parametrize("document", [{"model": 1}, {"features": []}, {}, [1, 2], "model features", None])
+def test_a_pickle_without_the_keys_has_its_documented_sentence(document: object, tmp_path: Path) -> None:
+    path = tmp_path / "model.pkl"
+    path.write_bytes(pickle.dumps(document))
+
+    with pytest.raises(PickleWithoutKeys) as refusal:
+        pickles.read(path)
+
+    assert str(refusal.value) == "Le fichier Pickle ne contient pas les bonnes clés ('model', 'features')."
+
+
+AUDITED = """
+import sys
+content = sys.stdin.buffer.read()
+from mlflow_model.handover import inert
+inert.InertUnpickler  # everything is imported by now
+seen = []
+sys.addaudithook(lambda event, _: seen.append(event))
+import io
+inert.InertUnpickler(io.BytesIO(content)).load()
+print(sorted(set(seen)))
+"""
+
+
+def test_reading_names_a_dangerous_function_without_resolving_or_calling_it(tmp_path: Path) -> None:
+    payload = b"cos\nsystem\n(S'touch " + str(tmp_path / "canary").encode() + b"'\ntR."
+
+    audited = subprocess.run(
+        [sys.executable, "-c", AUDITED], input=payload, cwd=ROOT, capture_output=True, check=True
+    )
+
+    assert audited.stdout.strip() == b"[]"
+    assert not (tmp_path / "canary").exists()
+
+
+def test_a_classifier_whose_scores_may_be_infinite_is_refused(tmp_path: Path) -> None:
+    """The leaves of both trees are finite, but their sum is not."""
+    booster = lightgbm.train(
+        {"objective": "binary", "verbosity": -1, "num_threads": 1}, lightgbm.Dataset(CLIENTS, OUTCOMES), 2
+    )
+    for tree in range(2):
+        booster.set_leaf_output(tree, 0, 1.7e308)
+
+    with pytest.raises(LoadingFailed, match="infinie"):
+        pickles.convert(written(tmp_path / "model.pkl", model=booster))

@@ -1,0 +1,288 @@
+"""The model card: what a training found, as text for people under a YAML header for machines."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from features.raw_tables import LABEL
+from quality.bootstrap import RESAMPLINGS, Interval
+from training.protocol import search
+from training.protocol.candidates import MODEL_FEATURES, unused_features
+from training.protocol.experiment import FOLDS, TEST_SHARE, CandidateResult, Findings
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file that a model and its policy come from: the SHA-256 of its bytes, and the rows that were read."""
+
+    sha256: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the clients come from: a sentence about them, their files, and the command that trains again."""
+
+    described: str
+    files: Mapping[str, DataFile]
+    command: str
+
+    @property
+    def sha256(self) -> str:
+        """One digest for all files: the digest of what `sha256sum` prints for them, sorted by name."""
+        lines = (f"{self.files[name].sha256}  {name}\n" for name in sorted(self.files))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def data_files(rows: Mapping[Path, int]) -> dict[str, DataFile]:
+    """The files by name, sorted by name."""
+    files = sorted(rows, key=lambda file: file.name)
+    return {file.name: DataFile(_sha256(file), rows[file]) for file in files}
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def summary(findings: Findings) -> str:
+    """The figures and the policy, as the command line prints them at the end."""
+    figures = "\n".join(f"{name}: {value}" for name, value in _figures(findings))
+    return f"best candidate: {findings.champion.candidate.name}\n{_policy(findings)}\n{figures}"
+
+
+def card(findings: Findings, source: Source, pickle_sha256: str) -> str:
+    """The whole card: YAML front matter between `---` lines, then the text. The same on every machine."""
+    header = _front_matter(findings, source, pickle_sha256)
+    front_matter = yaml.safe_dump(header, sort_keys=False, width=120)
+    return f"---\n{front_matter}---\n\n{text(findings, source)}"
+
+
+def metrics(result: CandidateResult) -> dict[str, float]:
+    """The figures on the test set by name, and the ends of their intervals under `_low` and `_high`."""
+    return {
+        name + suffix: bound
+        for name, figure in result.test.items()
+        for suffix, bound in zip(("", "_low", "_high"), figure, strict=True)
+    }
+
+
+def _front_matter(findings: Findings, source: Source, pickle_sha256: str) -> dict[str, object]:
+    champion, settings, searched = findings.champion, findings.settings, _searched_parameters(findings)
+    return {
+        "pickle_sha256": pickle_sha256,
+        "policy": {
+            "threshold": champion.policy.threshold,
+            "margin": champion.policy.margin,
+            "costs": asdict(settings.costs),
+            "threshold_chosen": champion.threshold.reason,
+            "threshold_in_theory": champion.threshold.ideal,
+            "threshold_cheapest": champion.threshold.optimum._asdict(),
+            "margin_chosen": f"{settings.margin.text}: {settings.margin.meaning}",
+            "data_sha256": source.sha256,
+        },
+        "metrics": {**metrics(champion), **_sizes(findings)},
+        "parameters": {**champion.candidate.parameters, "seed": settings.seed, "folds": FOLDS},
+        **({} if searched is None else {"searched_parameters": dict(searched)}),
+        "data": {name: asdict(file) for name, file in source.files.items()},
+        "command": source.command,
+    }
+
+
+def _sizes(findings: Findings) -> dict[str, float]:
+    test = findings.test[LABEL]
+    sizes = {
+        "development_clients": float(len(findings.development)),
+        "test_clients": float(len(test)),
+        "test_default_rate": float(test.mean()),
+    }
+    return sizes if findings.truth is None else {**sizes, "auc_of_true_probabilities": findings.truth.value}
+
+
+_TEXT = """\
+# Model card: {champion}
+
+Gradient-boosted trees (LightGBM) estimate the probability that a client defaults; a policy turns it into a
+decision.
+
+## Data
+
+{described}
+{clients} labelled clients; {default_rate} of the test set defaulted. SHA-256 over the files:
+`{data_sha256}`.
+
+## Protocol
+
+{test_share} of the clients were set aside, stratified. Everything was chosen on {folds}-fold out-of-fold
+predictions for the others: the champion, the threshold and the margin. The candidates were then fitted on all
+of the others, and the test set was used once. Intervals: 95 % of {resamplings} bootstraps.
+
+{candidates}
+
+The champion is the cheapest that can be delivered; among those whose difference in cost cannot be told from
+zero, one that gives probabilities of default. The last column is out of fold.
+{runner_up}
+
+## Policy
+
+Lending to a defaulter costs {false_negative}, refusing a client who would repay {false_positive}.
+{policy}
+
+## Figures on the test set
+
+{figures}
+
+The cost counts each client as decided by the threshold alone. ECE: ten bins of equal numbers of clients;
+its interval is corrected for what the bootstrap adds.
+
+## Fairness on the test set
+
+Approved: below the grey zone. Equal opportunity: the share approved of those who repaid.
+
+{fairness}
+
+Of these attributes the model knows the age alone, as DAYS_BIRTH. Differences in approval follow those in
+risk; whether they are acceptable is the bank's to judge.
+
+## Limits
+
+- These are not the clients of the bank that will use the model: measure AUC, calibration and cost on its own.
+- Only clients who were lent to have a label: the model never saw the outcome of a refused application.
+- In no tree, so that nothing was learnt about them, not even what their absence means: {unused}.
+
+## How to reproduce
+
+    {command}
+
+With the pins of `requirements.txt`, on one machine, the same data and seed give the same trees to the last
+digit, for any number of threads{searched}.
+"""
+_SEARCHED = """\
+, but for {name}: the search stops by the clock, and may find
+other parameters next time. This time it found {parameters}"""
+
+
+def text(findings: Findings, source: Source) -> str:
+    """The part of the card for people, in Markdown."""
+    settings = findings.settings
+    return _TEXT.format(
+        champion=findings.champion.candidate.name,
+        described=source.described,
+        clients=f"{len(findings.development) + len(findings.test):,}",
+        default_rate=f"{findings.test[LABEL].mean():.2%}",
+        data_sha256=source.sha256,
+        test_share=f"{TEST_SHARE:.0%}",
+        folds=FOLDS,
+        resamplings=f"{RESAMPLINGS:,}",
+        runner_up=_runner_up(findings),
+        candidates=_table(("candidate", "AUC", "cost", "cost over the champion's"), _candidates(findings)),
+        false_negative=f"{settings.costs.false_negative:g}",
+        false_positive=f"{settings.costs.false_positive:g}",
+        policy=_policy(findings),
+        figures=_table(("figure", "value [95 %]"), _figures(findings)),
+        fairness=_fairness(findings),
+        unused=", ".join(_unused(findings)) or "none",
+        command=source.command,
+        searched=_searched(findings),
+    )
+
+
+def _candidates(findings: Findings) -> Iterator[tuple[str, ...]]:
+    for result in findings.results:
+        extra = "champion" if result is findings.champion else _short(result.extra_cost)
+        yield result.candidate.name, _short(result.test["auc"]), _short(result.test["cost_per_client"]), extra
+    if findings.truth is not None:
+        yield "the true probabilities", _short(findings.truth), "", ""
+
+
+def _runner_up(findings: Findings) -> str:
+    others = (result for result in findings.results if result is not findings.champion)
+    second = min(others, key=lambda result: result.extra_cost.value)
+    extra = _short(second.extra_cost)
+    return f"There the runner-up, {second.candidate.name}, costs {extra} more per client."
+
+
+def _searched_parameters(findings: Findings) -> Mapping[str, Any] | None:
+    found = (t.candidate for t in findings.results if t.candidate.name == search.NAME)
+    return next((candidate.parameters for candidate in found), None)
+
+
+def _searched(findings: Findings) -> str:
+    parameters = _searched_parameters(findings)
+    if parameters is None:
+        return ""
+    listed = ", ".join(f"`{name}={value}`" for name, value in parameters.items())
+    return _SEARCHED.format(name=search.NAME, parameters=listed)
+
+
+def _policy(findings: Findings) -> str:
+    champion, margin = findings.champion, findings.settings.margin
+    threshold = champion.threshold
+    return (
+        f"Threshold {champion.policy.threshold:.4f}: {threshold.reason} "
+        f"(theory {threshold.ideal:.4f}, cheapest {_short(threshold.optimum)}).\n"
+        f"Margin {champion.policy.margin:.4f} ({margin.text}): {margin.meaning}."
+    )
+
+
+_NAMES = {
+    "auc": "AUC",
+    "gini": "Gini",
+    "ks": "KS",
+    "pr_auc": "PR-AUC",
+    "brier": "Brier score",
+    "ece": "ECE",
+    "cost_per_client": "cost per client",
+    "approval_rate": "approved",
+    "grey_rate": "in the grey zone",
+    "default_rate_of_approved": "defaults among the approved",
+}
+
+
+def _figures(findings: Findings) -> Iterator[tuple[str, str]]:
+    for name, figure in findings.champion.test.items():
+        yield _NAMES[name], _short(figure)
+
+
+def _fairness(findings: Findings) -> str:
+    tables = []
+    for comparison in findings.fairness:
+        header = (comparison.attribute, "clients", "defaulted", "predicted", "approved", "equal opportunity")
+        rows = [
+            (
+                group.name,
+                f"{group.clients:,}",
+                *(
+                    f"{rate:.1%}"
+                    for rate in (
+                        group.default_rate,
+                        group.mean_probability,
+                        group.approval_rate,
+                        group.equal_opportunity,
+                    )
+                ),
+            )
+            for group in comparison.groups
+        ]
+        rows.append(
+            ("gap", "", "", "", f"{comparison.approval_gap:.1%}", f"{comparison.equal_opportunity_gap:.1%}")
+        )
+        tables.append(_table(header, rows))
+    return "\n\n".join(tables) or "The data allows no comparison."
+
+
+def _unused(findings: Findings) -> tuple[str, ...]:
+    unused = unused_features(findings.champion.model)
+    return tuple(name for name in MODEL_FEATURES if name in unused)
+
+
+def _short(figure: Interval) -> str:
+    return f"{figure.value:.4f} [{figure.low:.4f}, {figure.high:.4f}]"
+
+
+def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ("---",) * len(header), *rows))
