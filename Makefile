@@ -39,10 +39,11 @@ test: $(DEVELOPMENT) ## run the tests, but for those of `make proofs`
 proofs: $(DEVELOPMENT) ## run the slow tests: whole trainings, minutes of faults and of moves under load
 	$(TESTS) -m slow
 
-check: $(DEVELOPMENT) ## lint, formatting and types
+check: $(DEVELOPMENT) ## lint, formatting, types, and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
+	$(BIN)/lint-imports --no-cache
 
 register: $(RUNTIME) ## make models/lgbm_final_model.pkl a version: the champion if there is none, else a candidate
 	$(BIN)/python register.py
@@ -68,6 +69,8 @@ bench: $(DEVELOPMENT) ## compare with others and write benchmarks/RESULTS.md (BE
 lock: $(RUNTIME) ## resolve requirements*.in again: hashed locks and conda.yaml
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header requirements.in -o requirements.txt
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header requirements-serve.in -o requirements-serve.txt \
+	  --no-emit-package scipy --no-emit-package narwhals
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header requirements-dev.in -o requirements-dev.txt
 	{ printf '# Made by `make lock` from requirements.txt: the same pins, for MLproject.\nname: scoring-client\nchannels: [conda-forge]\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n'; \
 	  sed -n -E 's/^([A-Za-z0-9._-]+(\[[a-z,]+\])?==[^ ;]+).*/      - \1/p' requirements.txt; } > conda.yaml

@@ -5,23 +5,33 @@ import contextlib
 import difflib
 import fnmatch
 import functools
+import importlib
 import importlib.metadata
+import importlib.util
+import json
 import os
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 
-from mlflow_model.bundle import FILES, MANIFEST
+from mlflow_model.bundle.bundles import FILES, MANIFEST
 from tests.refresh_documentation import DOCUMENTS, EXAMPLE, ROOT, refreshed
 
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+PRODUCT = ("api", "dashboard", "features", "mlflow_model", "promotion", "quality", "training")
+SUPERSEDED = re.compile(r"^Status: superseded by ", re.MULTILINE)
 PAGES = [
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
     ROOT / "docs" / "api.md",
+    ROOT / "docs" / "architecture.md",
     ROOT / "docs" / "operations.md",
     ROOT / "docs" / "decisions" / "README.md",
     *DECISIONS,
@@ -31,6 +41,11 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 def _text(path: Path | str) -> str:
     return (ROOT / path).read_text(encoding="utf-8")
+
+
+def _in_force(pages: list[Path]) -> list[Path]:
+    """A superseded decision may name what is gone."""
+    return [page for page in pages if not (page.exists() and SUPERSEDED.search(page.read_text("utf-8")))]
 
 
 def _ids(paths: list[Path]) -> list[str]:
@@ -122,13 +137,13 @@ def _sentences(module: str, callees: set[str]) -> list[str]:
     ("module", "callees"),
     [
         ("mlflow_model/errors.py", {"__init__"}),
-        ("api/strict_json.py", {"BadData"}),
-        ("api/predict.py", {"BadData", "UnsupportedMediaType"}),
-        ("api/batch.py", {"UnsupportedMediaType"}),
-        ("api/batch_arrow.py", {"BadData"}),
-        ("api/batch_columns.py", {"BadData"}),
-        ("api/batch_csv.py", {"BadData", "BadRow"}),
-        ("api/batch_json.py", {"BadData", "BadRow"}),
+        ("api/deciding/strict_json.py", {"BadData"}),
+        ("api/deciding/one_client.py", {"BadData", "UnsupportedMediaType"}),
+        ("api/deciding/many_clients.py", {"UnsupportedMediaType"}),
+        ("api/deciding/formats/arrow_stream.py", {"BadData"}),
+        ("api/deciding/formats/checked_columns.py", {"BadData"}),
+        ("api/deciding/formats/csv_rows.py", {"BadData", "BadRow"}),
+        ("api/deciding/formats/json_array.py", {"BadData", "BadRow"}),
     ],
 )
 def test_every_french_sentence_is_in_the_documentation(module: str, callees: set[str]) -> None:
@@ -161,8 +176,9 @@ def test_the_index_lists_every_decision_with_its_title_and_status() -> None:
 
 
 def _direct_dependencies() -> list[str]:
-    lines = (_text("requirements.in") + _text("requirements-dev.in")).splitlines()
-    return [found[0] for line in lines if (found := re.match(r"[a-z][\w.-]*(?=[\[=])", line))]
+    files = ("requirements.in", "requirements-serve.in", "requirements-dev.in")
+    lines = [line for name in files for line in _text(name).splitlines()]
+    return sorted({found[0] for line in lines if (found := re.match(r"[a-z][\w.-]*(?=[\[=])", line))})
 
 
 @pytest.mark.parametrize("name", _direct_dependencies())
@@ -180,7 +196,49 @@ def test_a_direct_dependency_has_its_reason_and_its_licence(name: str) -> None:
 def test_no_reason_is_given_for_a_dependency_that_is_gone() -> None:
     explained = re.findall(r"^\| ([a-z][\w-]*) \| (?!reason)", _text(_dependencies_page()), re.MULTILINE)
 
-    assert sorted(explained) == sorted(_direct_dependencies())
+    assert sorted(explained) == _direct_dependencies()
+
+
+@pytest.mark.parametrize("name", _direct_dependencies())
+def test_a_dependency_is_imported_or_its_reason_says_who_uses_it(name: str) -> None:
+    product = (*PRODUCT, "register.py", "api/test_api.ipynb")
+    is_for_tests = f"\n{name}" not in _text("requirements.in")
+    reason = re.search(rf"^\| {re.escape(name)} \| (.+?) \|", _text(_dependencies_page()), re.MULTILINE)
+
+    importing = _importing(*product, *(("benchmarks", "tests") if is_for_tests else ()))
+
+    assert reason is not None
+    is_used_by_another = re.match(r"(run|loaded|read) by \S", reason[1]) is not None
+    assert is_used_by_another != bool(_import_names(name) & importing)
+
+
+def _import_names(distribution: str) -> set[str]:
+    """What a package is imported as."""
+    provided = importlib.metadata.packages_distributions()
+    return {
+        name for name, by in provided.items() for one in by if one.lower().replace("_", "-") == distribution
+    }
+
+
+@functools.cache
+def _importing(*names: str) -> set[str]:
+    """The top-level packages that these files, and all files in these folders, import."""
+    files = [file for name in names for file in (sorted((ROOT / name).rglob("*.py")) or [ROOT / name])]
+    nodes = [node for file in files for node in ast.walk(ast.parse(_python(file)))]
+    modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    modules += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    return {module.partition(".")[0] for module in modules}
+
+
+def _python(file: Path) -> str:
+    text = file.read_text(encoding="utf-8")
+    if file.suffix != ".ipynb":
+        return text
+    cells = json.loads(text)["cells"]
+    lines = [
+        line for cell in cells if cell["cell_type"] == "code" for line in "".join(cell["source"]).splitlines()
+    ]
+    return "\n".join(line for line in lines if not line.startswith("%"))
 
 
 def _dependencies_page() -> str:
@@ -189,9 +247,55 @@ def _dependencies_page() -> str:
 
 def test_the_changelog_opens_with_what_is_not_released_yet() -> None:
     headings = re.findall(r"^##+ (.+)$", _text("CHANGELOG.md"), re.MULTILINE)
+    released = [
+        heading for heading in headings if re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", heading)
+    ]
 
     assert headings[0] == "[Unreleased]"
-    assert set(headings[1:]) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert released
+    assert released == sorted(released, key=_version, reverse=True)
+    assert {*headings[1:]} - {*released} <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def _version(heading: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", heading)[:3]]
+
+
+def test_the_page_of_the_architecture_names_every_room() -> None:
+    rooms = {init.parent.relative_to(ROOT).as_posix() for name in PRODUCT for init in _packages(name)}
+
+    named = {name.rstrip("/") for name in _paths(_text("docs/architecture.md"))}
+
+    assert rooms - named == set()
+
+
+def _packages(name: str) -> list[Path]:
+    return sorted((ROOT / name).rglob("__init__.py"))
+
+
+def test_the_layers_on_the_page_of_the_architecture_are_those_that_import_linter_holds() -> None:
+    contracts = tomllib.loads(_text("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    held = [_as_on_the_page(one["layers"]) for one in contracts if one["type"] == "layers"]
+    section = _text("docs/architecture.md").partition("## Who may import whom\n")[2].partition("\n## ")[0]
+
+    _, _, *rows = re.findall(r"^\|(.*)\|(.*)\|(.*)\|$", section, re.MULTILINE)
+
+    assert [[cell.strip() for cell in column if cell.strip()] for column in zip(*rows, strict=True)] == held
+
+
+def _as_on_the_page(layers: list[str]) -> list[str]:
+    return [", ".join(name.rpartition(".")[2] for name in layer.split(" | ")) for layer in layers]
+
+
+def test_the_hooks_of_pre_commit_run_what_make_check_runs() -> None:
+    check = re.search(r"^check: .*\n((?:\t.+\n)+)", _text("Makefile"), re.MULTILINE)
+    configured = yaml.safe_load(_text(".pre-commit-config.yaml"))["repos"]
+    hooks = [hook for repository in configured for hook in repository["hooks"]]
+
+    assert check is not None
+    assert [repository["repo"] for repository in configured] == ["local"]
+    assert {hook["language"] for hook in hooks} == {"system"}
+    assert [hook["entry"] for hook in hooks] == check[1].replace("\t$(BIN)", ".venv/bin").splitlines()
 
 
 # ---- Consistent with the files -----------------------------------------------------------------------------
@@ -217,7 +321,7 @@ def _anchors(page: str) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_ids(PAGES))
+@pytest.mark.parametrize("page", _in_force(PAGES), ids=_ids(_in_force(PAGES)))
 def test_every_path_that_a_page_names_exists(page: Path) -> None:
     named = set(_paths(page.read_text(encoding="utf-8"))) - FILES - {MANIFEST}
 
@@ -231,6 +335,99 @@ def _paths(page: str) -> Iterator[str]:
         for word in re.sub(r"cd (\S+) && python ", r"python \1/", code).split():
             if re.fullmatch(r"\.?\w[\w./-]*(?:/|\.(?:py|md|svg|pkl|txt|in|yaml|toml|ipynb|json|db))", word):
                 yield word
+
+
+@pytest.mark.parametrize("page", _in_force(PAGES), ids=_ids(_in_force(PAGES)))
+def test_every_name_in_a_module_or_a_class_that_a_page_gives_is_there(page: Path) -> None:
+    named = {code for code in _code(page.read_text(encoding="utf-8")) if _DOTTED.fullmatch(code)}
+
+    assert [name for name in sorted(named) if not _exists(name)] == []
+
+
+_DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.\w+)+(?:\(\))?")
+_FILE = re.compile(r".+\.(?:py|md|txt|in|db|pem|pkl|svg|json|toml|yaml|yml)")
+
+
+def _exists(name: str) -> bool:
+    """Whether there is such a thing: in our code, in a library, or as a text that our code writes."""
+    if _FILE.fullmatch(name):
+        return True
+    first, second, *_ = name.removesuffix("()").split(".")
+    if any(second in members for members in _members().get(first, ())):
+        return True
+    is_of_a_library = first not in _members() and importlib.util.find_spec(first) is not None
+    return is_of_a_library or any(re.search(rf"[\"']{name}[\"']", text) for text in _sources().values())
+
+
+@functools.cache
+def _sources() -> dict[str, str]:
+    """Our modules and packages, by the names that they are imported by."""
+    files = [file for name in PRODUCT for file in sorted((ROOT / name).rglob("*.py"))]
+    names = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files]
+    return {name.removesuffix(".__init__"): _text(file) for name, file in zip(names, files, strict=True)} | {
+        "register": _text("register.py")
+    }
+
+
+@functools.cache
+def _members() -> dict[str, list[set[str]]]:
+    """What our packages, modules and classes hold, by the last part of their names."""
+    found: dict[str, list[set[str]]] = {}
+    for module, text in _sources().items():
+        inside = {other.rpartition(".")[2] for other in _sources() if other.rpartition(".")[0] == module}
+        body = ast.parse(text).body
+        found.setdefault(module.rpartition(".")[2], []).append(inside | _defined(body))
+        for node in body:
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(_defined(node.body))
+    return found
+
+
+def _defined(body: list[ast.stmt]) -> set[str]:
+    names: set[str] = set()
+    for node in body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        names |= {
+            name.id for target in targets if target for name in ast.walk(target) if isinstance(name, ast.Name)
+        }
+    return names
+
+
+# A number in a page, its unit, and in brackets the constant that holds it: 90 s (`loader.ANSWER_SECONDS`).
+_FIGURE = re.compile(
+    r"(\d[\d,.]*)(?:\s+(s|minutes|KiB|MiB|GiB))?[^`().;\d]{0,40}\s\(`([A-Z]\w+\.\w+|\w+\.[A-Z_]+)`\)"
+)
+_UNITS = {"minutes": 60, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+@pytest.mark.parametrize("page", _in_force(DECISIONS), ids=_ids(_in_force(DECISIONS)))
+def test_a_number_beside_the_constant_that_holds_it_is_that_constant(page: Path) -> None:
+    figures = _FIGURE.findall(page.read_text(encoding="utf-8"))
+
+    stated = [(name, float(number.replace(",", "")) * _UNITS.get(unit, 1)) for number, unit, name in figures]
+
+    assert stated == [(name, _value(name)) for name, _ in stated]
+
+
+def test_the_decisions_name_the_constants_that_hold_their_numbers() -> None:
+    assert sum(len(_FIGURE.findall(page.read_text(encoding="utf-8"))) for page in DECISIONS) >= 20
+
+
+def _value(name: str) -> float:
+    """Of a constant, or of the default of a dataclass's field."""
+    first, second = name.split(".")
+    modules = [
+        module
+        for module, text in _sources().items()
+        if module.rpartition(".")[2] == first or re.search(rf"^class {first}\b", text, re.MULTILINE)
+    ]
+    owners = [importlib.import_module(module) for module in modules]
+    values = {getattr(getattr(owner, first, owner), second, None) for owner in owners} - {None}
+    (value,) = values
+    assert isinstance(value, int | float)
+    return value
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_ids(PAGES))
