@@ -31,13 +31,12 @@ def create_app(served: "ServedModel | None" = None) -> "Flask":
     from api.tokens import Guard
     from api.web.routes import flask_app
 
-    settings = Settings.from_environment()
-    guard = Guard(settings.tokens_file)
+    guard = Guard(Settings.from_environment().tokens_file)
     if served is not None:
         return flask_app(Service(served, guard))
     served = ServedModel()
     app = flask_app(Service(served, guard))
-    app.before_request(Following(served, settings).begin)
+    app.before_request(Following(served).begin)
     return app
 
 

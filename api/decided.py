@@ -1,4 +1,7 @@
-"""What a service tells its listeners of each decision, for one client and for many."""
+"""What a service tells its listeners of a decision, for one client and for many.
+
+A batch process counts what it decides on: the listeners of its worker are not told of that batch.
+"""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
@@ -9,7 +12,7 @@ from mlflow_model.bundle.scoring import Scorer
 class Decided(NamedTuple):
     """One client and its decision, whose answer is written and has not left yet.
 
-    `version` is how logs and metrics call the model, `asked_as` the request's id, `seconds` how long it took.
+    `version` is how metrics call the model, `asked_as` the request's id, `seconds` how long it took.
     """
 
     version: str

@@ -16,7 +16,7 @@ _WHO = {
 
 
 @dataclass(frozen=True, eq=False)
-class Path:
+class Endpoint:
     """`roles`: whose token may ask where tokens are asked for; None: everybody may, since it tells of the
     service and decides nothing.
 
@@ -32,7 +32,7 @@ class Path:
     body_limit: int = 0
 
 
-PREDICT = Path(
+PREDICT = Endpoint(
     "/predict",
     "POST",
     "Décider d’un client.",
@@ -49,10 +49,10 @@ PREDICT = Path(
     roles=frozenset({"score", "review"}),
     body_limit=64 * 1024,
 )
-BATCH = Path(
+BATCH = Endpoint(
     "/predict/batch",
     "POST",
-    "Décider de plusieurs clients : tous, ou aucun.",
+    "Décider de plusieurs clients : tous, ou aucun.",
     {
         **PREDICT.answers,
         "200": "Les décisions, dans l’ordre et le format de la requête.",
@@ -64,27 +64,27 @@ BATCH = Path(
     roles=frozenset({"score"}),
     body_limit=16 * 1024 * 1024,
 )
-HEALTH = Path("/health", "GET", "Le processus est vivant.", {"200": "Vivant."})
-READY = Path(
+HEALTH = Endpoint("/health", "GET", "Le processus est vivant.", {"200": "Vivant."})
+READY = Endpoint(
     "/ready",
     "GET",
     "Quel modèle est servi.",
     {"200": "Nom, version, alias et politique.", "503": _NO_MODEL},
 )
-METRICS = Path(
+METRICS = Endpoint(
     "/metrics",
     "GET",
     "Ce que le service compte, pour Prometheus.",
     {
         "200": "Métriques de tous les processus.",
         **_WHO,
-        "503": "Le fichier d’un processus manque ; il est refait en quelques secondes.",
+        "503": "Le fichier d’un processus manque ; il est refait en quelques secondes.",
     },
     roles=frozenset({"audit"}),
 )
-OPENAPI = Path("/openapi.json", "GET", "Ce document.", {"200": "Document OpenAPI.", "503": _NO_MODEL})
-DOCS = Path("/docs", "GET", "La documentation, avec un formulaire d’essai.", {})
-FRONT = Path("/", "GET", "L’accueil, avec un exemple de requête.", {})
+OPENAPI = Endpoint("/openapi.json", "GET", "Ce document.", {"200": "Document OpenAPI.", "503": _NO_MODEL})
+DOCS = Endpoint("/docs", "GET", "La documentation, avec un formulaire d’essai.", {})
+FRONT = Endpoint("/", "GET", "L’accueil, avec un exemple de requête.", {})
 
 PATHS = (PREDICT, BATCH, HEALTH, READY, METRICS, OPENAPI, DOCS, FRONT)
 BY_PATH = {one.path: one for one in PATHS}

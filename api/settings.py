@@ -24,14 +24,14 @@ _DEFAULT_CHALLENGER_SHARE = 0.1
 class Settings:
     """`port` and `workers` are defaults of the command line, which checks them.
 
-    `reload_seconds`: how often to look whether the alias has moved; 0 looks once. `challenger_share`: the
-    share of clients that a challenger decides on, too. `log_format`: empty where a terminal decides.
+    `reload_text` and `share_text` are checked where their numbers are asked for. `log_format`: empty where a
+    terminal decides.
     """
 
     model_uri: str
     cache: Path
-    reload_seconds: float
-    challenger_share: float
+    reload_text: str
+    share_text: str
     tokens_file: Path | None
     log_format: str
     port: str
@@ -39,35 +39,45 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> "Settings":
-        """End the process with one sentence if a value is not valid."""
-        cache, tokens = os.environ.get("MODEL_CACHE"), os.environ.get(TOKENS_FILE)
+        get = os.environ.get
+        cache, tokens = get("MODEL_CACHE"), get(TOKENS_FILE)
         return cls(
-            model_uri=os.environ.get("MODEL_URI") or DEFAULT_MODEL_URI,
+            model_uri=get("MODEL_URI") or DEFAULT_MODEL_URI,
             cache=Path(cache).absolute() if cache else _DEFAULT_CACHE,
-            reload_seconds=_number(
-                "RELOAD_SECONDS",
-                _DEFAULT_RELOAD_SECONDS,
-                math.nextafter(math.inf, 0.0),
-                "a number of seconds, or 0 to look only once",
-            ),
-            challenger_share=_number("SHADOW_SHARE", _DEFAULT_CHALLENGER_SHARE, 1.0, "a share from 0 to 1"),
+            reload_text=get("RELOAD_SECONDS", ""),
+            share_text=get("SHADOW_SHARE", ""),
             tokens_file=Path(tokens) if tokens else None,
-            log_format=os.environ.get("LOG_FORMAT", ""),
-            port=os.environ.get("PORT", _DEFAULT_PORT),
-            workers=os.environ.get("WORKERS", str(_cores())),
+            log_format=get("LOG_FORMAT", ""),
+            port=get("PORT", _DEFAULT_PORT),
+            workers=get("WORKERS", str(_cores())),
         )
 
+    @property
+    def reload_seconds(self) -> float:
+        """How often to look whether the alias has moved; 0 looks once. Ends the process if not valid."""
+        found = _number(self.reload_text, _DEFAULT_RELOAD_SECONDS)
+        if not 0 <= found < math.inf:
+            sys.exit(
+                "RELOAD_SECONDS must be a number of seconds, or 0 to look only once, not "
+                f"{self.reload_text!r}"
+            )
+        return found
 
-def _number(variable: str, default: float, largest: float, expected: str) -> float:
-    """The variable as a number from 0 to the largest. End the process if it is none."""
-    text = os.environ.get(variable, "")
+    @property
+    def challenger_share(self) -> float:
+        """The share of clients that a challenger decides on too. Ends the process if not valid."""
+        found = _number(self.share_text, _DEFAULT_CHALLENGER_SHARE)
+        if not 0 <= found <= 1:
+            sys.exit(f"SHADOW_SHARE must be a share from 0 to 1, not {self.share_text!r}")
+        return found
+
+
+def _number(text: str, default: float) -> float:
+    """The number in a text, the default if it is empty, NaN if it is none."""
     try:
-        found = float(text) if text else default
+        return float(text) if text else default
     except ValueError:
-        found = math.nan
-    if not 0 <= found <= largest:
-        sys.exit(f"{variable} must be {expected}, not {text!r}")
-    return found
+        return math.nan
 
 
 def _cores() -> int:

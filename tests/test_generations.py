@@ -237,6 +237,22 @@ def test_what_nobody_can_use_is_tried_by_a_new_worker_and_costs_one_at_each_atte
     assert list(workers.asked) == ["e"]
 
 
+def test_without_a_model_every_worker_that_is_spoilt_is_replaced() -> None:
+    """Not only the one that serves without a model: the others wait, and may be spoilt too."""
+    workers = Workers("abcd")
+    workers.want("1")
+    for _ in range(10):
+        while workers.asked:
+            name = next(iter(workers.asked))
+            for spoilt in workers.load(name, fails=name in "abcd").replace:
+                workers.go(spoilt)
+                workers.come(spoilt.upper())
+        workers.after(60.0)
+
+    assert workers.version == "1"
+    assert sorted(workers.generations.members) == ["A", "B", "C", "D"]
+
+
 def test_a_worker_that_never_answers_for_a_copy_is_replaced_and_the_doubt_is_said() -> None:
     workers = Workers("ab", "1")
     workers.want("2")

@@ -107,6 +107,35 @@ async def test_no_answer_leaves_before_the_gate_opens(bundle: Bundle, body: byte
     assert (wire.is_open, wire.connection.is_idle) == (not more, True)
 
 
+@in_the_loop
+async def test_a_gate_lets_only_those_answers_go_that_it_was_asked_for(bundle: Bundle, body: bytes) -> None:
+    gate = Closed()
+    wire = Wire(Lane(Service(servers.serving(bundle.scorer())), gate))
+    for _ in range(2):
+        wire.send(post(body))
+        await asyncio.sleep(0.02)
+
+    counts = []
+    for go in gate.waiting:
+        go()
+        counts.append(len(wire.statuses))
+
+    assert counts == [1, 2]
+
+
+@in_the_loop
+async def test_a_client_that_has_said_all_gets_what_a_gate_kept_back(bundle: Bundle, body: bytes) -> None:
+    gate = Closed()
+    wire = Wire(Lane(Service(servers.serving(bundle.scorer())), gate))
+    wire.send(post(body, more=b"Connection: close\r\n"))
+    wire.say_all()
+    await asyncio.sleep(0.02)
+
+    gate.open()
+
+    assert (wire.statuses, wire.is_open) == ([200], False)
+
+
 # ---- What the parser calls, and what else calls it
 
 

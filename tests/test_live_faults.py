@@ -291,6 +291,18 @@ def test_a_refused_version_that_spoils_its_process_keeps_no_good_one_from_being_
     assert (answered.status, answered.headers["X-Model-Version"]) == (200, "2")
 
 
+def test_without_a_model_workers_that_a_version_has_spoilt_keep_no_good_one_away(
+    live: Registry, bundle: Bundle
+) -> None:
+    live.point(live.add(policy_of(bundle, 0.3, more_code=SPOILS_WORKERS)))
+    with servers.api(live.environment, live.folder / "log", options=("--workers", "3")) as door:
+        servers.eventually(lambda: door.said.count("copy cannot be used") >= 3 or None, "all are spoilt")
+        live.point("2")
+        ready = servers.ready(door)
+
+    assert ready.content["version"] == "2"
+
+
 def _version_or_lost(door: SocketDoor, client: dict[str, float]) -> str:
     """A connection to the one worker that tries the version ends with it."""
     try:

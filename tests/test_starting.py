@@ -201,8 +201,9 @@ print(client.get("/ready").status_code, [name for name in {HEAVY} if name in sys
 # ---- What the command line says
 
 
-def test_help_names_the_options_and_the_variables() -> None:
-    shown = run(["api/app.py", "--help"], {})
+@pytest.mark.parametrize("variables", [{}, {"RELOAD_SECONDS": "often", "SHADOW_SHARE": "2"}])
+def test_help_names_the_options_and_the_variables(variables: dict[str, str]) -> None:
+    shown = run(["api/app.py", "--help"], variables)
 
     named = ("--port", "--host", "MODEL_URI", "MLFLOW_TRACKING_URI", "MODEL_CACHE", "PORT")
     assert (shown.returncode, shown.stderr) == (0, "")

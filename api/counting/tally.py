@@ -19,6 +19,7 @@ import numpy as np
 from api.counting.counts import PROBABILITIES, SECONDS, Counts, Histogram, Key, histogram, read
 from api.counting.tally_files import Incomplete, TallyFile
 from api.decided import Decided, DecidedMany
+from api.paths import PREDICT
 from mlflow_model.errors import CountsIncomplete
 
 _log = logging.getLogger("scoring_client")
@@ -158,7 +159,7 @@ class Tally(Counts):
         return super().content()
 
 
-_DECIDED = ("/predict", "200")
+_DECIDED = (PREDICT.path, "200")
 
 
 def _numbers(noted: list[Noted]) -> list[Noted]:

@@ -80,7 +80,7 @@ _ARROW = "application/vnd.apache.arrow.stream"
 def answer(version: str, scorer: Scorer, batch: Batch, listeners: Sequence[Listener]) -> Answered:
     """The whole of POST /predict/batch without the transport. Listeners are told of a decision.
 
-    `version`: how logs and metrics call the model.
+    `version`: how metrics call the model.
     """
     try:
         content_headers.check_encoding(batch.content_encoding)

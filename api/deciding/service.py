@@ -11,6 +11,7 @@ from api.decided import Decided, Listener
 from api.deciding import many_clients, one_client, refusals
 from api.deciding.batch_pool import SECONDS, Pool
 from api.delivery.served import Model, ServedModel
+from api.paths import PREDICT
 from api.tokens import Guard
 from mlflow_model.errors import ScoringError
 
@@ -66,7 +67,7 @@ class Service:
         started = time.perf_counter()
         model = None
         try:
-            self.guard.check("/predict", authorization)
+            self.guard.check(PREDICT.path, authorization)
             model = self.served.model
             client, decision = one_client.decide(model.scorer, content_type, content_encoding, body)
             content = one_client.written(decision)
@@ -79,7 +80,7 @@ class Service:
             answer = Answer.of(error, model)
         except BaseException as error:  # noqa: BLE001 - whatever a bundle's code raises
             answer = Answer.of(refusals.internal_error(error, asked_as), model)
-        self.tally.answered("/predict", answer.status, time.perf_counter() - started)
+        self.tally.answered(PREDICT.path, answer.status, time.perf_counter() - started)
         return answer
 
     def predict_batch(

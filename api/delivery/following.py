@@ -18,8 +18,8 @@ _WAIT_SECONDS = 1.0
 class Following:
     """Follows the alias for one ServedModel."""
 
-    def __init__(self, served: ServedModel, settings: Settings) -> None:
-        self._served, self._settings = served, settings
+    def __init__(self, served: ServedModel) -> None:
+        self._served = served
         self._reset()
         os.register_at_fork(
             before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._in_child
@@ -29,7 +29,7 @@ class Following:
     def _reset(self) -> None:
         self._lock, self._forks = threading.Lock(), threading.Event()
         self._has_begun = False
-        self._finder = Finder.of(self._settings, self._served.hear)
+        self._finder = Finder.of(Settings.from_environment(), self._served.hear)
 
     def begin(self) -> None:
         """Serve the copy that was served last, if there is one, and look for newer ones in the background."""

@@ -20,16 +20,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from api.delivery import sources
 from api.delivery.news import GAVE_UP, News
 from mlflow_model import files, processes
 from mlflow_model.bundle.trial import Trial
 from mlflow_model.errors import LoadingFailed, OutOfReach
-
-if TYPE_CHECKING:
-    pass
 
 # MLflow imports these if they are installed, which takes a sixth of the time until the first line. Reading a
 # registry needs neither: mlflow-skinny comes without them.

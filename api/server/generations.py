@@ -176,9 +176,9 @@ class Generations(Generic[K]):
         return has_failed and not any(number in one.asked for one in everybody if one.is_here)
 
     def _who_could_not(self) -> list[K]:
-        """The answering workers that could not load it. Each goes on until another answers in its place."""
+        """The workers that could not load it. One that answers goes on until another does in its place."""
         number = self.newest.number
-        return [key for key, one in self.members.items() if one.may_answer and number in one.failed]
+        return [key for key, one in self.members.items() if not one.is_leaving and number in one.failed]
 
     def _ask(self, now: float, orders: Orders[K]) -> None:
         """Ask workers to load. One that arrives after an attempt has failed is asked at the next attempt."""
@@ -197,7 +197,7 @@ class Generations(Generic[K]):
         """The workers that load the newest generation: one first, and all once it has succeeded.
 
         So a copy that ends the process that loads it ends one worker, not all. After two attempts the
-        youngest tries. Without a model all may try at once: there is nothing to lose.
+        youngest tries. Without a model all try at the first attempt: there is nothing to lose.
         """
         is_first = self.in_use == NONE and not self._failures
         if is_first or self._is_loaded(self.newest.number):

@@ -50,6 +50,7 @@ class Connection(asyncio.Protocol):
         self._weight = 0  # of those that wait
         self._asked: asyncio.Future[Response] | None = None  # Flask, for the request before those that wait
         self._held: list[bytes] = []  # answers, until the outbox lets them leave
+        self._sealed = 0  # of these, the first so many will leave when the outbox says so
         self._refusal: ScoringError | None = None  # the last answer, to what is no request
         self._is_at_eof = False  # the client will send nothing more
         self._hears_no_more = False  # nothing more will be read
@@ -96,9 +97,10 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client will send no more, but may wait for answers. Return whether to keep the connection."""
         self._is_at_eof = True
-        if self._is_over:
+        if self._has_ended():
             return False
-        self._read()
+        if not self._is_over:
+            self._read()
         return True
 
     def _read(self) -> None:
@@ -283,7 +285,7 @@ class Connection(asyncio.Protocol):
         return request.keep_alive and bool(more_comes)
 
     def _send(self, answer: bytes, is_kept: bool) -> None:
-        if not self._held:
+        if len(self._held) == self._sealed:
             self._lane.outbox.hold(self)
         self._held.append(answer)
         self._since = None
@@ -292,17 +294,23 @@ class Connection(asyncio.Protocol):
             self._end()
 
     def _hold(self, data: bytes) -> None:
-        if not self._held:
+        if len(self._held) == self._sealed:
             self._lane.outbox.hold(self)
         self._held.append(data)
 
-    def send_held(self) -> None:
-        """Write the answers that wait in the outbox, and read on if they were many. Raises nothing."""
-        held, self._held = self._held, []
+    def seal(self) -> int:
+        """Return how many held answers the outbox has not been told of yet."""
+        new, self._sealed = len(self._held) - self._sealed, len(self._held)
+        return new
+
+    def send_held(self, count: int) -> None:
+        """Write the first of the held answers, and read on if they were many. Raises nothing."""
+        held, self._held = self._held[:count], self._held[count:]
+        self._sealed = max(0, self._sealed - count)
         try:
             if held and not self._transport.is_closing():
                 self._transport.writelines(held)
-            if held and self._is_over:
+            if held and self._has_ended():
                 self._leave()
         except Exception as error:  # noqa: BLE001 - whatever it is
             self._fail(error)
@@ -331,7 +339,7 @@ class Connection(asyncio.Protocol):
         if not self._held:
             self._leave()
         elif not self._lane.outbox.has_gate:
-            self.send_held()
+            self.send_held(len(self._held))
 
     def _leave(self) -> None:
         if self._is_at_eof or not self._is_still_sending:
@@ -343,12 +351,12 @@ class Connection(asyncio.Protocol):
         """After a bug of ours, end this connection, and no other one."""
         refusals.internal_error(error, None)
         self._hear_no_more()
-        self._is_over, self._held = True, []
+        self._is_over, self._held, self._sealed = True, [], 0
         self._transport.abort()
 
     def _drop(self, data: bytes) -> None:
-        """Discard what comes after the end, up to a limit."""
-        self._dropped += len(data)
+        """Discard what comes after the end, up to a limit once the last answer has left."""
+        self._dropped += len(data) if self._has_ended() else 0
         if self._dropped > LINGER_BYTES:
             self._transport.abort()
 

@@ -4,11 +4,12 @@ import re
 from collections.abc import Mapping
 from urllib.parse import unquote_to_bytes
 
-from api.paths import PATHS
+from api.paths import PATHS, PREDICT
 from mlflow_model.errors import BodyTooLarge, RequestRefused, ScoringError
 
 # How much of a body each path reads. All other paths drop a body, up to DROPPED_LIMIT.
-BODY_LIMITS = {one.path: one.body_limit for one in PATHS if one.body_limit}
+BODY_LIMITS = {(one.method.encode(), one.path): one.body_limit for one in PATHS if one.body_limit}
+_PREDICT = PREDICT.path.encode()
 DROPPED_LIMIT = 64 * 1024
 
 # llhttp accepts a length with any number of leading zeros, Python's int() does not.
@@ -47,12 +48,12 @@ class Request:
         if len(fields.get(b"content-length", b"")) > _MOST_DIGITS:
             raise RequestRefused(400)
         self.keep_alive = keep_alive and version == "1.1"
-        if target == b"/predict":
-            self.path, self.query = "/predict", b""
+        if target == _PREDICT:
+            self.path, self.query = PREDICT.path, b""
         else:
             self.path, self.query = _path_and_query(method, target)
-        self.limit = BODY_LIMITS.get(self.path, 0) if method == b"POST" else 0
-        self.is_for_a_decision = self.limit > 0 and self.path == "/predict"
+        self.limit = BODY_LIMITS.get((method, self.path), 0)
+        self.is_for_a_decision = self.limit > 0 and self.path == PREDICT.path
         if not self.limit and (self.length or 0) > DROPPED_LIMIT:
             raise BodyTooLarge(DROPPED_LIMIT)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from api import request_id
+from api import logs, request_id
 from api.deciding import refusals
 from api.deciding.service import Answer, Service
 from api.delivery.served import Model
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _FLASK_THREADS = 10
 ROOM_BYTES = 64 * 2**20  # of bodies, for each path that reads some
-_access_log = logging.getLogger("scoring_client.access")
+_access_log = logging.getLogger(logs.ACCESS)
 
 
 class Room:

@@ -16,15 +16,18 @@ MOST = 64
 class Holder(Protocol):
     """A connection with answers that have not left yet."""
 
-    def send_held(self) -> None:
-        """Write the answers. Raises nothing."""
+    def seal(self) -> int:
+        """Return how many of its answers are new since the last call."""
+
+    def send_held(self, count: int) -> None:
+        """Write the first of its answers. Raises nothing."""
 
 
 class Gate(Protocol):
-    """Keeps answers back for a while."""
+    """Keeps answers back for a while, those that were made before each call of `when_open`."""
 
     def when_open(self, go: Callable[[], None]) -> None:
-        """Call `go` once, now or later, in the event loop. Raises nothing."""
+        """Call `go` once, now or later, in the event loop and in the order of the calls. Raises nothing."""
 
 
 class Outbox:
@@ -48,13 +51,14 @@ class Outbox:
         if before < len(self._holders) < MOST:
             asyncio.get_running_loop().call_soon(self._look, len(self._holders))
             return
-        holders, self._holders = self._holders, []
+        sealed = [(holder, holder.seal()) for holder in self._holders]
+        self._holders = []
         if self._gate is None:
-            _send(holders)
+            _send(sealed)
         else:
-            self._gate.when_open(functools.partial(_send, holders))
+            self._gate.when_open(functools.partial(_send, sealed))
 
 
-def _send(holders: Sequence[Holder]) -> None:
-    for holder in holders:
-        holder.send_held()  # which raises nothing: the others' answers must leave, too
+def _send(sealed: Sequence[tuple[Holder, int]]) -> None:
+    for holder, count in sealed:
+        holder.send_held(count)  # which raises nothing: the others' answers must leave, too

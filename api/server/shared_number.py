@@ -26,10 +26,6 @@ class SharedNumber:
         os.ftruncate(descriptor, _BYTES)
         return cls(descriptor)
 
-    @property
-    def number(self) -> int:
-        return self._number[0]
-
     def change_to(self, number: int) -> None:
         """The processor writes one aligned word at once: no worker reads half of it."""
         self._number[0] = number

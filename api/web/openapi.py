@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from api.paths import BATCH, METRICS, PATHS, PREDICT, Path
+from api.paths import BATCH, METRICS, PATHS, PREDICT, Endpoint
 from features.catalogue import BY_NAME, example_client
 from mlflow_model.bundle.scoring import OUTPUT_COLUMNS, Scorer
 
@@ -34,28 +34,29 @@ def document(scorer: Scorer, version: str | None) -> dict[str, Any]:
     }
 
 
-def _operation(path: Path) -> dict[str, Any]:
+def _operation(path: Endpoint) -> dict[str, Any]:
     """`security`: a service without tokens asks for none."""
     success = {"description": path.answers["200"], "content": _content(path, "Decision")}
     refused = {status: _failure(meaning) for status, meaning in path.answers.items() if status != "200"}
-    operation: dict[str, Any] = {"summary": path.summary, "responses": {"200": success, **refused}}
-    if path.roles is not None:
-        operation["security"] = [{"token": []}, {}]
+    operation: dict[str, Any] = {"summary": path.summary, **_MORE.get(path, {})}
     if path.body_limit:
         operation["requestBody"] = {"required": True, "content": _content(path, "Client")}
-    return operation | _MORE.get(path, {})
+    operation["responses"] = {"200": success, **refused}
+    if path.roles is not None:
+        operation["security"] = [{"token": []}, {}]
+    return operation
 
 
-_MORE: dict[Path, dict[str, Any]] = {
+_MORE: dict[Endpoint, dict[str, Any]] = {
     PREDICT: {"operationId": "predict"},
     BATCH: {
         "operationId": "predictBatch",
-        "description": "Tableau JSON ou CSV : 1 à 10 000 clients ; flux Arrow : 1 à 100 000 ; 16 Mio.",
+        "description": "Tableau JSON ou CSV : 1 à 10 000 clients ; flux Arrow : 1 à 100 000 ; 16 Mio.",
     },
 }
 
 
-def _content(path: Path, schema: str) -> dict[str, Any]:
+def _content(path: Endpoint, schema: str) -> dict[str, Any]:
     """JSON in full; for CSV and Arrow what OpenAPI can say of a body that is not JSON."""
     text, stream = {"type": "string"}, {"type": "string", "format": "binary"}
     if path is PREDICT:

@@ -3,9 +3,9 @@
 import io
 import json
 import logging
-import pathlib
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, g, jsonify, render_template, request
@@ -16,7 +16,7 @@ from api import logs, request_id
 from api.deciding import refusals
 from api.deciding.service import Answer, Service
 from api.delivery.served import Model, ServedModel
-from api.paths import BATCH, DOCS, FRONT, HEALTH, METRICS, OPENAPI, PATHS, PREDICT, READY, Path
+from api.paths import BATCH, DOCS, FRONT, HEALTH, METRICS, OPENAPI, PATHS, PREDICT, READY, Endpoint
 from api.web import openapi
 from features.catalogue import example_client
 from mlflow_model.errors import (
@@ -33,7 +33,7 @@ _access_log = logging.getLogger(logs.ACCESS)
 
 def flask_app(service: Service) -> Flask:
     """The application that answers for this service. 503 as long as it has no model."""
-    app = Flask("api", root_path=str(pathlib.Path(__file__).parent), static_folder=None)
+    app = Flask("api", root_path=str(Path(__file__).parent), static_folder=None)
     # One more than the limit: Werkzeug cuts a chunked body there without a word, and `answer` must see that.
     app.config["MAX_CONTENT_LENGTH"] = PREDICT.body_limit + 1
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
@@ -42,7 +42,7 @@ def flask_app(service: Service) -> Flask:
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.add_template_filter(_in_french, "french")
     pages = _Pages(service)
-    views: dict[Path, Callable[[], ResponseReturnValue]] = {
+    views: dict[Endpoint, Callable[[], ResponseReturnValue]] = {
         PREDICT: pages.predict,
         BATCH: pages.predict_batch,
         HEALTH: pages.health,
