@@ -1,6 +1,7 @@
 """What a service tells its listeners of a decision, for one client and for many.
 
-A batch process counts what it decides on: the listeners of its worker are not told of that batch.
+Each process that decides has its own listeners. A batch process has a tally alone, whose counts the worker
+adds to its own.
 """
 
 from collections.abc import Mapping
