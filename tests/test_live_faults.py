@@ -274,6 +274,7 @@ if "api.server.worker" in sys.orig_argv:
 """
 
 
+@pytest.mark.slow
 def test_a_refused_version_that_spoils_its_process_keeps_no_good_one_from_being_served(
     live: Registry, bundle: Bundle, documented_request: dict[str, float]
 ) -> None:
@@ -291,6 +292,7 @@ def test_a_refused_version_that_spoils_its_process_keeps_no_good_one_from_being_
     assert (answered.status, answered.headers["X-Model-Version"]) == (200, "2")
 
 
+@pytest.mark.slow
 def test_without_a_model_workers_that_a_version_has_spoilt_keep_no_good_one_away(
     live: Registry, bundle: Bundle
 ) -> None:
