@@ -59,13 +59,11 @@ class Tally(Counts):
 
     def decided(self, event: Decided) -> None:
         """A decision at /predict, which is an answer with status 200 as well."""
-        client, decision = event.client, event.decision
+        version, scorer, _, client, decision, seconds = event
         nulls: tuple[str, ...] = ()
         if None in client.values():
-            nulls = tuple(name for name in event.scorer.features if client[name] is None)
-        self._noted.append(
-            (event.version, decision["prediction"], decision["probability_class_1"], event.seconds, nulls)
-        )
+            nulls = tuple(name for name in scorer.features if client[name] is None)
+        self._noted.append((version, decision["prediction"], decision["probability_class_1"], seconds, nulls))
         if len(self._noted) >= TOGETHER:
             with self._lock:
                 self._count_noted()

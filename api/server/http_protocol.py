@@ -303,14 +303,17 @@ class Connection(asyncio.Protocol):
         new, self._sealed = len(self._held) - self._sealed, len(self._held)
         return new
 
-    def send_held(self, count: int) -> None:
-        """Write the first of the held answers, and read on if they were many. Raises nothing."""
-        held, self._held = self._held[:count], self._held[count:]
-        self._sealed = max(0, self._sealed - count)
+    def send_held(self, count: int | None = None) -> None:
+        """Write the held answers, or the first so many. Read on if they were many. Raises nothing."""
+        if count is None:
+            held, self._held = self._held, []
+        else:
+            held, self._held = self._held[:count], self._held[count:]
+            self._sealed -= count
         try:
             if held and not self._transport.is_closing():
                 self._transport.writelines(held)
-            if held and self._has_ended():
+            if self._is_over and held and not self._held:
                 self._leave()
         except Exception as error:  # noqa: BLE001 - whatever it is
             self._fail(error)
@@ -339,7 +342,7 @@ class Connection(asyncio.Protocol):
         if not self._held:
             self._leave()
         elif not self._lane.outbox.has_gate:
-            self.send_held(len(self._held))
+            self.send_held()
 
     def _leave(self) -> None:
         if self._is_at_eof or not self._is_still_sending:

@@ -9,7 +9,7 @@ from mlflow_model.errors import BodyTooLarge, RequestRefused, ScoringError
 
 # How much of a body each path reads. All other paths drop a body, up to DROPPED_LIMIT.
 BODY_LIMITS = {(one.method.encode(), one.path): one.body_limit for one in PATHS if one.body_limit}
-_PREDICT = PREDICT.path.encode()
+_PATH, _TARGET = PREDICT.path, PREDICT.path.encode()
 DROPPED_LIMIT = 64 * 1024
 
 # llhttp accepts a length with any number of leading zeros, Python's int() does not.
@@ -48,12 +48,12 @@ class Request:
         if len(fields.get(b"content-length", b"")) > _MOST_DIGITS:
             raise RequestRefused(400)
         self.keep_alive = keep_alive and version == "1.1"
-        if target == _PREDICT:
-            self.path, self.query = PREDICT.path, b""
+        if target == _TARGET:
+            self.path, self.query = _PATH, b""
         else:
             self.path, self.query = _path_and_query(method, target)
         self.limit = BODY_LIMITS.get((method, self.path), 0)
-        self.is_for_a_decision = self.limit > 0 and self.path == PREDICT.path
+        self.is_for_a_decision = self.limit > 0 and self.path == _PATH
         if not self.limit and (self.length or 0) > DROPPED_LIMIT:
             raise BodyTooLarge(DROPPED_LIMIT)
 

@@ -19,8 +19,8 @@ class Holder(Protocol):
     def seal(self) -> int:
         """Return how many of its answers are new since the last call."""
 
-    def send_held(self, count: int) -> None:
-        """Write the first of its answers. Raises nothing."""
+    def send_held(self, count: int | None = None) -> None:
+        """Write its answers, or the first so many. Raises nothing."""
 
 
 class Gate(Protocol):
@@ -51,14 +51,14 @@ class Outbox:
         if before < len(self._holders) < MOST:
             asyncio.get_running_loop().call_soon(self._look, len(self._holders))
             return
-        sealed = [(holder, holder.seal()) for holder in self._holders]
-        self._holders = []
-        if self._gate is None:
-            _send(sealed)
-        else:
-            self._gate.when_open(functools.partial(_send, sealed))
+        holders, self._holders = self._holders, []
+        if self._gate is not None:
+            self._gate.when_open(functools.partial(_send, [(holder, holder.seal()) for holder in holders]))
+            return
+        for holder in holders:
+            holder.send_held()  # which raises nothing: the others' answers must leave, too
 
 
 def _send(sealed: Sequence[tuple[Holder, int]]) -> None:
     for holder, count in sealed:
-        holder.send_held(count)  # which raises nothing: the others' answers must leave, too
+        holder.send_held(count)
