@@ -612,7 +612,9 @@ def test_the_larger_limit_is_for_batches_only(door: Door) -> None:
 
 
 def answered(scorer: Scorer, content_type: str, body: bytes) -> tuple[int, str, bytes]:
-    return many_clients.answer("1", scorer, many_clients.Batch(content_type, None, body, "id"), [])
+    return many_clients.answer(
+        servers.serving(scorer).model, many_clients.Batch(content_type, None, body, "id"), []
+    )
 
 
 def is_of_the_contract(answer: tuple[int, str, bytes]) -> bool:
@@ -735,17 +737,19 @@ import sys
 from pathlib import Path
 from api import app
 from api.deciding import many_clients
+from api.delivery.served import Model
 from mlflow_model.bundle import bundles
 folder = Path(sys.argv[1])
-scorer = bundles.read(folder / "bundle").scorer()
+read = bundles.read(folder / "bundle")
+model = Model(read.scorer(), "scoring-client", "1", None, read.digest)
 statuses = []
 for kind, name in (("application/json", "json"), ("text/csv", "csv")):
     asked = many_clients.Batch(kind, None, (folder / name).read_bytes(), "id")
-    statuses.append(many_clients.answer("1", scorer, asked, [])[0])
+    statuses.append(many_clients.answer(model, asked, [])[0])
 assert "pyarrow" not in sys.modules
 arrow = "application/vnd.apache.arrow.stream"
 asked = many_clients.Batch(arrow, None, (folder / "arrow").read_bytes(), "id")
-statuses.append(many_clients.answer("1", scorer, asked, [])[0])
+statuses.append(many_clients.answer(model, asked, [])[0])
 heavy = {"pandas", "sklearn", "scipy", "lightgbm", "mlflow"}
 print(statuses, sorted(heavy & set(sys.modules)))
 """

@@ -21,7 +21,7 @@ from api.deciding.batch_pool import BatchProcess, Pool
 from api.deciding.batch_process import NICENESS
 from api.deciding.many_clients import Answered, Batch
 from api.delivery.news import Copy
-from api.delivery.served import Model, scorer_of
+from api.delivery.served import Model, loaded
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.errors import BatchTooSlow, Busy
 from tests import servers
@@ -315,7 +315,7 @@ def model(strange: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Model:
     folder = tmp_path_factory.mktemp("copies") / strange.digest
     strange.write(folder)
     copy = Copy(str(folder), "scoring-client", "7", None)
-    return Model(scorer_of(copy), copy.name, copy.version, copy.alias, copy.digest, copy=copy)
+    return loaded(copy)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from api.counting import tally as tallies
 from api.counting import tally_folder
 from api.counting.tally import MOST_KEYS, OTHERS, Tally, file_in
 from api.counting.tally_folder import TallyFolder
-from api.decided import Decided
 from api.deciding.service import Service
 from api.web.routes import flask_app
 from mlflow_model.bundle.bundles import Bundle
@@ -66,7 +65,6 @@ def test_a_process_that_gets_the_number_of_one_that_has_ended_counts_beside_it(f
 def test_what_an_ended_process_has_counted_stays_and_its_files_go(folder: TallyFolder) -> None:
     code = """
 import sys
-from api.decided import Decided
 from api.counting.tally import Tally, file_in
 tally = Tally(file_in(sys.argv[1]))
 for _ in range(5):
@@ -206,10 +204,10 @@ def test_counts_survive_the_workers_end_and_the_cleaning_of_temporary_files(
 def test_a_bundle_that_gives_each_client_another_label_does_not_fill_the_metrics(
     bundle: Bundle, label: Callable[[int], object]
 ) -> None:
-    tally, scorer = Tally(), bundle.scorer()
+    tally, model = Tally(), servers.serving(bundle.scorer(), "1").model
     for number in range(2 * MOST_KEYS):
         decision = {"prediction": label(number), "probability_class_1": 0.5}
-        tally.decided(Decided("1", scorer, "id", {}, decision, 0.001))
+        tally.decided(model, "id", {}, decision, 0.001)
         tally.compared("1", str(label(number)), "2", "x" * 10_000)
     found = tally.total()
 
@@ -222,9 +220,9 @@ def test_a_bundle_that_gives_each_client_another_label_does_not_fill_the_metrics
 
 @pytest.mark.parametrize("probability", [float("nan"), None, "0.5"])
 def test_a_probability_that_is_none_spoils_no_sum(bundle: Bundle, probability: object) -> None:
-    tally = Tally()
+    tally, model = Tally(), servers.serving(bundle.scorer(), "1").model
     for given in (probability, 0.5):
         decision = {"prediction": "x", "probability_class_1": given}
-        tally.decided(Decided("1", bundle.scorer(), "id", {}, decision, 0.001))
+        tally.decided(model, "id", {}, decision, 0.001)
 
     assert tally.total().probabilities[("1",)].total == 0.5

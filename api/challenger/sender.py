@@ -7,9 +7,10 @@ import contextlib
 import json
 import random
 import socket
+from collections.abc import Mapping
+from typing import Any
 
-from api.decided import Decided, DecidedMany
-from api.delivery.served import ServedModel
+from api.delivery.served import Model, ServedModel
 
 
 class Sender:
@@ -19,13 +20,22 @@ class Sender:
         self._connection, self._served, self._share = connection, served, share
         connection.setblocking(False)
 
-    def decided(self, event: Decided) -> None:
+    def decided(
+        self,
+        model: Model,
+        asked_as: str,
+        client: Mapping[str, Any],
+        decision: Mapping[str, Any],
+        seconds: float,
+    ) -> None:
         """Send a client and its label, if there is a challenger and it is one of those to compare."""
         if self._served.news.challenger is None or random.random() >= self._share:  # noqa: S311 - a sample
             return
-        message = json.dumps([event.version, event.decision["prediction"], event.client]).encode()
+        message = json.dumps([model.called, decision["prediction"], client]).encode()
         with contextlib.suppress(OSError):  # full, too long, or nobody reads
             self._connection.send(message)
 
-    def decided_many(self, event: DecidedMany) -> None:
+    def decided_many(
+        self, model: Model, asked_as: str, clients: Mapping[str, Any], decisions: Mapping[str, Any]
+    ) -> None:
         """Do nothing: the clients of a batch are not compared."""

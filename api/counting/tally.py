@@ -18,7 +18,7 @@ import numpy as np
 
 from api.counting.counts import PROBABILITIES, SECONDS, Counts, Histogram, Key, histogram, read
 from api.counting.tally_files import Incomplete, TallyFile
-from api.decided import Decided, DecidedMany
+from api.delivery.served import Model
 from api.paths import PREDICT
 from mlflow_model.errors import CountsIncomplete
 
@@ -57,13 +57,20 @@ class Tally(Counts):
             self._is_saved = False
             histogram(self.seconds, (path, str(status)), SECONDS).add(seconds)
 
-    def decided(self, event: Decided) -> None:
+    def decided(
+        self,
+        model: Model,
+        asked_as: str,
+        client: Mapping[str, object],
+        decision: Mapping[str, Any],
+        seconds: float,
+    ) -> None:
         """A decision at /predict, which is an answer with status 200 as well."""
-        version, scorer, _, client, decision, seconds = event
         nulls: tuple[str, ...] = ()
         if None in client.values():
-            nulls = tuple(name for name in scorer.features if client[name] is None)
-        self._noted.append((version, decision["prediction"], decision["probability_class_1"], seconds, nulls))
+            nulls = tuple(name for name in model.scorer.features if client[name] is None)
+        label, probability = decision["prediction"], decision["probability_class_1"]
+        self._noted.append((model.called, label, probability, seconds, nulls))
         if len(self._noted) >= TOGETHER:
             with self._lock:
                 self._count_noted()
@@ -87,15 +94,17 @@ class Tally(Counts):
             found = np.array(probabilities)[is_its_own]
             _add_all(histogram(self.probabilities, (version,), PROBABILITIES), found)
 
-    def decided_many(self, event: DecidedMany) -> None:
-        labels = Counter(np.asarray(event.decisions["prediction"]).tolist())
-        probabilities = np.asarray(event.decisions["probability_class_1"])
-        nulls = {name: _nulls(event.clients[name]) for name in event.scorer.features}
+    def decided_many(
+        self, model: Model, asked_as: str, clients: Mapping[str, Any], decisions: Mapping[str, Any]
+    ) -> None:
+        version, labels = model.called, Counter(np.asarray(decisions["prediction"]).tolist())
+        probabilities = np.asarray(decisions["probability_class_1"])
+        nulls = {name: _nulls(clients[name]) for name in model.scorer.features}
         with self._lock:
             self._is_saved = False
             for label, count in labels.items():
-                self.decisions[self._key(event.version, label)] += count
-            _add_all(histogram(self.probabilities, (event.version,), PROBABILITIES), probabilities)
+                self.decisions[self._key(version, label)] += count
+            _add_all(histogram(self.probabilities, (version,), PROBABILITIES), probabilities)
             self.nulls.update({(name,): count for name, count in nulls.items() if count})
 
     def decided_elsewhere(self, content: Mapping[str, Any]) -> None:

@@ -57,7 +57,7 @@ class BatchProcess:
         assert model.copy is not None  # noqa: S101 - the pool offers no other
         try:
             with self._within(LOADING_SECONDS):
-                batch_process.send(self._connection, {"copy": asdict(model.copy), "called": model.called})
+                batch_process.send(self._connection, {"copy": asdict(model.copy)})
                 head, _ = batch_process.receive(self._connection)
             return bool(head["is_ready"])
         except _GONE:

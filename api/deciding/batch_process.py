@@ -19,9 +19,8 @@ from api import logs
 from api.counting.tally import Tally
 from api.deciding import many_clients, refusals
 from api.delivery.news import Copy
-from api.delivery.served import scorer_of
+from api.delivery.served import Model, loaded
 from mlflow_model import processes
-from mlflow_model.bundle.scoring import Scorer
 
 NICENESS = 15
 IDLE_SECONDS = 300.0
@@ -61,38 +60,35 @@ class Decider:
     """Keeps the model of the last batch, which is nearly always that of the next one."""
 
     def __init__(self) -> None:
-        self._copy: Copy | None = None
-        self._scorer: Scorer | None = None
+        self._model: Model | None = None
 
-    def scorer(self, copy: Copy) -> Scorer | None:
-        """The scorer of this copy. None if it cannot be loaded."""
-        if copy != self._copy:
-            self._copy = self._scorer = None
+    def model(self, copy: Copy) -> Model | None:
+        """The model of this copy. None if it cannot be loaded."""
+        if self._model is None or self._model.copy != copy:
+            self._model = None
             try:
-                self._scorer = scorer_of(copy)
+                self._model = loaded(copy)
             except BaseException as error:  # noqa: BLE001 - whatever a bundle's code raises
                 _log.error("a verified copy cannot be used for batches: %s", type(error).__name__)
-                return None
-            self._copy = copy
-        return self._scorer
+        return self._model
 
 
 def _serve_one(connection: socket.socket, decider: Decider) -> None:
     """Load the model, say whether that was possible, then receive a batch and decide on it."""
     head, _ = receive(connection)
-    scorer = decider.scorer(Copy.of_facts(head["copy"]))
-    send(connection, {"is_ready": scorer is not None})
-    if scorer is None:
+    model = decider.model(Copy.of_facts(head["copy"]))
+    send(connection, {"is_ready": model is not None})
+    if model is None:
         return
     request, body = receive(connection)
     tally = Tally()
-    asked = many_clients.Batch(
+    batch = many_clients.Batch(
         request["content_type"], request["content_encoding"], body, request["asked_as"]
     )
     try:
-        answered = many_clients.answer(head["called"], scorer, asked, [tally])
+        answered = many_clients.answer(model, batch, [tally])
     except BaseException as error:  # noqa: BLE001 - the contract's answer to a bug, whatever it is
-        answered = many_clients.refusal(refusals.internal_error(error, asked.asked_as))
+        answered = many_clients.refusal(refusals.internal_error(error, batch.asked_as))
     status, content_type, content = answered
     send(connection, {"status": status, "content_type": content_type, "tally": tally.content()}, content)
 

@@ -5,10 +5,11 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from api.decided import DecidedMany, Listener
 from api.deciding import content_headers, refusals
 from api.deciding.formats import checked_columns, csv_rows, json_array
 from api.deciding.formats.checked_columns import Column
+from api.deciding.listener import Listener
+from api.delivery.served import Model
 from api.paths import BATCH
 from mlflow_model.bundle.scoring import Refusal, Scorer
 from mlflow_model.errors import (
@@ -77,11 +78,9 @@ class Batch(NamedTuple):
 _ARROW = "application/vnd.apache.arrow.stream"
 
 
-def answer(version: str, scorer: Scorer, batch: Batch, listeners: Sequence[Listener]) -> Answered:
-    """The whole of POST /predict/batch without the transport. Listeners are told of a decision.
-
-    `version`: how metrics call the model.
-    """
+def answer(model: Model, batch: Batch, listeners: Sequence[Listener]) -> Answered:
+    """The whole of POST /predict/batch without the transport. Listeners are told of a decision."""
+    scorer = model.scorer
     try:
         content_headers.check_encoding(batch.content_encoding)
         if len(batch.body) > BATCH.body_limit:
@@ -90,9 +89,8 @@ def answer(version: str, scorer: Scorer, batch: Batch, listeners: Sequence[Liste
         clients = form.read(batch.body, scorer.features)
         decisions = _decide(scorer, clients)
         content = form.write(decisions)
-        event = DecidedMany(version, scorer, batch.asked_as, clients, decisions)
         for listener in listeners:
-            listener.decided_many(event)
+            listener.decided_many(model, batch.asked_as, clients, decisions)
         return 200, form.MEDIA_TYPE, content
     except ScoringError as error:
         return refusal(error)

@@ -7,15 +7,13 @@ from typing import NamedTuple
 
 from api import request_id
 from api.counting.tally import Tally
-from api.decided import Decided, Listener
 from api.deciding import many_clients, one_client, refusals
 from api.deciding.batch_pool import SECONDS, Pool
+from api.deciding.listener import Listener
 from api.delivery.served import Model, ServedModel
 from api.paths import PREDICT
 from api.tokens import Guard
 from mlflow_model.errors import ScoringError
-
-_made = tuple.__new__  # a NamedTuple's own constructor takes three times as long
 
 
 class Answer(NamedTuple):
@@ -74,9 +72,8 @@ class Service:
             client, decision = one_client.decide(model.scorer, content_type, content_encoding, body)
             content = one_client.written(decision)
             seconds = time.perf_counter() - started
-            event = _made(Decided, (model.called, model.scorer, asked_as, client, decision, seconds))
             for listener in self._listeners:
-                listener.decided(event)
+                listener.decided(model, asked_as, client, decision, seconds)
             return Answer(200, content, model)
         except ScoringError as error:
             answer = Answer.of(error, model)
@@ -107,7 +104,7 @@ class Service:
         thread = threading.get_ident()
         self._in_threads[thread] = time.monotonic()
         try:
-            return many_clients.answer(model.called, model.scorer, batch, self._listeners)
+            return many_clients.answer(model, batch, self._listeners)
         finally:
             del self._in_threads[thread]
 

@@ -133,16 +133,17 @@ class ServedModel:
         return LoadingFailed(_LOADING.detail) if problem is None else ModelUnavailable(problem)
 
     def _loaded(self, copy: Copy) -> Model:
-        scorer = self._scorer(copy)
-        return Model(scorer, copy.name, copy.version, copy.alias, copy.digest, copy.confirmed, copy)
-
-    def _scorer(self, copy: Copy) -> Scorer:
+        """Without loading again what is held already, perhaps under another name."""
         for _, held in self._ready.values():
             if held.digest == copy.digest:
-                return held.scorer
-        return scorer_of(copy)
+                return _model(held.scorer, copy)
+        return loaded(copy)
 
 
-def scorer_of(copy: Copy) -> Scorer:
-    """Load the copy's own scorer, after checking every digest. Raises LoadingFailed."""
-    return bundles.read_again(Path(copy.folder), copy.digest).scorer()
+def loaded(copy: Copy) -> Model:
+    """Load a copy, after checking every digest. Raises LoadingFailed."""
+    return _model(bundles.read_again(Path(copy.folder), copy.digest).scorer(), copy)
+
+
+def _model(scorer: Scorer, copy: Copy) -> Model:
+    return Model(scorer, copy.name, copy.version, copy.alias, copy.digest, copy.confirmed, copy)

@@ -1,0 +1,32 @@
+"""Who is told of each decision, for one client and for many."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from api.delivery.served import Model
+
+
+class Listener(Protocol):
+    """Counts, compares or writes down. It neither refuses nor waits: the request's own thread calls it.
+
+    Each process that decides has its own listeners. A batch process has a tally alone, whose counts the
+    worker adds to its own.
+    """
+
+    def decided(
+        self,
+        model: Model,
+        asked_as: str,
+        client: Mapping[str, Any],
+        decision: Mapping[str, Any],
+        seconds: float,
+    ) -> None:
+        """The answer is written and has not left yet.
+
+        `asked_as`: the request's id. `seconds`: from the whole request to its answer.
+        """
+
+    def decided_many(
+        self, model: Model, asked_as: str, clients: Mapping[str, Any], decisions: Mapping[str, Any]
+    ) -> None:
+        """The same of a batch: clients and decisions as columns, one row per client."""
