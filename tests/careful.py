@@ -3,7 +3,8 @@
 import json
 from types import MappingProxyType
 
-from api.deciding import refusals, strict_json
+from api.deciding import strict_json
+from api.deciding.answer import Answer
 from mlflow_model.bundle.scoring import Refusal, Scorer
 from mlflow_model.errors import BadData, MissingFeatures, ScoringError
 
@@ -14,8 +15,7 @@ def answer(scorer: Scorer, body: bytes) -> tuple[int, bytes]:
         client = MappingProxyType(strict_json.strict(body, scorer.features))  # no dict is no ordinary client
         return 200, json.dumps(scorer.decide(client), ensure_ascii=False).encode()
     except ScoringError as error:
-        return refusals.refusal(error)
+        return Answer.of(error, None)[:2]
     except Refusal as refused:
-        return refusals.refusal(
-            MissingFeatures(refused.missing) if refused.missing else BadData(refused.detail)
-        )
+        why = MissingFeatures(refused.missing) if refused.missing else BadData(refused.detail)
+        return Answer.of(why, None)[:2]

@@ -611,24 +611,19 @@ def test_the_larger_limit_is_for_batches_only(door: Door) -> None:
 # ---- Hostile bytes: an answer of the contract, whatever comes
 
 
-def answered(scorer: Scorer, content_type: str, body: bytes) -> tuple[int, str, bytes]:
-    return many_clients.answer(
-        servers.serving(scorer).model, many_clients.Batch(content_type, None, body, "id"), []
-    )
-
-
-def is_of_the_contract(answer: tuple[int, str, bytes]) -> bool:
-    status, content_type, body = answer
-    if status == 200:
-        return bool(READERS[content_type.partition(";")[0]](body))
-    return status in (400, 413) and content_type == JSON and list(json.loads(body)) == ["error"]
+def is_of_the_contract(answer: service.Answer) -> bool:
+    if answer.status == 200:
+        return bool(READERS[answer.content_type.partition(";")[0]](answer.content))
+    is_refusal = answer.status in (400, 413) and answer.content_type == JSON
+    return is_refusal and list(json.loads(answer.content)) == ["error"]
 
 
 def test_an_arrow_stream_cut_anywhere_is_refused(scorer: Scorer) -> None:
     body = stream(*[record_batch(CLIENTS).slice(start, 30) for start in range(0, 300, 30)])
     cuts = {*range(0, len(body), 64), *(cut.start() for cut in re.finditer(b"\xff\xff\xff\xff", body))}
 
-    answers = {answered(scorer, ARROW, body[:cut])[2].decode() for cut in cuts}
+    deciding = service.Service(servers.serving(scorer))
+    answers = {deciding.predict_batch(ARROW, None, body[:cut], "id").content.decode() for cut in cuts}
 
     assert answers == {json.dumps({"error": BROKEN_ARROW}, ensure_ascii=False)}
 
@@ -637,11 +632,11 @@ def test_an_arrow_stream_cut_anywhere_is_refused(scorer: Scorer) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_mutated_body_gets_an_answer_of_the_contract(scorer: Scorer, content_type: str, seed: int) -> None:
     generator = random.Random(seed)  # noqa: S311 - no secret
-    good = WRITERS[content_type](CLIENTS[:4])
+    good, deciding = WRITERS[content_type](CLIENTS[:4]), service.Service(servers.serving(scorer))
 
     for _ in range(300):
         body = mutated(good, generator)
-        assert is_of_the_contract(answered(scorer, content_type, body)), body
+        assert is_of_the_contract(deciding.predict_batch(content_type, None, body, "id")), body
 
 
 def mutated(good: bytes, generator: random.Random) -> bytes:
@@ -736,20 +731,20 @@ def test_a_worker_stays_light_after_a_batch_of_each_format(bundle: Bundle, tmp_p
 import sys
 from pathlib import Path
 from api import app
-from api.deciding import many_clients
-from api.delivery.served import Model
+from api.deciding.service import Service
+from api.delivery.served import Model, ServedModel
 from mlflow_model.bundle import bundles
 folder = Path(sys.argv[1])
 read = bundles.read(folder / "bundle")
-model = Model(read.scorer(), "scoring-client", "1", None, read.digest)
+served = ServedModel()
+served._in_use = 0, Model(read.scorer(), "scoring-client", "1", None, read.digest), None
+service = Service(served)
 statuses = []
 for kind, name in (("application/json", "json"), ("text/csv", "csv")):
-    asked = many_clients.Batch(kind, None, (folder / name).read_bytes(), "id")
-    statuses.append(many_clients.answer(model, asked, [])[0])
+    statuses.append(service.predict_batch(kind, None, (folder / name).read_bytes(), "id").status)
 assert "pyarrow" not in sys.modules
 arrow = "application/vnd.apache.arrow.stream"
-asked = many_clients.Batch(arrow, None, (folder / "arrow").read_bytes(), "id")
-statuses.append(many_clients.answer(model, asked, [])[0])
+statuses.append(service.predict_batch(arrow, None, (folder / "arrow").read_bytes(), "id").status)
 heavy = {"pandas", "sklearn", "scipy", "lightgbm", "mlflow"}
 print(statuses, sorted(heavy & set(sys.modules)))
 """

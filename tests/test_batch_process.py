@@ -19,7 +19,7 @@ from api.counting.tally import Tally
 from api.deciding import batch_pool, batch_process
 from api.deciding.batch_pool import BatchProcess, Pool
 from api.deciding.batch_process import NICENESS
-from api.deciding.many_clients import Answered, Batch
+from api.deciding.many_clients import Batch
 from api.delivery.news import Copy
 from api.delivery.served import Model, loaded
 from mlflow_model.bundle.bundles import Bundle
@@ -325,7 +325,7 @@ def pool() -> Iterator[Pool]:
     pool.end()
 
 
-def asked(pool: Pool, model: Model, clients: Sequence[Client] = MANY) -> Answered | None:
+def asked(pool: Pool, model: Model, clients: Sequence[Client] = MANY) -> object:
     return pool.answer(model, Batch(CSV, None, WRITERS[CSV](clients), "id"), Tally())
 
 
@@ -381,7 +381,7 @@ class Strange(BatchProcess):
     """Decides, and says what no tally is."""
 
     def answer(self, batch: Batch) -> tuple[dict[str, Any], bytes]:
-        return {"status": 200, "content_type": CSV, "tally": {"decisions": [], "seconds": 1}}, b""
+        return {"tally": {"decisions": [], "seconds": 1}}, b""
 
 
 def test_a_process_with_a_malformed_tally_is_ended(model: Model) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 from api import logs
 from api.counting.tally import Tally
 from api.deciding import batch_process, many_clients
-from api.deciding.many_clients import Answered, Batch
+from api.deciding.answer import Answer
+from api.deciding.many_clients import Batch
 from api.delivery.served import Model
 from mlflow_model import processes
 from mlflow_model.errors import BatchTooSlow, Busy
@@ -64,7 +65,7 @@ class BatchProcess:
             return False
 
     def answer(self, batch: Batch) -> tuple[dict[str, Any], bytes]:
-        """Have the process decide. Return a head with status, content type and tally, and the content.
+        """Have the process decide. Return the tally and all of the answer but its content, and the content.
 
         Raises TimeoutError if it takes too long, and one of _GONE if it has ended.
         """
@@ -147,7 +148,7 @@ class Pool:
         self._is_over = False
         self._paused_until = 0.0
 
-    def answer(self, model: Model, batch: Batch, tally: Tally) -> Answered | None:
+    def answer(self, model: Model, batch: Batch, tally: Tally) -> Answer | None:
         """Have a process decide. None if the caller must: the batch is small, or no process takes it.
 
         An Arrow batch is never small: pyarrow would stay in the worker, and takes as much memory as all the
@@ -157,12 +158,13 @@ class Pool:
         process = None if is_small or model.copy is None else self._ready(model)
         if process is None:
             return None
-        started, answered = time.monotonic(), None
+        started, is_usable = time.monotonic(), False
         try:
             head, content = process.answer(batch)
             tally.decided_elsewhere(head["tally"])
-            answered = head["status"], head["content_type"], content
-            return answered
+            is_usable = True
+            own_headers = tuple((name, value) for name, value in head["own_headers"])
+            return Answer(head["status"], content, model, head["content_type"], own_headers)
         except TimeoutError as error:
             _errors.error("a batch took more than %.0f s; its process was ended", SECONDS)
             raise BatchTooSlow(SECONDS) from error
@@ -172,7 +174,7 @@ class Pool:
             _errors.error("a batch's process ended (%s)", process.end())
             raise ProcessEnded from error
         finally:
-            self._give_back(process, is_usable=answered is not None)
+            self._give_back(process, is_usable=is_usable)
 
     def end(self) -> None:
         """End all processes. Callers that wait get BatchTooSlow at once, later callers get Busy."""

@@ -17,10 +17,12 @@ from typing import Any
 
 from api import logs
 from api.counting.tally import Tally
-from api.deciding import many_clients, refusals
+from api.deciding import many_clients
+from api.deciding.answer import Answer, internal_error
 from api.delivery.news import Copy
 from api.delivery.served import Model, loaded
 from mlflow_model import processes
+from mlflow_model.errors import ScoringError
 
 NICENESS = 15
 IDLE_SECONDS = 300.0
@@ -86,11 +88,18 @@ def _serve_one(connection: socket.socket, decider: Decider) -> None:
         request["content_type"], request["content_encoding"], body, request["asked_as"]
     )
     try:
-        answered = many_clients.answer(model, batch, [tally])
+        answer = many_clients.answer(model, batch, [tally])
+    except ScoringError as error:
+        answer = Answer.of(error, model)
     except BaseException as error:  # noqa: BLE001 - the contract's answer to a bug, whatever it is
-        answered = many_clients.refusal(refusals.internal_error(error, batch.asked_as))
-    status, content_type, content = answered
-    send(connection, {"status": status, "content_type": content_type, "tally": tally.content()}, content)
+        answer = Answer.of(internal_error(error, batch.asked_as), model)
+    said = {
+        "status": answer.status,
+        "content_type": answer.content_type,
+        "own_headers": answer.own_headers,
+        "tally": tally.content(),
+    }
+    send(connection, said, answer.content)
 
 
 # ---- Messages of both sides: the sizes of a JSON object and of a body, then both

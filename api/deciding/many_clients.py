@@ -5,7 +5,8 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from api.deciding import content_headers, refusals
+from api.deciding import content_headers
+from api.deciding.answer import Answer
 from api.deciding.formats import checked_columns, csv_rows, json_array
 from api.deciding.formats.checked_columns import Column
 from api.deciding.listener import Listener
@@ -17,7 +18,6 @@ from mlflow_model.errors import (
     BodyTooLarge,
     Busy,
     NoClient,
-    ScoringError,
     TooMuchMemory,
     UnsupportedMediaType,
 )
@@ -63,9 +63,6 @@ class Places:
 PLACES = Places(COMPUTED_AT_ONCE, WAITING)
 
 
-Answered = tuple[int, str, bytes]  # status, content type, content
-
-
 class Batch(NamedTuple):
     """A request to POST /predict/batch. `asked_as` is its id."""
 
@@ -78,29 +75,24 @@ class Batch(NamedTuple):
 _ARROW = "application/vnd.apache.arrow.stream"
 
 
-def answer(model: Model, batch: Batch, listeners: Sequence[Listener]) -> Answered:
-    """The whole of POST /predict/batch without the transport. Listeners are told of a decision."""
-    scorer = model.scorer
+def answer(model: Model, batch: Batch, listeners: Sequence[Listener]) -> Answer:
+    """The whole of POST /predict/batch without the transport. Listeners are told of a decision.
+
+    Raises ScoringError, or whatever the bundle's code raises.
+    """
+    content_headers.check_encoding(batch.content_encoding)
+    if len(batch.body) > BATCH.body_limit:
+        raise BodyTooLarge(BATCH.body_limit)
+    form = _format(batch.content_type)
     try:
-        content_headers.check_encoding(batch.content_encoding)
-        if len(batch.body) > BATCH.body_limit:
-            raise BodyTooLarge(BATCH.body_limit)
-        form = _format(batch.content_type)
-        clients = form.read(batch.body, scorer.features)
-        decisions = _decide(scorer, clients)
+        clients = form.read(batch.body, model.scorer.features)
+        decisions = _decide(model.scorer, clients)
         content = form.write(decisions)
-        for listener in listeners:
-            listener.decided_many(model, batch.asked_as, clients, decisions)
-        return 200, form.MEDIA_TYPE, content
-    except ScoringError as error:
-        return refusal(error)
-    except MemoryError:
-        return refusal(TooMuchMemory())
-
-
-def refusal(error: ScoringError) -> Answered:
-    status, sentence = refusals.refusal(error)
-    return status, "application/json", sentence
+    except MemoryError as error:
+        raise TooMuchMemory from error
+    for listener in listeners:
+        listener.decided_many(model, batch.asked_as, clients, decisions)
+    return Answer(200, content, model, form.MEDIA_TYPE)
 
 
 def is_arrow(content_type: str | None) -> bool:

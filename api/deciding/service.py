@@ -3,38 +3,16 @@
 import threading
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from api import request_id
 from api.counting.tally import Tally
-from api.deciding import many_clients, one_client, refusals
+from api.deciding import many_clients, one_client
+from api.deciding.answer import Answer, internal_error
 from api.deciding.batch_pool import SECONDS, Pool
 from api.deciding.listener import Listener
 from api.delivery.served import Model, ServedModel
 from api.paths import PREDICT
 from api.tokens import Guard
 from mlflow_model.errors import ScoringError
-
-
-class Answer(NamedTuple):
-    """`model` is the model that gave the answer. None if there is none, or if the caller may not ask."""
-
-    status: int
-    content: bytes
-    model: Model | None
-    content_type: str = "application/json"
-    own_headers: tuple[tuple[str, str], ...] = ()
-
-    @classmethod
-    def of(cls, error: ScoringError, model: Model | None) -> "Answer":
-        """The contract's form of an error."""
-        status, content = refusals.refusal(error)
-        return cls(status, content, model, own_headers=error.headers)
-
-    def headers(self, asked_as: str) -> list[tuple[str, str]]:
-        """All headers but type and length: those of the model, the request's id, and those of an error."""
-        model = () if self.model is None else self.model.headers
-        return [*model, (request_id.HEADER, asked_as), *self.own_headers]
 
 
 class Service:
@@ -78,7 +56,7 @@ class Service:
         except ScoringError as error:
             answer = Answer.of(error, model)
         except BaseException as error:  # noqa: BLE001 - whatever a bundle's code raises
-            answer = Answer.of(refusals.internal_error(error, asked_as), model)
+            answer = Answer.of(internal_error(error, asked_as), model)
         self.tally.answered(PREDICT.path, answer.status, time.perf_counter() - started)
         return answer
 
@@ -90,17 +68,16 @@ class Service:
         batch = many_clients.Batch(content_type, content_encoding, body, asked_as)
         try:
             with many_clients.PLACES.taken():
-                status, answered_type, content = self._batch(model, batch)
-                return Answer(status, content, model, answered_type)
+                return self._batch(model, batch)
         except ScoringError as error:
             return Answer.of(error, model)
         except BaseException as error:  # noqa: BLE001 - whatever a bundle's code raises
-            return Answer.of(refusals.internal_error(error, asked_as), model)
+            return Answer.of(internal_error(error, asked_as), model)
 
-    def _batch(self, model: Model, batch: many_clients.Batch) -> many_clients.Answered:
+    def _batch(self, model: Model, batch: many_clients.Batch) -> Answer:
         """Decide in a batch process if one takes the batch, otherwise in this thread."""
-        if self._pool is not None and (answered := self._pool.answer(model, batch, self.tally)):
-            return answered
+        if self._pool is not None and (answer := self._pool.answer(model, batch, self.tally)):
+            return answer
         thread = threading.get_ident()
         self._in_threads[thread] = time.monotonic()
         try:

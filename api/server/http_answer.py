@@ -6,7 +6,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 
 from api import request_id
-from api.deciding.service import Answer
+from api.deciding.answer import Answer
 from mlflow_model.errors import ScoringError
 
 COPIED_BYTES = 64 * 1024
@@ -51,15 +51,13 @@ def of(answer: Answer, asked_as: str, keep_alive: bool) -> bytes:
             b"" if keep_alive else _CLOSE,
             answer.content,
         )
-    headers = [*answer.headers(asked_as), ("content-type", answer.content_type)]
-    return written(answer.status, headers, answer.content, keep_alive)
+    return written(answer.status, answer.headers(asked_as), answer.content, keep_alive)
 
 
 def of_no_request(error: ScoringError) -> bytes:
     """The answer to bytes that are no request. The connection ends with it."""
     answer = Answer.of(error, None)
-    headers = [*answer.headers(request_id.of(None)), ("content-type", answer.content_type)]
-    return written(answer.status, headers, answer.content, keep_alive=False)
+    return written(answer.status, answer.headers(request_id.of(None)), answer.content, keep_alive=False)
 
 
 def written(status: int, headers: Iterable[tuple[str, str]], content: bytes, keep_alive: bool) -> bytes:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import MutableSet
 from typing import cast
 
-from api.deciding import refusals
+from api.deciding.answer import internal_error
 from api.server import http_answer
 from api.server.http_reader import SLICE, Reader
 from api.server.http_request import Request
@@ -55,7 +55,6 @@ class Connection(asyncio.Protocol):
         self._is_at_eof = False  # the client will send nothing more
         self._hears_no_more = False  # nothing more will be read
         self._is_over = False  # the last answer has been given
-        self._is_still_sending = False  # the client was, when that happened
         self._is_ending = False  # the whole service ends
         self._takes_nothing = False  # answers pile up
         self._idle_seconds = RECEIVE_SECONDS  # for the first request, and longer for those that follow
@@ -336,7 +335,6 @@ class Connection(asyncio.Protocol):
 
     def _end(self) -> None:
         """Close after the last answer. Give a client that is still sending time to read it."""
-        self._is_still_sending = self._refusal is not None or not self._reader.is_between_requests
         self._hear_no_more()
         self._is_over, self._since = True, None
         if not self._held:
@@ -345,14 +343,15 @@ class Connection(asyncio.Protocol):
             self.send_held()
 
     def _leave(self) -> None:
-        if self._is_at_eof or not self._is_still_sending:
+        is_sending = self._refusal is not None or not self._reader.is_between_requests
+        if self._is_at_eof or not is_sending:
             self._transport.close()
         elif not self._transport.is_closing():
             self._transport.write_eof()
 
     def _fail(self, error: Exception) -> None:
         """After a bug of ours, end this connection, and no other one."""
-        refusals.internal_error(error, None)
+        internal_error(error, None)
         self._hear_no_more()
         self._is_over, self._held, self._sealed = True, [], 0
         self._transport.abort()

@@ -11,7 +11,7 @@ from typing import Any
 
 import uvloop
 
-from api.deciding import refusals
+from api.deciding.answer import internal_error
 from api.server.http_protocol import Connection
 from api.server.lane import Lane
 from api.server.listening import BACKLOG
@@ -133,6 +133,6 @@ def _report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log a bug in a callback: its type and place, not its message."""
     error = context.get("exception")
     if isinstance(error, Exception):
-        refusals.internal_error(error, None)
+        internal_error(error, None)
     else:
         _log.error("event loop: %s", context.get("message"))

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from api import logs, request_id
-from api.deciding import refusals
-from api.deciding.service import Answer, Service
+from api.deciding.answer import Answer, internal_error
+from api.deciding.service import Service
 from api.delivery.served import Model
 from api.paths import PATHS
 from api.server import wsgi
@@ -153,8 +153,8 @@ class Lane:
 
 def _failed(request: Request, error: Exception) -> Response:
     asked_as = request_id.of(text(request.fields.get(b"x-request-id")))
-    status, content = refusals.refusal(refusals.internal_error(error, asked_as))
-    return Response(status, [("content-type", "application/json"), (request_id.HEADER, asked_as)], content)
+    answer = Answer.of(internal_error(error, asked_as), None)
+    return Response(answer.status, answer.headers(asked_as), answer.content)
 
 
 def _in(loop: asyncio.AbstractEventLoop, step: Callable[[], object]) -> None:

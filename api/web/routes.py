@@ -13,8 +13,8 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from api import logs, request_id
-from api.deciding import refusals
-from api.deciding.service import Answer, Service
+from api.deciding.answer import Answer, internal_error
+from api.deciding.service import Service
 from api.delivery.served import Model, ServedModel
 from api.paths import BATCH, DOCS, FRONT, HEALTH, METRICS, OPENAPI, PATHS, PREDICT, READY, Endpoint
 from api.web import openapi
@@ -132,7 +132,7 @@ def _add_error_handlers(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def report_bug(error: Exception) -> Response:
-        return _refused(refusals.internal_error(error, g.get("request_id")))
+        return _refused(internal_error(error, _asked_as()))
 
 
 def _add_hooks(app: Flask, service: Service) -> None:
@@ -152,7 +152,7 @@ def _add_hooks(app: Flask, service: Service) -> None:
         """Log one line per answer, without anything that the client chose, and count the answer."""
         method = request.method if request.method in _METHODS else "?"
         place = request.url_rule.rule if request.url_rule else "unknown path"
-        asked_as = g.get("request_id") or request_id.of(None)
+        asked_as = _asked_as()
         facts = {"method": method, "path": place, "status": response.status_code, "request_id": asked_as}
         _access_log.info("%s %s %s", method, place, response.status_code, extra={"facts": facts})
         response.headers[request_id.HEADER] = asked_as
@@ -173,14 +173,18 @@ def _in_words(error: HTTPException) -> ScoringError:
 
 
 def _response(answer: Answer) -> Response:
-    return Response(
-        answer.content, answer.status, answer.headers(g.request_id), content_type=answer.content_type
-    )
+    return Response(answer.content, answer.status, answer.headers(_asked_as()))
+
+
+def _asked_as() -> str:
+    """The request's id. Where a request was refused before it had one, it gets one."""
+    if "request_id" not in g:
+        g.request_id = request_id.of(None)
+    return str(g.request_id)
 
 
 def _refused(error: ScoringError) -> Response:
-    status, content = refusals.refusal(error)
-    return Response(content, status, error.headers, mimetype="application/json")
+    return _response(Answer.of(error, None))
 
 
 def _described(model: Model) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from api.deciding.service import Answer, Service
+from api.deciding.answer import Answer
+from api.deciding.service import Service
 from api.delivery.served import ServedModel
 from api.server import listening
 from api.server.http_server import Server
