@@ -52,8 +52,9 @@ Say = Callable[[News], object]
 class Patience:
     """Bounds the time that a look may take.
 
-    `complain` is called when a look takes long, `give_up` when it takes too long. A thread that waits for a
-    peer cannot be stopped, so the process must end then; the finder starts another.
+    `complain` is called when a look takes long, `give_up` when it takes too long, and neither once the look is
+    over. A thread that waits for a peer cannot be stopped, so the process must end then; the finder starts
+    another.
     """
 
     def __init__(self, give_up: Callable[[], None], complain: Callable[[], None] | None = None) -> None:
@@ -63,13 +64,22 @@ class Patience:
 
     @contextlib.contextmanager
     def bounded(self) -> Iterator[None]:
-        timers = [threading.Timer(seconds, call) for seconds, call in self._due]
+        lock, is_over = threading.Lock(), threading.Event()
+
+        def unless_over(call: Callable[[], None]) -> None:
+            with lock:
+                if not is_over.is_set():
+                    call()
+
+        timers = [threading.Timer(seconds, unless_over, [call]) for seconds, call in self._due]
         for timer in timers:
             timer.daemon = True
             timer.start()
         try:
             yield
         finally:
+            with lock:
+                is_over.set()
             for timer in timers:
                 timer.cancel()
 
@@ -82,52 +92,73 @@ def look_once(uri: str, folder: Path) -> News:
         return model.news
 
 
-def follow(uri: str, folder: Path, every: float, challenger: str | None, say: Say) -> None:
-    """Look every so many seconds, until the input ends or nothing more can change."""
-    news = News()
-    is_challenger_stuck = threading.Event()
+class Lookout:
+    """Looks at a model again and again, at its challenger in a thread of its own, and tells the news.
 
-    def complain() -> None:
-        say(News(news.copy, str(_TOO_SLOW), news.challenger, news.challenger_problem))
+    `every`: seconds between two looks; 0 looks once. `challenger`: its URI, if it is wanted.
+    """
 
-    def give_up() -> None:
-        complain()
+    def __init__(self, uri: str, folder: Path, every: float, challenger: str | None, say: Say) -> None:
+        self._uri, self._folder, self._every, self._say = uri, folder, every, say
+        self._challenger_uri = challenger
+        self._challenger: sources.Challenger | None = None
+        self._is_challenger_stuck = threading.Event()
+        self._news = News()
+        self._wish = Wish()
+
+    def follow(self) -> None:
+        """Look until the input ends or nothing more can change."""
+        with contextlib.closing(Trial()) as trial:
+            patience = Patience(self._give_up, self._complain)
+            model = sources.followed(self._uri, self._folder, trial, patience.bounded)
+            while True:
+                self._look(model)
+                if model.is_settled or not self._every:
+                    return
+                pause = self._every
+                if model.news.copy is None:
+                    pause = min(pause, _WITHOUT_MODEL_SECONDS)
+                pause *= random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
+                heard = _heard_within(min(pause, self._wish.seconds_until_due()))
+                if heard == b"":
+                    return
+                if heard is not None:
+                    self._wish.make()
+
+    def _look(self, model: sources.Source) -> None:
+        copy = model.news.copy
+        model.look(afresh=self._wish.is_due())
+        if model.news.copy != copy:
+            self._wish.forget()
+        self._news = self._challenger.add_to(model.news) if self._challenger else model.news
+        if self._is_challenger_stuck.is_set():
+            self._say(replace(self._news, challenger_problem=str(_TOO_SLOW)))
+            os._exit(GAVE_UP)
+        self._say(self._news)
+        _collect_from_now_on()
+        if model.news.copy is not None and self._every:
+            self._look_at_the_challenger()
+
+    def _look_at_the_challenger(self) -> None:
+        if self._challenger_uri is None or self._challenger is not None:
+            return
+        with contextlib.suppress(OutOfReach):  # no process can be started now
+            patience = Patience(self._give_up_the_challenger)
+            self._challenger = sources.Challenger(self._challenger_uri, self._folder, patience.bounded)
+            self._challenger.look_again_and_again(self._every)
+
+    def _complain(self) -> None:
+        former = self._news
+        self._say(News(former.copy, str(_TOO_SLOW), former.challenger, former.challenger_problem))
+
+    def _give_up(self) -> None:
+        self._complain()
         os._exit(GAVE_UP)
 
-    def give_up_the_challenger() -> None:
-        """Let the champion's look, which may be under way, end before the process does."""
-        say(replace(news, refusals=0, challenger_problem=str(_TOO_SLOW)))
-        is_challenger_stuck.set()
-
-    with contextlib.closing(Trial()) as trial:
-        champion = sources.followed(uri, folder, trial, Patience(give_up, complain).bounded)
-        its_challenger: sources.Challenger | None = None
-        wish = Wish()
-        while True:
-            copy = champion.news.copy
-            champion.look(afresh=wish.is_due())
-            if champion.news.copy != copy:
-                wish.forget()
-            news = its_challenger.add_to(champion.news) if its_challenger else champion.news
-            if is_challenger_stuck.is_set():
-                say(replace(news, challenger_problem=str(_TOO_SLOW)))
-                os._exit(GAVE_UP)
-            say(news)
-            _collect_from_now_on()
-            if challenger and its_challenger is None and every and champion.news.copy is not None:
-                with contextlib.suppress(OutOfReach):  # no process can be started now
-                    patience = Patience(give_up_the_challenger)
-                    its_challenger = sources.Challenger(challenger, folder, patience.bounded)
-                    its_challenger.look_again_and_again(every)
-            if champion.is_settled or not every:
-                return
-            pause = every if champion.news.copy is not None else min(every, _WITHOUT_MODEL_SECONDS)
-            pause *= random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
-            heard = _heard_within(min(pause, wish.seconds_until_due()))
-            if heard == b"":
-                return
-            if heard is not None:
-                wish.make()
+    def _give_up_the_challenger(self) -> None:
+        """Let the look at the model, which may be under way, end before the process does."""
+        self._say(replace(self._news, refusals=0, challenger_problem=str(_TOO_SLOW)))
+        self._is_challenger_stuck.set()
 
 
 class Wish:
@@ -191,7 +222,7 @@ def main() -> None:
     # The cache may be absent or not writable: the first look will say so.
     with contextlib.suppress(OSError):
         files.remove_abandoned(options.cache)
-    follow(options.uri, options.cache, options.every, options.challenger, _say)
+    Lookout(options.uri, options.cache, options.every, options.challenger, _say).follow()
 
 
 def _say(news: News) -> None:

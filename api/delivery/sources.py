@@ -217,9 +217,10 @@ class Challenger:
             time.sleep(every)
 
 
-def followed(
-    uri: str, folder: Path, trial: Trial, bounded: Bounded = contextlib.nullcontext
-) -> PickleFile | RegisteredModel:
+Source = PickleFile | RegisteredModel
+
+
+def followed(uri: str, folder: Path, trial: Trial, bounded: Bounded = contextlib.nullcontext) -> Source:
     if model_uri.is_pickle(uri):
         return PickleFile(Path(uri), folder, trial)
     return RegisteredModel(uri, folder, trial, bounded)
