@@ -52,8 +52,8 @@ Say = Callable[[News], object]
 class Patience:
     """Bounds the time that a look may take.
 
-    `complain` is called when a look takes long, `give_up` when it takes too long, and neither once the look is
-    over. A thread that waits for a peer cannot be stopped, so the process must end then; the finder starts
+    `complain` is called when a look takes long, `give_up` when it takes too long, and neither once the look
+    is over. A thread that waits for a peer cannot be stopped, so the process must end then; the finder starts
     another.
     """
 
