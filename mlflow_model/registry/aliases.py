@@ -40,17 +40,19 @@ class Term:
 
 @dataclass(frozen=True)
 class Move:
-    """An alias goes to a version. `by`: the operator. `portfolio`: as in `Term`.
-
-    `origin`, the version that the alias named before, and `time` are known once the move is recorded. Both
-    stay None for a move that was made outside this project.
-    """
+    """An alias is to go to a version. `by`: the operator. `portfolio`: as in `Term`."""
 
     version: int
     how: str
     why: str | None = None
     by: str | None = None
     portfolio: str | None = None
+
+
+@dataclass(frozen=True)
+class RecordedMove(Move):
+    """`origin`: the version that the alias named before. `time`: None if others than this project moved it."""
+
     origin: int | None = None
     time: datetime | None = None
 
@@ -106,7 +108,7 @@ def rollback_target(client: Any, name: str, alias: str) -> int | None:
     return stack[-1] if stack else None
 
 
-def _effective(moves: Sequence[Move], current: int | None) -> Iterator[Move]:
+def _effective(moves: Sequence[RecordedMove], current: int | None) -> Iterator[RecordedMove]:
     """The moves that the alias really made, in order.
 
     1. If an origin is not the version that the alias was left at, somebody outside this project moved it in
@@ -122,14 +124,14 @@ def _effective(moves: Sequence[Move], current: int | None) -> Iterator[Move]:
     at: int | None = None
     for (origin, race), then in zip(races, seen_next, strict=False):
         if origin is not None and origin != at:
-            yield Move(origin, ELSEWHERE, origin=at)
+            yield RecordedMove(origin, ELSEWHERE, origin=at)
         at = origin
         if then != origin:
             taken = next((one for one in reversed(race) if one.version == then), race[-1])
             at = taken.version
             yield taken
     if current is not None and current != at:
-        yield Move(current, ELSEWHERE, origin=at)
+        yield RecordedMove(current, ELSEWHERE, origin=at)
 
 
 def _stack(moves: Sequence[Move]) -> list[int]:
@@ -143,7 +145,7 @@ def _stack(moves: Sequence[Move]) -> list[int]:
     return stack
 
 
-def _moves(tags: Mapping[str, str], alias: str) -> list[Move]:
+def _moves(tags: Mapping[str, str], alias: str) -> list[RecordedMove]:
     """The recorded moves in sequence. A tag that this project did not write is ignored."""
     numbered = _numbered(tags, alias)
     found = (_read(tags[key]) for key in sorted(numbered, key=lambda key: (numbered[key], key)))
@@ -156,11 +158,11 @@ def _numbered(tags: Mapping[str, str], alias: str) -> dict[str, int]:
     return {key: int(match[1]) for key in tags if (match := pattern.fullmatch(key))}
 
 
-def _read(text: str) -> Move | None:
+def _read(text: str) -> RecordedMove | None:
     try:
         content = json.loads(text)
         origin, version = content["from"], int(content["version"])
-        return Move(
+        return RecordedMove(
             version,
             str(content["how"]),
             _text(content["why"]),
