@@ -51,7 +51,7 @@ class Move:
 
 @dataclass(frozen=True)
 class RecordedMove(Move):
-    """`origin`: the version that the alias named before. `time`: None if others than this project moved it."""
+    """`origin`: the version that the alias named before. `time`: None if it was not moved by this project."""
 
     origin: int | None = None
     time: datetime | None = None
