@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from mlflow_model.bundle import signing  # noqa: E402 - the root must be importable from any folder
 from mlflow_model.errors import ModelUnavailable  # noqa: E402
-from mlflow_model.handover import pickles  # noqa: E402
+from mlflow_model.handover import model_files  # noqa: E402
 from mlflow_model.registry.aliases import Term  # noqa: E402
 from mlflow_model.registry.leases import Overtaken  # noqa: E402
 from promotion import gate  # noqa: E402
@@ -66,7 +66,7 @@ def _register(options: argparse.Namespace) -> None:
             return
     signer = _signer(options)
     _say(f"Reading {options.pickle.name} (nothing in it is executed)")
-    built, model_card = pickles.convert(options.pickle, options.threshold, options.margin)
+    built, model_card = model_files.convert(options.pickle, options.threshold, options.margin)
     _say("Opening the registry (the first time takes a few seconds)")
     from mlflow_model.registry import registration, versions
 

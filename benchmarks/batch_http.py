@@ -26,7 +26,7 @@ import pyarrow.ipc
 
 from benchmarks.markdown import table
 from features.catalogue import BY_NAME
-from mlflow_model.handover import pickles
+from mlflow_model.handover import model_files
 
 ROOT = Path(__file__).resolve().parents[1]
 PICKLE = ROOT / "models" / "lgbm_final_model.pkl"
@@ -37,7 +37,7 @@ ARROW = "application/vnd.apache.arrow.stream"
 
 def report() -> str:
     """The table, as markdown."""
-    bundle, _ = pickles.convert(PICKLE)
+    bundle, _ = model_files.convert(PICKLE)
     features = bundle.scorer().features
     matrix = clients(features)
     body = stream(features, matrix)

@@ -20,7 +20,7 @@ from benchmarks import batch_http, load
 from benchmarks.load import Load
 from benchmarks.markdown import table
 from features.catalogue import example_client
-from mlflow_model.handover import pickles
+from mlflow_model.handover import model_files
 
 RATE = 500
 AIM = 5.0  # ms
@@ -32,7 +32,7 @@ Body = tuple[str, bytes]
 
 def report(rounds: int = 5, seconds: float = 6) -> str:
     """The table, as markdown."""
-    features = pickles.convert(batch_http.PICKLE)[0].scorer().features
+    features = model_files.convert(batch_http.PICKLE)[0].scorer().features
     client = json.dumps(example_client(features)).encode()
     bodies = _bodies(features)
     found: dict[str, list[Load]] = {name: [] for name in (NOTHING, *bodies)}

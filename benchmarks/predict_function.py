@@ -23,7 +23,7 @@ from api.delivery.served import ServedModel
 from benchmarks.markdown import table
 from features.catalogue import example_client
 from mlflow_model.bundle.scoring import Scorer
-from mlflow_model.handover import pickles
+from mlflow_model.handover import model_files
 
 PICKLE = Path(__file__).resolve().parents[1] / "models" / "lgbm_final_model.pkl"
 CALLS = 500
@@ -75,7 +75,7 @@ def measure(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str,
 
 def report(rounds: int = 200) -> str:
     """The table, as markdown."""
-    bundle, _ = pickles.convert(PICKLE)
+    bundle, _ = model_files.convert(PICKLE)
     served = ServedModel()
     with tempfile.TemporaryDirectory() as folder:
         bundle.write(Path(folder) / bundle.digest)

@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks import load
 from benchmarks.load import Load
 from features.catalogue import example_client
-from mlflow_model.handover import pickles
+from mlflow_model.handover import model_files
 
 ROOT = Path(__file__).resolve().parents[1]
 PICKLE = ROOT / "models" / "lgbm_final_model.pkl"
@@ -114,7 +114,7 @@ def _constant(kind: str, port: int, workers: int) -> list[str]:
 
 
 def _features() -> tuple[str, ...]:
-    return pickles.convert(PICKLE)[0].scorer().features
+    return model_files.convert(PICKLE)[0].scorer().features
 
 
 def _registry(folder: Path, checkout: Path = ROOT) -> dict[str, str]:

@@ -165,8 +165,11 @@ class PickleNotFound(ModelUnavailable):
 
 
 class PickleWithoutKeys(ModelUnavailable):
-    def __init__(self) -> None:
-        super().__init__("Le fichier Pickle ne contient pas les bonnes clés ('model', 'features').")
+    """`way_out`: a second sentence, where there is another way than adding the keys."""
+
+    def __init__(self, way_out: str = "") -> None:
+        sentence = "Le fichier Pickle ne contient pas les bonnes clés ('model', 'features')."
+        super().__init__(f"{sentence} {way_out}".rstrip())
 
 
 class LoadingFailed(ModelUnavailable):

@@ -18,7 +18,7 @@ from lightgbm import LGBMClassifier
 
 from features.catalogue import BY_NAME
 from mlflow_model.bundle.bundles import Bundle
-from mlflow_model.handover import pickles
+from mlflow_model.handover import model_files
 
 LONGEST = (
     "test_hostile_pickles",  # whose bound of memory holds for all children of a process that have ended
@@ -96,7 +96,7 @@ def documented_pickle(trained: LGBMClassifier, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="session")
 def bundle(documented_pickle: Path) -> Bundle:
-    return pickles.convert(documented_pickle)[0]
+    return model_files.convert(documented_pickle)[0]
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def one_version(
     shutil.copy(migrated_store, folder / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         _use_store(folder, patch)
-        registration.register(*pickles.convert(documented_pickle))
+        registration.register(*model_files.convert(documented_pickle))
     return folder
 
 
@@ -184,8 +184,8 @@ def three_versions(
     copied_registry(one_version, folder)
     with pytest.MonkeyPatch.context() as patch:
         _use_store(folder, patch)
-        registration.register(*pickles.convert(documented_pickle, margin=0.021), alias="candidate")
-        registration.register(*pickles.convert(documented_pickle, threshold=0.6), alias="candidate")
+        registration.register(*model_files.convert(documented_pickle, margin=0.021), alias="candidate")
+        registration.register(*model_files.convert(documented_pickle, threshold=0.6), alias="candidate")
     return folder
 
 

@@ -19,7 +19,7 @@ with atheris.instrument_imports(include=["api", "mlflow_model", "json"]):
     from api.deciding.service import Service
     from features.catalogue import example_client
     from mlflow_model.bundle.scoring import OUTPUT_COLUMNS, Scorer
-    from mlflow_model.handover import pickles
+    from mlflow_model.handover import model_files
     from tests import careful, servers
 
 PICKLE = Path(__file__).resolve().parents[1] / "models" / "lgbm_final_model.pkl"
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def fuzz(seconds: int, folder: Path) -> NoReturn:
-    scorer = Scorer(pickles.convert(PICKLE)[0].files)
+    scorer = Scorer(model_files.convert(PICKLE)[0].files)
     service = Service(servers.serving(scorer))
     corpus, words = folder / "corpus", folder / "words"
     corpus.mkdir(exist_ok=True)

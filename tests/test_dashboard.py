@@ -8,7 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.numbers import NotANumber, read_french, write_french
-from mlflow_model.handover import pickles
+from mlflow_model.handover import model_files
 from mlflow_model.registry import registration
 from tests import servers
 from tests.servers import ROOT, SocketDoor
@@ -127,7 +127,7 @@ def test_a_page_without_a_model_says_why_and_recovers(
         (sentence,) = sentences(page(door.url, monkeypatch))
         assert sentence.startswith("Erreur lors du chargement du modèle : ")
 
-        registration.register(*pickles.convert(documented_pickle))
+        registration.register(*model_files.convert(documented_pickle))
         servers.ready(door)
 
         assert sentences(page(door.url, monkeypatch)) == []

@@ -19,7 +19,7 @@ from mlflow_model.bundle import bundles
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import OUTPUT_COLUMNS
 from mlflow_model.errors import LoadingFailed, RollbackRefused
-from mlflow_model.handover import pickles
+from mlflow_model.handover import model_files
 from mlflow_model.handover.card import ModelCard
 from mlflow_model.registry import connection, fetching, listing, moves, registration, versions
 from tests.command_line import register_py
@@ -32,7 +32,7 @@ CARD = ModelCard(
 
 
 def with_margin(documented_pickle: Path, margin: float) -> tuple[Bundle, ModelCard]:
-    return pickles.convert(documented_pickle, margin=margin)
+    return model_files.convert(documented_pickle, margin=margin)
 
 
 def fetch(uri: str) -> Bundle:

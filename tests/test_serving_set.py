@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from api.app import create_app
-from mlflow_model.handover import pickles
+from mlflow_model.handover import model_files
 from tests import servers
 from tests.command_line import register_py
 from tests.live import serves
@@ -105,7 +105,7 @@ def test_it_decides_as_the_documentation_shows(
 def test_it_decides_as_with_all_requirements_to_the_last_byte(
     door: SocketDoor, documented_request: dict[str, float]
 ) -> None:
-    ordinary = FlaskDoor(create_app(servers.serving(pickles.convert(SHIPPED)[0].scorer())))
+    ordinary = FlaskDoor(create_app(servers.serving(model_files.convert(SHIPPED)[0].scorer())))
     batch = WRITERS[ARROW](THREE)
 
     assert door.predict(documented_request).body == ordinary.predict(documented_request).body

@@ -11,7 +11,7 @@ import yaml
 
 from features import aggregate, raw_tables
 from mlflow_model.bundle.scoring import Scorer
-from mlflow_model.handover import pickles
+from mlflow_model.handover import model_files
 from quality import measures
 from quality.scores import ScoredClients
 from training.protocol import candidates, experiment
@@ -37,7 +37,7 @@ def portfolio(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def shipped() -> Scorer:
-    built, _ = pickles.convert(PICKLE)
+    built, _ = model_files.convert(PICKLE)
     return built.scorer()
 
 
@@ -55,7 +55,7 @@ def test_training_again_gives_the_shipped_trees(split: tuple[pd.DataFrame, pd.Da
         candidates.lightgbm("LightGBM"), development, development[raw_tables.LABEL], seed=0
     )
 
-    shipped_text = pickles.convert(PICKLE)[0].files["model.txt"].decode()
+    shipped_text = model_files.convert(PICKLE)[0].files["model.txt"].decode()
     assert _trees(model.booster_.model_to_string()) == _trees(shipped_text)
 
 
@@ -94,7 +94,7 @@ def test_the_card_s_figures_are_those_of_the_test_set(
 
 @pytest.mark.parametrize("threshold", [0.05, 0.1, 0.2, 0.3, 0.5, 0.9])
 def test_it_can_be_given_any_other_threshold(threshold: float) -> None:
-    bundle, _ = pickles.convert(PICKLE, threshold=threshold)
+    bundle, _ = model_files.convert(PICKLE, threshold=threshold)
 
     assert bundle.scorer().policy.threshold == threshold
 

@@ -71,7 +71,13 @@ class Finder:
         )
 
     def recall(self) -> bool:
-        """Tell of the copy that this URI named last, if it is still there. Return whether it is used."""
+        """Tell of the copy that this URI named last, if it is still there. Return whether it is used.
+
+        Tell at once of a URI that can name no model.
+        """
+        if fault := model_uri.fault(self._uri):
+            self._hear(News(problem=str(LoadingFailed(fault))))
+            return False
         copy = None if model_uri.is_pickle(self._uri) else cache.recall(self._uri, self._folder)
         if copy is None:
             return False
@@ -85,6 +91,8 @@ class Finder:
 
     def start(self) -> None:
         """Look for the model in the background, again and again. Returns at once."""
+        if model_uri.fault(self._uri):
+            return
         if not self._thread.is_alive():
             self._wanted.set()
             self._thread.start()

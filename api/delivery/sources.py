@@ -21,7 +21,7 @@ from mlflow_model.errors import (
     NotUnderstood,
     OutOfReach,
 )
-from mlflow_model.handover import pickles
+from mlflow_model.handover import model_files
 
 if TYPE_CHECKING:
     from mlflow_model.registry.versions import Reference
@@ -48,7 +48,7 @@ class PickleFile:
     def look(self, *, afresh: bool) -> None:
         try:
             signing.check("", self._path.name, None)
-            bundle, _ = pickles.convert(self._path)
+            bundle, _ = model_files.convert(self._path)
             name = "".join(one if one.isprintable() else "?" for one in self._path.name)
             copy = Copy(str(cache.keep(bundle, self._folder)), name, None, None)
             self._trial.verified(Path(copy.folder), copy.digest)

@@ -2,13 +2,13 @@
 
 That parser kills the process on some damaged texts, loads truncated ones silently, and loops for ever on
 trees with cycles. A text that passes here is one whole binary classifier of numeric features. Format:
-`GBDT::SaveModelToString` and `Tree::ToString` of LightGBM 4,
+`GBDT::SaveModelToString` and `Tree::ToString` of LightGBM 2 to 4,
 https://github.com/lightgbm-org/LightGBM/blob/v4.6.0/src/boosting/gbdt_model_text.cpp.
 """
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 # The longest text of a model, wherever it comes from.
 MOST_BYTES = 64 * 2**20
@@ -18,11 +18,13 @@ _NUMBERS = re.compile(rf"{_NUMBER}(?: {_NUMBER})*")
 _THRESHOLDS = re.compile(rf"(?:{_NUMBER}|inf)(?: (?:{_NUMBER}|inf))*")
 _INTEGERS = re.compile(r"-?[0-9]{1,9}(?: -?[0-9]{1,9})*")
 _FEATURE_INFO = re.compile(rf"none|\[({_NUMBER}|-inf):({_NUMBER}|inf)\]")
+# LightGBM 2.0 wrote no end of trees, and its successors until 2.3 « feature importances ».
+_CATEGORY_INFO = re.compile(r"-?[0-9]+(?::-?[0-9]+)*")
 _TRAILER = re.compile(
-    r"end of trees\n"
-    r"\nfeature_importances:\n(?:[^\s=]+=[0-9]+\n)*"
+    r"(?:end of trees\n)?"
+    r"\nfeature[_ ]importances:\n(?:[^\n]+=[0-9]+\n)*"
     r"(?:\nparameters:\n(?:\[[A-Za-z0-9_]+: [^\n]*\]\n)*\nend of parameters\n)?"
-    r"(?:\npandas_categorical:(?:null|\[\])\n?)?"
+    r"(?:\npandas_categorical:(?P<categories>[^\n]*)\n?)?"
 )
 _HEADER_KEYS = (
     "version",
@@ -58,10 +60,26 @@ _TREE_KEYS = (
     "is_linear",
     "shrinkage",
 )
-_BAD_HEADER = "l’en-tête du modèle est abîmé"
+# The keys that LightGBM did not write before 2.3, and before 3.2.
+_SINCE_2_3 = frozenset({"leaf_weight", "internal_weight", "is_linear"})
+_SINCE_3_2 = frozenset({"is_linear"})
+_KEYS_OF_A_TREE: dict[str, list[tuple[str, ...]]] = {
+    "v2": [tuple(key for key in _TREE_KEYS if key not in _SINCE_2_3)],
+    "v3": [tuple(key for key in _TREE_KEYS if key not in _SINCE_3_2), _TREE_KEYS],
+    "v4": [_TREE_KEYS],
+}
+_BAD_HEADER = "l’en-tête du modèle est corrompu"
 _MOST_FEATURES = 5_000
 _INTEGER_KEYS = frozenset(
     {"split_feature", "decision_type", "left_child", "right_child", "internal_count", "leaf_count"}
+)
+_CATEGORIES = "le modèle a des variables catégorielles ; codez-les en nombres avant de l’entraîner"
+_OTHER_FEATURES = (
+    "la liste « features » n’est pas celle des variables du modèle, dans le même ordre ; corrigez la liste"
+)
+_OWN_OBJECTIVE = (
+    "le modèle a un objectif personnalisé, dont les scores ne sont pas des probabilités ; "
+    "entraînez-le avec objective=binary"
 )
 _MISSING_IS_NAN = 8  # in a split's decision_type
 
@@ -70,27 +88,39 @@ class BadModelText(ValueError):
     """The text is damaged, or is not a binary classifier of numeric features. The message is in French."""
 
 
+class UnsupportedModel(BadModelText):
+    """The text may be sound, and is of a model that is not served. The message ends with what to do."""
+
+
 def check(text: str, features: Sequence[str]) -> None:
     """Raise BadModelText unless `text` is one whole binary classifier of these features in this order."""
-    header, trees = _split(text)
+    header, trees, rest = _split(text)
     _check_header(header, features)
+    _check_trailer(rest, header["version"])
     _expect(len(trees) > 0, "le modèle n’a aucun arbre")
-    highest = sum(_check_tree(number, tree, len(features)) for number, tree in enumerate(trees))
+    highest = sum(
+        _check_tree(number, tree, len(features), header["version"]) for number, tree in enumerate(trees)
+    )
     _expect(math.isfinite(highest), "la somme des feuilles du modèle peut être infinie")
 
 
-def tree_count(text: str) -> int:
-    """The number of trees in a checked text."""
-    return len(_split(text)[1])
+def names(text: str) -> list[str]:
+    """The names of the features, as LightGBM keeps them. Raises BadModelText."""
+    return _split(text)[0]["feature_names"].split(" ")
 
 
 def first_trees(text: str, count: int) -> str:
-    """A checked text cut to its first `count` trees, as a classifier that was stopped early predicts."""
-    _, trees = _split(text)
-    start, end = text.index("\n\nTree=0\n") + 2, text.index("end of trees\n")
+    """The text cut to its first `count` trees, as a classifier that was stopped early predicts.
+
+    Raises BadModelText.
+    """
+    _, trees, rest = _split(text)
+    if count >= len(trees):
+        return text
     sizes = " ".join(str(len(tree.encode())) for tree in trees[:count])
-    header = re.sub(r"(?m)^tree_sizes=.*$", f"tree_sizes={sizes}", text[:start])
-    return header + "".join(trees[:count]) + text[end:]
+    head, separator, _ = text.partition("\n\n")
+    head = re.sub(r"(?m)^tree_sizes=.*$", f"tree_sizes={sizes}", head)
+    return head + separator + "".join(trees[:count]) + rest
 
 
 def _expect(holds: bool, message: str) -> None:
@@ -98,8 +128,13 @@ def _expect(holds: bool, message: str) -> None:
         raise BadModelText(message)
 
 
-def _split(text: str) -> tuple[dict[str, str], list[str]]:
-    """The header's values by key, and the text of each tree. Raises BadModelText."""
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise UnsupportedModel(message)
+
+
+def _split(text: str) -> tuple[dict[str, str], list[str], str]:
+    """The header's values by key, the text of each tree, and what follows them. Raises BadModelText."""
     _expect(text.startswith("tree\n"), "le texte du modèle n’est pas celui de LightGBM")
     _expect("\x00" not in text and "\r" not in text, "le texte du modèle contient des caractères interdits")
     head, separator, body = text[len("tree\n") :].partition("\n\n")
@@ -107,13 +142,23 @@ def _split(text: str) -> tuple[dict[str, str], list[str]]:
     header = _header_values(head)
     sizes = [int(size) for size in _numbers(_BAD_HEADER, header["tree_sizes"], _INTEGERS)]
     trees, rest = _cut(body.encode(), sizes)
-    _expect(_TRAILER.fullmatch(rest) is not None, "la fin du texte du modèle est absente ou abîmée")
-    return header, trees
+    return header, trees, rest
+
+
+def _check_trailer(rest: str, version: str) -> None:
+    trailer = _TRAILER.fullmatch(rest)
+    _expect(
+        trailer is not None and (rest.startswith("end of trees") or version == "v2"),
+        "la fin du texte du modèle est absente ou corrompue",
+    )
+    categories = trailer["categories"] if trailer is not None else None
+    _require(categories in (None, "null", "[]"), _CATEGORIES)
 
 
 def _header_values(head: str) -> dict[str, str]:
     lines = [line.partition("=") for line in head.split("\n")]
     keys = [key for key, _, _ in lines]
+    _require("objective" in keys or "feature_names" not in keys, _OWN_OBJECTIVE)
     required = [key for key in keys if key not in _OPTIONAL_HEADER_KEYS]
     _expect(tuple(required) == _HEADER_KEYS and len(set(keys)) == len(keys), _BAD_HEADER)
     return {key: value for key, _, value in lines}
@@ -137,27 +182,36 @@ def _decode(piece: bytes) -> str:
 
 
 def _check_header(header: dict[str, str], features: Sequence[str]) -> None:
-    _expect(header["version"] in ("v3", "v4"), "la version du format de modèle n’est pas prise en charge")
+    _require(
+        header["version"] in _KEYS_OF_A_TREE,
+        "la version du format de modèle n’est pas prise en charge ; écrivez-le par LightGBM 2, 3 ou 4",
+    )
     one_class = header["num_class"] == header["num_tree_per_iteration"] == "1"
     objective = re.fullmatch(rf"binary sigmoid:({_NUMBER})", header["objective"])
-    _expect(
+    _require(
         one_class and objective is not None and 0 < float(objective[1]) < math.inf,
-        "le modèle n’est pas un classifieur binaire (objective=binary)",
+        f"le modèle n’est pas un classifieur binaire{_objective(header)} ; "
+        "entraînez-le avec objective=binary",
     )
     _expect(header.get("average_output", "") == "", _BAD_HEADER)
     _expect(_INTEGERS.fullmatch(header["label_index"]) is not None, _BAD_HEADER)
-    _expect(len(features) <= _MOST_FEATURES, f"le modèle a plus de {_MOST_FEATURES} features")
-    _check_names(header["feature_names"].split(" "), features)
+    _require(
+        len(features) <= _MOST_FEATURES,
+        f"le modèle a plus de {_MOST_FEATURES} variables ; entraînez-le sur celles qui comptent",
+    )
     infos = header["feature_infos"].split(" ")
-    _expect(
-        header["max_feature_idx"] == str(len(features) - 1) and len(infos) == len(features),
-        "le nombre de features du modèle ne correspond pas à la liste « features »",
-    )
-    _expect(
-        all(map(_is_range, infos)),
-        "le modèle utilise des features catégorielles ou ses bornes sont abîmées",
-    )
+    _require(len(header["feature_names"].split(" ")) == len(features), _OTHER_FEATURES)
+    _expect(header["max_feature_idx"] == str(len(features) - 1) and len(infos) == len(features), _BAD_HEADER)
+    _check_names(header["feature_names"].split(" "), features)
+    _require(not any(map(_CATEGORY_INFO.fullmatch, infos)), _CATEGORIES)
+    _expect(all(map(_is_range, infos)), "les bornes des variables du modèle sont corrompues")
     _check_constraints(header.get("monotone_constraints"), len(features))
+
+
+def _objective(header: Mapping[str, str]) -> str:
+    """The objective in brackets, if it is one word of LightGBM's."""
+    found = re.match(r"[a-z][a-z_0-9]{0,40}", header["objective"])
+    return "" if found is None else f" (objective={found[0]})"
 
 
 def _is_range(info: str) -> bool:
@@ -173,22 +227,19 @@ def _check_constraints(constraints: str | None, width: int) -> None:
 
 
 def _check_names(names: Sequence[str], features: Sequence[str]) -> None:
+    """Compare the names with the features as LightGBM writes them: it puts « _ » for a space."""
     generic = [f"Column_{index}" for index in range(len(features))]
-    _expect(
-        list(names) in (list(features), generic),
-        "les noms de features du modèle ne sont pas ceux de la liste « features », dans le même ordre",
-    )
+    written = [feature.replace(" ", "_") for feature in features]
+    _require(list(names) in (written, generic), _OTHER_FEATURES)
 
 
-def _check_tree(number: int, tree: str, width: int) -> float:
+def _check_tree(number: int, tree: str, width: int, version: str) -> float:
     """Check one tree. Returns the largest absolute value that it can add to a score."""
-    where = f"l’arbre {number} du modèle est abîmé"
-    values = _tree_values(number, tree)
+    where = f"l’arbre {number} du modèle est corrompu"
+    values = _tree_values(number, tree, version)
     _expect(re.fullmatch(r"[1-9][0-9]{0,8}", values["num_leaves"]) is not None, where)
     leaves = int(values["num_leaves"])
-    _expect(values["num_cat"] == "0", "le modèle utilise des features catégorielles")
-    _expect(values["is_linear"] == "0", "les arbres linéaires ne sont pas pris en charge")
-    splits = {key: _numbers(where, values[key], _grammar(key)) for key in _PER_SPLIT}
+    splits = {key: _numbers(where, values[key], _grammar(key)) for key in _PER_SPLIT if key in values}
     _expect(all(len(numbers) == leaves - 1 for numbers in splits.values()), where)
     highest = _check_leaves(where, values, leaves)
     _expect(all(0 <= feature < width for feature in splits["split_feature"]), where)
@@ -211,18 +262,24 @@ def _parts(threshold: str, decision: int) -> bool:
     return knows_missing if threshold == "inf" else math.isfinite(float(threshold))
 
 
-def _tree_values(number: int, tree: str) -> dict[str, str]:
-    where = f"l’arbre {number} du modèle est abîmé"
+def _tree_values(number: int, tree: str, version: str) -> dict[str, str]:
+    where = f"l’arbre {number} du modèle est corrompu"
     _expect(tree.startswith(f"Tree={number}\n") and tree.endswith("\n\n\n"), where)
     lines = [line.partition("=") for line in tree.split("\n")[1:-3]]
-    _expect(tuple(key for key, _, _ in lines) == _TREE_KEYS, where)
-    return {key: value for key, _, value in lines}
+    values = {key: value for key, _, value in lines}
+    _require(values.get("num_cat", "0") == "0", _CATEGORIES)
+    _require(
+        values.get("is_linear", "0") == "0",
+        "le modèle a des arbres linéaires ; entraînez-le sans linear_tree",
+    )
+    _expect(tuple(key for key, _, _ in lines) in _KEYS_OF_A_TREE[version], where)
+    return values
 
 
 def _check_leaves(where: str, values: dict[str, str], leaves: int) -> float:
     leaf_values = _numbers(where, values["leaf_value"], _NUMBERS)
     _expect(len(leaf_values) == leaves and all(math.isfinite(value) for value in leaf_values), where)
-    for key in ("leaf_weight", "leaf_count"):
+    for key in {"leaf_weight", "leaf_count"} & values.keys():
         # LightGBM writes no weight for a tree of a single leaf.
         _expect(
             len(_numbers(where, values[key], _grammar(key))) in ({leaves} if leaves > 1 else {0, 1}), where

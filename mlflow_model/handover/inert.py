@@ -1,112 +1,273 @@
-"""Unpickles without executing: every name in a pickle becomes an inert stand-in.
+"""Reads a pickle without executing it: every name in it stays a name.
 
-A pickle is a program. No name in it reaches a real object here: a stand-in only records how it was used, so
-that what a real object would hold can be read from it.
+A pickle is a program for a small stack machine. This machine runs it, too, but it has nothing to call: a name
+becomes a Name, and what a call of it would make becomes an Object that keeps what the call was given. What a
+real object would hold is then read from these. The instructions are decoded by the standard library's
+pickletools. https://docs.python.org/3/library/pickletools.html
 """
 
 import io
-import pickle
-import struct
-from typing import Any, ClassVar, NoReturn, TypeGuard
+import pickletools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, NoReturn
 
 
-class Refused(Exception):
-    """A pickle that is not the documented one. None stands for the documented sentence about the keys."""
-
-    def __init__(self, detail: str | None) -> None:
-        super().__init__(detail)
-        self.detail = detail
+class BadPickle(ValueError):
+    """The bytes are no whole pickle."""
 
 
-class StandIn:
-    """Takes the place of anything that a pickle names. It keeps what it is given and does nothing."""
+class Foreign(ValueError):
+    """The pickle refers to objects that are not in it."""
 
-    name: ClassVar[tuple[str, str]]
-    args: tuple[Any, ...]
+
+@dataclass(frozen=True)
+class Name:
+    """A class or a function that a pickle names."""
+
+    module: str
+    name: str
+
+
+@dataclass(eq=False)
+class Object:
+    """What calling `maker` would make. `items` holds what was appended to it or added, or set as pairs."""
+
+    maker: Any
+    args: tuple[Any, ...] = ()
     state: Any = None
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> "StandIn":
-        self = super().__new__(cls)
-        self.args = args
-        return self
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Accept what __new__ has kept."""
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        """Ignore an item: only defaultdict and OrderedDict are filled this way, and neither is read."""
+    items: list[Any] = field(default_factory=list)
 
 
-class InertUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str, /) -> type[StandIn]:
-        return type("StandIn", (StandIn,), {"name": (module, name)})
-
-    def persistent_load(self, _: Any, /) -> NoReturn:
-        raise Refused("le fichier Pickle renvoie à des objets extérieurs")
+# Takes an object whose state has just been set, and the stream, where more of it may follow; returns what
+# takes its place.
+Complete = Callable[[Object, BinaryIO], Any]
 
 
-def unpickled(content: bytes) -> object:
-    """What one whole pickle holds, with stand-ins in it. Raises Refused."""
+def unpickled(stream: BinaryIO, complete: Complete | None = None) -> Any:
+    """What the pickle at the stream's position holds, with Names and Objects in it. The stream is left
+    behind it. Raises BadPickle, Foreign.
+    """
+    machine = _Machine()
+    try:
+        for code, argument, _ in pickletools.genops(stream):
+            _STEPS[code.name](machine, argument)
+            if code.name == "BUILD" and complete is not None:
+                machine.push(complete(machine.pop(), stream))
+        return machine.pop()
+    except (BadPickle, Foreign):
+        raise
+    except (ValueError, TypeError, IndexError, KeyError, OverflowError, RecursionError) as error:
+        raise BadPickle from error
+
+
+def whole(content: bytes, complete: Complete | None = None) -> Any:
+    """What these bytes hold if they are one pickle and nothing else. Raises BadPickle, Foreign."""
     stream = io.BytesIO(content)
-    found: object = InertUnpickler(stream).load()
+    found = unpickled(stream, complete)
     if stream.read(1):
-        raise Refused("des octets suivent la fin du fichier Pickle")
+        raise BadPickle
     return found
 
 
-def stands_for(value: object, module: str, name: str) -> TypeGuard[StandIn]:
-    """Whether the value is a stand-in for an object of this class."""
-    return isinstance(value, StandIn) and value.name == (module, name)
+def name_of(value: Any) -> Name | None:
+    """The class that an Object is of, or the function that made it; the Name itself for a Name."""
+    while isinstance(value, Object):
+        is_method = value.maker == Name("builtins", "getattr") and value.args  # as protocols before 4 name it
+        value = value.args[0] if is_method else value.maker
+    return value if isinstance(value, Name) else None
 
 
-def state(value: object) -> dict[Any, Any]:
-    """The attributes that a stand-in was given; empty for anything else."""
+def is_of(value: Any, *names: Name) -> bool:
+    """Whether the value is an Object of one of these classes, or made by one of these functions."""
+    return isinstance(value, Object) and value.maker in names
+
+
+def state(value: Any) -> dict[Any, Any]:
+    """The attributes that an Object was given; empty for anything else."""
     found = getattr(value, "state", None)
+    if type(found) is tuple and len(found) == 2 and type(found[1]) is dict:  # (attributes, slots)
+        found = {**(found[0] or {}), **found[1]}
     return found if type(found) is dict else {}
 
 
-def double(value: object, key: str) -> float | None:
-    """A Python number, or a NumPy scalar, which a pickle holds as (dtype, bytes). Raises Refused."""
-    if value is None:
-        return None
-    if isinstance(value, StandIn) and value.name[1] == "scalar" and len(value.args) == 2:
-        return _numpy_double(*value.args, key)
-    if type(value) in (int, float):
-        return float(value)  # type: ignore[arg-type]
-    raise Refused(f"'{key}' n’est pas un nombre")
+class _Machine:
+    """The stack of one pickle, with the places of its marks, and the memo."""
+
+    def __init__(self) -> None:
+        self._stack: list[Any] = []
+        self._marks: list[int] = []
+        self._memo: dict[int, Any] = {}
+
+    @property
+    def top(self) -> Any:
+        return self._stack[-1]
+
+    def push(self, value: Any) -> None:
+        self._stack.append(value)
+
+    def pop(self) -> Any:
+        return self._stack.pop()
+
+    def pop_some(self, count: int) -> list[Any]:
+        """The last `count` values, in the order in which they came. Raises BadPickle if there are fewer."""
+        if len(self._stack) < count:
+            raise BadPickle
+        start = len(self._stack) - count
+        found = self._stack[start:]
+        del self._stack[start:]
+        return found
+
+    def mark(self) -> None:
+        self._marks.append(len(self._stack))
+
+    def pop_to_mark(self) -> list[Any]:
+        """What came since the last mark, which goes too. IndexError if there is no mark."""
+        return self.pop_some(len(self._stack) - self._marks.pop())
+
+    def drop(self) -> None:
+        """Remove the last value, or the last mark if nothing came since."""
+        if self._marks and self._marks[-1] == len(self._stack):
+            self._marks.pop()
+        else:
+            self._stack.pop()
+
+    def remember(self, place: int | None) -> None:
+        """Keep the last value under a number, or under the next one."""
+        self._memo[len(self._memo) if place is None else place] = self.top
+
+    def recall(self, place: int) -> None:
+        self.push(self._memo[place])
 
 
-def _numpy_double(dtype: object, content: object, key: str) -> float:
-    kind = _dtype_name(dtype)
-    order = dtype.state[1] if kind in ("f8", "f4") else None  # type: ignore[attr-defined]
-    content = _plain_bytes(content)
-    if order not in ("<", ">") or type(content) is not bytes:
-        raise Refused(f"'{key}' n’est pas un nombre")
-    return float(struct.unpack(order + {"f8": "d", "f4": "f"}[str(kind)], content)[0])
+def _append(machine: _Machine, values: Iterable[Any]) -> None:
+    held = machine.top
+    if isinstance(held, Object):
+        held.items.extend(values)
+    elif type(held) is list:
+        held.extend(values)
+    elif type(held) is set:
+        held.update(values)
+    else:
+        raise BadPickle
 
 
-def whole(number: object) -> int:
-    """A Python integer, or a NumPy one, which a pickle holds as (dtype, bytes). Raises Refused."""
-    if type(number) is int:
-        return number
-    if isinstance(number, StandIn) and number.name[1] == "scalar" and len(number.args) == 2:
-        dtype, content = number.args
-        kind = _dtype_name(dtype)
-        content = _plain_bytes(content)
-        if kind in ("i4", "i8", "u4", "u8") and type(content) is bytes and len(content) == int(kind[1]):
-            order: Any = "big" if dtype.state[1] == ">" else "little"
-            return int.from_bytes(content, order, signed=kind[0] == "i")
-    raise Refused("'best_iteration' n’est pas un nombre entier")
+def _set(machine: _Machine, flat: Sequence[Any]) -> None:
+    held = machine.top
+    if isinstance(held, Object):
+        held.items.extend(_pairs(flat))
+    elif type(held) is dict:
+        held.update(_pairs(flat))
+    else:
+        raise BadPickle
 
 
-def _dtype_name(dtype: object) -> Any:
-    return dtype.args[0] if stands_for(dtype, "numpy", "dtype") and dtype.args else None
+def _pairs(flat: Sequence[Any]) -> list[tuple[Any, Any]]:
+    return list(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _plain_bytes(content: object) -> object:
-    """The bytes themselves: protocol 2 writes them as a call of _codecs.encode."""
-    is_spelt = isinstance(content, StandIn) and content.name == ("_codecs", "encode")
-    return content.args[0].encode("latin-1") if is_spelt else content  # type: ignore[attr-defined]
+def _name(module: Any, name: Any) -> Name:
+    if type(module) is not str or type(name) is not str:
+        raise BadPickle
+    return Name(module, name)
+
+
+def _name_in(argument: str) -> Name:
+    """The name in an instruction that holds both words."""
+    return _name(*argument.split(" ", 1))
+
+
+def _made(maker: Any, args: Iterable[Any]) -> Object:
+    """What a call would make. Python's own ways of making an object give one of its class."""
+    given = tuple(args)
+    if isinstance(maker, Name) and maker in _WAYS_OF_MAKING:
+        maker, *rest = given
+        given = tuple(rest)
+    return Object(maker, given)
+
+
+def _reduce(machine: _Machine, _: Any) -> None:
+    maker, args = machine.pop_some(2)
+    machine.push(_made(maker, args))
+
+
+def _new_with_keywords(machine: _Machine, _: Any) -> None:
+    maker, args, keywords = machine.pop_some(3)
+    machine.push(_made(maker, (*args, *dict(keywords).values())))
+
+
+def _object(machine: _Machine, _: Any) -> None:
+    maker, *args = machine.pop_to_mark()
+    machine.push(_made(maker, args))
+
+
+def _build(machine: _Machine, _: Any) -> None:
+    given = machine.pop()
+    if not isinstance(machine.top, Object):
+        raise BadPickle
+    machine.top.state = given
+
+
+def _refer_outside(_: _Machine, __: Any) -> NoReturn:
+    raise Foreign
+
+
+def _check_protocol(_: _Machine, number: int) -> None:
+    if number > _HIGHEST_PROTOCOL:
+        raise BadPickle
+
+
+def _nothing(_: _Machine, __: Any) -> None:
+    """Do nothing: the instruction is about the stream alone."""
+
+
+_HIGHEST_PROTOCOL = 5
+_WAYS_OF_MAKING = frozenset(
+    Name(module, name)
+    for module in ("copyreg", "copy_reg")
+    for name in ("_reconstructor", "__newobj__", "__newobj_ex__")
+)
+_CONSTANTS = (
+    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE"),
+    *("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
+    *("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+)
+# What each instruction does, with its argument. READONLY_BUFFER follows NEXT_BUFFER, which is refused.
+_STEPS: dict[str, Callable[[_Machine, Any], Any]] = {
+    **dict.fromkeys(("FRAME", "STOP"), _nothing),
+    "PROTO": _check_protocol,
+    **dict.fromkeys(_CONSTANTS, _Machine.push),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), _Machine.remember),
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _Machine.recall),
+    **dict.fromkeys(("REDUCE", "NEWOBJ"), _reduce),
+    **dict.fromkeys(("PERSID", "BINPERSID", "NEXT_BUFFER", "EXT1", "EXT2", "EXT4"), _refer_outside),
+    **dict.fromkeys(("APPENDS", "ADDITEMS"), lambda machine, _: _append(machine, machine.pop_to_mark())),
+    "NONE": lambda machine, _: machine.push(None),
+    "NEWTRUE": lambda machine, _: machine.push(True),
+    "NEWFALSE": lambda machine, _: machine.push(False),
+    "MARK": lambda machine, _: machine.mark(),
+    "POP": lambda machine, _: machine.drop(),
+    "POP_MARK": lambda machine, _: machine.pop_to_mark(),
+    "DUP": lambda machine, _: machine.push(machine.top),
+    "EMPTY_LIST": lambda machine, _: machine.push([]),
+    "EMPTY_TUPLE": lambda machine, _: machine.push(()),
+    "EMPTY_DICT": lambda machine, _: machine.push({}),
+    "EMPTY_SET": lambda machine, _: machine.push(set()),
+    "TUPLE1": lambda machine, _: machine.push(tuple(machine.pop_some(1))),
+    "TUPLE2": lambda machine, _: machine.push(tuple(machine.pop_some(2))),
+    "TUPLE3": lambda machine, _: machine.push(tuple(machine.pop_some(3))),
+    "TUPLE": lambda machine, _: machine.push(tuple(machine.pop_to_mark())),
+    "LIST": lambda machine, _: machine.push(machine.pop_to_mark()),
+    "DICT": lambda machine, _: machine.push(dict(_pairs(machine.pop_to_mark()))),
+    "FROZENSET": lambda machine, _: machine.push(frozenset(machine.pop_to_mark())),
+    "APPEND": lambda machine, _: _append(machine, machine.pop_some(1)),
+    "SETITEM": lambda machine, _: _set(machine, machine.pop_some(2)),
+    "SETITEMS": lambda machine, _: _set(machine, machine.pop_to_mark()),
+    "GLOBAL": lambda machine, argument: machine.push(_name_in(argument)),
+    "STACK_GLOBAL": lambda machine, _: machine.push(_name(*machine.pop_some(2))),
+    "INST": lambda machine, argument: machine.push(_made(_name_in(argument), machine.pop_to_mark())),
+    "OBJ": _object,
+    "NEWOBJ_EX": _new_with_keywords,
+    "BUILD": _build,
+}

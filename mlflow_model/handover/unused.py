@@ -1,0 +1,91 @@
+"""Says what of the documented dictionary is not used, and refuses what may have prepared the data."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mlflow_model.handover import inert
+from mlflow_model.handover.classifiers import NotUsable, shown
+from mlflow_model.handover.inert import Name, Object
+
+USED = frozenset({"model", "features", "optimal_threshold", "margin"})
+
+# Objects of these hold data and compute nothing. Whatever else a dictionary holds may be a step of the model.
+_OF_DATA = frozenset(
+    {
+        "pandas",
+        "pyarrow",
+        "datetime",
+        "zoneinfo",
+        "pytz",
+        "dateutil",
+        "decimal",
+        "fractions",
+        "uuid",
+        "pathlib",
+    }
+)
+_DATA = frozenset(
+    {
+        *(Name("builtins", name) for name in ("set", "frozenset", "bytearray", "complex", "range", "slice")),
+        *(Name("builtins", name) for name in ("dict", "list", "tuple", "object")),
+        *(Name("collections", name) for name in ("OrderedDict", "defaultdict", "deque", "Counter")),
+        *(Name("numpy", name) for name in ("ndarray", "dtype")),
+        *(Name(f"{core}.multiarray", "_reconstruct") for core in ("numpy.core", "numpy._core")),
+        *(Name(f"{core}.multiarray", "scalar") for core in ("numpy.core", "numpy._core")),
+        *(Name(f"{core}.numeric", "_frombuffer") for core in ("numpy.core", "numpy._core")),
+        Name("_codecs", "encode"),
+        Name("types", "SimpleNamespace"),
+    }
+)
+
+
+def keys(document: Mapping[Any, Any]) -> list[str]:
+    """The keys whose values are not used. Raises NotUsable if one may hold a step of the model."""
+    left = {key: value for key, value in document.items() if key not in USED}
+    for key, value in left.items():
+        for one in _working(value):
+            raise NotUsable(
+                f"'{shown(key)}' contient {_called(one)}, qui peut préparer les données avant le modèle, "
+                "et que le service n’appellerait pas ; "
+                "entraînez le modèle sur les colonnes préparées, et donnez-le sans cet objet"
+            )
+    return [shown(key) for key in left]
+
+
+def _working(value: Any) -> Iterator[Name | Object]:
+    """The functions, classes and objects in a value that are more than data."""
+    waiting, seen = [value], set[int]()
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, Name) or (isinstance(one, Object) and not _is_data(one)):
+            yield one
+        elif isinstance(one, Object):
+            waiting += [held for held in _held_by(one) if not isinstance(held, Name)]
+        elif isinstance(one, dict):
+            waiting += [*one.keys(), *one.values()]
+        elif isinstance(one, list | tuple | set | frozenset):
+            waiting += one
+
+
+def _held_by(one: Object) -> Iterator[Any]:
+    """What data holds. The classes and functions among a call's arguments are how it is made."""
+    yield from one.args
+    yield one.state
+    yield one.items
+
+
+def _is_data(one: Object) -> bool:
+    name = inert.name_of(one)
+    if name is None:
+        return False
+    if one.maker == Name("builtins", "getattr"):  # a method, which is not called
+        return False
+    return name in _DATA or name.module.partition(".")[0] in _OF_DATA
+
+
+def _called(one: Name | Object) -> str:
+    name = inert.name_of(one)
+    return "un objet" if name is None else f"« {shown(f'{name.module}.{name.name}')} »"

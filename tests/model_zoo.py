@@ -1,0 +1,482 @@
+"""Small model files of every kind that people bring, each made here, with what its author would score.
+
+Every file is written by the library that people use for it. Kinds whose library is not installed (XGBoost,
+CatBoost, what another version of LightGBM wrote) are spelt as bytes.
+"""
+
+import collections
+import datetime
+import functools
+import gzip
+import io
+import json
+import pickle
+import re
+import struct
+import types
+import zipfile
+import zlib
+import zoneinfo
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import joblib
+import lightgbm
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from lightgbm import LGBMClassifier, LGBMRanker, LGBMRegressor
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OrdinalEncoder, StandardScaler
+
+NAMES = ["AMT_CREDIT", "AMT_INCOME", "EXT_SOURCE", "DAYS_BIRTH"]
+SMALL: dict[str, Any] = {"n_estimators": 8, "num_leaves": 5, "verbosity": -1, "n_jobs": 1}
+ROWS = 400
+
+
+def _clients() -> pd.DataFrame:
+    random = np.random.default_rng(11)
+    values = random.normal(size=(ROWS, len(NAMES)))
+    values[random.random(ROWS) < 0.3, 2] = np.nan
+    return pd.DataFrame(values, columns=NAMES)
+
+
+CLIENTS = _clients()
+OUTCOMES = (
+    CLIENTS.fillna(0).to_numpy() @ [0.3, -0.5, -1.0, 0.4] + np.random.default_rng(12).normal(size=ROWS) > 0.6
+).astype(int)
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """`original`: its author's default probabilities of CLIENTS; None if the file must be refused.
+
+    `is_damaged`: only such a file may be called damaged. `written`: how an author makes it.
+    """
+
+    written: str
+    content: Callable[[], bytes]
+    original: Callable[[], Any] | None = None
+    threshold: float | None = None
+    default_class: str | None = None
+    is_damaged: bool = False
+
+    def expected(self) -> np.ndarray:
+        assert self.original is not None
+        return np.asarray(self.original(), dtype=np.float64)
+
+
+@functools.cache
+def classifier(**parameters: Any) -> LGBMClassifier:
+    return LGBMClassifier(**SMALL | parameters).fit(CLIENTS, OUTCOMES)
+
+
+def of_classes(classes: list[Any], dtype: Any = None) -> LGBMClassifier:
+    outcomes = np.array(classes, dtype=dtype)[OUTCOMES]
+    return LGBMClassifier(**SMALL).fit(CLIENTS, outcomes)
+
+
+@functools.cache
+def booster(**parameters: Any) -> lightgbm.Booster:
+    settings = {"objective": "binary", "verbosity": -1, "num_threads": 1, "num_leaves": 5}
+    return lightgbm.train(settings | parameters, lightgbm.Dataset(CLIENTS, OUTCOMES), 8)
+
+
+def score(model: Any) -> Callable[[], Any]:
+    def scored() -> Any:
+        if isinstance(model, lightgbm.Booster):
+            return model.predict(CLIENTS)
+        return model.predict_proba(CLIENTS)[:, 1]
+
+    return scored
+
+
+def document(**content: Any) -> dict[str, Any]:
+    return {"model": classifier(), "features": NAMES, "optimal_threshold": 0.3, "margin": 0.05} | content
+
+
+def pickled(**content: Any) -> Callable[[], bytes]:
+    return lambda: pickle.dumps(document(**content), 4)
+
+
+def of_protocol(number: int) -> bytes:
+    return pickle.dumps(document(), number)
+
+
+def joblibbed(compress: Any = 0, **content: Any) -> Callable[[], bytes]:
+    def dumped() -> bytes:
+        stream = io.BytesIO()
+        joblib.dump(document(**content), stream, compress=compress)
+        return stream.getvalue()
+
+    return dumped
+
+
+def documented(written: str, content: Callable[[], bytes], model: Any = None) -> Specimen:
+    return Specimen(written, content, score(classifier() if model is None else model))
+
+
+def bare(written: str, model: Any, content: Callable[[], bytes] | None = None) -> Specimen:
+    made = content or (lambda: pickle.dumps(model, 4))
+    return Specimen(written, made, score(model), threshold=0.3)
+
+
+def refused(written: str, content: Callable[[], bytes], **options: Any) -> Specimen:
+    return Specimen(written, content, **options)
+
+
+def named(module: str, name: str) -> bytes:
+    """The opcodes of an object of a class that is not installed here."""
+    return f"c{module}\n{name}\n".encode() + b")\x81}b"
+
+
+def with_model(opcodes: bytes) -> bytes:
+    """The documented dictionary around an object that is spelt as opcodes, in protocol 2."""
+    raw = pickle.dumps(document(model="<model>", features=NAMES), 2)
+    marked = b"X" + struct.pack("<I", 7) + b"<model>"
+    assert raw.count(marked) == 1
+    return raw.replace(marked, opcodes)
+
+
+def of_lightgbm_3() -> bytes:
+    """As LightGBM 3 pickled a classifier: its text lies under « handle »."""
+    raw = pickle.dumps(document(), 3)
+    name = b"X\x07\x00\x00\x00_handle"
+    assert raw.count(name) == 1
+    return raw.replace(name, b"X\x06\x00\x00\x00handle")
+
+
+def text(version: str, model: lightgbm.Booster | None = None) -> bytes:
+    """The text of a model as LightGBM of this version wrote it."""
+    written = (model or booster()).model_to_string()
+    if version == "4":
+        return written.encode()
+    is_v2 = version in ("2.0", "2.2")
+    written = written.replace("version=v4", "version=v2" if is_v2 else "version=v3")
+    dropped = "is_linear|leaf_weight|internal_weight" if is_v2 else "is_linear"
+    written = re.sub(rf"(?m)^(?:{dropped})=.*\n", "", written)
+    if version != "3.0":
+        written = written.replace("feature_importances", "feature importances")
+    if version == "2.0":
+        written = written.replace("end of trees\n", "")
+    body = re.split(r"(?=^Tree=)", written, flags=re.MULTILINE)[1:]
+    body[-1] = body[-1].partition("\n\n\n")[0] + "\n\n\n"
+    sizes = " ".join(str(len(tree)) for tree in body)
+    return re.sub(r"(?m)^tree_sizes=.*$", f"tree_sizes={sizes}", written).encode()
+
+
+def lz4(content: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "lz4") as stream:
+        stream.write(content)
+    return bytes(sink.getvalue())
+
+
+def zipped() -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("model.pkl", pickle.dumps(document()))
+    return stream.getvalue()
+
+
+def parquet() -> bytes:
+    stream = io.BytesIO()
+    CLIENTS.to_parquet(stream)
+    return stream.getvalue()
+
+
+def fitted(model: Any) -> Any:
+    return model.fit(CLIENTS.fillna(0), OUTCOMES)
+
+
+def with_category() -> LGBMClassifier:
+    """A column of categories that no tree uses."""
+    clients = CLIENTS.assign(DAYS_BIRTH=pd.Categorical(["x", "y"] * (ROWS // 2)))
+    return LGBMClassifier(**SMALL | {"n_estimators": 2}).fit(clients, CLIENTS.EXT_SOURCE.fillna(0) > 0)
+
+
+def squared(outcomes: Any, scores: Any) -> tuple[Any, Any]:
+    return scores - outcomes, np.ones(len(scores))
+
+
+def own_objective() -> LGBMClassifier:
+    return LGBMClassifier(**SMALL, objective=squared).fit(CLIENTS, OUTCOMES)
+
+
+def calibrated() -> CalibratedClassifierCV:
+    return CalibratedClassifierCV(LGBMClassifier(**SMALL), cv=2).fit(CLIENTS, OUTCOMES)
+
+
+def searched() -> GridSearchCV:
+    return GridSearchCV(LGBMClassifier(**SMALL), {"num_leaves": [3, 5]}, cv=2).fit(CLIENTS, OUTCOMES)
+
+
+def early_stopping_in_prediction() -> LGBMClassifier:
+    return LGBMClassifier(**SMALL, pred_early_stop=True).fit(CLIENTS, OUTCOMES)
+
+
+def with_init_score() -> LGBMClassifier:
+    return LGBMClassifier(**SMALL).fit(CLIENTS, OUTCOMES, init_score=np.full(ROWS, 0.5))
+
+
+def odd_names() -> lightgbm.Booster:
+    clients = CLIENTS.set_axis(["montant du crédit", "a=b", "é", "x y z"], axis=1)
+    settings = {"objective": "binary", "verbosity": -1, "num_threads": 1, "num_leaves": 5}
+    return lightgbm.train(settings, lightgbm.Dataset(clients, OUTCOMES), 8)
+
+
+def by_cloudpickle() -> bytes:
+    """A class that exists in a script only: cloudpickle writes its code into the file."""
+    module = types.ModuleType("__main__")
+    exec("class Scorer:\n    def predict(self, x):\n        return x", vars(module))  # noqa: S102 - it is ours
+    return bytes(cloudpickle.dumps(document(model=module.Scorer())))
+
+
+ODD: dict[str, Any] = {
+    "trained": datetime.datetime(2026, 1, 1, tzinfo=zoneinfo.ZoneInfo("Europe/Paris")),
+    "day": datetime.date(2026, 1, 1),
+    "last": collections.deque([1, 2]),
+    "counts": collections.Counter("ab"),
+    "lists": collections.defaultdict(list, {"x": [1]}),
+    "where": Path("x"),
+    "scores": CLIENTS.head(3),
+    "metrics": {"auc": np.float64(0.77), "n": np.int64(3), "labels": np.array(["a", "b"])},
+    "kinds": {"a", "b"},
+    "complex": 1j,
+}
+
+FORMS: dict[str, Specimen] = {
+    "the documented dictionary": documented("pickle.dump({'model', 'features', …})", pickled()),
+    **{
+        f"the same, protocol {number}": documented(
+            f"pickle.dump(…, protocol={number})", functools.partial(of_protocol, number)
+        )
+        for number in (0, 1, 2, 3, 5)
+    },
+    "the same as an OrderedDict": documented(
+        "pickle.dump(OrderedDict(…))", lambda: pickle.dumps(collections.OrderedDict(document()))
+    ),
+    "the same by joblib": documented("joblib.dump(…)", joblibbed()),
+    **{
+        f"the same by joblib, {name}": documented(f"joblib.dump(…, compress={name!r})", joblibbed(name))
+        for name in ("zlib", "gzip", "bz2", "xz", "lzma")
+    },
+    "the same by joblib, lz4": documented("joblib.dump(…, compress='lz4')", lambda: lz4(joblibbed()())),
+    "the same through gzip": documented("gzip.open(…), pickle.dump", lambda: gzip.compress(pickled()())),
+    "the same of LightGBM 3": documented("pickle.dump by LightGBM 3", of_lightgbm_3),
+    "columns as an Index": documented("'features': X.columns", pickled(features=CLIENTS.columns)),
+    "columns as an Index of objects": documented(
+        "'features': X.columns of pandas 2", pickled(features=pd.Index(NAMES, dtype=object))
+    ),
+    "columns as an array": documented("'features': np.array(…)", pickled(features=np.array(NAMES))),
+    "columns as an array by joblib": documented(
+        "the same by joblib", joblibbed(features=np.array(NAMES, dtype=object))
+    ),
+    "columns as a Series": documented("'features': pd.Series(…)", pickled(features=pd.Series(NAMES))),
+    "columns as a Series of objects": documented(
+        "the same of pandas 2", pickled(features=pd.Series(NAMES, dtype=object))
+    ),
+    "values of every kind beside it": documented("'trained': a time, 'last': a deque, …", pickled(**ODD)),
+    "a Booster in the dictionary": documented(
+        "'model': classifier.booster_", pickled(model=booster()), booster()
+    ),
+    "a Pipeline of the classifier alone": documented(
+        "Pipeline([('clf', LGBMClassifier())])",
+        pickled(model=Pipeline([("clf", classifier())])),
+        classifier(),
+    ),
+    "classes that are booleans": documented(
+        "y is True / False", pickled(model=of_classes([False, True])), of_classes([False, True])
+    ),
+    "classes that are floats": documented(
+        "y is 0.0 / 1.0", pickled(model=of_classes([0.0, 1.0])), of_classes([0.0, 1.0])
+    ),
+    "classes that are bytes wide": documented(
+        "y is int8", pickled(model=of_classes([0, 1], np.int8)), of_classes([0, 1], np.int8)
+    ),
+    "other classes, of which one is named": Specimen(
+        "y is 'bon' / 'défaut', --default-class défaut",
+        pickled(model=of_classes(["bon", "défaut"])),
+        score(of_classes(["bon", "défaut"])),
+        default_class="défaut",
+    ),
+    "a sigmoid of 2": documented("sigmoid=2", pickled(model=booster(sigmoid=2.0)), booster(sigmoid=2.0)),
+    "class weights": documented(
+        "class_weight='balanced'",
+        pickled(model=classifier(class_weight="balanced")),
+        classifier(class_weight="balanced"),
+    ),
+    "an init score": documented("fit(…, init_score=…)", pickled(model=with_init_score()), with_init_score()),
+    "a random forest of LightGBM's": documented(
+        "boosting_type='rf'",
+        pickled(model=booster(boosting="rf", bagging_freq=1, bagging_fraction=0.5)),
+        booster(boosting="rf", bagging_freq=1, bagging_fraction=0.5),
+    ),
+    "names that LightGBM changed": Specimen(
+        "columns « montant du crédit », « a=b »",
+        pickled(model=odd_names(), features=["montant du crédit", "a=b", "é", "x y z"]),
+        lambda: odd_names().predict(CLIENTS.to_numpy()),
+    ),
+    "a classifier by itself": bare("pickle.dump(LGBMClassifier), --threshold", classifier()),
+    "a classifier by itself, by joblib": bare(
+        "joblib.dump(LGBMClassifier), --threshold",
+        classifier(),
+        lambda: _joblib_of(classifier()),
+    ),
+    "a Booster by itself": bare("pickle.dump(Booster), --threshold", booster()),
+    "a Pipeline by itself": bare(
+        "pickle.dump(Pipeline of the classifier alone), --threshold",
+        classifier(),
+        lambda: pickle.dumps(Pipeline([("clf", classifier())])),
+    ),
+    **{
+        f"LightGBM's text, version {version}": bare(
+            f"save_model by LightGBM {version}, --threshold", booster(), functools.partial(text, version)
+        )
+        for version in ("4", "3.0", "2.3", "2.2", "2.0")
+    },
+    "LightGBM's text with the line ends of Windows": bare(
+        "save_model, then a copy by an editor", booster(), lambda: text("4").replace(b"\n", b"\r\n")
+    ),
+}
+
+
+def _joblib_of(model: Any) -> bytes:
+    stream = io.BytesIO()
+    joblib.dump(model, stream)
+    return stream.getvalue()
+
+
+REFUSED: dict[str, Specimen] = {
+    "a classifier without a threshold": refused(
+        "pickle.dump(LGBMClassifier)", lambda: pickle.dumps(classifier())
+    ),
+    "LightGBM's text without a threshold": refused("save_model", lambda: text("4")),
+    "the dictionary without its threshold": refused(
+        "pickle.dump({'model', 'features'})", pickled(optimal_threshold=None)
+    ),
+    "a dictionary with other keys": refused(
+        "pickle.dump({'clf', 'cols'})", lambda: pickle.dumps({"clf": classifier(), "cols": NAMES})
+    ),
+    "a scaler beside the model": refused(
+        "'scaler': StandardScaler()", pickled(scaler=fitted(StandardScaler()))
+    ),
+    "an encoder in a list": refused(
+        "'steps': [OrdinalEncoder()]", pickled(steps=[("e", fitted(OrdinalEncoder()))])
+    ),
+    "a function beside the model": refused("'prepare': np.log1p", pickled(prepare=np.log1p)),
+    "a method beside the model": refused("'predict': model.predict", pickled(predict=classifier().predict)),
+    "classes in words": refused(
+        "y is 'défaut' / 'remboursé'", pickled(model=of_classes(["défaut", "remboursé"]))
+    ),
+    "classes 1 and 2": refused("y is 1 / 2", pickled(model=of_classes([1, 2]))),
+    "classes -1 and 1": refused("y is -1 / 1", pickled(model=of_classes([-1, 1]))),
+    "the other class as default": refused(
+        "y is 'défaut' / 'remboursé', --default-class défaut",
+        pickled(model=of_classes(["défaut", "remboursé"])),
+        default_class="défaut",
+    ),
+    "three classes": refused(
+        "y is 0 / 1 / 2", pickled(model=LGBMClassifier(**SMALL).fit(CLIENTS, np.arange(ROWS) % 3))
+    ),
+    "a ranking model": refused(
+        "LGBMRanker()", pickled(model=LGBMRanker(**SMALL).fit(CLIENTS, OUTCOMES, group=[ROWS]))
+    ),
+    "a regression": refused("LGBMRegressor()", pickled(model=LGBMRegressor(**SMALL).fit(CLIENTS, OUTCOMES))),
+    "a regression's text": refused(
+        "objective=regression, --threshold", lambda: text("4", booster(objective="regression")), threshold=0.3
+    ),
+    "another link": refused(
+        "objective=cross_entropy_lambda, --threshold",
+        lambda: text("4", booster(objective="cross_entropy_lambda")),
+        threshold=0.3,
+    ),
+    "a custom objective": refused("LGBMClassifier(objective=function)", pickled(model=own_objective())),
+    "prediction that stops early": refused(
+        "LGBMClassifier(pred_early_stop=True)", pickled(model=early_stopping_in_prediction())
+    ),
+    "categorical features": refused(
+        "categorical_feature=['DAYS_BIRTH']",
+        pickled(
+            model=LGBMClassifier(**SMALL).fit(
+                CLIENTS.assign(DAYS_BIRTH=np.arange(ROWS) % 5), OUTCOMES, categorical_feature=["DAYS_BIRTH"]
+            )
+        ),
+    ),
+    "a category that no tree uses": refused("X['…'].astype('category')", pickled(model=with_category())),
+    "linear trees": refused("linear_tree=True", pickled(model=booster(linear_tree=True))),
+    "a Pipeline with a scaler": refused(
+        "Pipeline([('scaler', StandardScaler()), ('clf', …)])",
+        pickled(
+            model=Pipeline([("scaler", StandardScaler()), ("clf", LGBMClassifier(**SMALL))]).fit(
+                CLIENTS, OUTCOMES
+            )
+        ),
+    ),
+    "a calibrated classifier": refused("CalibratedClassifierCV(…)", pickled(model=calibrated())),
+    "a search": refused("GridSearchCV(…)", pickled(model=searched())),
+    "a random forest": refused(
+        "RandomForestClassifier()", pickled(model=fitted(RandomForestClassifier(n_estimators=2)))
+    ),
+    "a logistic regression by itself": refused(
+        "pickle.dump(LogisticRegression())", lambda: pickle.dumps(fitted(LogisticRegression()))
+    ),
+    "an untrained classifier": refused("LGBMClassifier(), no fit", pickled(model=LGBMClassifier())),
+    "XGBoost": refused("XGBClassifier()", lambda: with_model(named("xgboost.sklearn", "XGBClassifier"))),
+    "CatBoost": refused(
+        "CatBoostClassifier()", lambda: with_model(named("catboost.core", "CatBoostClassifier"))
+    ),
+    "CatBoost's own file": refused("save_model by CatBoost", lambda: b"CBM1" + bytes(200)),
+    "XGBoost's own file": refused(
+        "save_model('….json') by XGBoost", lambda: json.dumps({"learner": {}, "version": [2, 0, 0]}).encode()
+    ),
+    "a class of one's own": refused(
+        "class Model in a script", lambda: with_model(named("__main__", "Model"))
+    ),
+    "code by cloudpickle": refused("cloudpickle.dump", by_cloudpickle),
+    "columns as a set": refused("'features': {…}", pickled(features=set(NAMES))),
+    "columns in another order": refused("'features': sorted(…)", pickled(features=NAMES[::-1])),
+    "a zip": refused("a .zip", zipped),
+    "a Git LFS pointer": refused(
+        "git clone without git lfs",
+        lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+    ),
+    "a Parquet file": refused("X.to_parquet", parquet),
+    "a NumPy array": refused("np.save", lambda: b"\x93NUMPY\x01\x00" + bytes(100)),
+    "a JSON file": refused("json.dump", lambda: b'{"threshold": 0.3}'),
+    "LightGBM's JSON": refused("dump_model", lambda: json.dumps(booster().dump_model()).encode()),
+    "a page of a web site": refused("a download of the page", lambda: b"<!DOCTYPE html><html></html>"),
+    "a text": refused("a .txt", lambda: b"AUC = 0.77\n"),
+    "an empty file": refused("touch", lambda: b""),
+    "a pickle cut short": refused("half a copy", lambda: pickled()()[:2000], is_damaged=True),
+    "a compressed file cut short": refused(
+        "half a copy", lambda: gzip.compress(pickled()())[:1000], is_damaged=True
+    ),
+    "a text cut short": refused(
+        "half a copy, --threshold", lambda: text("4")[:3000], threshold=0.3, is_damaged=True
+    ),
+    "a damaged tree": refused(
+        "an editor, --threshold", lambda: _one_more_leaf(text("4")), threshold=0.3, is_damaged=True
+    ),
+    "a bomb": refused("1 GiB of zeros by gzip", lambda: _bomb(), is_damaged=False),
+}
+
+
+def _one_more_leaf(content: bytes) -> bytes:
+    return content.replace(b"num_leaves=5", b"num_leaves=6", 1)
+
+
+def _bomb() -> bytes:
+    compressor = zlib.compressobj(9, zlib.DEFLATED, 31)
+    piece = bytes(2**20)
+    return b"".join([*(compressor.compress(piece) for _ in range(1024)), compressor.flush()])
+
+
+ALL = FORMS | REFUSED
