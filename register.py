@@ -66,7 +66,10 @@ def _register(options: argparse.Namespace) -> None:
             return
     signer = _signer(options)
     _say(f"Reading {options.pickle.name} (nothing in it is executed)")
-    built, model_card = model_files.convert(options.pickle, options.threshold, options.margin)
+    model = model_files.read(options.pickle, options.default_class)
+    built, model_card = model_files.bundle_of(model, options.pickle, options.threshold, options.margin)
+    if model.unused:
+        _say(f"Not used: {', '.join(map(repr, model.unused))}")
     _say("Opening the registry (the first time takes a few seconds)")
     from mlflow_model.registry import registration, versions
 
@@ -222,11 +225,22 @@ def _parser() -> argparse.ArgumentParser:
         help="alias to move (default: champion for the first version, else candidate, for promote)",
     )
     parser.add_argument(
-        "--pickle", type=Path, default=DEFAULT_PICKLE, help="default: models/lgbm_final_model.pkl"
+        "--pickle",
+        type=Path,
+        default=DEFAULT_PICKLE,
+        metavar="FILE",
+        help="documented pickle, or a form of docs/models.md (default: models/lgbm_final_model.pkl)",
     )
-    parser.add_argument("--threshold", type=float, help="instead of the pickle's optimal_threshold")
+    parser.add_argument(
+        "--threshold", type=float, help="instead of the file's optimal_threshold, if it has one"
+    )
     parser.add_argument(
         "--margin", type=float, help="instead of the pickle's; 0 to min(threshold, 1 - threshold)"
+    )
+    parser.add_argument(
+        "--default-class",
+        metavar="CLASS",
+        help="the class that means default, where the classes of the model are not 0 and 1",
     )
     _add_signing(parser, None)
     _add_unsigned(parser, False)

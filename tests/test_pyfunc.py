@@ -5,6 +5,7 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 
 from mlflow_model.bundle import bundles
@@ -53,6 +54,24 @@ def test_a_lying_null_or_an_infinite_value_is_refused(registered: Path, value: f
 
     with pytest.raises(ValueError, match="ligne 1 : la feature 'AMT_CREDIT'"):
         load().predict(clients)
+
+
+def test_the_documented_client_is_decided_on_as_a_frame_of_integers_too(
+    registered: Path, bundle: Bundle, documented_request: dict[str, float]
+) -> None:
+    assert {type(value) for value in documented_request.values()} == {int, float}
+
+    answers = load().predict(pd.DataFrame([documented_request]))
+
+    assert answers.iloc[0].to_dict() == bundle.scorer().decide(documented_request)
+
+
+@pytest.mark.parametrize("value", [True, "0.5"])
+def test_what_predict_refuses_is_refused_here_too(
+    registered: Path, documented_request: dict[str, float], value: object
+) -> None:
+    with pytest.raises(ValueError, match="la feature 'EXT_SOURCE_1' doit être un nombre ou null"):
+        load().predict(pd.DataFrame([documented_request | {"EXT_SOURCE_1": value}]))
 
 
 def test_versions_with_other_policies_and_other_rules_answer_each_by_its_own(

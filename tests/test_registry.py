@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pytest
 import yaml
+from lightgbm import LGBMClassifier
 from mlflow import MlflowClient
 
 import register
 from mlflow_model.bundle import bundles
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import OUTPUT_COLUMNS
-from mlflow_model.errors import LoadingFailed, RollbackRefused
+from mlflow_model.errors import LoadingFailed, OutOfReach, RollbackRefused
 from mlflow_model.handover import model_files
 from mlflow_model.handover.card import ModelCard
 from mlflow_model.registry import connection, fetching, listing, moves, registration, versions
@@ -100,7 +102,7 @@ def test_the_signature_asks_for_every_feature_and_answers_seven_columns(register
     assert signature is not None
 
     inputs = [(column.name, str(column.type), column.required) for column in signature.inputs]
-    assert inputs == [(name, "DataType.double", True) for name in FEATURES]
+    assert inputs == [(name, "Any", True) for name in FEATURES]
     assert signature.outputs.input_names() == list(OUTPUT_COLUMNS)
     assert [(param.name, param.default) for param in signature.params] == [("margin", None)]
 
@@ -193,6 +195,19 @@ def test_a_logged_model_can_be_fetched_without_a_version(registered: Path, bundl
     named = versions.resolve(uri)
 
     assert (fetching.download(named), named.name, named.version) == (bundle, uri, None)
+
+
+def test_a_model_of_another_flavour_is_called_one(registered: Path) -> None:
+    """Somebody logs a model with MLflow's own flavour, as a version and without one."""
+    classifier = LGBMClassifier(n_estimators=2, verbosity=-1).fit(np.eye(40), np.arange(40) % 2)
+    logged = mlflow.lightgbm.log_model(classifier, name="model", registered_model_name="theirs")
+
+    for uri in ("models:/theirs/1", logged.model_uri):
+        with pytest.raises(
+            LoadingFailed, match="est un autre modèle MLflow, que Scoring Client n’a pas"
+        ) as no:
+            fetch(uri)
+        assert not isinstance(no.value, OutOfReach)
 
 
 @pytest.mark.parametrize("name", sorted([*bundles.FILES, "manifest.json"]))

@@ -59,6 +59,17 @@ def modelless(tmp_path: Path) -> dict[str, str]:
 # ---- The ways in
 
 
+@pytest.mark.parametrize("uri", ["model.joblib", "/absent/model.txt", "scoring-client"])
+def test_a_uri_that_can_name_no_model_is_told_before_anything_is_loaded(uri: str, tmp_path: Path) -> None:
+    environment = servers.alone(Path(uri), tmp_path) | {"MODEL_URI": uri}
+
+    with servers.api(environment, tmp_path / "log") as door:
+        answers = {door.get("/ready").error for _ in range(20)}
+
+    (sentence,) = answers
+    assert "MODEL_URI ne nomme ni un fichier « .pkl », ni un modèle du registre" in sentence
+
+
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 def test_an_address_of_ipv6_is_listened_on_and_written_as_a_url(
     modelless: dict[str, str], tmp_path: Path

@@ -91,8 +91,6 @@ class Finder:
 
     def start(self) -> None:
         """Look for the model in the background, again and again. Returns at once."""
-        if model_uri.fault(self._uri):
-            return
         if not self._thread.is_alive():
             self._wanted.set()
             self._thread.start()

@@ -85,6 +85,9 @@ class RegisteredModel:
     def look(self, *, afresh: bool) -> None:
         """Look once. `afresh`: bring the version again, even if it is the same as before or was refused."""
         copy = self.news.copy
+        if fault := model_uri.fault(self._uri):
+            self.news = News(copy, str(LoadingFailed(fault)))
+            return
         try:
             with self._bounded():
                 named = self._resolve(self._uri)

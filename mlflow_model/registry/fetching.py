@@ -31,7 +31,7 @@ def download(reference: Reference, folder: Path | None = None) -> Bundle:
     with contextlib.ExitStack() as stack:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="arriving-")))
-        contents = {MANIFEST: _fetched(files_of_version, MANIFEST, reference, folder)}
+        contents = {MANIFEST: _manifest(files_of_version, reference, folder)}
         digest = hashlib.sha256(contents[MANIFEST]).hexdigest()
         if reference.version is not None and reference.digest != digest:
             raise LoadingFailed(
@@ -62,6 +62,31 @@ def _location_in_run(client: MlflowClient, run_id: str, path: str) -> str:
         if model.name == path:
             return str(model.artifact_location)
     return f"{run.info.artifact_uri}/{path}"
+
+
+def _manifest(files_of_version: ArtifactRepository, reference: Reference, folder: Path) -> bytes:
+    """The manifest. Raises LoadingFailed, also for a model that somebody else logged to MLflow."""
+    is_ours = reference.version is None or reference.digest
+    try:
+        if is_ours:
+            return _fetched(files_of_version, MANIFEST, reference, folder)
+    except OutOfReach:
+        if reference.version is not None or not _is_there(files_of_version, "MLmodel", folder):
+            raise
+    version = "" if reference.version is None else f"la version {reference.version} de "
+    raise LoadingFailed(
+        f"{version}{reference.name} est un autre modèle MLflow, que Scoring Client n’a pas enregistré ; "
+        "enregistrez son fichier avec « python register.py --pickle »"
+    )
+
+
+def _is_there(files_of_version: ArtifactRepository, name: str, folder: Path) -> bool:
+    try:
+        with processes.no_file_beyond(_LARGEST):
+            files_of_version._download_file(name, str(folder / name))
+    except connection.FAILURES:
+        return False
+    return True
 
 
 def _fetched(files_of_version: ArtifactRepository, name: str, reference: Reference, folder: Path) -> bytes:

@@ -18,6 +18,7 @@ from mlflow.models import ModelSignature
 from mlflow.models.model import ModelInfo
 from mlflow.protos.databricks_pb2 import ErrorCode
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import AnyType
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from features.catalogue import example_client
@@ -189,13 +190,18 @@ def _strip_paths(client: MlflowClient, model_id: str, folder: Path) -> None:
 
 
 def signature(features: Sequence[str]) -> ModelSignature:
-    """Doubles in, seven columns out. The margin has no default: MLflow would pass it on every call."""
+    """Each feature in, of any type; seven columns out.
+
+    If a column were declared as double, MLflow would refuse integers in a frame, and take true for 1.0 at
+    /invocations. scoring.py judges each value itself, as it does for /predict. The margin has no default:
+    MLflow would pass it on every call.
+    """
     outputs = [
         ColSpec("string", OUTPUT_COLUMNS[0]),
         *(ColSpec("double", name) for name in OUTPUT_COLUMNS[1:]),
     ]
     return ModelSignature(
-        Schema([ColSpec("double", name) for name in features]),
+        Schema([ColSpec(AnyType(), name) for name in features]),
         Schema([*outputs]),
         ParamSchema([ParamSpec("margin", "double", None)]),
     )
