@@ -25,7 +25,7 @@ from mlflow_model.errors import ModelUnavailable  # noqa: E402
 from mlflow_model.handover import model_files  # noqa: E402
 from mlflow_model.registry.aliases import Term  # noqa: E402
 from mlflow_model.registry.leases import Overtaken  # noqa: E402
-from promotion import gate  # noqa: E402
+from promotion import gate, own_policy  # noqa: E402
 
 DEFAULT_PICKLE = ROOT / "models" / "lgbm_final_model.pkl"
 NOT_DONE, BEYOND_LIMITS = 2, 3
@@ -68,6 +68,8 @@ def _register(options: argparse.Namespace) -> None:
     _say(f"Reading {options.pickle.name} (nothing in it is executed)")
     model = model_files.read(options.pickle, options.default_class)
     built, model_card = model_files.bundle_of(model, options.pickle, options.threshold, options.margin)
+    if options.threshold is not None or options.margin is not None:
+        model_card = own_policy.card(built, model_card)
     if model.unused:
         _say(f"Not used: {', '.join(map(repr, model.unused))}")
     _say("Opening the registry (the first time takes a few seconds)")

@@ -182,7 +182,7 @@ def compare(
 
     A model does not accept a client who lacks a value that it needs.
     """
-    outcome = _outcome(portfolio)
+    outcome = outcome_of(portfolio)
     for answers in (champion, candidate):
         _must_have_decided(answers, portfolio)
     accepted = champion.accepted & candidate.accepted
@@ -251,7 +251,7 @@ def _decisions(
     return Decisions(probabilities, answers.predictions[accepted], cost)
 
 
-def _outcome(portfolio: Mapping[str, Doubles]) -> Doubles | None:
+def outcome_of(portfolio: Mapping[str, Doubles]) -> Doubles | None:
     """Each client's outcome, or its expectation, the default probability. Raises BadReference."""
     name = TRUE_PROBABILITY if TRUE_PROBABILITY in portfolio else TARGET
     if name not in portfolio:
