@@ -36,6 +36,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 
+from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.handover import model_files
+
 NAMES = ["AMT_CREDIT", "AMT_INCOME", "EXT_SOURCE", "DAYS_BIRTH"]
 SMALL: dict[str, Any] = {"n_estimators": 8, "num_leaves": 5, "verbosity": -1, "n_jobs": 1}
 ROWS = 400
@@ -448,8 +451,8 @@ REFUSED: dict[str, Specimen] = {
         "git clone without git lfs",
         lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
     ),
-    "a Parquet file": refused("X.to_parquet", parquet),
-    "a NumPy array": refused("np.save", lambda: b"\x93NUMPY\x01\x00" + bytes(100)),
+    "a Parquet file": refused("X.to_parquet(…)", parquet),
+    "a NumPy array": refused("np.save(…)", lambda: b"\x93NUMPY\x01\x00" + bytes(100)),
     "a JSON file": refused("json.dump", lambda: b'{"threshold": 0.3}'),
     "LightGBM's JSON": refused("dump_model", lambda: json.dumps(booster().dump_model()).encode()),
     "a page of a web site": refused("a download of the page", lambda: b"<!DOCTYPE html><html></html>"),
@@ -479,4 +482,9 @@ def _bomb() -> bytes:
     return b"".join([*(compressor.compress(piece) for _ in range(1024)), compressor.flush()])
 
 
-ALL = FORMS | REFUSED
+def bundle_of(specimen: Specimen, folder: Path) -> Bundle:
+    """The bundle that the file becomes. Raises ModelUnavailable."""
+    path = folder / "model.file"
+    path.write_bytes(specimen.content())
+    model = model_files.read(path, specimen.default_class)
+    return model_files.bundle_of(model, path, specimen.threshold)[0]

@@ -7,7 +7,8 @@ What is executed, in the order of the document, with a registry of its own:
 - ```pycon with a Python session
 - a table under `<!-- executed: requests -->`: each row changes the documented request as its second cell says
 - a table under `<!-- executed: models -->`: each row sets variables and shows why no model is served
-- a table under `<!-- generated: features -->`, `figures`, `metrics` or `ratios`, written whole
+- a table under `<!-- generated: features -->`, `figures`, `metrics`, `ratios`, `forms` or `refusals`, written
+  whole
 
 Other fences are only shown. After a change of model or of sentences, `python -m tests.refresh_documentation`
 rewrites what the documents show; until then the tests say that they are behind.
@@ -42,10 +43,11 @@ from api.delivery.finder import Finder
 from api.delivery.served import ServedModel
 from api.web import openapi
 from features.catalogue import example_client
-from mlflow_model.errors import ModelUnavailable
+from mlflow_model.errors import LoadingFailed, ModelUnavailable
+from tests import model_zoo
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "docs/api.md", "docs/operations.md")
+DOCUMENTS = ("README.md", "docs/api.md", "docs/models.md", "docs/operations.md")
 CARD = ROOT / "models" / "lgbm_final_model.md"
 
 EXAMPLE = re.compile(
@@ -405,11 +407,33 @@ def _ratios(_: Project) -> str:
     return table[0]
 
 
+def _forms(project: Project) -> str:
+    """The model files that register. Their scores are compared elsewhere: tests/test_model_files.py."""
+    rows = [["file", "written by"], ["---", "---"]]
+    for name, specimen in model_zoo.FORMS.items():
+        model_zoo.bundle_of(specimen, project.folder)
+        rows.append([name, f"`{specimen.written}`"])
+    return "".join(_row(row) + "\n" for row in rows)
+
+
+def _refusals(project: Project) -> str:
+    rows = [["file", "written by", "sentence"], ["---", "---", "---"]]
+    for name, specimen in model_zoo.REFUSED.items():
+        try:
+            model_zoo.bundle_of(specimen, project.folder)
+        except ModelUnavailable as problem:
+            sentence = str(problem).removeprefix(str(LoadingFailed("")))
+            rows.append([name, f"`{specimen.written}`", sentence])
+    return "".join(_row(row) + "\n" for row in rows)
+
+
 _TABLES: dict[str, Callable[[Project], str]] = {
     "features": _features,
     "figures": _figures,
     "metrics": _metrics,
     "ratios": _ratios,
+    "forms": _forms,
+    "refusals": _refusals,
 }
 
 

@@ -2,28 +2,18 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from mlflow_model.errors import ModelUnavailable
-from mlflow_model.handover import model_files
-from tests.model_zoo import CLIENTS, FORMS, REFUSED, Specimen
-
-
-def converted(specimen: Specimen, folder: Path) -> np.ndarray:
-    """The default probabilities of CLIENTS by the bundle that the file becomes."""
-    path = folder / "model.file"
-    path.write_bytes(specimen.content())
-    model = model_files.read(path, specimen.default_class)
-    bundle, _ = model_files.bundle_of(model, path, specimen.threshold)
-    return bundle.scorer().probabilities(CLIENTS.to_numpy())
+from tests import model_zoo
+from tests.model_zoo import CLIENTS, FORMS, REFUSED
 
 
 @pytest.mark.parametrize("name", FORMS)
 def test_a_form_that_registers_gives_its_author_s_doubles(name: str, tmp_path: Path) -> None:
     specimen = FORMS[name]
 
-    scores = converted(specimen, tmp_path)
+    scores = model_zoo.bundle_of(specimen, tmp_path).scorer().probabilities(CLIENTS.to_numpy())
 
     assert scores.tolist() == specimen.expected().tolist()
 
@@ -33,7 +23,7 @@ def test_another_file_is_refused_and_only_a_damaged_one_is_called_damaged(name: 
     specimen = REFUSED[name]
 
     with pytest.raises(ModelUnavailable) as refusal:
-        converted(specimen, tmp_path)
+        model_zoo.bundle_of(specimen, tmp_path)
 
     sentence = str(refusal.value)
     assert any(word in sentence for word in ("corromp", "tronqu")) == specimen.is_damaged
