@@ -88,3 +88,5 @@ FRONT = Endpoint("/", "GET", "L’accueil, avec un exemple de requête.", {})
 
 PATHS = (PREDICT, BATCH, HEALTH, READY, METRICS, OPENAPI, DOCS, FRONT)
 BY_PATH = {one.path: one for one in PATHS}
+if len(BY_PATH) < len(PATHS):
+    raise ValueError("a path stands in the table once: who may ask for it must not depend on the order")

@@ -1,4 +1,4 @@
-"""Who may ask for what: bearer tokens, of which the file API_TOKENS_FILE holds roles and hashes.
+"""Who may ask for what, by bearer tokens. The file API_TOKENS_FILE holds their roles and hashes.
 
 `python -m api.tokens NAME ROLE` makes a token, shows it once, and prints the line for that file:
 role, SHA-256 of the token in hexadecimal, name. A token is 32 random bytes, so that no slow hash is needed.

@@ -1,4 +1,4 @@
-"""What mistakes cost: the one rule by which training, the gate and the benchmarks charge decisions.
+"""What mistakes cost: the one rule of training, the gate and the benchmarks.
 
 A client is charged as the threshold alone decides, without the margin: above it refused, else accepted. A
 client in the grey zone is thus charged like any other, by the side of the threshold on which they stand.

@@ -444,7 +444,7 @@ def test_a_file_that_is_no_pickle_is_a_loading_failure(tmp_path: Path) -> None:
 
     found = reason(servers.alone(pickle, tmp_path), tmp_path / "log")
 
-    assert found.sentence.startswith(f"{LOADING}le fichier Pickle est abîmé ou refusé ; fournissez")
+    assert found.sentence.startswith(f"{LOADING}ce fichier est une archive zip ; décompressez-la")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """One table of paths: what Flask routes, who may ask, and what /openapi.json says agree with it."""
 
 import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,7 @@ from api.tokens import Guard
 from api.web.routes import flask_app
 from mlflow_model.bundle.bundles import Bundle
 from tests import servers
-from tests.servers import FlaskDoor
+from tests.servers import JSON, FlaskDoor
 
 
 def test_flask_has_the_paths_of_the_contract_and_no_other(bundle: Bundle) -> None:
@@ -31,16 +33,74 @@ def test_flask_has_the_paths_of_the_contract_and_no_other(bundle: Bundle) -> Non
     }
 
 
-def test_the_openapi_document_says_which_paths_may_ask_for_a_token(bundle: Bundle) -> None:
+def secured(document: Any) -> set[str]:
+    operations = {path: one for path, methods in document["paths"].items() for one in methods.values()}
+    return {path for path, one in operations.items() if one.get("security") == [{"token": []}]}
+
+
+def test_the_openapi_document_of_a_service_with_tokens_says_which_paths_ask_for_one(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    file = tmp_path / "tokens"
+    file.write_text(f"score {hashlib.sha256(b'its token').hexdigest()} somebody\n")
+    service = Service(servers.serving(bundle.scorer()), Guard(file))
+
+    document = FlaskDoor(flask_app(service)).get("/openapi.json").content
+
+    assert secured(document) == {"/predict", "/predict/batch", "/metrics"}
+    assert document["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
+
+
+def test_the_openapi_document_of_a_service_without_tokens_asks_for_none(bundle: Bundle) -> None:
     document = FlaskDoor(create_app(servers.serving(bundle.scorer()))).get("/openapi.json").content
 
-    operations = {path: one for path, methods in document["paths"].items() for one in methods.values()}
-    assert {path for path, one in operations.items() if "security" in one} == {
-        "/predict",
-        "/predict/batch",
-        "/metrics",
-    }
-    assert document["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
+    assert "security" not in str(document)
+
+
+def test_a_rule_that_is_not_in_the_table_is_not_answered(bundle: Bundle) -> None:
+    app = flask_app(Service(servers.serving(bundle.scorer())))
+    app.add_url_rule("/journal", view_func=lambda: "everything")
+
+    assert FlaskDoor(app).get("/journal").status == 404
+
+
+class Failing:
+    """A listener that cannot write."""
+
+    def decided(self, *_: Any) -> None:
+        raise OSError
+
+    decided_many = decided
+
+
+class OutOfMemory(Failing):
+    def decided_many(self, *_: Any) -> None:
+        raise MemoryError
+
+
+def test_a_listener_that_fails_changes_no_answer_and_no_count(
+    bundle: Bundle, documented_request: dict[str, float]
+) -> None:
+    service = Service(servers.serving(bundle.scorer()), listeners=[Failing()])
+    door = FlaskDoor(flask_app(service))
+
+    one = door.predict(documented_request)
+    many = door.send("POST", "/predict/batch", json.dumps([documented_request]).encode(), JSON)
+    page = door.get("/metrics").body.decode()
+
+    assert (one.status, many.status) == (200, 200)
+    assert 'scoring_requests_total{path="/predict",status="200"} 1.0' in page
+    assert 'status="500"' not in page
+
+
+def test_a_batch_whose_listeners_lack_memory_is_too_large(
+    bundle: Bundle, documented_request: dict[str, float]
+) -> None:
+    door = FlaskDoor(flask_app(Service(servers.serving(bundle.scorer()), listeners=[OutOfMemory()])))
+
+    answer = door.send("POST", "/predict/batch", json.dumps([documented_request]).encode(), JSON)
+
+    assert (answer.status, "moins de clients" in answer.error) == (413, True)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Who is told of each decision, for one client and for many."""
+"""Who is told of the decisions that a process makes, for one client and for many."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -7,10 +7,11 @@ from api.delivery.served import Model
 
 
 class Listener(Protocol):
-    """Counts, compares or writes down. It neither refuses nor waits: the request's own thread calls it.
+    """Counts or compares. It neither refuses nor waits: the request's own thread calls it. An error that it
+    raises is logged, and changes no answer.
 
     Each process that decides has its own listeners. A batch process has a tally alone, whose counts the
-    worker adds to its own.
+    worker adds to its own, so that a worker's listeners hear of small batches only.
     """
 
     def decided(

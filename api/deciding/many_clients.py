@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from api.deciding import content_headers
-from api.deciding.answer import Answer
+from api.deciding.answer import Answer, internal_error
 from api.deciding.formats import checked_columns, csv_rows, json_array
 from api.deciding.formats.checked_columns import Column
 from api.deciding.listener import Listener
@@ -80,19 +80,34 @@ def answer(model: Model, batch: Batch, listeners: Sequence[Listener]) -> Answer:
 
     Raises ScoringError, or whatever the bundle's code raises.
     """
-    content_headers.check_encoding(batch.content_encoding)
-    if len(batch.body) > BATCH.body_limit:
-        raise BodyTooLarge(BATCH.body_limit)
-    form = _format(batch.content_type)
     try:
+        content_headers.check_encoding(batch.content_encoding)
+        if len(batch.body) > BATCH.body_limit:
+            raise BodyTooLarge(BATCH.body_limit)
+        form = _format(batch.content_type)
         clients = form.read(batch.body, model.scorer.features)
         decisions = _decide(model.scorer, clients)
         content = form.write(decisions)
+        for listener in listeners:
+            _tell(listener, model, batch.asked_as, clients, decisions)
+        return Answer(200, content, model, form.MEDIA_TYPE)
     except MemoryError as error:
         raise TooMuchMemory from error
-    for listener in listeners:
-        listener.decided_many(model, batch.asked_as, clients, decisions)
-    return Answer(200, content, model, form.MEDIA_TYPE)
+
+
+def _tell(
+    listener: Listener,
+    model: Model,
+    asked_as: str,
+    clients: Mapping[str, Column],
+    decisions: Mapping[str, Column],
+) -> None:
+    try:
+        listener.decided_many(model, asked_as, clients, decisions)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the decisions stand, whoever cannot hear of them
+        internal_error(error, asked_as)
 
 
 def is_arrow(content_type: str | None) -> bool:

@@ -51,7 +51,10 @@ class Service:
             content = one_client.written(decision)
             seconds = time.perf_counter() - started
             for listener in self._listeners:
-                listener.decided(model, asked_as, client, decision, seconds)
+                try:
+                    listener.decided(model, asked_as, client, decision, seconds)
+                except Exception as error:  # noqa: BLE001 - the decision stands, whoever cannot hear of it
+                    internal_error(error, asked_as)
             return Answer(200, content, model)
         except ScoringError as error:
             answer = Answer.of(error, model)

@@ -32,14 +32,14 @@ _SILENT = LoadingFailed("le chargeur ne répond plus ; vérifiez MODEL_URI et ML
 
 _log = logging.getLogger("scoring_client")
 
-Listener = Callable[[News], bool]
+Tell = Callable[[News], bool]
 
 
 class Finder:
     """Tells a listener what the loader finds. The listener returns whether it can use the copy."""
 
     def __init__(
-        self, uri: str, folder: Path, tell: Listener, every: float = 0.0, challenger: str | None = None
+        self, uri: str, folder: Path, tell: Tell, every: float = 0.0, challenger: str | None = None
     ) -> None:
         self._uri = str(Path(uri).absolute()) if model_uri.is_pickle(uri) else uri
         self._folder = folder
@@ -54,7 +54,7 @@ class Finder:
         self._loader_lock = threading.Lock()
 
     @classmethod
-    def of(cls, settings: Settings, tell: Listener, *, challenger: bool = False) -> "Finder":
+    def of(cls, settings: Settings, tell: Tell, *, challenger: bool = False) -> "Finder":
         """End the process with one sentence if other users may write to the cache.
 
         `challenger`: find the challenger too, unless the share of compared clients is 0.

@@ -104,9 +104,8 @@ class RegisteredModel:
         try:
             statement = self._stated(named)
         except LoadingFailed as problem:
-            self._fail(
-                named, problem, again_at=0.0
-            )  # at the next look another key, or a later time, may allow it
+            # At the next look another key, or a later time, may allow it.
+            self._fail(named, problem, again_at=0.0)
             return
         if afresh:
             self._bring(named, statement)

@@ -41,8 +41,8 @@ _date = _Date()
 
 
 def of(answer: Answer, asked_as: str, keep_alive: bool) -> bytes:
-    """An answer that the service gave. `asked_as`: the request's id."""
-    if answer.status == 200 and answer.model is not None:  # by far the most frequent
+    """The answer to POST /predict. `asked_as`: the request's id."""
+    if answer.status == 200 and answer.model is not None and not answer.own_headers:  # nearly always
         return _DECISION % (
             _date.line(),
             answer.model.head,

@@ -1,6 +1,6 @@
 """Answers whole requests: POST /predict at once in the event loop, all others by Flask in threads.
 
-A request waits here until its body is whole, so that a slow client holds no thread.
+Requests come here when their bodies are whole, so that a slow client holds no thread.
 """
 
 import asyncio

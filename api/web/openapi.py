@@ -17,8 +17,16 @@ _MEANINGS = {
 }
 
 
-def document(scorer: Scorer, version: str | None) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of one served model."""
+def document(scorer: Scorer, version: str | None, *, asks_for_tokens: bool = False) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of one served model.
+
+    `asks_for_tokens`: whether the service answers some paths to known tokens only.
+    """
+    described = {one: _operation(one) for one in PATHS if one.answers}
+    secured = [one for one in described if one.roles is not None and asks_for_tokens]
+    for one in secured:
+        described[one]["security"] = [{"token": []}]
+    schemes = {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}} if secured else {}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -26,24 +34,21 @@ def document(scorer: Scorer, version: str | None) -> dict[str, Any]:
             "version": version or "0",
             "description": "Décision de crédit : fiable, risqué ou zone grise.",
         },
-        "paths": {one.path: {one.method.lower(): _operation(one)} for one in PATHS if one.answers},
+        "paths": {one.path: {one.method.lower(): operation} for one, operation in described.items()},
         "components": {
             "schemas": {"Client": _client(scorer), "Decision": _decision(scorer), "Error": _error()},
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            **schemes,
         },
     }
 
 
 def _operation(path: Endpoint) -> dict[str, Any]:
-    """`security`: a service without tokens asks for none."""
     success = {"description": path.answers["200"], "content": _content(path, "Decision")}
     refused = {status: _failure(meaning) for status, meaning in path.answers.items() if status != "200"}
     operation: dict[str, Any] = {"summary": path.summary, **_MORE.get(path, {})}
     if path.body_limit:
         operation["requestBody"] = {"required": True, "content": _content(path, "Client")}
     operation["responses"] = {"200": success, **refused}
-    if path.roles is not None:
-        operation["security"] = [{"token": []}, {}]
     return operation
 
 

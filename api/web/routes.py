@@ -16,7 +16,7 @@ from api import logs, request_id
 from api.deciding.answer import Answer, internal_error
 from api.deciding.service import Service
 from api.delivery.served import Model, ServedModel
-from api.paths import BATCH, DOCS, FRONT, HEALTH, METRICS, OPENAPI, PATHS, PREDICT, READY, Endpoint
+from api.paths import BATCH, BY_PATH, DOCS, FRONT, HEALTH, METRICS, OPENAPI, PATHS, PREDICT, READY, Endpoint
 from api.web import openapi
 from features.catalogue import example_client
 from mlflow_model.errors import (
@@ -34,7 +34,7 @@ _access_log = logging.getLogger(logs.ACCESS)
 def flask_app(service: Service) -> Flask:
     """The application that answers for this service. 503 as long as it has no model."""
     app = Flask("api", root_path=str(Path(__file__).parent), static_folder=None)
-    # One more than the limit: Werkzeug cuts a chunked body there without a word, and `answer` must see that.
+    # One more than the limit: Werkzeug cuts a chunked body there without a word, which must be seen.
     app.config["MAX_CONTENT_LENGTH"] = PREDICT.body_limit + 1
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False  # or /predict//batch would be sent elsewhere, by the client's own Host
@@ -96,13 +96,18 @@ class _Pages:
 
     def openapi(self) -> Response:
         model = self._served.model
-        return jsonify(openapi.document(model.scorer, model.version))
+        return jsonify(self._document(model))
+
+    def _document(self, model: Model) -> dict[str, Any]:
+        return openapi.document(
+            model.scorer, model.version, asks_for_tokens=self._service.guard.asks_for_tokens
+        )
 
     def docs(self) -> str:
         model = self._served.model
         return render_template(
             "docs.html",
-            document=openapi.document(model.scorer, model.version),
+            document=self._document(model),
             example=_example(model),
             model=_described(model),
             asks_for_token=self._service.guard.asks_for_tokens,
@@ -143,7 +148,7 @@ def _add_hooks(app: Flask, service: Service) -> None:
         path = request.environ["PATH_INFO"]
         if path != PREDICT.path:  # which the service checks itself
             service.guard.check(path, request.headers.get("Authorization"))
-        if path.startswith("//"):  # which Werkzeug takes for one slash
+        if path not in BY_PATH:  # also if Flask has a rule for it, as Werkzeug takes two slashes for one
             request.url_rule = None
             raise NotFound
 

@@ -59,7 +59,7 @@ def _section(pickle_path: Path, header: Mapping[str, Any], name: str) -> dict[st
 
 def _bad_section(pickle_path: Path, name: str) -> LoadingFailed:
     return LoadingFailed(
-        f"la rubrique « {name} » de la fiche « {pickle_path.with_suffix('.md').name} » est abîmée ; "
+        f"la rubrique « {name} » de la fiche « {pickle_path.with_suffix('.md').name} » est corrompue ; "
         "refaites la fiche avec « python -m training », ou retirez-la"
     )
 

@@ -117,7 +117,7 @@ def _effective(moves: Sequence[RecordedMove], current: int | None) -> Iterator[R
        one to the version seen next.
     3. If the origin itself is seen next, none of them counts.
     4. If a third version is seen next, the last of them counts, and somebody outside moved the alias after
-    it.
+       it.
     """
     races = [(origin, list(race)) for origin, race in groupby(moves, key=lambda one: one.origin)]
     seen_next = [*(origin for origin, _ in races[1:]), current]
