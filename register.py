@@ -6,6 +6,7 @@ python register.py list | promote 2 | rollback | sign 2 --key KEY.pem
 """
 
 import argparse
+import atexit
 import gc
 import getpass
 import math
@@ -18,14 +19,19 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT))  # the root must be importable from any folder
 
-from mlflow_model.bundle import signing  # noqa: E402 - the root must be importable from any folder
-from mlflow_model.errors import ModelUnavailable  # noqa: E402
-from mlflow_model.handover import model_files  # noqa: E402
-from mlflow_model.registry.aliases import Term  # noqa: E402
-from mlflow_model.registry.leases import Overtaken  # noqa: E402
-from promotion import gate, own_policy  # noqa: E402
+from mlflow_model import command
+
+if __name__ == "__main__":
+    command.begin("mlflow", "lightgbm", "pandas", "pyarrow", "cryptography")
+
+from mlflow_model.bundle import signing
+from mlflow_model.errors import ModelUnavailable
+from mlflow_model.handover import model_files
+from mlflow_model.registry.aliases import Term
+from mlflow_model.registry.leases import Overtaken
+from promotion import gate, own_policy
 
 DEFAULT_PICKLE = ROOT / "models" / "lgbm_final_model.pkl"
 NOT_DONE, BEYOND_LIMITS = 2, 3
@@ -412,14 +418,12 @@ def _reason(text: str) -> str:
 
 
 def _add_command(commands: Any, name: str, run: Callable[..., None], purpose: str) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = commands.add_parser(
-        name, help=purpose, description=purpose.capitalize()
-    )
+    added: argparse.ArgumentParser = commands.add_parser(name, help=purpose, description=purpose.capitalize())
     # Without SUPPRESS the command's defaults would silently undo options that stand before it.
-    _add_target(command, name=argparse.SUPPRESS, by=argparse.SUPPRESS)
-    command.add_argument("--alias", type=_alias, default=argparse.SUPPRESS, help="alias (default: champion)")
-    command.set_defaults(run=run)
-    return command
+    _add_target(added, name=argparse.SUPPRESS, by=argparse.SUPPRESS)
+    added.add_argument("--alias", type=_alias, default=argparse.SUPPRESS, help="alias (default: champion)")
+    added.set_defaults(run=run)
+    return added
 
 
 def _operator() -> str:
@@ -441,6 +445,5 @@ def _add_target(parser: argparse.ArgumentParser, *, name: str, by: str) -> None:
 
 if __name__ == "__main__":
     gc.disable()  # collecting garbage among what MLflow loads took half of the time
-    code = main()
-    gc.freeze()  # also keep the last collection, at exit, from looking at it
-    sys.exit(code)
+    atexit.register(gc.freeze)  # also keep the last collection, at exit, from looking at it
+    command.run(main)

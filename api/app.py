@@ -1,5 +1,7 @@
 """The documented entry: `python api/app.py`, `cd api && python app.py`, `gunicorn api.app:app`."""
 
+from __future__ import annotations  # an older Python must get as far as the sentence about it
+
 import argparse
 import functools
 import ipaddress
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from api.settings import Settings
 
 
-def create_app(served: "ServedModel | None" = None) -> "Flask":
+def create_app(served: ServedModel | None = None) -> Flask:
     """Make the Flask application.
 
     Given no ServedModel, the application looks for the model of MODEL_URI in the background and answers 503
@@ -64,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             supervisor.serve(options.host, options.port, options.workers)
 
 
-def _check_access(options: argparse.Namespace, settings: "Settings") -> None:
+def _check_access(options: argparse.Namespace, settings: Settings) -> None:
     """Refuse to serve decisions to a network unless tokens are asked for, or --no-auth says so."""
     from api.followed_file import BadFile
     from api.settings import TOKENS_FILE
@@ -88,7 +90,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _parser(settings: "Settings") -> argparse.ArgumentParser:
+def _parser(settings: Settings) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="api/app.py",
         description="Serve POST /predict: one process supervises, the workers answer.",
@@ -115,7 +117,7 @@ def _at_least_one(text: str) -> int:
     return int(text)
 
 
-def __getattr__(name: str) -> "Flask":
+def __getattr__(name: str) -> Flask:
     """`gunicorn api.app:app`: the application is made when it is first asked for, not at import."""
     if name == "app":
         return _the_app()
@@ -123,9 +125,12 @@ def __getattr__(name: str) -> "Flask":
 
 
 @functools.cache
-def _the_app() -> "Flask":
+def _the_app() -> Flask:
     return create_app()
 
 
 if __name__ == "__main__":
-    main()
+    from mlflow_model import command
+
+    command.begin("mlflow", "lightgbm", "numpy", "flask", "httptools", "cryptography")
+    command.run(main)

@@ -19,6 +19,7 @@ from pathlib import Path
 from api.followed_file import BadFile, FollowedFile
 from api.paths import BY_PATH, ROLES
 from api.settings import TOKENS_FILE
+from mlflow_model import command
 from mlflow_model.errors import Forbidden, Unauthorized
 
 _LOOK_SECONDS = 0.5
@@ -125,4 +126,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

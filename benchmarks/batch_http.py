@@ -26,6 +26,7 @@ import pyarrow.ipc
 
 from benchmarks.markdown import table
 from features.catalogue import BY_NAME
+from mlflow_model import command
 from mlflow_model.handover import model_files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -131,4 +132,4 @@ def _interleaved(*contenders: Callable[[], object]) -> list[float]:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -20,6 +20,7 @@ from benchmarks import batch_http, load
 from benchmarks.load import Load
 from benchmarks.markdown import table
 from features.catalogue import example_client
+from mlflow_model import command
 from mlflow_model.handover import model_files
 
 RATE = 500
@@ -129,4 +130,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from benchmarks.markdown import table
 from benchmarks.serving import OURS, PATIENCE, ROOT, Contender, contenders
+from mlflow_model import command
 
 WORKERS = 4
 _PERIOD = 0.002
@@ -89,4 +90,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from benchmarks import load
 from benchmarks.markdown import table
 from benchmarks.serving import EARLIER, OURS, Contender, Running, contenders, cores, serving
+from mlflow_model import command
 
 CONNECTIONS = (1, 8, 32, 200)
 RATE = 500
@@ -118,4 +119,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -20,6 +20,7 @@ import pandas as pd
 
 from features import aggregate, raw_tables
 from features.aggregate import FEATURES
+from mlflow_model import command
 from training.synthetic import writing
 
 HISTORY = {
@@ -173,4 +174,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from benchmarks.markdown import table
 from benchmarks.serving import EARLIER, OURS, Contender, contenders, serving
+from mlflow_model import command
 
 WORKERS = 4
 RATE = 200
@@ -246,4 +247,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -6,7 +6,6 @@ which the applications are compared. The product's own aggregation gives the fea
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from features import aggregate, raw_tables
 from features.catalogue import CATALOGUE
+from mlflow_model import command
 from training.synthetic.calibration import Calibration
 from training.synthetic.chunks import FIRST_CLIENT, draw_chunks
 from training.synthetic.writing import DESCRIPTION
@@ -198,4 +198,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -22,6 +22,7 @@ from api.delivery.news import Copy, News
 from api.delivery.served import ServedModel
 from benchmarks.markdown import table
 from features.catalogue import example_client
+from mlflow_model import command
 from mlflow_model.bundle.scoring import Scorer
 from mlflow_model.handover import model_files
 
@@ -106,4 +107,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

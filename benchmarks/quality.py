@@ -5,7 +5,6 @@ training/protocol/experiment.py. The real sample is asked once, and nothing is c
 """
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from benchmarks import portfolio_quality
 from benchmarks.markdown import table
 from features import raw_tables
 from features.catalogue import CATALOGUE
+from mlflow_model import command
 from mlflow_model.bundle.scoring import DecisionPolicy
 from quality import bootstrap, measures
 from quality.bootstrap import Interval
@@ -262,4 +262,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

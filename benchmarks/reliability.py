@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks import load
 from benchmarks.markdown import table
 from benchmarks.serving import OURS, Running, contenders, cores, serving
+from mlflow_model import command
 
 SLOW_CLIENTS = 200
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 900\r\n"
@@ -135,4 +136,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

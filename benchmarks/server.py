@@ -28,6 +28,7 @@ from benchmarks.serving import (
     cores,
     serving,
 )
+from mlflow_model import command
 
 CONNECTIONS = (1, 8, 32, 200)
 FREE = 4  # the first so many contenders are measured without cores of their own, too
@@ -291,4 +292,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -1,5 +1,10 @@
 """`python -m training`: from raw tables to the pickle that is handed over, its card and its MLflow run."""
 
+from mlflow_model import command
+
+if __name__ == "__main__":
+    command.begin("mlflow", "lightgbm", "pandas", "sklearn", "duckdb", "ibis")
+
 import argparse
 import contextlib
 import hashlib
@@ -56,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with command_line.terminable():
             _train(options)
+    except BrokenPipeError:
+        raise
     except (
         raw_tables.BadTable,
         experiment.TooFewClients,
@@ -239,4 +246,4 @@ def _say(message: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -1,5 +1,10 @@
 """`python -m training.synthetic`: the raw tables of clients who do not exist, drawn from calibration.json."""
 
+from mlflow_model import command
+
+if __name__ == "__main__":
+    command.begin("numpy", "pandas", "pyarrow")
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -34,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_portfolio(
                 options.clients, options.seed, options.out, options.format, not options.quiet, options.force
             )
+    except BrokenPipeError:
+        raise
     except (FolderTaken, NotWritable) as error:
         sys.stderr.write(f"Refused: {error}\n")
         return 2
@@ -76,4 +83,4 @@ def _seed(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)
