@@ -1,6 +1,5 @@
 # The two commands to know: `make serve` and `make test`. `make help` lists the rest.
 
-PYTHON ?= $(firstword $(shell command -v python3.11 || command -v python3))
 PORT ?= 5000
 UI_PORT ?= 5001
 INVOCATIONS_PORT ?= 5002
@@ -24,7 +23,7 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test proofs check register train ui invocations dashboard bench lock
+.PHONY: help serve test proofs check register clients train ui invocations dashboard bench lock
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,9 +47,12 @@ check: $(DEVELOPMENT) ## lint, formatting, types, and who may import whom
 register: $(RUNTIME) ## make models/lgbm_final_model.pkl a version: the champion if there is none, else a candidate
 	$(BIN)/python register.py
 
-train: $(RUNTIME) ## draw CLIENTS (50000) or read DATA_DIR, train, register the result as a candidate
+train: clients $(RUNTIME) ## draw CLIENTS (50000) or read DATA_DIR, train, register the result as a candidate
 	$(BIN)/python -m training $(if $(DATA_DIR),--data-dir "$(DATA_DIR)",--clients $(CLIENTS)) --out $(TRAINED)
 	$(BIN)/python register.py --pickle $(TRAINED)/lgbm_final_model.pkl --alias candidate
+
+clients:
+	@case "$(CLIENTS)" in ''|*[!0-9]*) echo "CLIENTS=$(CLIENTS) is not a number of clients" >&2; exit 2;; esac
 
 ui: $(RUNTIME) ## MLflow's tracking UI on http://127.0.0.1:5001 (UI_PORT=)
 	exec $(BIN)/mlflow ui --backend-store-uri "$(or $(MLFLOW_TRACKING_URI),$(STORE))" --host 127.0.0.1 --port $(UI_PORT) --workers 1
@@ -72,20 +74,18 @@ lock: $(RUNTIME) ## resolve requirements*.in again: hashed locks and conda.yaml
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header requirements-serve.in -o requirements-serve.txt \
 	  --no-emit-package scipy --no-emit-package narwhals
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header requirements-dev.in -o requirements-dev.txt
-	{ printf '# Made by `make lock` from requirements.txt: the same pins, for MLproject.\nname: scoring-client\nchannels: [conda-forge]\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n'; \
+	{ printf '# Made by `make lock` from requirements.txt: the same pins, for MLproject.\nname: scoring-client\nchannels: [conda-forge]\ndependencies:\n  - python>=3.11,<3.15\n  - pip\n  - pip:\n'; \
 	  sed -n -E 's/^([A-Za-z0-9._-]+(\[[a-z,]+\])?==[^ ;]+).*/      - \1/p' requirements.txt; } > conda.yaml
 
-.venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null \
-	  || { echo "Python 3.11 is needed: install it, or name it with PYTHON=/path/to/python3.11" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
+# The first Python that can run the project, or the one that PYTHON names. If there is none, install.py says why.
+INSTALL = @for python in $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3); do \
+	$$python -m mlflow_model.machine 2>/dev/null && break; done; \
+	command -v $$python >/dev/null \
+	  || { echo "Python is missing: install 3.11 to 3.14, or name it with PYTHON=/path/to/python3" >&2; exit 2; }; \
+	exec $$python install.py
 
-$(RUNTIME): requirements.txt | .venv/bin/python
-	@echo "Installing what the service needs into .venv (a minute or two, once)" >&2
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	@touch $@
+$(RUNTIME): requirements.txt
+	$(INSTALL) runtime
 
 $(DEVELOPMENT): requirements-dev.txt $(RUNTIME)
-	@echo "Installing what the tests need into .venv" >&2
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	@touch $@
+	$(INSTALL) development
