@@ -23,7 +23,8 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test proofs check register clients train ui invocations dashboard bench lock
+.PHONY: help serve test proofs check register train ui invocations dashboard bench lock
+.PHONY: is-a-number
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,11 +48,11 @@ check: $(DEVELOPMENT) ## lint, formatting, types, and who may import whom
 register: $(RUNTIME) ## make models/lgbm_final_model.pkl a version: the champion if there is none, else a candidate
 	$(BIN)/python register.py
 
-train: clients $(RUNTIME) ## draw CLIENTS (50000) or read DATA_DIR, train, register the result as a candidate
+train: is-a-number $(RUNTIME) ## draw CLIENTS (50000) or read DATA_DIR, train, register the result as a candidate
 	$(BIN)/python -m training $(if $(DATA_DIR),--data-dir "$(DATA_DIR)",--clients $(CLIENTS)) --out $(TRAINED)
 	$(BIN)/python register.py --pickle $(TRAINED)/lgbm_final_model.pkl --alias candidate
 
-clients:
+is-a-number:
 	@case "$(CLIENTS)" in ''|*[!0-9]*) echo "CLIENTS=$(CLIENTS) is not a number of clients" >&2; exit 2;; esac
 
 ui: $(RUNTIME) ## MLflow's tracking UI on http://127.0.0.1:5001 (UI_PORT=)

@@ -76,7 +76,8 @@ def _install(requirements: Path, marker: Path) -> None:
 
 
 def _make_environment() -> None:
-    made = subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], capture_output=True, text=True)
+    command_line = [sys.executable, "-m", "venv", str(ENVIRONMENT)]
+    made = subprocess.run(command_line, capture_output=True, text=True, check=False)  # noqa: S603 - Python's own
     if made.returncode:
         lacks_pip = "ensurepip" in made.stdout + made.stderr
         package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
@@ -92,7 +93,7 @@ def _run_pip(requirements: Path, total: int) -> None:
     options = ["--disable-pip-version-check", "--no-input", "--progress-bar=off", "--require-hashes"]
     arguments = [str(ENVIRONMENT / "bin" / "python"), "-u", "-m", "pip", "install", *options]
     with tempfile.TemporaryFile("w+") as complaints:
-        with subprocess.Popen(
+        with subprocess.Popen(  # noqa: S603 - pip, with our own requirements
             [*arguments, "-r", str(requirements)], stdout=subprocess.PIPE, stderr=complaints, text=True
         ) as pip:
             assert pip.stdout is not None  # noqa: S101 - it is a pipe
