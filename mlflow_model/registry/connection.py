@@ -1,6 +1,7 @@
 """Opens the registry that MLFLOW_TRACKING_URI names, and puts its failures into words."""
 
 import errno
+import fcntl
 import logging
 import os
 from collections.abc import Iterator
@@ -78,7 +79,24 @@ def connect(*, create: bool = False) -> MlflowClient:
     if is_absent() and not create:
         raise LoadingFailed("aucun registre de modèles : lancez « python register.py »")
     with in_words("ouverture du registre"):
-        return MlflowClient()
+        if not create:
+            return MlflowClient()
+        with _alone():
+            client = MlflowClient()
+            client.search_experiments(max_results=1)  # makes the tables of a store that has none
+        return client
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let one process at a time make the tables of a SQLite store. MLflow fails where two do so at once."""
+    file = sqlite_file()
+    if file is None:
+        yield
+        return
+    with file.with_name(f"{file.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager
