@@ -50,7 +50,10 @@ class Refused(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code; the help explains each."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if getattr(options, "valid_for", None) and not (getattr(options, "sign", None) or options.run is _sign):
+        parser.error("--valid-days is that of a signature: --sign KEY.pem makes one")
     if options.run is not _register:
         options.alias = options.alias or "champion"
     try:

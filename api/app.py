@@ -53,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from mlflow_model import processes
 
     processes.open_standard_streams()
+    if settings.log_format not in ("", "json", "text"):
+        sys.exit(f"LOG_FORMAT must be json or text, not {settings.log_format!r}")
     logs.configure()
     _check_access(options, settings)
     with kept_files.kept():

@@ -154,6 +154,8 @@ def read(file: Path = REFERENCE) -> Portfolio:
         if twice:
             raise BadReference(f"{file} has more than one column {', '.join(twice)}")
         columns = {name: _doubles(table[name]) for name in names if _is_numeric(table[name].type)}
+    except FileNotFoundError as error:
+        raise BadReference(f"{file} is not there: --reference names no file") from error
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise BadReference(f"{file} cannot be read as a portfolio in Parquet or UTF-8 CSV") from error
     if not columns or not table.num_rows:

@@ -12,6 +12,7 @@ import pytest
 
 from mlflow_model.machine import NEWEST, OLDEST
 from tests import servers
+from tests.command_line import register_py
 from tests.servers import ROOT
 
 ENTRIES = {
@@ -131,3 +132,73 @@ def test_ctrl_c_ends_a_command_quietly(name: str, seconds: float, store: Path, t
 
     assert child.returncode in (130, -signal.SIGINT, 0)  # a shell shows the second as the first
     assert b"Traceback" not in said
+
+
+def read_only(folder: Path) -> list[str]:
+    """A shell in a mount namespace of its own, where the folder is read-only, for root too."""
+    script = f'mount --bind {folder} {folder} && mount -o remount,bind,ro {folder} && exec "$@"'
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+    if not shutil.which("unshare") or subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip("this user may not make a mount namespace")
+    return command
+
+
+@pytest.mark.parametrize("has_registry", [True, False])
+def test_a_registry_that_is_read_only_is_said_to_be(has_registry: bool, store: Path) -> None:
+    if not has_registry:
+        (store / "mlflow.db").unlink()
+
+    told = run(
+        *read_only(store), sys.executable, "register.py", MLFLOW_TRACKING_URI=f"sqlite:///{store}/mlflow.db"
+    )
+
+    assert told.returncode == 2
+    assert "est en lecture seule ; vérifiez ses droits" in told.stderr.splitlines()[-1]
+
+
+def test_a_checkout_that_is_read_only_is_said_to_be(tmp_path: Path) -> None:
+    for name in ("install.py", "requirements.txt", "mlflow_model"):
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
+
+    told = run(*read_only(tmp_path), sys.executable, str(tmp_path / "install.py"), "runtime")
+
+    assert told.returncode == 2
+    assert told.stderr == (
+        f"{tmp_path} cannot be written to (Read-only file system): packages go to its folder .venv\n"
+    )
+
+
+def test_a_number_of_clients_that_is_none_is_refused_at_once() -> None:
+    started = time.monotonic()
+
+    told = run("make", "train", "CLIENTS=abc")
+
+    assert told.stderr.splitlines()[0] == "CLIENTS=abc is not a number of clients"
+    assert time.monotonic() - started < 2
+
+
+def test_without_git_nothing_is_said_of_it(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+
+    told = run(
+        *(sys.executable, "register.py"),
+        MLFLOW_TRACKING_URI=f"sqlite:///{store}/mlflow.db",
+        PATH=str(tmp_path / "bin"),
+    )
+
+    assert told.returncode == 0
+    assert "git" not in told.stderr
+
+
+def test_a_validity_without_a_signature_is_told(registered: Path) -> None:
+    told = run(sys.executable, "register.py", "--valid-days", "3")
+
+    assert told.returncode == 2
+    assert told.stderr.endswith("--valid-days is that of a signature: --sign KEY.pem makes one\n")
+
+
+def test_a_reference_that_is_absent_is_told(several_versions: Path) -> None:
+    told = register_py("promote", "2", "--reference", "absent.csv")
+
+    assert told.returncode == 2
+    assert told.stderr.splitlines()[-1] == "absent.csv is not there: --reference names no file"

@@ -239,6 +239,19 @@ def test_a_taken_port_is_one_clear_line(modelless: dict[str, str], how: str) -> 
     assert one_line(ended).startswith(f"Port {port} is not available (Address already in use")
 
 
+@pytest.mark.parametrize("host", ["nowhere.invalid", "192.0.2.1"])
+def test_an_address_of_another_machine_is_no_busy_port(modelless: dict[str, str], host: str) -> None:
+    ended = run(["api/app.py", "--port", "0", "--no-auth", "--host", host], modelless)
+
+    assert ended.stderr == f"--host {host} is no address of this machine\n"
+
+
+def test_an_unknown_form_of_log_is_one_clear_line(modelless: dict[str, str]) -> None:
+    ended = run(["api/app.py", "--port", "0"], modelless | {"LOG_FORMAT": "xml"})
+
+    assert ended.stderr == "LOG_FORMAT must be json or text, not 'xml'\n"
+
+
 @pytest.mark.parametrize("port", ["70000", "-1", "99999999999999999999"])
 def test_a_port_that_cannot_be_is_one_clear_line(modelless: dict[str, str], port: str) -> None:
     ended = run(["api/app.py", f"--port={port}"], modelless)

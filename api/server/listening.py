@@ -1,5 +1,6 @@
 """The socket that the service listens on, and the line that says where it answers."""
 
+import errno
 import logging
 import os
 import socket
@@ -19,9 +20,10 @@ def listener(host: str, port: int) -> socket.socket:
     except OverflowError:
         sys.exit(f"Port {port} does not exist: choose one from 1 to 65535 with PORT=")
     except OSError as error:
-        if isinstance(error, socket.gaierror):
+        number = error.errno or 0  # that of a name without an address is negative
+        if number < 0 or number == errno.EADDRNOTAVAIL:
             sys.exit(f"--host {host} is no address of this machine")
-        reason = os.strerror(error.errno or 0)
+        reason = os.strerror(number)
         sys.exit(f"Port {port} is not available ({reason}): choose another with PORT=")
     # Accepted connections inherit this. Without it an answer waits 40 ms for an acknowledgement.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -71,6 +71,7 @@ def connect(*, create: bool = False) -> MlflowClient:
     """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.utils.git_utils").setLevel(logging.ERROR)  # git may well be absent
     anew = _ALWAYS_OPENED_ANEW if sqlite_file() is not None else {}
     for variable, value in (_PATIENCE | anew).items():
         os.environ.setdefault(variable, value)
@@ -81,10 +82,24 @@ def connect(*, create: bool = False) -> MlflowClient:
     with in_words("ouverture du registre"):
         if not create:
             return MlflowClient()
+        _check_writable()
         with _alone():
             client = MlflowClient()
             client.search_experiments(max_results=1)  # makes the tables of a store that has none
         return client
+
+
+def _check_writable() -> None:
+    """Raises OutOfReach if a SQLite store, or the folder where it keeps its journal, is read-only."""
+    file = sqlite_file()
+    if file is None:
+        return
+    for place in (file, file.parent):
+        if place.exists() and not os.access(place, os.W_OK):
+            raise OutOfReach(
+                f"ouverture du registre : « {place.name} » est en lecture seule ; vérifiez ses droits, "
+                "ou nommez un autre registre (MLFLOW_TRACKING_URI)"
+            )
 
 
 @contextmanager
