@@ -197,7 +197,9 @@ def test_a_validity_without_a_signature_is_told(registered: Path) -> None:
     assert told.stderr.endswith("--valid-days is that of a signature: --sign KEY.pem makes one\n")
 
 
-def test_a_reference_that_is_absent_is_told(several_versions: Path) -> None:
+def test_a_reference_that_is_absent_is_told(registered: Path) -> None:
+    register_py("--margin", "0.03")
+
     told = register_py("promote", "2", "--reference", "absent.csv")
 
     assert told.returncode == 2
