@@ -10,6 +10,7 @@ API_URL ?= http://127.0.0.1:$(PORT)
 STORE ?= sqlite:///$(CURDIR)/mlflow.db
 # More than the cores: many tests wait for a process that they started.
 TEST_PROCESSES ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
+NOTEBOOK_VERSION := 7.6.5
 UV_VERSION := 0.13.9
 
 BIN := .venv/bin
@@ -23,7 +24,7 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test proofs check register train ui invocations dashboard bench lock
+.PHONY: help serve test proofs check register train ui invocations notebook dashboard bench lock
 .PHONY: is-a-number
 
 help: ## list the commands
@@ -56,11 +57,17 @@ is-a-number:
 	@case "$(CLIENTS)" in ''|*[!0-9]*) echo "CLIENTS=$(CLIENTS) is not a number of clients" >&2; exit 2;; esac
 
 ui: $(RUNTIME) ## MLflow's tracking UI on http://127.0.0.1:5001 (UI_PORT=)
-	exec $(BIN)/mlflow ui --backend-store-uri "$(or $(MLFLOW_TRACKING_URI),$(STORE))" --host 127.0.0.1 --port $(UI_PORT) --workers 1
+	@echo "MLflow's pages, once it says that it is running (Ctrl-C ends it):" >&2
+	@$(BIN)/python -m mlflow_model.registry.addresses http://127.0.0.1:$(UI_PORT)
+	@exec $(BIN)/mlflow ui --backend-store-uri "$(or $(MLFLOW_TRACKING_URI),$(STORE))" --host 127.0.0.1 --port $(UI_PORT) --workers 1
 
 invocations: $(RUNTIME) ## `mlflow models serve` of the champion on http://127.0.0.1:5002/invocations (INVOCATIONS_PORT=)
 	MLFLOW_TRACKING_URI="$(or $(MLFLOW_TRACKING_URI),$(STORE))" exec $(BIN)/mlflow models serve \
 	  --model-uri models:/scoring-client@champion --env-manager local --host 127.0.0.1 --port $(INVOCATIONS_PORT)
+
+notebook: $(RUNTIME) ## api/test_api.ipynb in Jupyter, which is installed first, asking API_URL
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check notebook==$(NOTEBOOK_VERSION)
+	@exec $(BIN)/jupyter notebook --ip 127.0.0.1 api/test_api.ipynb
 
 dashboard: $(RUNTIME) ## the loan officer's page on http://127.0.0.1:8501 (DASHBOARD_PORT=), asking API_URL (API_TOKEN=)
 	exec $(BIN)/streamlit run dashboard/app.py --server.address 127.0.0.1 --server.port $(DASHBOARD_PORT) \

@@ -23,7 +23,7 @@ from mlflow_model.bundle.scoring import OUTPUT_COLUMNS
 from mlflow_model.errors import LoadingFailed, OutOfReach, RollbackRefused
 from mlflow_model.handover import model_files
 from mlflow_model.handover.card import ModelCard
-from mlflow_model.registry import connection, fetching, listing, moves, registration, versions
+from mlflow_model.registry import addresses, connection, fetching, listing, moves, registration, versions
 from tests.command_line import register_py
 from tests.conftest import FEATURES
 
@@ -413,3 +413,34 @@ def test_options_before_a_command_are_kept(registered: Path) -> None:
     assert register_py("--alias", "challenger", "promote", "1").returncode == 0
 
     assert listing.version_at(alias="challenger") == 1
+
+
+def test_the_pages_of_the_registry_are_listed(registered: Path) -> None:
+    version = MlflowClient().get_model_version("scoring-client", "1")
+    run = MlflowClient().get_run(str(version.run_id)).info
+
+    listed = list(addresses.lines("http://127.0.0.1:5001"))
+
+    place = f"http://127.0.0.1:5001/#/experiments/{run.experiment_id}"
+    assert listed == [
+        f"all runs  {place}",
+        f"a run     {place}/runs/{run.run_id}  (registration)",
+        "versions  http://127.0.0.1:5001/#/models/scoring-client",
+    ]
+
+
+def test_the_registered_model_says_what_its_aliases_mean(registered: Path) -> None:
+    described = str(MlflowClient().get_registered_model("scoring-client").description)
+
+    assert all(f"`{alias}`" in described for alias in ("champion", "candidate", "challenger"))
+
+
+@pytest.mark.slow
+def test_two_first_registrations_at_once_make_one_registry(tmp_path: Path) -> None:
+    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"}
+    command = [sys.executable, "register.py"]
+
+    both = [subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE) for _ in range(2)]
+    said = [one.communicate(timeout=180)[1].decode() for one in both]
+
+    assert [one.returncode for one in both] == [0, 0], said

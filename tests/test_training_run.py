@@ -451,6 +451,7 @@ def test_every_figure_has_its_interval(registry_of: MlflowClient, name: str) -> 
         ("constant", []),
         ("logistic regression", FIGURES),
         ("LightGBM", sorted([*FIGURES, "importance", "shap"])),
+        ("training", sorted(["candidates", *FIGURES, "importance", "shap"])),
     ],
 )
 def test_a_candidate_is_drawn_unless_it_has_no_shape(

@@ -32,6 +32,11 @@ from mlflow_model.registry.aliases import Move
 _EXISTS = ErrorCode.Name(ErrorCode.Value("RESOURCE_ALREADY_EXISTS"))
 _PYFUNC = Path(__file__).parents[1] / "bundle" / "pyfunc.py"
 _RUNTIME_PACKAGES = ("mlflow", "lightgbm", "numpy", "pandas")
+_DESCRIPTION = (
+    "A LightGBM classifier of default with the bank's policy: threshold, margin, grey zone. The alias "
+    "`champion` names the version that is served, `candidate` the last one that waits for "
+    "`python register.py promote`, `challenger` one that decides beside the champion without being heard."
+)
 _DESCRIPTION_LIMIT = 5_000  # characters, the column's size in MLflow's schema
 
 
@@ -140,7 +145,7 @@ def _create_model(client: MlflowClient, name: str) -> None:
     if client.search_registered_models(f"name = '{name}'"):
         return
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(name, description=_DESCRIPTION)
     except MlflowException as error:
         if error.error_code != _EXISTS:
             raise

@@ -106,6 +106,7 @@ def _log_training(run: Run, findings: Findings, source: Source, card: str, pickl
     mlflow.log_text(card, "model_card.md")
     mlflow.log_table(_comparison(findings), "candidates.json")
     mlflow.log_figure(figures.of_comparison(findings), "figures/candidates.png")
+    _log_figures(findings, champion)
     _log_data(findings, source)
     for result in findings.results:
         # Without its experiment a nested run would go to MLflow's experiment "Default".
@@ -127,6 +128,10 @@ def _log_candidate(findings: Findings, result: CandidateResult, source: Source) 
     mlflow.log_metrics(_metrics(result))
     _log_data(findings, source)
     mlflow.log_table(_cost_curve(findings, result), "cost_curve.json")
+    _log_figures(findings, result)
+
+
+def _log_figures(findings: Findings, result: CandidateResult) -> None:
     for name, figure in figures.of_candidate(findings, result).items():
         mlflow.log_figure(figure, f"figures/{name}.png")
 
