@@ -180,7 +180,27 @@ def accepted_bodies() -> Iterator[Any]:
     yield pytest.param(CSV, as_csv(shuffled), id="CSV, columns in another order")
     yield pytest.param(CSV, text.replace(b"\n", b"\r\n"), id="CSV, CRLF")
     yield pytest.param(CSV, text[:-1], id="CSV, no last line end")
-    yield pytest.param(CSV, b"\xef\xbb\xbf" + text, id="CSV, byte order mark")
+    yield pytest.param(CSV, text + b"\r\n,,,,\n\n", id="CSV, empty lines at the end")
+    lines = text.splitlines()
+    yield pytest.param(CSV, b",,\n".join([*lines, b""]), id="CSV, two empty columns at the end")
+    yield pytest.param(
+        CSV, b",,\n".join([*lines[:2], b"\n".join(lines[2:])]), id="CSV, they end in the middle"
+    )
+    yield pytest.param(
+        CSV, b"\n".join([lines[0], *[line + b"," for line in lines[1:]]]), id="CSV, more empty cells"
+    )
+    yield pytest.param(
+        CSV, b"\n".join([b" ," + lines[0], *[b"," + line for line in lines[1:]]]), id="CSV, no first name"
+    )
+    twice = [lines[0] + b",nom,nom", *[line + b",DUPONT,ANNE" for line in lines[1:]]]
+    yield pytest.param(CSV, b"\n".join(twice), id="CSV, another column twice")
+    yield pytest.param(
+        JSON, plain.replace(b"{", b'{"nom": "DUPONT", "nom": 1, '), id="JSON, another key twice"
+    )
+    other = pa.RecordBatch.from_arrays(
+        [*table.columns, table[0], table[1]], [*table.schema.names, "nom", "nom"]
+    )
+    yield pytest.param(ARROW, stream(other), id="Arrow, another column twice")
     yield pytest.param(CSV, re.sub(rb"[^,\n]+", rb'"\g<0>"', text), id="CSV, everything quoted")
     named = text.replace(b"\n", b',"DUPONT, ""Al""\nRue"\n').replace(b'"DUPONT', b'"nom DUPONT', 1)
     yield pytest.param(CSV, named, id="CSV, a text column with quotes, commas and line ends")
@@ -233,6 +253,77 @@ def test_a_csv_number_is_written_as_in_json(flask_door: FlaskDoor, number: str) 
 
     assert decisions(answer) == send(flask_door, body, JSON).content
     assert body != as_json(THREE)
+
+
+# ---- The dialects of spreadsheets
+
+
+def french(
+    rows: Sequence[Client], delimiter: str = ";", comma: str = ",", mark: str = "\ufeff", declared: str = ""
+) -> bytes:
+    """The rows as Excel saves them in France, with a text column that holds every delimiter."""
+    cells = [
+        ["" if value is None else repr(value).replace(".", comma) for value in row.values()] for row in rows
+    ]
+    lines = [
+        [*line, note]
+        for line, note in zip([list(rows[0]), *cells], ["nom", *['"a,b;c\td"'] * len(rows)], strict=True)
+    ]
+    return (mark + declared + "\r\n".join(map(delimiter.join, lines)) + "\r\n").encode()
+
+
+def from_french(body: bytes, delimiter: str, comma: str) -> list[dict[str, Any]]:
+    lines = csv.DictReader(io.StringIO(body.decode("utf-8-sig"), newline=""), delimiter=delimiter)
+    return [
+        {key: text if key == "prediction" else float(text.replace(comma, ".")) for key, text in line.items()}
+        for line in lines
+    ]
+
+
+@pytest.mark.parametrize("mark", ["\ufeff", ""], ids=["byte order mark", "no mark"])
+@pytest.mark.parametrize("declares", [True, False], ids=["declared", "not declared"])
+@pytest.mark.parametrize(
+    ("delimiter", "comma"), [(";", ","), (";", "."), ("\t", ","), ("\t", "."), (",", ".")]
+)
+def test_a_csv_batch_is_answered_in_its_own_dialect(
+    flask_door: FlaskDoor,
+    one_by_one: list[dict[str, Any]],
+    delimiter: str,
+    comma: str,
+    mark: str,
+    declares: bool,
+) -> None:
+    declared = f"sep={delimiter}\r\n" if declares else ""
+
+    answer = send(flask_door, french(THREE, delimiter, comma, mark, declared), CSV)
+
+    assert answer.status == 200, answer.body
+    header, first = answer.body.decode().split("\r\n")[:2]
+    assert header == mark + delimiter.join(KEYS)
+    assert re.fullmatch(rf"Classe_. \([a-zé]+\)(?:{delimiter}0{re.escape(comma)}[0-9]+)+", first)
+    assert from_french(answer.body, delimiter, comma) == one_by_one[:3]
+
+
+@pytest.mark.parametrize("number", ["1.234", "1,234"])
+def test_between_semicolons_a_point_and_a_comma_are_both_decimal(flask_door: FlaskDoor, number: str) -> None:
+    rows = [client | {"CREDIT_GOODS_RATIO": 1.234} for client in THREE]
+    text = french(rows).replace(b"1,234", number.encode())
+
+    answer = send(flask_door, text, CSV)
+
+    assert from_french(answer.body, ";", ",") == decisions(send(flask_door, as_json(rows), JSON))
+
+
+def test_the_header_alone_decides_on_the_delimiter(
+    flask_door: FlaskDoor, one_by_one: list[dict[str, Any]]
+) -> None:
+    """Names in quotes and values may hold more of the others."""
+    more = [
+        line + end
+        for line, end in zip(TEXT.splitlines(), [b',"' + b";" * 40 + b'"', *[b",;;;;;"] * 3], strict=True)
+    ]
+
+    assert decisions(send(flask_door, b"\n".join(more), CSV)) == one_by_one[:3]
 
 
 # ---- All or nothing
@@ -294,6 +385,7 @@ NOT_JSON_AT_ALL = BAD + "le corps de la requête n’est pas un JSON valide"
 NOT_OBJECT = "chaque client doit être un objet JSON"
 NOT_UTF8 = BAD + "le corps de la requête n’est pas encodé en UTF-8"
 NOT_CSV = BAD + "le corps de la requête n’est pas un CSV valide"
+NAMELESS = "une colonne sans nom contient une valeur : nommez-la ou videz-la"
 RAGGED = "le nombre de cellules n’est pas celui de l’en-tête"
 NOBODY = BAD + "le corps de la requête ne contient aucun client"
 DICTIONARY = BAD + "le flux Arrow ne doit pas avoir de colonnes à dictionnaire"
@@ -417,14 +509,41 @@ CSV_REFUSALS = {
     "a line end": (b"\n", ALL_MISSING),
     "header alone": (HEADER, NOBODY),
     "no header": (TEXT.removeprefix(HEADER), ALL_MISSING),
-    "semicolons": (TEXT.replace(b",", b";"), ALL_MISSING),
+    "bars": (TEXT.replace(b",", b"|"), ALL_MISSING),
     "missing column": (TEXT.replace(b"AMT_CREDIT", b"AMT_CREDITS", 1), MISSING),
     "space in the header": (TEXT.replace(b"AMT_CREDIT", b" AMT_CREDIT", 1), MISSING),
     "a column twice": (TEXT.replace(b"DAYS_BIRTH", b"AMT_CREDIT", 1), TWICE),
-    "another column twice": (
-        b"".join(line + b",DUPONT,DUPONT\n" for line in TEXT.splitlines()),
-        BAD + "la colonne apparaît plusieurs fois",
+    "a value under no name": (
+        b"".join(line + b",\n" for line in TEXT.splitlines()[:-1]) + TEXT.splitlines()[-1] + b",DUPONT\n",
+        LINE_3 + NAMELESS,
     ),
+    "a blank name": (TEXT.replace(b"AMT_CREDIT,", b" ,", 1), MISSING),
+    "a cell of an empty column too many": (TEXT[:-1] + b",,1\n", LINE_3 + RAGGED),
+    "lines of commas among clients": (
+        HEADER + b"," * 16 + b"\n" + TEXT.removeprefix(HEADER),
+        BAD + "ligne 1 : la feature 'AMT_ANNUITY' ne peut pas être null : "
+        "le modèle n’a appris aucune valeur manquante pour elle",
+    ),
+    "empty lines alone": (HEADER + b"\n,,\n", NOBODY),
+    "commas alone": (b",,\n,,\n", ALL_MISSING),
+    "a byte order mark alone": (b"\xef\xbb\xbf", ALL_MISSING),
+    "a declared delimiter alone": (b"sep=;\r\n", ALL_MISSING),
+    "a declared delimiter of another kind": (b"sep=|\n" + TEXT.replace(b",", b"|"), ALL_MISSING),
+    **{
+        f"{name}, with semicolons": (cell_3(cell).replace(b",", b";").replace(b"~", b","), NO_NUMBER)
+        for name, cell in {
+            "thousands with points": "1.234.567",
+            "thousands with points and a comma": "1.234~5",
+            "thousands with commas": "1~234~567",
+            "thousands with commas and a point": "1~234.5",
+            "thousands with blanks": "1 234~5",
+            "thousands with narrow blanks": "1\u202f234~5",
+            "no digit before the comma": "~5",
+            "no digit after the comma": "5~",
+            "a quoted semicolon": '"1;5"',
+            "comma alone": "~",
+        }.items()
+    },
     "a cell too many": (TEXT[:-1] + b",1\n", LINE_3 + RAGGED),
     "a cell too few": (TEXT[: TEXT.rindex(b",")], LINE_3 + RAGGED),
     "blank line": (HEADER + b"\n" + TEXT.removeprefix(HEADER), BAD + "ligne 1 : " + RAGGED),

@@ -2,13 +2,14 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from api.deciding import content_headers
 from api.deciding.answer import Answer
 from api.deciding.formats import checked_columns, csv_rows, json_array
 from api.deciding.formats.checked_columns import Column
+from api.deciding.formats.clients import Clients
 from api.deciding.listener import Listener
 from api.delivery.served import Model
 from api.paths import BATCH
@@ -28,13 +29,11 @@ WAIT_SECONDS = 10.0
 
 
 class Format(Protocol):
-    """How clients are read and decisions written: one module for each media type."""
+    """How clients are read, and how their decisions are to be written: one module for each media type."""
 
     MEDIA_TYPE: str
 
-    def read(self, body: bytes, features: Sequence[str]) -> dict[str, Column]: ...
-
-    def write(self, decisions: Mapping[str, Column]) -> bytes: ...
+    def read(self, body: bytes, features: Sequence[str]) -> Clients: ...
 
 
 class Places:
@@ -86,12 +85,12 @@ def answer(model: Model, batch: Batch, listeners: Sequence[Listener]) -> Answer:
     form = _format(batch.content_type)
     try:
         clients = form.read(batch.body, model.scorer.features)
-        decisions = _decide(model.scorer, clients)
-        content = form.write(decisions)
+        decisions = _decide(model.scorer, clients.values)
+        content = clients.write(decisions)
     except MemoryError as error:
         raise TooMuchMemory from error
     for listener in listeners:
-        listener.decided_many(model, batch.asked_as, clients, decisions)
+        listener.decided_many(model, batch.asked_as, clients.values, decisions)
     return Answer(200, content, model, form.MEDIA_TYPE)
 
 

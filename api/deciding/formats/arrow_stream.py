@@ -11,6 +11,7 @@ import pyarrow.ipc
 
 from api.deciding.formats import checked_columns
 from api.deciding.formats.checked_columns import Column
+from api.deciding.formats.clients import Clients
 from mlflow_model.errors import BadData, TooManyClients
 
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
@@ -37,18 +38,19 @@ _BROKEN = "le flux Arrow est abîmé ou tronqué"
 _EXACT = 2.0**53  # from here on a double may stand for several integers
 
 
-def read(body: bytes, features: Sequence[str]) -> dict[str, Column]:
-    """The clients' values by feature: doubles, or Python objects where integers may not fit in them."""
+def read(body: bytes, features: Sequence[str]) -> Clients:
+    """The clients, their values as doubles, or as Python objects where integers may not fit in them."""
     with _complaints():
         schema = _checked_messages(body)
         places = checked_columns.positions(schema.names, features)
         for name, place in places.items():
             _check_type(name, schema.field(place).type)
         batches = list(_batches(body, sorted(places.values())))
-    return {name: _joined([_column(batch.column(name)) for batch in batches]) for name in features}
+    values = {name: _joined([_column(batch.column(name)) for batch in batches]) for name in features}
+    return Clients(values, _written)
 
 
-def write(decisions: Mapping[str, Column]) -> bytes:
+def _written(decisions: Mapping[str, Column]) -> bytes:
     """The decision's own columns, each with the type of its values."""
     arrays = [
         _objects(column) if column.dtype == object else _doubles(column) for column in decisions.values()

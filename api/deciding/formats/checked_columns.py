@@ -17,11 +17,11 @@ _PLAIN = "OUTiub"  # kinds of NumPy types: objects, texts, integers, booleans
 
 
 def positions(names: Sequence[str], features: Sequence[str]) -> dict[str, int]:
-    """Where each feature's column is. Other columns are ignored, but no name may come twice."""
-    twice = [name for name, times in Counter(names).items() if times > 1]
-    if twice:
-        known = next((f" '{name}'" for name in features if name in twice), "")
-        raise BadData(f"la colonne{known} apparaît plusieurs fois")
+    """Where each feature's column is, which must come once. Other columns are ignored."""
+    times = Counter(names)
+    twice = next((name for name in features if times[name] > 1), None)
+    if twice is not None:
+        raise BadData(f"la colonne '{twice}' apparaît plusieurs fois")
     found = {name: position for position, name in enumerate(names)}
     missing = [name for name in features if name not in found]
     if missing:

@@ -11,6 +11,7 @@ import numpy as np
 from api.deciding import strict_json
 from api.deciding.formats import text_rows
 from api.deciding.formats.checked_columns import Column
+from api.deciding.formats.clients import Clients
 from api.paths import PREDICT
 from mlflow_model.errors import BadData, BadRow, NotUtf8, TooManyClients
 
@@ -23,20 +24,21 @@ _SEPARATOR = re.compile(r"[ \t\n\r]*+([,\]])[ \t\n\r]*+")
 _NEXT_BRACKET = re.compile(r'[^"{}\[\]]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"{}\[\]]*+)*+[{}\[\]]', re.DOTALL)
 
 
-def read(body: bytes, features: Sequence[str]) -> dict[str, Column]:
-    """The clients' values by feature, as Python objects. Raises BadData, with the row where there is one."""
+def read(body: bytes, features: Sequence[str]) -> Clients:
+    """The clients, their values as Python objects. Raises BadData, with the row where there is one."""
     rows = []
     for row, client in enumerate(_clients(body), start=1):
         if row > ROW_LIMIT:
             raise TooManyClients(ROW_LIMIT)
         rows.append(_values(row, client, features))
     columns = zip(*rows, strict=True) if rows else [()] * len(features)
-    return {
+    values = {
         name: np.fromiter(column, object, len(rows)) for name, column in zip(features, columns, strict=True)
     }
+    return Clients(values, _written)
 
 
-def write(decisions: Mapping[str, Column]) -> bytes:
+def _written(decisions: Mapping[str, Column]) -> bytes:
     """An array of what /predict answers."""
     cell = functools.partial(json.dumps, ensure_ascii=False)
     names = ", ".join(f"{cell(name)}: ".replace("%", "%%") + "%s" for name in decisions)
@@ -48,7 +50,7 @@ def _values(row: int, client: str, features: Sequence[str]) -> list[object]:
     if len(document) > PREDICT.body_limit:
         raise BadRow(row, f"le client dépasse la limite de {PREDICT.body_limit // 1024} Kio")
     try:
-        values = strict_json.parse(document, features)
+        values = strict_json.parse(document, features, once=features)
     except BadData as error:
         raise BadRow(row, error.detail) from error
     missing = [name for name in features if name not in values]
