@@ -386,6 +386,13 @@ NOT_OBJECT = "chaque client doit être un objet JSON"
 NOT_UTF8 = BAD + "le corps de la requête n’est pas encodé en UTF-8"
 NOT_CSV = BAD + "le corps de la requête n’est pas un CSV valide"
 NAMELESS = "une colonne sans nom contient une valeur : nommez-la ou videz-la"
+UNKNOWN = LINE_3 + (
+    "la variable 'AMT_CREDIT' doit être un nombre : laissez la cellule vide si la valeur est inconnue"
+)
+UNKNOWN_WORDS = ("null", "NULL", "NA", "na", "NaN", "nan", "N/A", "n/a", "#N/A", "None", "none", " NA ")
+NOT_FINITE = LINE_3 + "la variable 'AMT_CREDIT' doit être un nombre fini, et non infini"
+INFINITE_WORDS = ("inf", "-inf", "Infinity", "-Infinity", "infini", "+Infini", "∞")
+THOUSANDS = LINE_3 + "la variable 'AMT_CREDIT' doit être un nombre sans séparateur de milliers"
 RAGGED = "le nombre de cellules n’est pas celui de l’en-tête"
 NOBODY = BAD + "le corps de la requête ne contient aucun client"
 DICTIONARY = BAD + "le flux Arrow ne doit pas avoir de colonnes à dictionnaire"
@@ -393,6 +400,7 @@ PACKED = BAD + "les lots d’enregistrements du flux Arrow ne doivent pas être 
 MISSING = "Features manquantes : ['AMT_CREDIT']"
 TOO_MANY = BAD + "le corps de la requête dépasse la limite de {} clients dans ce format"
 ALL_MISSING = f"Features manquantes : {list(FEATURES)}"
+LOWER_CASE = ", ".join(f"{name} trouvé comme {name.lower()}" for name in FEATURES)
 
 TEXT = as_csv(THREE)
 HEADER = TEXT.partition(b"\n")[0] + b"\n"
@@ -426,6 +434,11 @@ JSON_REFUSALS = {
     "missing feature": (
         DOCUMENT[: DOCUMENT.rindex(b'"AMT_CREDIT"')] + DOCUMENT[DOCUMENT.rindex(b'"AMT_GOODS') :],
         LINE_3 + "features manquantes : ['AMT_CREDIT']",
+    ),
+    "missing feature in lower case": (
+        DOCUMENT[: DOCUMENT.rindex(b'"AMT_CREDIT"')]
+        + DOCUMENT[DOCUMENT.rindex(b'"AMT_CREDIT"') :].replace(b"AMT_CREDIT", b"Amt_Credit", 1),
+        LINE_3 + "features manquantes : ['AMT_CREDIT'] (AMT_CREDIT trouvé comme Amt_Credit)",
     ),
     "the first row first, not the first feature": (
         json_with({3: {"AMT_ANNUITY": "null"}, 2: {"DAYS_BIRTH": "null"}}),
@@ -469,10 +482,6 @@ CSV_REFUSALS = {
     **{
         name: (cell_3(cell), NO_NUMBER)
         for name, cell in {
-            "nan": "nan",
-            "NaN": "NaN",
-            "inf": "inf",
-            "minus Infinity": "-Infinity",
             "underscore": "1_000",
             "hexadecimal": "0x10",
             "leading space": " 1",
@@ -486,7 +495,6 @@ CSV_REFUSALS = {
             "decimal comma": '"1,5"',
             "two numbers": '"1\n2"',
             "comma alone": '","',
-            "NULL": "NULL",
             "true": "true",
             "text": "DUPONT",
             "formula": "=1+1",
@@ -511,7 +519,11 @@ CSV_REFUSALS = {
     "no header": (TEXT.removeprefix(HEADER), ALL_MISSING),
     "bars": (TEXT.replace(b",", b"|"), ALL_MISSING),
     "missing column": (TEXT.replace(b"AMT_CREDIT", b"AMT_CREDITS", 1), MISSING),
-    "space in the header": (TEXT.replace(b"AMT_CREDIT", b" AMT_CREDIT", 1), MISSING),
+    "a value for a name": (TEXT.replace(b"AMT_CREDIT", b"DUPONT", 1), MISSING),
+    "space in the header": (
+        TEXT.replace(b"AMT_CREDIT", b" amt_credit\xc2\xa0 ", 1),
+        MISSING + " (AMT_CREDIT trouvé comme ␣amt_credit␣)",
+    ),
     "a column twice": (TEXT.replace(b"DAYS_BIRTH", b"AMT_CREDIT", 1), TWICE),
     "a value under no name": (
         b"".join(line + b",\n" for line in TEXT.splitlines()[:-1]) + TEXT.splitlines()[-1] + b",DUPONT\n",
@@ -529,21 +541,34 @@ CSV_REFUSALS = {
     "a byte order mark alone": (b"\xef\xbb\xbf", ALL_MISSING),
     "a declared delimiter alone": (b"sep=;\r\n", ALL_MISSING),
     "a declared delimiter of another kind": (b"sep=|\n" + TEXT.replace(b",", b"|"), ALL_MISSING),
+    **{f"{word!r} for nothing": (cell_3(word), UNKNOWN) for word in UNKNOWN_WORDS},
+    **{f"{word!r} for a number": (cell_3(word), NOT_FINITE) for word in INFINITE_WORDS},
     **{
-        f"{name}, with semicolons": (cell_3(cell).replace(b",", b";").replace(b"~", b","), NO_NUMBER)
-        for name, cell in {
-            "thousands with points": "1.234.567",
-            "thousands with points and a comma": "1.234~5",
-            "thousands with commas": "1~234~567",
-            "thousands with commas and a point": "1~234.5",
-            "thousands with blanks": "1 234~5",
-            "thousands with narrow blanks": "1\u202f234~5",
-            "no digit before the comma": "~5",
-            "no digit after the comma": "5~",
-            "a quoted semicolon": '"1;5"',
-            "comma alone": "~",
-        }.items()
+        f"{name}, with semicolons": (cell_3(cell).replace(b",", b";").replace(b"~", b","), sentence)
+        for name, cell, sentence in (
+            ("thousands with points", "1.234.567", THOUSANDS),
+            ("thousands with points and a comma", "1.234~5", THOUSANDS),
+            ("thousands with commas", "1~234~567", THOUSANDS),
+            ("thousands with commas and a point", "1~234.5", THOUSANDS),
+            ("thousands with blanks", "1 234~5", THOUSANDS),
+            ("thousands with narrow blanks", "1\u202f234~5", THOUSANDS),
+            ("no digit before the comma", "~5", NO_NUMBER),
+            ("no digit after the comma", "5~", NO_NUMBER),
+            ("a quoted semicolon", '"1;5"', NO_NUMBER),
+            ("comma alone", "~", NO_NUMBER),
+        )
     },
+    "thousands with blanks": (cell_3("12 345 678"), THOUSANDS),
+    "the first row first, whatever the words": (
+        csv_with({3: {"AMT_ANNUITY": "NA"}, 2: {"DAYS_BIRTH": ""}}),
+        BAD + "ligne 2 : la feature 'DAYS_BIRTH' ne peut pas être null : le modèle n’a appris aucune valeur "
+        "manquante pour elle",
+    ),
+    "the first feature first, whatever the words": (
+        csv_with({3: {"DAYS_BIRTH": "NA", "AMT_CREDIT": "x"}}),
+        NO_NUMBER,
+    ),
+    "lower case": (HEADER.lower() + TEXT.removeprefix(HEADER), f"{ALL_MISSING} ({LOWER_CASE})"),
     "a cell too many": (TEXT[:-1] + b",1\n", LINE_3 + RAGGED),
     "a cell too few": (TEXT[: TEXT.rindex(b",")], LINE_3 + RAGGED),
     "blank line": (HEADER + b"\n" + TEXT.removeprefix(HEADER), BAD + "ligne 1 : " + RAGGED),
@@ -601,6 +626,10 @@ ARROW_REFUSALS = {
     ),
     "a column twice": (arrow_twice(), BAD + "la colonne 'AMT_CREDIT' apparaît plusieurs fois"),
     "missing column": (stream(record_batch(THREE).select([FEATURES[0], *FEATURES[2:]])), MISSING),
+    "missing column in lower case": (
+        stream(record_batch(THREE).rename_columns([FEATURES[0], "amt_credit", *FEATURES[2:]])),
+        MISSING + " (AMT_CREDIT trouvé comme amt_credit)",
+    ),
     "no column": (stream(pa.RecordBatch.from_arrays([], names=[])), ALL_MISSING),
     "no row": (stream(record_batch(THREE).slice(0, 0)), NOBODY),
     "no batch": (GOOD_ARROW[: GOOD_ARROW.index(b"\xff\xff\xff\xff", 4)] + GOOD_ARROW[-8:], NOBODY),

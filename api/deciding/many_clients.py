@@ -16,6 +16,7 @@ from api.paths import BATCH
 from mlflow_model.bundle.scoring import Refusal, Scorer
 from mlflow_model.errors import (
     BadData,
+    BadRow,
     BodyTooLarge,
     Busy,
     NoClient,
@@ -85,7 +86,7 @@ def answer(model: Model, batch: Batch, listeners: Sequence[Listener]) -> Answer:
     form = _format(batch.content_type)
     try:
         clients = form.read(batch.body, model.scorer.features)
-        decisions = _decide(model.scorer, clients.values)
+        decisions = _decide(model.scorer, clients)
         content = clients.write(decisions)
     except MemoryError as error:
         raise TooMuchMemory from error
@@ -115,14 +116,14 @@ def _format(content_type: str | None) -> Format:
     )
 
 
-def _decide(scorer: Scorer, table: dict[str, Column]) -> dict[str, Column]:
-    rows = len(table[scorer.features[0]])
+def _decide(scorer: Scorer, clients: Clients) -> dict[str, Column]:
+    rows = len(clients.values[scorer.features[0]])
     if not rows:
         raise NoClient
     try:
-        return checked_columns.writable(scorer.decide_table(table), rows)
+        return checked_columns.writable(scorer.decide_table(clients.values), rows)
     except scorer.Refusal as refused:
-        raise BadData(_of_the_first_row(scorer, table, refused).detail) from refused
+        raise _in_words(scorer, clients, _of_the_first_row(scorer, clients.values, refused)) from refused
 
 
 def _of_the_first_row(scorer: Scorer, table: dict[str, Column], refused: Refusal) -> Refusal:
@@ -135,3 +136,14 @@ def _of_the_first_row(scorer: Scorer, table: dict[str, Column], refused: Refusal
         else:
             break
     return refused
+
+
+def _in_words(scorer: Scorer, clients: Clients, refused: Refusal) -> BadData:
+    """The bundle's own sentence, or what the format knows better about the feature that it names."""
+    name = next((name for name in scorer.features if f"'{name}'" in refused.detail), None)
+    if name is None or refused.row is None:
+        return BadData(refused.detail)
+    fault = clients.fault(clients.values[name][refused.row])
+    return (
+        BadData(refused.detail) if fault is None else BadRow(refused.row + 1, f"la variable '{name}' {fault}")
+    )

@@ -25,7 +25,7 @@ def positions(names: Sequence[str], features: Sequence[str]) -> dict[str, int]:
     found = {name: position for position, name in enumerate(names)}
     missing = [name for name in features if name not in found]
     if missing:
-        raise MissingFeatures(missing)
+        raise MissingFeatures(missing, names)
     return {name: found[name] for name in features}
 
 

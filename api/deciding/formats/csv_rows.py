@@ -30,6 +30,17 @@ _SURELY_EXACT = r"-?+(?:0|[1-9][0-9]{0,14}+)" + _FRACTION  # an integer of 16 di
 _INTEGER_CELL = re.compile(_INTEGER)
 _NUMBER_CELL = re.compile(_INTEGER + _FRACTION)
 _PLAIN_CELLS = re.compile(rf"(?:{_SURELY_EXACT})?+(?:;(?:{_SURELY_EXACT})?+)*+")
+_FAULTS = {
+    re.compile(r" *+(?:null|none|nan|#?n/?a) *+", re.IGNORECASE): (
+        "doit être un nombre : laissez la cellule vide si la valeur est inconnue"
+    ),
+    re.compile(r" *+[-+]?(?:inf|infini|infinity|∞) *+", re.IGNORECASE): (
+        "doit être un nombre fini, et non infini"
+    ),
+    re.compile(r"[-+]?[0-9]{1,3}(?:[ \u00a0\u202f'.][0-9]{3})+(?:\.[0-9]*)?"): (
+        "doit être un nombre sans séparateur de milliers"
+    ),
+}
 _LONGEST_INTEGER = 400  # digits; a longer one is out of the range of doubles, and int() would take its time
 
 
@@ -51,6 +62,7 @@ def read(body: bytes, features: Sequence[str]) -> Clients:
     return Clients(
         {name: _column(cells, dialect) for name, cells in zip(features, columns, strict=True)},
         functools.partial(_written, dialect, has_commas),
+        _fault,
     )
 
 
@@ -138,6 +150,11 @@ def _value(cell: str) -> float | str | None:
     if _INTEGER_CELL.fullmatch(cell):
         return int(cell) if len(cell) <= _LONGEST_INTEGER else float("inf")
     return float(cell) if _NUMBER_CELL.fullmatch(cell) else cell
+
+
+def _fault(value: object) -> str | None:
+    cell = value if isinstance(value, str) else ""
+    return next((fault for form, fault in _FAULTS.items() if form.fullmatch(cell)), None)
 
 
 def _cell(delimiter: str, number: Callable[[float], str], value: object) -> str:

@@ -13,7 +13,7 @@ from api.deciding.formats import text_rows
 from api.deciding.formats.checked_columns import Column
 from api.deciding.formats.clients import Clients
 from api.paths import PREDICT
-from mlflow_model.errors import BadData, BadRow, NotUtf8, TooManyClients
+from mlflow_model.errors import BadData, BadRow, NotUtf8, TooManyClients, listed_as_missing
 
 MEDIA_TYPE = "application/json"
 ROW_LIMIT = 10_000
@@ -55,7 +55,7 @@ def _values(row: int, client: str, features: Sequence[str]) -> list[object]:
         raise BadRow(row, error.detail) from error
     missing = [name for name in features if name not in values]
     if missing:
-        raise BadRow(row, f"features manquantes : {missing}")
+        raise BadRow(row, f"features manquantes : {listed_as_missing(missing, values)}")
     return [values[name] for name in features]
 
 
