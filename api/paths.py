@@ -57,7 +57,7 @@ BATCH = Endpoint(
         **PREDICT.answers,
         "200": "Les décisions, dans l’ordre et le format de la requête.",
         "400": "Features manquantes, corps malformé, valeur refusée (avec ligne et feature) ou aucun client.",
-        "413": "Corps de plus de 16 Mio, ou trop de clients.",
+        "413": "Corps ou réponse de plus de 16 Mio, ou trop de clients.",
         "415": "Le type de contenu n’est pas l’un des trois, ou le corps est compressé.",
         "503": "Trop de lots en cours (avec Retry-After), ou aucun modèle n’est chargé.",
     },

@@ -97,6 +97,16 @@ class TooMuchMemory(BadData):
         super().__init__("le calcul de ce lot demande trop de mémoire ; envoyez moins de clients à la fois")
 
 
+class AnswerTooLarge(BadData):
+    status = 413
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"la réponse dépasse la limite de {limit // 1024 // 1024} Mio ; "
+            "demandez moins de colonnes par keep, ou envoyez moins de clients à la fois"
+        )
+
+
 class UnsupportedMediaType(BadData):
     status = 415
 

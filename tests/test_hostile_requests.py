@@ -356,6 +356,7 @@ LARGE = {
 
 PLACES = {
     "query with values": ("POST", "/predict?AMT_CREDIT=987654&nom=DUPONT", 200, SAME),
+    "query with columns to keep": ("POST", "/predict?keep=AMT_CREDIT&keep=nom", 200, SAME),
     "query with a margin": ("POST", "/predict?margin=0.2", 200, SAME),
     "query with a method": ("POST", "/predict?_method=DELETE", 200, SAME),
     "percent-encoded path": ("POST", "/%70redict", 200, SAME),

@@ -146,6 +146,14 @@ def test_a_batch_declares_its_three_formats_its_limits_and_its_errors(document: 
     assert list(batch["responses"]) == [*("200", "400", "401", "403", "408", "413", "415", "500", "503")]
 
 
+def test_a_batch_declares_the_columns_that_it_may_keep(document: dict[str, Any]) -> None:
+    (keep,) = document["paths"]["/predict/batch"]["post"]["parameters"]
+
+    assert (keep["name"], keep["in"], keep.get("required", False)) == ("keep", "query", False)
+    assert keep["schema"] == {"type": "array", "maxItems": 20, "items": {"type": "string"}}
+    assert "parameters" not in document["paths"]["/predict"]["post"]
+
+
 def test_every_declared_get_answers_200_as_declared(door: Door, document: dict[str, Any]) -> None:
     paths = [path for path, methods in document["paths"].items() if "get" in methods]
 

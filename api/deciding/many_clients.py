@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from api.deciding import content_headers
 from api.deciding.answer import Answer
-from api.deciding.formats import checked_columns, csv_rows, json_array
+from api.deciding.formats import checked_columns, csv_rows, json_array, kept_columns
 from api.deciding.formats.checked_columns import Column
 from api.deciding.formats.clients import Clients
 from api.deciding.listener import Listener
@@ -15,6 +15,7 @@ from api.delivery.served import Model
 from api.paths import BATCH
 from mlflow_model.bundle.scoring import Refusal, Scorer
 from mlflow_model.errors import (
+    AnswerTooLarge,
     BadData,
     BadRow,
     BodyTooLarge,
@@ -34,7 +35,7 @@ class Format(Protocol):
 
     MEDIA_TYPE: str
 
-    def read(self, body: bytes, features: Sequence[str]) -> Clients: ...
+    def read(self, body: bytes, features: Sequence[str], keep: Sequence[str]) -> Clients: ...
 
 
 class Places:
@@ -64,12 +65,13 @@ PLACES = Places(COMPUTED_AT_ONCE, WAITING)
 
 
 class Batch(NamedTuple):
-    """A request to POST /predict/batch. `asked_as` is its id."""
+    """A request to POST /predict/batch. `asked_as` is its id, `keep` names columns to return."""
 
     content_type: str | None
     content_encoding: str | None
     body: bytes
     asked_as: str
+    keep: tuple[str, ...] = ()
 
 
 _ARROW = "application/vnd.apache.arrow.stream"
@@ -85,11 +87,14 @@ def answer(model: Model, batch: Batch, listeners: Sequence[Listener]) -> Answer:
         raise BodyTooLarge(BATCH.body_limit)
     form = _format(batch.content_type)
     try:
-        clients = form.read(batch.body, model.scorer.features)
+        clients = form.read(batch.body, model.scorer.features, batch.keep)
         decisions = _decide(model.scorer, clients)
+        kept_columns.check_free(batch.keep, decisions)
         content = clients.write(decisions)
     except MemoryError as error:
         raise TooMuchMemory from error
+    if batch.keep and len(content) > kept_columns.ANSWER_LIMIT:
+        raise AnswerTooLarge(kept_columns.ANSWER_LIMIT)
     for listener in listeners:
         listener.decided_many(model, batch.asked_as, clients.values, decisions)
     return Answer(200, content, model, form.MEDIA_TYPE)

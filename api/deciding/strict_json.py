@@ -29,7 +29,7 @@ class _NotANumber:
 
 
 def parse(body: bytes, features: Collection[str], once: Collection[str] | None = None) -> dict[str, Any]:
-    """The object in a body. Raises BadData, which names a key only if it is one of the model's features.
+    """The object in a body. Raises BadData, which names a key only if it is one of `features`.
 
     `once`: the keys that must not come twice; None: no key may. Of a key that may, the last value counts.
     """

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 
-from api.deciding.formats import checked_columns
+from api.deciding.formats import checked_columns, kept_columns
 from api.deciding.formats.checked_columns import Column
 from api.deciding.formats.clients import Clients
 from mlflow_model.errors import BadData, TooManyClients
@@ -33,29 +33,54 @@ _NUMBERS = {
     pa.float32(): np.float32,
     pa.float64(): np.float64,
 }  # DataType.to_pandas_dtype() knows them too, but imports pandas
+_TEXTS = frozenset({pa.utf8(), pa.large_utf8()})
+_KEPT = frozenset({*_NUMBERS, *_TEXTS, pa.bool_(), pa.null()})
 _KINDS = {str: pa.utf8(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
 _BROKEN = "le flux Arrow est abîmé ou tronqué"
 _EXACT = 2.0**53  # from here on a double may stand for several integers
 
 
-def read(body: bytes, features: Sequence[str]) -> Clients:
+def read(body: bytes, features: Sequence[str], keep: Sequence[str]) -> Clients:
     """The clients, their values as doubles, or as Python objects where integers may not fit in them."""
     with _complaints():
         schema = _checked_messages(body)
-        places = checked_columns.positions(schema.names, features)
-        for name, place in places.items():
-            _check_type(name, schema.field(place).type)
+        places = checked_columns.positions(schema.names, features, keep)
+        types = {name: schema.field(place).type for name, place in places.items()}
+        for name in features:
+            _check_type(name, types[name])
+        for name in keep:
+            if types[name] not in _KEPT:
+                raise kept_columns.of_another_kind(name)
         batches = list(_batches(body, sorted(places.values())))
     values = {name: _joined([_column(batch.column(name)) for batch in batches]) for name in features}
-    return Clients(values, _written)
+    kept = {name: _kept(name, types[name], [batch.column(name) for batch in batches]) for name in keep}
+    return Clients(values, lambda decisions: _written(kept, decisions))
 
 
-def _written(decisions: Mapping[str, Column]) -> bytes:
-    """The decision's own columns, each with the type of its values."""
+def _kept(name: str, kind: Any, parts: Sequence[Any]) -> Any:
+    """A kept column as one array."""
+    array = pa.chunked_array(parts, kind).combine_chunks()
+    if kind in _TEXTS:
+        for place in np.flatnonzero(_lengths(array) > kept_columns.LONGEST_VALUE):
+            kept_columns.check_length(name, int(place) + 1, array[int(place)].as_py() or "")
+    return array
+
+
+def _lengths(array: Any) -> Column:
+    """In bytes: no text has more characters."""
+    if not len(array):
+        return np.empty(0)
+    width = np.int32 if array.type == pa.utf8() else np.int64
+    ends = np.frombuffer(array.buffers()[1], width, array.offset + len(array) + 1)[array.offset :]
+    return np.diff(ends)
+
+
+def _written(kept: Mapping[str, Any], decisions: Mapping[str, Column]) -> bytes:
+    """The kept columns as they came, then the decision's own, each with the type of its values."""
     arrays = [
         _objects(column) if column.dtype == object else _doubles(column) for column in decisions.values()
     ]
-    batch = pa.RecordBatch.from_arrays(arrays, names=list(decisions))
+    batch = pa.RecordBatch.from_arrays([*kept.values(), *arrays], names=[*kept, *decisions])
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as stream:
         stream.write_batch(batch)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from api.deciding.formats import checked_columns, text_rows
+from api.deciding.formats import checked_columns, kept_columns, text_rows
 from api.deciding.formats.checked_columns import Column
 from api.deciding.formats.clients import Clients
 from api.paths import PREDICT
@@ -44,7 +44,7 @@ _FAULTS = {
 _LONGEST_INTEGER = 400  # digits; a longer one is out of the range of doubles, and int() would take its time
 
 
-def read(body: bytes, features: Sequence[str]) -> Clients:
+def read(body: bytes, features: Sequence[str], keep: Sequence[str]) -> Clients:
     """The clients of a table. A text that is no number stays a text, which the scorer refuses."""
     dialect, table = csv_dialect.opened(_decoded(body))
     lines = _Lines(dialect.without_empty_end(table))
@@ -53,26 +53,28 @@ def read(body: bytes, features: Sequence[str]) -> Clients:
         header = next(records, None)
         if header is None:
             raise MissingFeatures(features)
-        wanted = list(checked_columns.positions(header, features).values())
-        rows = [[cells[place] for place in wanted] for cells in _rows(records, lines, _Width(header))]
+        wanted = checked_columns.positions(header, features, keep)
+        places = list(wanted.values())
+        rows = [[cells[place] for place in places] for cells in _rows(records, lines, _Width(header))]
     except csv.Error as error:
         raise BadData("le corps de la requête n’est pas un CSV valide") from error
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(features)
-    has_commas = dialect.has_decimal_commas and any("," in ";".join(cells) for cells in columns)
+    columns = dict(zip(wanted, zip(*rows, strict=True) if rows else [()] * len(wanted), strict=True))
+    has_commas = dialect.has_decimal_commas and any("," in ";".join(columns[name]) for name in features)
+    kept = {name: _kept(name, columns[name]) for name in keep}
     return Clients(
-        {name: _column(cells, dialect) for name, cells in zip(features, columns, strict=True)},
-        functools.partial(_written, dialect, has_commas),
+        {name: _column(columns[name], dialect) for name in features},
+        lambda decisions: _written({**kept, **decisions}, dialect, has_commas),
         _fault,
     )
 
 
-def _written(dialect: Dialect, has_commas: bool, decisions: Mapping[str, Column]) -> bytes:
-    """The decision's own columns under their names, with CRLF line ends, in the dialect of the request."""
+def _written(columns: Mapping[str, Column], dialect: Dialect, has_commas: bool) -> bytes:
+    """Columns under their names, with CRLF line ends, in the dialect of the request."""
     number = _with_comma if has_commas else repr
     cell = functools.partial(_cell, dialect.delimiter, number)
-    header = dialect.delimiter.join(map(cell, decisions))
-    template = dialect.delimiter.join(["%s"] * len(decisions))
-    lines = text_rows.lines(decisions, template, cell, number)
+    header = dialect.delimiter.join(map(cell, columns))
+    template = dialect.delimiter.join(["%s"] * len(columns))
+    lines = text_rows.lines(columns, template, cell, number)
     mark = csv_dialect.BYTE_ORDER_MARK if dialect.is_marked else ""
     return (mark + "\r\n".join([header, *lines, ""])).encode()
 
@@ -142,6 +144,12 @@ def _column(cells: Sequence[str], dialect: Dialect) -> Column:
     if joined.count(";") == max(len(cells) - 1, 0) and _PLAIN_CELLS.fullmatch(joined):
         return np.fromiter((float(cell or "nan") for cell in joined.split(";")), np.float64, len(cells))
     return np.fromiter((_value(dialect.with_points(cell)) for cell in cells), object, len(cells))
+
+
+def _kept(name: str, cells: Sequence[str]) -> Column:
+    for row, cell in enumerate(cells, start=1):
+        kept_columns.check_length(name, row, cell)
+    return np.fromiter((cell or None for cell in cells), object, len(cells))
 
 
 def _value(cell: str) -> float | str | None:

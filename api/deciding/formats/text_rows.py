@@ -1,4 +1,4 @@
-"""Writes decisions as text, one line a client, with the shortest digits that read back as the same double."""
+"""Writes columns as text, one line a client, with the shortest digits that read back as the same double."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -9,13 +9,13 @@ from api.deciding.formats.checked_columns import Column
 
 
 def lines(
-    decisions: Mapping[str, Column],
+    columns: Mapping[str, Column],
     template: str,
     cell: Callable[[object], str],
     number: Callable[[float], str] = repr,
 ) -> Iterator[str]:
     """`template` has one %s for each column. `number` writes a column of doubles, `cell` all other values."""
-    texts = [_texts(column, cell, number) for column in decisions.values()]
+    texts = [_texts(column, cell, number) for column in columns.values()]
     return (template % line for line in zip(*texts, strict=True))
 
 
