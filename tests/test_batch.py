@@ -30,7 +30,7 @@ pytest_plugins = ["tests.api_support"]
 
 JSON, CSV, ARROW = "application/json", "text/csv", "application/vnd.apache.arrow.stream"
 BAD = "Erreur lors du traitement des données : "
-BROKEN_ARROW = BAD + "le flux Arrow est abîmé ou tronqué"
+BROKEN_ARROW = BAD + "le flux Arrow est corrompu ou tronqué"
 KEYS = [
     "prediction",
     "probability_class_1",
@@ -396,7 +396,12 @@ THOUSANDS = LINE_3 + "la variable 'AMT_CREDIT' doit être un nombre sans sépara
 RAGGED = "le nombre de cellules n’est pas celui de l’en-tête"
 NOBODY = BAD + "le corps de la requête ne contient aucun client"
 DICTIONARY = BAD + "le flux Arrow ne doit pas avoir de colonnes à dictionnaire"
-PACKED = BAD + "les lots d’enregistrements du flux Arrow ne doivent pas être compressés"
+PACKED = BAD + (
+    "les lots d’enregistrements du flux Arrow ne doivent pas être compressés : "
+    "écrivez-les avec IpcWriteOptions(compression=None)"
+)
+ARROW_FILE = BAD + "le corps est un fichier Arrow, et non un flux : écrivez-le par pyarrow.ipc.new_stream"
+SENT_PACKED = BAD + "le corps est compressé ({}) : envoyez le flux Arrow sans le compresser"
 MISSING = "Features manquantes : ['AMT_CREDIT']"
 TOO_MANY = BAD + "le corps de la requête dépasse la limite de {} clients dans ce format"
 ALL_MISSING = f"Features manquantes : {list(FEATURES)}"
@@ -586,6 +591,13 @@ def dictionary_column(name: str) -> bytes:
     return stream(record_batch(THREE, **{name: column(["1", "2", "1"], pa.utf8()).dictionary_encode()}))
 
 
+def arrow_file() -> bytes:
+    batch, sink = record_batch(THREE), pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue().to_pybytes())
+
+
 def arrow_twice() -> bytes:
     table = record_batch(THREE)
     return stream(
@@ -641,7 +653,11 @@ ARROW_REFUSALS = {
     "no schema": (GOOD_ARROW[GOOD_ARROW.index(b"\xff\xff\xff\xff", 4) :], BROKEN_ARROW),
     "two streams": (GOOD_ARROW * 2, BROKEN_ARROW),
     "bytes after the end": (GOOD_ARROW + b"\0", BROKEN_ARROW),
-    "Arrow file": (b"ARROW1\0\0" + GOOD_ARROW, BROKEN_ARROW),
+    "Arrow file": (arrow_file(), ARROW_FILE),
+    **{
+        f"{name} around the stream": (pa.compress(GOOD_ARROW, name, asbytes=True), SENT_PACKED.format(name))
+        for name in ("gzip", "zstd", "lz4")
+    },
     "JSON": (DOCUMENT, BROKEN_ARROW),
     "metadata of 2 GB": (GOOD_ARROW[:4] + struct.pack("<i", 2**31 - 1) + GOOD_ARROW[8:], BROKEN_ARROW),
     "negative metadata": (GOOD_ARROW[:4] + struct.pack("<i", -8) + GOOD_ARROW[8:], BROKEN_ARROW),

@@ -36,12 +36,22 @@ _NUMBERS = {
 _TEXTS = frozenset({pa.utf8(), pa.large_utf8()})
 _KEPT = frozenset({*_NUMBERS, *_TEXTS, pa.bool_(), pa.null()})
 _KINDS = {str: pa.utf8(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
-_BROKEN = "le flux Arrow est abîmé ou tronqué"
+_PACKED = "le corps est compressé ({}) : envoyez le flux Arrow sans le compresser"
+_OTHER_BEGINNINGS = {
+    b"ARROW1": "le corps est un fichier Arrow, et non un flux : écrivez-le par pyarrow.ipc.new_stream",
+    b"\x1f\x8b": _PACKED.format("gzip"),
+    b"\x28\xb5\x2f\xfd": _PACKED.format("zstd"),
+    b"\x04\x22\x4d\x18": _PACKED.format("lz4"),
+}
+_BROKEN = "le flux Arrow est corrompu ou tronqué"
 _EXACT = 2.0**53  # from here on a double may stand for several integers
 
 
 def read(body: bytes, features: Sequence[str], keep: Sequence[str]) -> Clients:
     """The clients, their values as doubles, or as Python objects where integers may not fit in them."""
+    for beginning, fault in _OTHER_BEGINNINGS.items():
+        if body.startswith(beginning):
+            raise BadData(fault)
     with _complaints():
         schema = _checked_messages(body)
         places = checked_columns.positions(schema.names, features, keep)
@@ -140,7 +150,10 @@ def _check_batch(message: Any) -> None:
     if message.type != "record batch":
         raise BadData("le flux Arrow ne doit pas avoir de colonnes à dictionnaire")
     if _is_compressed(message.metadata.to_pybytes()):
-        raise BadData("les lots d’enregistrements du flux Arrow ne doivent pas être compressés")
+        raise BadData(
+            "les lots d’enregistrements du flux Arrow ne doivent pas être compressés : "
+            "écrivez-les avec IpcWriteOptions(compression=None)"
+        )
 
 
 def _is_compressed(metadata: bytes) -> bool:
