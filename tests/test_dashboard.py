@@ -182,8 +182,8 @@ def test_several_separators_are_no_number(text: str) -> None:
 
 
 def test_a_text_is_no_number() -> None:
-    with pytest.raises(NotANumber, match="« Annuité » : écrivez un nombre"):
-        read_french("12 euros", "Annuité")
+    with pytest.raises(NotANumber, match="« Échéance » : écrivez un nombre"):
+        read_french("12 euros", "Échéance")
 
 
 @pytest.mark.parametrize("number", [15000, 0.02, -12000.0, 0.1 + 0.2, 1e-7, 123456789.123])

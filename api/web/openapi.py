@@ -115,7 +115,7 @@ def _feature(name: str, *, nullable: bool) -> dict[str, Any]:
         "title": known.label,
         "description": known.meaning,
         **usual,
-        "x-usual": [known.low, known.high],
+        "x-usual": list(known.usual),
     }
 
 
