@@ -35,10 +35,10 @@ class Endpoint:
 PREDICT = Endpoint(
     "/predict",
     "POST",
-    "Décider d’un client.",
+    "Statuer sur une demande.",
     {
         "200": "La décision.",
-        "400": "Features manquantes, JSON malformé, valeur refusée ou null refusé.",
+        "400": "Variables manquantes, JSON malformé, valeur refusée ou null refusé.",
         **_WHO,
         "408": "La requête n’est pas arrivée entière en 10 s.",
         "413": "Corps de plus de 64 Kio.",
@@ -52,12 +52,12 @@ PREDICT = Endpoint(
 BATCH = Endpoint(
     "/predict/batch",
     "POST",
-    "Décider de plusieurs clients : tous, ou aucun.",
+    "Statuer sur plusieurs demandes : toutes, ou aucune.",
     {
         **PREDICT.answers,
         "200": "Les décisions, dans l’ordre et le format de la requête.",
-        "400": "Features manquantes, corps malformé, valeur refusée (avec ligne et feature) ou aucun client.",
-        "413": "Corps de plus de 16 Mio, ou trop de clients.",
+        "400": "Variables manquantes, corps malformé, valeur refusée (avec sa ligne) ou aucun client.",
+        "413": "Corps ou réponse de plus de 16 Mio, ou trop de clients.",
         "415": "Le type de contenu n’est pas l’un des trois, ou le corps est compressé.",
         "503": "Trop de lots en cours (avec Retry-After), ou aucun modèle n’est chargé.",
     },

@@ -1,19 +1,26 @@
 """Reads and writes numbers as a French loan officer does, without losing a digit."""
 
 import math
+import re
+
+# 200.000 may be two hundred thousand or two hundred. Nobody writes 0.125 for a hundred and twenty-five.
+_AMBIGUOUS = re.compile(r"(-?[1-9][0-9]{0,2})\.([0-9]{3})")
 
 
 class NotANumber(ValueError):
-    """A field holds no number. The message is a sentence that names the field."""
+    """A field holds no number, or one of two. The message is a sentence that names the field."""
 
 
 def read_french(text: str, label: str) -> float | None:
     """A typed number, with a comma or a point and any spaces; None for an empty field. Raises NotANumber."""
-    plain = "".join(text.split()).replace("\u2212", "-").replace(",", ".")
-    if not plain:
+    typed = "".join(text.split()).replace("\u2212", "-")
+    if not typed:
         return None
+    if two := _AMBIGUOUS.fullmatch(typed):
+        thousands, decimals = "\u202f".join(two.groups()), ",".join(two.groups())
+        raise NotANumber(f"« {label} » : voulez-vous dire {thousands} ou {decimals} ? Écrivez l’un des deux.")
     try:
-        number = float(plain)
+        number = float(typed.replace(",", "."))
     except ValueError:
         number = math.nan
     if not math.isfinite(number):

@@ -27,13 +27,18 @@ class Feature:
     high: float
     example: float
 
+    @property
+    def usual(self) -> tuple[float, float]:
+        """`low` and `high` to two digits, which is as much as they mean for somebody else's clients."""
+        return float(f"{self.low:.2g}"), float(f"{self.high:.2g}")
+
 
 _APPLICATION = "application"
 
 CATALOGUE: tuple[Feature, ...] = (
     Feature(
         "AMT_ANNUITY",
-        label="Annuité",
+        label="Échéance",
         meaning="Montant remboursé à chaque échéance du crédit demandé.",
         unit="unité monétaire",
         table=_APPLICATION,
@@ -77,8 +82,8 @@ CATALOGUE: tuple[Feature, ...] = (
     ),
     Feature(
         "DAYS_BIRTH",
-        label="Âge, en jours",
-        meaning="Jours entre la demande et la naissance du client, comptés négativement.",
+        label="Âge",
+        meaning="Âge du client à la demande : -12000 pour un client de 32 ans.",
         unit="jours négatifs",
         table=_APPLICATION,
         formula="DAYS_BIRTH",
@@ -89,7 +94,7 @@ CATALOGUE: tuple[Feature, ...] = (
     Feature(
         "DAYS_ID_PUBLISH",
         label="Pièce d’identité",
-        meaning="Jours entre la demande et le dernier changement de pièce d’identité, comptés négativement.",
+        meaning="Temps écoulé à la demande depuis le dernier changement de pièce d’identité.",
         unit="jours négatifs",
         table=_APPLICATION,
         formula="DAYS_ID_PUBLISH",
@@ -100,7 +105,7 @@ CATALOGUE: tuple[Feature, ...] = (
     Feature(
         "DAYS_REGISTRATION",
         label="Enregistrement",
-        meaning="Jours entre la demande et le dernier enregistrement, comptés négativement.",
+        meaning="Temps écoulé à la demande depuis le dernier enregistrement.",
         unit="jours négatifs",
         table=_APPLICATION,
         formula="DAYS_REGISTRATION",
@@ -112,7 +117,7 @@ CATALOGUE: tuple[Feature, ...] = (
         "EXT_SOURCE_1",
         label="Score externe 1",
         meaning="Score normalisé d’une première source externe ; manquant plus d’une fois sur deux.",
-        unit="score de 0 à 1",
+        unit="de 0 à 1",
         table=_APPLICATION,
         formula="EXT_SOURCE_1",
         low=0.0852,
@@ -123,7 +128,7 @@ CATALOGUE: tuple[Feature, ...] = (
         "EXT_SOURCE_2",
         label="Score externe 2",
         meaning="Score normalisé d’une deuxième source externe.",
-        unit="score de 0 à 1",
+        unit="de 0 à 1",
         table=_APPLICATION,
         formula="EXT_SOURCE_2",
         low=0.0333,
@@ -134,7 +139,7 @@ CATALOGUE: tuple[Feature, ...] = (
         "EXT_SOURCE_3",
         label="Score externe 3",
         meaning="Score normalisé d’une troisième source externe ; manquant pour un client sur cinq.",
-        unit="score de 0 à 1",
+        unit="de 0 à 1",
         table=_APPLICATION,
         formula="EXT_SOURCE_3",
         low=0.0554,
@@ -154,9 +159,9 @@ CATALOGUE: tuple[Feature, ...] = (
     ),
     Feature(
         "ANNUITY_BIRTH_RATIO",
-        label="Annuité par année d’âge",
-        meaning="Annuité rapportée à l’âge du client en années.",
-        unit="unité monétaire par an",
+        label="Échéance par année d’âge",
+        meaning="Échéance rapportée à l’âge du client en années.",
+        unit="unité monétaire",
         table=_APPLICATION,
         formula=RATIOS["ANNUITY_BIRTH_RATIO"].text,
         low=116.3537,
@@ -165,8 +170,8 @@ CATALOGUE: tuple[Feature, ...] = (
     ),
     Feature(
         "ANNUITY_INCOME_PERCENT",
-        label="Annuité sur revenu",
-        meaning="Annuité rapportée au revenu du client.",
+        label="Échéance sur revenu",
+        meaning="Échéance rapportée au revenu du client.",
         unit="rapport",
         table=_APPLICATION,
         formula=RATIOS["ANNUITY_INCOME_PERCENT"].text,
@@ -198,7 +203,7 @@ CATALOGUE: tuple[Feature, ...] = (
     ),
     Feature(
         "INSTA_NUM_INSTALMENT_VERSION",
-        label="Versions de l’échéancier",
+        label="Échéancier",
         meaning="Numéro de version moyen de l’échéancier des crédits précédents.",
         unit="numéro de version",
         table="installments_payments",
@@ -209,7 +214,7 @@ CATALOGUE: tuple[Feature, ...] = (
     ),
     Feature(
         "POS_CNT_INSTALMENT_FUTURE",
-        label="Échéances à venir",
+        label="Reste à payer",
         meaning="Nombre moyen d’échéances restant à payer sur les crédits à la consommation précédents.",
         unit="échéances",
         table="POS_CASH_balance",

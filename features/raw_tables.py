@@ -5,6 +5,7 @@ application.
 """
 
 import csv
+import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 from ibis.backends import BaseBackend
+
+from features import csv_dialect
 
 KEY = "SK_ID_CURR"
 LABEL = "TARGET"
@@ -171,6 +174,9 @@ def _checked(connection: BaseBackend, file: Path, kinds: Columns) -> tuple[ir.Ta
     return _typed(raw, kinds), rows
 
 
+_LONGEST_HEADER = 1024 * 1024  # characters
+_END = 64 * 1024  # bytes
+
 _UNREADABLE = (OSError, UnicodeDecodeError, csv.Error, duckdb.IOException, duckdb.InvalidInputException)
 
 
@@ -211,14 +217,40 @@ def _open_parquet(connection: BaseBackend, file: Path, kinds: Columns) -> ir.Tab
 
 def _open_csv(connection: BaseBackend, file: Path, kinds: Columns) -> ir.Table:
     """The wanted columns, all as text and by their positions, so that DuckDB guesses nothing."""
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        header = next(csv.reader(lines), [])
+    dialect, header = _header(file)
+    _expect_columns(file, header, kinds)
+    raw = connection.read_csv(
+        str(file),
+        columns={f"column{place}": "VARCHAR" for place in range(len(header))},
+        header=True,
+        skip=int(dialect.is_declared),
+        delim=dialect.delimiter,
+        quote='"',
+        escape='"',
+    )
+    if _ends_empty(file, dialect):
+        raw = raw.drop_null(how="all")
+    columns = {name: raw[header.index(name)] for name in kinds}
+    if dialect.has_decimal_commas:
+        columns |= {name: columns[name].replace(",", ".") for name, kind in kinds.items() if kind is not TEXT}
+    return raw.select(**columns)
+
+
+def _header(file: Path) -> tuple[csv_dialect.Dialect, list[str]]:
+    with file.open(encoding="utf-8", newline="") as content:
+        dialect, beginning = csv_dialect.opened(content.read(_LONGEST_HEADER))
+    header = next(csv.reader(io.StringIO(beginning, newline=""), delimiter=dialect.delimiter), [])
     if not header:
         raise BadTable(file.name, "the file is empty")
-    _expect_columns(file, header, kinds)
-    places = {f"column{place}": "VARCHAR" for place in range(len(header))}
-    raw = connection.read_csv(str(file), columns=places, header=True, delim=",", quote='"', escape='"')
-    return raw.select(**{name: raw[header.index(name)] for name in kinds})
+    return dialect, header
+
+
+def _ends_empty(file: Path, dialect: csv_dialect.Dialect) -> bool:
+    """Whether lines without a value end the file. Leaving them out is slower: all columns are read."""
+    with file.open("rb") as content:
+        content.seek(max(0, file.stat().st_size - _END))
+        end = content.read().decode("latin-1")
+    return dialect.without_empty_end(end) != end
 
 
 def _expect_columns(file: Path, found: Sequence[str], kinds: Columns) -> None:

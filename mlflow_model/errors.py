@@ -5,7 +5,8 @@ beginning; the detail after it is written where the failure is found. The detail
 with the value rules, in scoring.py, which travels inside the bundle.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 REGISTER_AGAIN = "réenregistrez le modèle avec « python register.py »"
 
@@ -27,8 +28,26 @@ class TryLater(ScoringError):
 class MissingFeatures(ScoringError):
     status = 400
 
-    def __init__(self, names: Sequence[str]) -> None:
-        super().__init__(f"Features manquantes : {list(names)}")
+    def __init__(self, names: Sequence[str], found: Iterable[str] = ()) -> None:
+        super().__init__(f"Features manquantes : {listed_as_missing(names, found)}")
+
+
+def listed_as_missing(names: Sequence[str], found: Iterable[str]) -> str:
+    """These names, and those found that differ from them by case or blanks alone.
+
+    Other names are not shown, since a misplaced value may be among them.
+    """
+    by_letters: dict[str, str] = {}
+    for one in found:
+        by_letters.setdefault(_letters(one), re.sub(r"\s+", "␣", one))
+    alike = [
+        f"{name} trouvé comme {by_letters[_letters(name)]}" for name in names if _letters(name) in by_letters
+    ]
+    return f"{list(names)} ({', '.join(alike)})" if alike else f"{list(names)}"
+
+
+def _letters(name: str) -> str:
+    return "".join(name.split()).casefold()
 
 
 class BadData(ScoringError):
@@ -76,6 +95,16 @@ class TooMuchMemory(BadData):
 
     def __init__(self) -> None:
         super().__init__("le calcul de ce lot demande trop de mémoire ; envoyez moins de clients à la fois")
+
+
+class AnswerTooLarge(BadData):
+    status = 413
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"la réponse dépasse la limite de {limit // 1024 // 1024} Mio ; "
+            "demandez moins de colonnes par keep, ou envoyez moins de clients à la fois"
+        )
 
 
 class UnsupportedMediaType(BadData):

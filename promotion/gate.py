@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from features import csv_dialect
 from quality.bootstrap import interval_of_mean
 from quality.costs import Costs
 from quality.scores import Doubles
@@ -143,12 +144,12 @@ class Difference:
 def read(file: Path = REFERENCE) -> Portfolio:
     """A reference portfolio in Parquet or CSV. Raises BadReference."""
     import pyarrow as pa
-    from pyarrow import csv, parquet
+    from pyarrow import parquet
 
     try:
         content = file.read_bytes()  # read once, so that the digest is that of what is compared
-        source = pa.BufferReader(content)
-        table = csv.read_csv(source) if file.suffix.lower() == ".csv" else parquet.read_table(source)
+        is_csv = file.suffix.lower() == ".csv"
+        table = _csv_table(content) if is_csv else parquet.read_table(pa.BufferReader(content))
         names = table.column_names
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -163,6 +164,35 @@ def read(file: Path = REFERENCE) -> Portfolio:
     if not columns.keys() - set(_OUTCOMES):
         raise BadReference(f"{file} has no features, only {', '.join(columns)}")
     return Portfolio(columns, hashlib.sha256(content).hexdigest(), file.name)
+
+
+def _csv_table(content: bytes) -> Any:
+    """The columns that have a name. Texts are numbers where all of a column are, with decimal commas."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    dialect, text = csv_dialect.opened(content.decode())
+    table = csv.read_csv(
+        pa.BufferReader(dialect.without_empty_end(text).encode()),
+        parse_options=csv.ParseOptions(delimiter=dialect.delimiter),
+        convert_options=csv.ConvertOptions(strings_can_be_null=True),
+    )
+    table = table.select([place for place, name in enumerate(table.column_names) if name.strip()])
+    if not dialect.has_decimal_commas:
+        return table
+    return pa.table([_with_points(column) for column in table.columns], names=table.column_names)
+
+
+def _with_points(column: Any) -> Any:
+    import pyarrow as pa
+    from pyarrow import compute
+
+    if column.type != pa.string():
+        return column
+    try:
+        return compute.replace_substring(column, ",", ".").cast(pa.float64())
+    except pa.ArrowInvalid:
+        return column
 
 
 def usable_costs(stated: object) -> Costs | None:

@@ -17,5 +17,5 @@ def answer(scorer: Scorer, body: bytes) -> tuple[int, bytes]:
     except ScoringError as error:
         return Answer.of(error, None)[:2]
     except Refusal as refused:
-        why = MissingFeatures(refused.missing) if refused.missing else BadData(refused.detail)
+        why = MissingFeatures(refused.missing, client) if refused.missing else BadData(refused.detail)
         return Answer.of(why, None)[:2]

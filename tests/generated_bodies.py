@@ -1,7 +1,8 @@
-"""Tells schemathesis how clients look as CSV and as an Arrow stream, of which OpenAPI can say nothing."""
+"""Tells schemathesis what OpenAPI cannot: how clients look as CSV and in Arrow, which columns they have."""
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import pyarrow as pa
 import schemathesis
@@ -48,3 +49,10 @@ _WRITERS: dict[str, Callable[[dict[str, Column]], bytes]] = {
 }
 for _media_type, _written in _WRITERS.items():
     schemathesis.openapi.media_type(_media_type, _columns().map(_written))
+
+
+@schemathesis.hook
+def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
+    """Keep columns that the body has, where the request is to be a good one."""
+    if case.query.get("keep") and case.meta is not None and case.meta.generation.mode.is_positive:
+        case.query["keep"] = list(FEATURES[: len(case.query["keep"])])

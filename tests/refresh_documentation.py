@@ -350,7 +350,7 @@ def _times(cell: str) -> int:
 def _features(project: Project) -> str:
     model = project.served.model
     client = openapi.document(model.scorer, model.version)["components"]["schemas"]["Client"]
-    rows = [["Feature", "Sens", "Unité", "Valeurs usuelles", "`null`"], ["---"] * 5]
+    rows = [["Variable", "Sens", "Unité", "Valeurs usuelles", "`null`"], ["---"] * 5]
     for name, feature in client["properties"].items():
         low, high = map(_french, feature["x-usual"])
         null = "accepté" if "null" in feature["type"] else "refusé"

@@ -30,7 +30,7 @@ pytest_plugins = ["tests.api_support"]
 
 JSON, CSV, ARROW = "application/json", "text/csv", "application/vnd.apache.arrow.stream"
 BAD = "Erreur lors du traitement des données : "
-BROKEN_ARROW = BAD + "le flux Arrow est abîmé ou tronqué"
+BROKEN_ARROW = BAD + "le flux Arrow est corrompu ou tronqué"
 KEYS = [
     "prediction",
     "probability_class_1",
@@ -180,7 +180,27 @@ def accepted_bodies() -> Iterator[Any]:
     yield pytest.param(CSV, as_csv(shuffled), id="CSV, columns in another order")
     yield pytest.param(CSV, text.replace(b"\n", b"\r\n"), id="CSV, CRLF")
     yield pytest.param(CSV, text[:-1], id="CSV, no last line end")
-    yield pytest.param(CSV, b"\xef\xbb\xbf" + text, id="CSV, byte order mark")
+    yield pytest.param(CSV, text + b"\r\n,,,,\n\n", id="CSV, empty lines at the end")
+    lines = text.splitlines()
+    yield pytest.param(CSV, b",,\n".join([*lines, b""]), id="CSV, two empty columns at the end")
+    yield pytest.param(
+        CSV, b",,\n".join([*lines[:2], b"\n".join(lines[2:])]), id="CSV, they end in the middle"
+    )
+    yield pytest.param(
+        CSV, b"\n".join([lines[0], *[line + b"," for line in lines[1:]]]), id="CSV, more empty cells"
+    )
+    yield pytest.param(
+        CSV, b"\n".join([b" ," + lines[0], *[b"," + line for line in lines[1:]]]), id="CSV, no first name"
+    )
+    twice = [lines[0] + b",nom,nom", *[line + b",DUPONT,ANNE" for line in lines[1:]]]
+    yield pytest.param(CSV, b"\n".join(twice), id="CSV, another column twice")
+    yield pytest.param(
+        JSON, plain.replace(b"{", b'{"nom": "DUPONT", "nom": 1, '), id="JSON, another key twice"
+    )
+    other = pa.RecordBatch.from_arrays(
+        [*table.columns, table[0], table[1]], [*table.schema.names, "nom", "nom"]
+    )
+    yield pytest.param(ARROW, stream(other), id="Arrow, another column twice")
     yield pytest.param(CSV, re.sub(rb"[^,\n]+", rb'"\g<0>"', text), id="CSV, everything quoted")
     named = text.replace(b"\n", b',"DUPONT, ""Al""\nRue"\n').replace(b'"DUPONT', b'"nom DUPONT', 1)
     yield pytest.param(CSV, named, id="CSV, a text column with quotes, commas and line ends")
@@ -233,6 +253,77 @@ def test_a_csv_number_is_written_as_in_json(flask_door: FlaskDoor, number: str) 
 
     assert decisions(answer) == send(flask_door, body, JSON).content
     assert body != as_json(THREE)
+
+
+# ---- The dialects of spreadsheets
+
+
+def french(
+    rows: Sequence[Client], delimiter: str = ";", comma: str = ",", mark: str = "\ufeff", declared: str = ""
+) -> bytes:
+    """The rows as Excel saves them in France, with a text column that holds every delimiter."""
+    cells = [
+        ["" if value is None else repr(value).replace(".", comma) for value in row.values()] for row in rows
+    ]
+    lines = [
+        [*line, note]
+        for line, note in zip([list(rows[0]), *cells], ["nom", *['"a,b;c\td"'] * len(rows)], strict=True)
+    ]
+    return (mark + declared + "\r\n".join(map(delimiter.join, lines)) + "\r\n").encode()
+
+
+def from_french(body: bytes, delimiter: str, comma: str) -> list[dict[str, Any]]:
+    lines = csv.DictReader(io.StringIO(body.decode("utf-8-sig"), newline=""), delimiter=delimiter)
+    return [
+        {key: text if key == "prediction" else float(text.replace(comma, ".")) for key, text in line.items()}
+        for line in lines
+    ]
+
+
+@pytest.mark.parametrize("mark", ["\ufeff", ""], ids=["byte order mark", "no mark"])
+@pytest.mark.parametrize("declares", [True, False], ids=["declared", "not declared"])
+@pytest.mark.parametrize(
+    ("delimiter", "comma"), [(";", ","), (";", "."), ("\t", ","), ("\t", "."), (",", ".")]
+)
+def test_a_csv_batch_is_answered_in_its_own_dialect(
+    flask_door: FlaskDoor,
+    one_by_one: list[dict[str, Any]],
+    delimiter: str,
+    comma: str,
+    mark: str,
+    declares: bool,
+) -> None:
+    declared = f"sep={delimiter}\r\n" if declares else ""
+
+    answer = send(flask_door, french(THREE, delimiter, comma, mark, declared), CSV)
+
+    assert answer.status == 200, answer.body
+    header, first = answer.body.decode().split("\r\n")[:2]
+    assert header == mark + delimiter.join(KEYS)
+    assert re.fullmatch(rf"Classe_. \([a-zé]+\)(?:{delimiter}0{re.escape(comma)}[0-9]+)+", first)
+    assert from_french(answer.body, delimiter, comma) == one_by_one[:3]
+
+
+@pytest.mark.parametrize("number", ["1.234", "1,234"])
+def test_between_semicolons_a_point_and_a_comma_are_both_decimal(flask_door: FlaskDoor, number: str) -> None:
+    rows = [client | {"CREDIT_GOODS_RATIO": 1.234} for client in THREE]
+    text = french(rows).replace(b"1,234", number.encode())
+
+    answer = send(flask_door, text, CSV)
+
+    assert from_french(answer.body, ";", ",") == decisions(send(flask_door, as_json(rows), JSON))
+
+
+def test_the_header_alone_decides_on_the_delimiter(
+    flask_door: FlaskDoor, one_by_one: list[dict[str, Any]]
+) -> None:
+    """Names in quotes and values may hold more of the others."""
+    more = [
+        line + end
+        for line, end in zip(TEXT.splitlines(), [b',"' + b";" * 40 + b'"', *[b",;;;;;"] * 3], strict=True)
+    ]
+
+    assert decisions(send(flask_door, b"\n".join(more), CSV)) == one_by_one[:3]
 
 
 # ---- All or nothing
@@ -294,13 +385,27 @@ NOT_JSON_AT_ALL = BAD + "le corps de la requête n’est pas un JSON valide"
 NOT_OBJECT = "chaque client doit être un objet JSON"
 NOT_UTF8 = BAD + "le corps de la requête n’est pas encodé en UTF-8"
 NOT_CSV = BAD + "le corps de la requête n’est pas un CSV valide"
+NAMELESS = "une colonne sans nom contient une valeur : nommez-la ou videz-la"
+UNKNOWN = LINE_3 + (
+    "la variable 'AMT_CREDIT' doit être un nombre : laissez la cellule vide si la valeur est inconnue"
+)
+UNKNOWN_WORDS = ("null", "NULL", "NA", "na", "NaN", "nan", "N/A", "n/a", "#N/A", "None", "none", " NA ")
+NOT_FINITE = LINE_3 + "la variable 'AMT_CREDIT' doit être un nombre fini, et non infini"
+INFINITE_WORDS = ("inf", "-inf", "Infinity", "-Infinity", "infini", "+Infini", "∞")
+THOUSANDS = LINE_3 + "la variable 'AMT_CREDIT' doit être un nombre sans séparateur de milliers"
 RAGGED = "le nombre de cellules n’est pas celui de l’en-tête"
 NOBODY = BAD + "le corps de la requête ne contient aucun client"
 DICTIONARY = BAD + "le flux Arrow ne doit pas avoir de colonnes à dictionnaire"
-PACKED = BAD + "les lots d’enregistrements du flux Arrow ne doivent pas être compressés"
+PACKED = BAD + (
+    "les lots d’enregistrements du flux Arrow ne doivent pas être compressés : "
+    "écrivez-les avec IpcWriteOptions(compression=None)"
+)
+ARROW_FILE = BAD + "le corps est un fichier Arrow, et non un flux : écrivez-le par pyarrow.ipc.new_stream"
+SENT_PACKED = BAD + "le corps est compressé ({}) : envoyez le flux Arrow sans le compresser"
 MISSING = "Features manquantes : ['AMT_CREDIT']"
 TOO_MANY = BAD + "le corps de la requête dépasse la limite de {} clients dans ce format"
 ALL_MISSING = f"Features manquantes : {list(FEATURES)}"
+LOWER_CASE = ", ".join(f"{name} trouvé comme {name.lower()}" for name in FEATURES)
 
 TEXT = as_csv(THREE)
 HEADER = TEXT.partition(b"\n")[0] + b"\n"
@@ -334,6 +439,11 @@ JSON_REFUSALS = {
     "missing feature": (
         DOCUMENT[: DOCUMENT.rindex(b'"AMT_CREDIT"')] + DOCUMENT[DOCUMENT.rindex(b'"AMT_GOODS') :],
         LINE_3 + "features manquantes : ['AMT_CREDIT']",
+    ),
+    "missing feature in lower case": (
+        DOCUMENT[: DOCUMENT.rindex(b'"AMT_CREDIT"')]
+        + DOCUMENT[DOCUMENT.rindex(b'"AMT_CREDIT"') :].replace(b"AMT_CREDIT", b"Amt_Credit", 1),
+        LINE_3 + "features manquantes : ['AMT_CREDIT'] (AMT_CREDIT trouvé comme Amt_Credit)",
     ),
     "the first row first, not the first feature": (
         json_with({3: {"AMT_ANNUITY": "null"}, 2: {"DAYS_BIRTH": "null"}}),
@@ -377,10 +487,6 @@ CSV_REFUSALS = {
     **{
         name: (cell_3(cell), NO_NUMBER)
         for name, cell in {
-            "nan": "nan",
-            "NaN": "NaN",
-            "inf": "inf",
-            "minus Infinity": "-Infinity",
             "underscore": "1_000",
             "hexadecimal": "0x10",
             "leading space": " 1",
@@ -394,7 +500,6 @@ CSV_REFUSALS = {
             "decimal comma": '"1,5"',
             "two numbers": '"1\n2"',
             "comma alone": '","',
-            "NULL": "NULL",
             "true": "true",
             "text": "DUPONT",
             "formula": "=1+1",
@@ -417,14 +522,58 @@ CSV_REFUSALS = {
     "a line end": (b"\n", ALL_MISSING),
     "header alone": (HEADER, NOBODY),
     "no header": (TEXT.removeprefix(HEADER), ALL_MISSING),
-    "semicolons": (TEXT.replace(b",", b";"), ALL_MISSING),
+    "bars": (TEXT.replace(b",", b"|"), ALL_MISSING),
     "missing column": (TEXT.replace(b"AMT_CREDIT", b"AMT_CREDITS", 1), MISSING),
-    "space in the header": (TEXT.replace(b"AMT_CREDIT", b" AMT_CREDIT", 1), MISSING),
-    "a column twice": (TEXT.replace(b"DAYS_BIRTH", b"AMT_CREDIT", 1), TWICE),
-    "another column twice": (
-        b"".join(line + b",DUPONT,DUPONT\n" for line in TEXT.splitlines()),
-        BAD + "la colonne apparaît plusieurs fois",
+    "a value for a name": (TEXT.replace(b"AMT_CREDIT", b"DUPONT", 1), MISSING),
+    "space in the header": (
+        TEXT.replace(b"AMT_CREDIT", b" amt_credit\xc2\xa0 ", 1),
+        MISSING + " (AMT_CREDIT trouvé comme ␣amt_credit␣)",
     ),
+    "a column twice": (TEXT.replace(b"DAYS_BIRTH", b"AMT_CREDIT", 1), TWICE),
+    "a value under no name": (
+        b"".join(line + b",\n" for line in TEXT.splitlines()[:-1]) + TEXT.splitlines()[-1] + b",DUPONT\n",
+        LINE_3 + NAMELESS,
+    ),
+    "a blank name": (TEXT.replace(b"AMT_CREDIT,", b" ,", 1), MISSING),
+    "a cell of an empty column too many": (TEXT[:-1] + b",,1\n", LINE_3 + RAGGED),
+    "lines of commas among clients": (
+        HEADER + b"," * 16 + b"\n" + TEXT.removeprefix(HEADER),
+        BAD + "ligne 1 : la feature 'AMT_ANNUITY' ne peut pas être null : "
+        "le modèle n’a appris aucune valeur manquante pour elle",
+    ),
+    "empty lines alone": (HEADER + b"\n,,\n", NOBODY),
+    "commas alone": (b",,\n,,\n", ALL_MISSING),
+    "a byte order mark alone": (b"\xef\xbb\xbf", ALL_MISSING),
+    "a declared delimiter alone": (b"sep=;\r\n", ALL_MISSING),
+    "a declared delimiter of another kind": (b"sep=|\n" + TEXT.replace(b",", b"|"), ALL_MISSING),
+    **{f"{word!r} for nothing": (cell_3(word), UNKNOWN) for word in UNKNOWN_WORDS},
+    **{f"{word!r} for a number": (cell_3(word), NOT_FINITE) for word in INFINITE_WORDS},
+    **{
+        f"{name}, with semicolons": (cell_3(cell).replace(b",", b";").replace(b"~", b","), sentence)
+        for name, cell, sentence in (
+            ("thousands with points", "1.234.567", THOUSANDS),
+            ("thousands with points and a comma", "1.234~5", THOUSANDS),
+            ("thousands with commas", "1~234~567", THOUSANDS),
+            ("thousands with commas and a point", "1~234.5", THOUSANDS),
+            ("thousands with blanks", "1 234~5", THOUSANDS),
+            ("thousands with narrow blanks", "1\u202f234~5", THOUSANDS),
+            ("no digit before the comma", "~5", NO_NUMBER),
+            ("no digit after the comma", "5~", NO_NUMBER),
+            ("a quoted semicolon", '"1;5"', NO_NUMBER),
+            ("comma alone", "~", NO_NUMBER),
+        )
+    },
+    "thousands with blanks": (cell_3("12 345 678"), THOUSANDS),
+    "the first row first, whatever the words": (
+        csv_with({3: {"AMT_ANNUITY": "NA"}, 2: {"DAYS_BIRTH": ""}}),
+        BAD + "ligne 2 : la feature 'DAYS_BIRTH' ne peut pas être null : le modèle n’a appris aucune valeur "
+        "manquante pour elle",
+    ),
+    "the first feature first, whatever the words": (
+        csv_with({3: {"DAYS_BIRTH": "NA", "AMT_CREDIT": "x"}}),
+        NO_NUMBER,
+    ),
+    "lower case": (HEADER.lower() + TEXT.removeprefix(HEADER), f"{ALL_MISSING} ({LOWER_CASE})"),
     "a cell too many": (TEXT[:-1] + b",1\n", LINE_3 + RAGGED),
     "a cell too few": (TEXT[: TEXT.rindex(b",")], LINE_3 + RAGGED),
     "blank line": (HEADER + b"\n" + TEXT.removeprefix(HEADER), BAD + "ligne 1 : " + RAGGED),
@@ -440,6 +589,13 @@ CSV_REFUSALS = {
 
 def dictionary_column(name: str) -> bytes:
     return stream(record_batch(THREE, **{name: column(["1", "2", "1"], pa.utf8()).dictionary_encode()}))
+
+
+def arrow_file() -> bytes:
+    batch, sink = record_batch(THREE), pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def arrow_twice() -> bytes:
@@ -482,6 +638,10 @@ ARROW_REFUSALS = {
     ),
     "a column twice": (arrow_twice(), BAD + "la colonne 'AMT_CREDIT' apparaît plusieurs fois"),
     "missing column": (stream(record_batch(THREE).select([FEATURES[0], *FEATURES[2:]])), MISSING),
+    "missing column in lower case": (
+        stream(record_batch(THREE).rename_columns([FEATURES[0], "amt_credit", *FEATURES[2:]])),
+        MISSING + " (AMT_CREDIT trouvé comme amt_credit)",
+    ),
     "no column": (stream(pa.RecordBatch.from_arrays([], names=[])), ALL_MISSING),
     "no row": (stream(record_batch(THREE).slice(0, 0)), NOBODY),
     "no batch": (GOOD_ARROW[: GOOD_ARROW.index(b"\xff\xff\xff\xff", 4)] + GOOD_ARROW[-8:], NOBODY),
@@ -493,7 +653,11 @@ ARROW_REFUSALS = {
     "no schema": (GOOD_ARROW[GOOD_ARROW.index(b"\xff\xff\xff\xff", 4) :], BROKEN_ARROW),
     "two streams": (GOOD_ARROW * 2, BROKEN_ARROW),
     "bytes after the end": (GOOD_ARROW + b"\0", BROKEN_ARROW),
-    "Arrow file": (b"ARROW1\0\0" + GOOD_ARROW, BROKEN_ARROW),
+    "Arrow file": (arrow_file(), ARROW_FILE),
+    **{
+        f"{name} around the stream": (pa.compress(GOOD_ARROW, name, asbytes=True), SENT_PACKED.format(name))
+        for name in ("gzip", "zstd", "lz4")
+    },
     "JSON": (DOCUMENT, BROKEN_ARROW),
     "metadata of 2 GB": (GOOD_ARROW[:4] + struct.pack("<i", 2**31 - 1) + GOOD_ARROW[8:], BROKEN_ARROW),
     "negative metadata": (GOOD_ARROW[:4] + struct.pack("<i", -8) + GOOD_ARROW[8:], BROKEN_ARROW),

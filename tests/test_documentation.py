@@ -143,6 +143,7 @@ def _sentences(module: str, callees: set[str]) -> list[str]:
         ("api/deciding/many_clients.py", {"UnsupportedMediaType"}),
         ("api/deciding/formats/arrow_stream.py", {"BadData"}),
         ("api/deciding/formats/checked_columns.py", {"BadData"}),
+        ("api/deciding/formats/kept_columns.py", {"BadData", "_refusal"}),
         ("api/deciding/formats/csv_rows.py", {"BadData", "BadRow"}),
         ("api/deciding/formats/json_array.py", {"BadData", "BadRow"}),
     ],

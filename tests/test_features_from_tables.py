@@ -322,6 +322,42 @@ def test_the_same_expressions_compile_for_spark(folder: Path, monkeypatch: pytes
     assert "AS DECIMAL(18, 3)" in query
 
 
+# ---- Files of a French spreadsheet -------------------------------------------------------------------------
+
+
+def write_in_french(folder: Path, delimiter: str, beginning: str = "\ufeff", empty_lines: int = 0) -> Path:
+    for name, rows in ONE_CLIENT.items():
+        text = pd.DataFrame(rows).to_csv(index=False, sep=delimiter, decimal=",", lineterminator="\r\n")
+        end = (delimiter * (len(rows[0]) - 1) + "\r\n") * empty_lines
+        (folder / f"{name}.csv").write_text(beginning + text + end, encoding="utf-8", newline="")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "beginning", "empty_lines"),
+    [
+        pytest.param(";", "\ufeff", 0, id="semicolons"),
+        pytest.param("\t", "\ufeff", 0, id="tabs"),
+        pytest.param(";", "\ufeffsep=;\r\n", 0, id="a declared delimiter"),
+        pytest.param(";", "", 2, id="lines of delimiters at the end"),
+    ],
+)
+def test_the_files_of_a_french_spreadsheet_give_the_same_features(
+    one_client: pd.Series, tmp_path: Path, delimiter: str, beginning: str, empty_lines: int
+) -> None:
+    tables = write_in_french(tmp_path, delimiter, beginning, empty_lines)
+
+    pd.testing.assert_series_equal(features_of(tables).iloc[0], one_client)
+
+
+def test_thousands_separators_are_refused_in_a_french_file_too(tmp_path: Path) -> None:
+    write_in_french(tmp_path, ";")
+    (tmp_path / "bureau.csv").write_text("SK_ID_CURR;AMT_CREDIT_SUM;AMT_CREDIT_SUM_DEBT\n1;1.200,5;1 000\n")
+
+    with pytest.raises(BadTable, match=r"AMT_CREDIT_SUM holds 1 value\(s\) that are not a number"):
+        read(tmp_path)
+
+
 # ---- Refusals ----------------------------------------------------------------------------------------------
 
 

@@ -259,9 +259,9 @@ BAD_OBJECTS = {
     "features in a list": (b'{"instances": [' + GOOD + b"]}", NOTHING),
     "MLflow's own form": (b'{"dataframe_split": {"columns": ["DUPONT"], "data": [[987654]]}}', NOTHING),
     "one absent": (renamed('"DUPONT"'), NO_CREDIT),
-    "lower case": (renamed('"amt_credit"'), NO_CREDIT),
-    "space before the name": (renamed('" AMT_CREDIT"'), NO_CREDIT),
-    "space after the name": (renamed('"AMT_CREDIT "'), NO_CREDIT),
+    "lower case": (renamed('"amt_credit"'), f"{NO_CREDIT} (AMT_CREDIT trouvé comme amt_credit)"),
+    "space before the name": (renamed('" AMT_CREDIT"'), f"{NO_CREDIT} (AMT_CREDIT trouvé comme ␣AMT_CREDIT)"),
+    "space after the name": (renamed('"AMT_CREDIT "'), f"{NO_CREDIT} (AMT_CREDIT trouvé comme AMT_CREDIT␣)"),
     "NUL after the name": (renamed(r'"AMT_CREDIT\u0000"'), NO_CREDIT),
     "cyrillic A in the name": (renamed('"АMT_CREDIT"'), NO_CREDIT),
     "zero-width space in the name": (renamed('"AMT_\u200bCREDIT"'), NO_CREDIT),
@@ -356,6 +356,7 @@ LARGE = {
 
 PLACES = {
     "query with values": ("POST", "/predict?AMT_CREDIT=987654&nom=DUPONT", 200, SAME),
+    "query with columns to keep": ("POST", "/predict?keep=AMT_CREDIT&keep=nom", 200, SAME),
     "query with a margin": ("POST", "/predict?margin=0.2", 200, SAME),
     "query with a method": ("POST", "/predict?_method=DELETE", 200, SAME),
     "percent-encoded path": ("POST", "/%70redict", 200, SAME),

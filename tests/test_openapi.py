@@ -84,6 +84,24 @@ def test_a_documented_feature_comes_with_its_meaning_and_unit(document: dict[str
     assert (credit["x-unit"], credit["x-table"]) == ("unité monétaire", "application")
 
 
+def test_usual_values_are_rounded_for_people(document: dict[str, Any]) -> None:
+    """1823436.45 and 8.427 are more digits than a percentile of other clients means."""
+    properties = schema(document, "Client")["properties"]
+
+    assert properties["AMT_CREDIT"]["x-usual"] == [76_000, 1_800_000]
+    assert properties["CREDIT_TERM"]["x-usual"] == [8.4, 38]
+    assert properties["DAYS_BIRTH"]["x-usual"] == [-24_000, -8_200]
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_a_label_beside_its_unit_says_nothing_twice(document: dict[str, Any], name: str) -> None:
+    """The dashboard shows both together: « Âge (jours négatifs) »."""
+    shown = schema(document, "Client")["properties"][name]
+    words = [set(re.findall(r"[^\W\d_]{4,}", shown[key].lower())) for key in ("title", "x-unit")]
+
+    assert not words[0] & words[1]
+
+
 def test_another_model_brings_its_own_features_labels_and_version(other_door: FlaskDoor) -> None:
     document = other_door.get("/openapi.json").content
 
@@ -144,6 +162,14 @@ def test_a_batch_declares_its_three_formats_its_limits_and_its_errors(document: 
         "items": {"$ref": "#/components/schemas/Client"},
     }
     assert list(batch["responses"]) == [*("200", "400", "401", "403", "408", "413", "415", "500", "503")]
+
+
+def test_a_batch_declares_the_columns_that_it_may_keep(document: dict[str, Any]) -> None:
+    (keep,) = document["paths"]["/predict/batch"]["post"]["parameters"]
+
+    assert (keep["name"], keep["in"], keep.get("required", False)) == ("keep", "query", False)
+    assert keep["schema"] == {"type": "array", "maxItems": 20, "items": {"type": "string"}}
+    assert "parameters" not in document["paths"]["/predict"]["post"]
 
 
 def test_every_declared_get_answers_200_as_declared(door: Door, document: dict[str, Any]) -> None:

@@ -270,6 +270,26 @@ def test_a_reference_of_ones_own_may_be_csv(candidates: Path, tmp_path: Path) ->
     assert "30 reference clients" in done.stdout
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_a_csv_of_a_french_spreadsheet_is_the_same_reference(tmp_path: Path, delimiter: str) -> None:
+    """Decimal commas, a byte order mark, a declared delimiter, empty columns and lines at the end."""
+    columns = portfolio(30, TARGET=np.array([0.0, 1.0] * 15))
+    cells = [
+        ["" if np.isnan(value) else str(value).replace(".", ",") for value in row]
+        for row in zip(*columns.values(), strict=True)
+    ]
+    lines = [delimiter.join([*row, "", ""]) for row in [list(columns), *cells, [""] * len(columns)]]
+    (tmp_path / "mine.csv").write_text(
+        f"sep={delimiter}\r\n" + "\r\n".join([*lines, "", ""]), encoding="utf-8-sig", newline=""
+    )
+
+    read = gate.read(tmp_path / "mine.csv")
+
+    assert list(read.columns) == list(columns)
+    for name, values in columns.items():
+        np.testing.assert_array_equal(read.columns[name], values)
+
+
 def test_a_feature_that_no_client_of_a_csv_has_is_missing_for_all(candidates: Path, tmp_path: Path) -> None:
     """A CSV column without any value has the type null."""
     columns = portfolio(30, TARGET=np.zeros(30))
@@ -543,7 +563,12 @@ BAD_REFERENCES: dict[str, tuple[str, Callable[[Path], object], str]] = {
         _csv(b"TARGET,TRUE_PROBABILITY", b"1,0.5"),
         "has no features, only TARGET, TRUE_PROBABILITY",
     ),
-    "a CSV with semicolons": ("csv", _csv(b"AMT_CREDIT;TARGET", b"1;0"), "has no clients"),
+    "a CSV with bars": ("csv", _csv(b"AMT_CREDIT|TARGET", b"1|0"), "has no clients"),
+    "thousands with points": (
+        "csv",
+        _csv(b"AMT_CREDIT;TARGET", b"200.000,5;0"),
+        "has no features, only TARGET",
+    ),
 }
 
 

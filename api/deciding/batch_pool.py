@@ -73,6 +73,7 @@ class BatchProcess:
             "content_type": batch.content_type,
             "content_encoding": batch.content_encoding,
             "asked_as": batch.asked_as,
+            "keep": batch.keep,
         }
         with self._within(SECONDS):
             batch_process.send(self._connection, head, batch.body)

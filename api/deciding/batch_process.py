@@ -85,7 +85,11 @@ def _serve_one(connection: socket.socket, decider: Decider) -> None:
     request, body = receive(connection)
     tally = Tally()
     batch = many_clients.Batch(
-        request["content_type"], request["content_encoding"], body, request["asked_as"]
+        request["content_type"],
+        request["content_encoding"],
+        body,
+        request["asked_as"],
+        tuple(request["keep"]),
     )
     try:
         answer = many_clients.answer(model, batch, [tally])

@@ -2,19 +2,22 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from api.deciding import content_headers
 from api.deciding.answer import Answer, internal_error
-from api.deciding.formats import checked_columns, csv_rows, json_array
+from api.deciding.formats import checked_columns, csv_rows, json_array, kept_columns
 from api.deciding.formats.checked_columns import Column
+from api.deciding.formats.clients import Clients
 from api.deciding.listener import Listener
 from api.delivery.served import Model
 from api.paths import BATCH
 from mlflow_model.bundle.scoring import Refusal, Scorer
 from mlflow_model.errors import (
+    AnswerTooLarge,
     BadData,
+    BadRow,
     BodyTooLarge,
     Busy,
     NoClient,
@@ -28,13 +31,11 @@ WAIT_SECONDS = 10.0
 
 
 class Format(Protocol):
-    """How clients are read and decisions written: one module for each media type."""
+    """How clients are read, and how their decisions are to be written: one module for each media type."""
 
     MEDIA_TYPE: str
 
-    def read(self, body: bytes, features: Sequence[str]) -> dict[str, Column]: ...
-
-    def write(self, decisions: Mapping[str, Column]) -> bytes: ...
+    def read(self, body: bytes, features: Sequence[str], keep: Sequence[str]) -> Clients: ...
 
 
 class Places:
@@ -64,12 +65,13 @@ PLACES = Places(COMPUTED_AT_ONCE, WAITING)
 
 
 class Batch(NamedTuple):
-    """A request to POST /predict/batch. `asked_as` is its id."""
+    """A request to POST /predict/batch. `asked_as` is its id, `keep` names columns to return."""
 
     content_type: str | None
     content_encoding: str | None
     body: bytes
     asked_as: str
+    keep: tuple[str, ...] = ()
 
 
 _ARROW = "application/vnd.apache.arrow.stream"
@@ -85,11 +87,14 @@ def answer(model: Model, batch: Batch, listeners: Sequence[Listener]) -> Answer:
         if len(batch.body) > BATCH.body_limit:
             raise BodyTooLarge(BATCH.body_limit)
         form = _format(batch.content_type)
-        clients = form.read(batch.body, model.scorer.features)
+        clients = form.read(batch.body, model.scorer.features, batch.keep)
         decisions = _decide(model.scorer, clients)
-        content = form.write(decisions)
+        kept_columns.check_free(batch.keep, decisions)
+        content = clients.write(decisions)
+        if batch.keep and len(content) > kept_columns.ANSWER_LIMIT:
+            raise AnswerTooLarge(kept_columns.ANSWER_LIMIT)
         for listener in listeners:
-            _tell(listener, model, batch.asked_as, clients, decisions)
+            _tell(listener, model, batch.asked_as, clients.values, decisions)
         return Answer(200, content, model, form.MEDIA_TYPE)
     except MemoryError as error:
         raise TooMuchMemory from error
@@ -131,14 +136,14 @@ def _format(content_type: str | None) -> Format:
     )
 
 
-def _decide(scorer: Scorer, table: dict[str, Column]) -> dict[str, Column]:
-    rows = len(table[scorer.features[0]])
+def _decide(scorer: Scorer, clients: Clients) -> dict[str, Column]:
+    rows = len(clients.values[scorer.features[0]])
     if not rows:
         raise NoClient
     try:
-        return checked_columns.writable(scorer.decide_table(table), rows)
+        return checked_columns.writable(scorer.decide_table(clients.values), rows)
     except scorer.Refusal as refused:
-        raise BadData(_of_the_first_row(scorer, table, refused).detail) from refused
+        raise _in_words(scorer, clients, _of_the_first_row(scorer, clients.values, refused)) from refused
 
 
 def _of_the_first_row(scorer: Scorer, table: dict[str, Column], refused: Refusal) -> Refusal:
@@ -151,3 +156,14 @@ def _of_the_first_row(scorer: Scorer, table: dict[str, Column], refused: Refusal
         else:
             break
     return refused
+
+
+def _in_words(scorer: Scorer, clients: Clients, refused: Refusal) -> BadData:
+    """The bundle's own sentence, or what the format knows better about the feature that it names."""
+    name = next((name for name in scorer.features if f"'{name}'" in refused.detail), None)
+    if name is None or refused.row is None:
+        return BadData(refused.detail)
+    fault = clients.fault(clients.values[name][refused.row])
+    return (
+        BadData(refused.detail) if fault is None else BadRow(refused.row + 1, f"la variable '{name}' {fault}")
+    )

@@ -44,7 +44,9 @@ def decide(
     try:
         return client, scorer.decide(client)
     except scorer.Refusal as refused:
-        raise (MissingFeatures(refused.missing) if refused.missing else BadData(refused.detail)) from refused
+        if refused.missing:
+            raise MissingFeatures(refused.missing, client) from refused
+        raise BadData(refused.detail) from refused
 
 
 def written(decision: Mapping[str, Any]) -> bytes:

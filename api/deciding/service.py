@@ -8,6 +8,7 @@ from api.counting.tally import Tally
 from api.deciding import many_clients, one_client
 from api.deciding.answer import Answer, internal_error
 from api.deciding.batch_pool import SECONDS, Pool
+from api.deciding.formats import kept_columns
 from api.deciding.listener import Listener
 from api.delivery.served import Model, ServedModel
 from api.paths import PREDICT
@@ -64,12 +65,18 @@ class Service:
         return answer
 
     def predict_batch(
-        self, content_type: str | None, content_encoding: str | None, body: bytes, asked_as: str
+        self,
+        content_type: str | None,
+        content_encoding: str | None,
+        body: bytes,
+        asked_as: str,
+        keep: Sequence[str] = (),
     ) -> Answer:
-        """Decide on many clients. Raises ModelUnavailable."""
+        """Decide on many clients. `keep`: names of the body's columns to return. Raises ModelUnavailable."""
         model = self.served.model
-        batch = many_clients.Batch(content_type, content_encoding, body, asked_as)
         try:
+            names = kept_columns.checked(keep)
+            batch = many_clients.Batch(content_type, content_encoding, body, asked_as, names)
             with many_clients.PLACES.taken():
                 return self._batch(model, batch)
         except ScoringError as error:

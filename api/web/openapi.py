@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from api.deciding.formats import kept_columns
 from api.paths import BATCH, METRICS, PATHS, PREDICT, Endpoint
 from features.catalogue import BY_NAME, example_client
 from mlflow_model.bundle.scoring import OUTPUT_COLUMNS, Scorer
@@ -57,6 +58,15 @@ _MORE: dict[Endpoint, dict[str, Any]] = {
     BATCH: {
         "operationId": "predictBatch",
         "description": "Tableau JSON ou CSV : 1 à 10 000 clients ; flux Arrow : 1 à 100 000 ; 16 Mio.",
+        "parameters": [
+            {
+                "name": "keep",
+                "in": "query",
+                "description": "Une colonne du corps à rendre telle quelle, devant celles de la décision. "
+                "Le paramètre se répète.",
+                "schema": {"type": "array", "maxItems": kept_columns.MOST, "items": {"type": "string"}},
+            }
+        ],
     },
 }
 
@@ -110,7 +120,7 @@ def _feature(name: str, *, nullable: bool) -> dict[str, Any]:
         "title": known.label,
         "description": known.meaning,
         **usual,
-        "x-usual": [known.low, known.high],
+        "x-usual": list(known.usual),
     }
 
 

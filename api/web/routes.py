@@ -80,7 +80,10 @@ class _Pages:
 
     def predict_batch(self) -> Response:
         content_type, encoding = request.headers.get("Content-Type"), request.headers.get("Content-Encoding")
-        return _response(self._service.predict_batch(content_type, encoding, _batch_body(), g.request_id))
+        keep = request.args.getlist("keep")
+        return _response(
+            self._service.predict_batch(content_type, encoding, _batch_body(), g.request_id, keep)
+        )
 
     def health(self) -> Response:
         return jsonify(status="alive")

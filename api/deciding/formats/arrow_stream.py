@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 
-from api.deciding.formats import checked_columns
+from api.deciding.formats import checked_columns, kept_columns
 from api.deciding.formats.checked_columns import Column
+from api.deciding.formats.clients import Clients
 from mlflow_model.errors import BadData, TooManyClients
 
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
@@ -32,28 +33,64 @@ _NUMBERS = {
     pa.float32(): np.float32,
     pa.float64(): np.float64,
 }  # DataType.to_pandas_dtype() knows them too, but imports pandas
+_TEXTS = frozenset({pa.utf8(), pa.large_utf8()})
+_KEPT = frozenset({*_NUMBERS, *_TEXTS, pa.bool_(), pa.null()})
 _KINDS = {str: pa.utf8(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
-_BROKEN = "le flux Arrow est abîmé ou tronqué"
+_PACKED = "le corps est compressé ({}) : envoyez le flux Arrow sans le compresser"
+_OTHER_BEGINNINGS = {
+    b"ARROW1": "le corps est un fichier Arrow, et non un flux : écrivez-le par pyarrow.ipc.new_stream",
+    b"\x1f\x8b": _PACKED.format("gzip"),
+    b"\x28\xb5\x2f\xfd": _PACKED.format("zstd"),
+    b"\x04\x22\x4d\x18": _PACKED.format("lz4"),
+}
+_BROKEN = "le flux Arrow est corrompu ou tronqué"
 _EXACT = 2.0**53  # from here on a double may stand for several integers
 
 
-def read(body: bytes, features: Sequence[str]) -> dict[str, Column]:
-    """The clients' values by feature: doubles, or Python objects where integers may not fit in them."""
+def read(body: bytes, features: Sequence[str], keep: Sequence[str]) -> Clients:
+    """The clients, their values as doubles, or as Python objects where integers may not fit in them."""
+    for beginning, fault in _OTHER_BEGINNINGS.items():
+        if body.startswith(beginning):
+            raise BadData(fault)
     with _complaints():
         schema = _checked_messages(body)
-        places = checked_columns.positions(schema.names, features)
-        for name, place in places.items():
-            _check_type(name, schema.field(place).type)
+        places = checked_columns.positions(schema.names, features, keep)
+        types = {name: schema.field(place).type for name, place in places.items()}
+        for name in features:
+            _check_type(name, types[name])
+        for name in keep:
+            if types[name] not in _KEPT:
+                raise kept_columns.of_another_kind(name)
         batches = list(_batches(body, sorted(places.values())))
-    return {name: _joined([_column(batch.column(name)) for batch in batches]) for name in features}
+    values = {name: _joined([_column(batch.column(name)) for batch in batches]) for name in features}
+    kept = {name: _kept(name, types[name], [batch.column(name) for batch in batches]) for name in keep}
+    return Clients(values, lambda decisions: _written(kept, decisions))
 
 
-def write(decisions: Mapping[str, Column]) -> bytes:
-    """The decision's own columns, each with the type of its values."""
+def _kept(name: str, kind: Any, parts: Sequence[Any]) -> Any:
+    """A kept column as one array."""
+    array = pa.chunked_array(parts, kind).combine_chunks()
+    if kind in _TEXTS:
+        for place in np.flatnonzero(_lengths(array) > kept_columns.LONGEST_VALUE):
+            kept_columns.check_length(name, int(place) + 1, array[int(place)].as_py() or "")
+    return array
+
+
+def _lengths(array: Any) -> Column:
+    """In bytes: no text has more characters."""
+    if not len(array):
+        return np.empty(0)
+    width = np.int32 if array.type == pa.utf8() else np.int64
+    ends = np.frombuffer(array.buffers()[1], width, array.offset + len(array) + 1)[array.offset :]
+    return np.diff(ends)
+
+
+def _written(kept: Mapping[str, Any], decisions: Mapping[str, Column]) -> bytes:
+    """The kept columns as they came, then the decision's own, each with the type of its values."""
     arrays = [
         _objects(column) if column.dtype == object else _doubles(column) for column in decisions.values()
     ]
-    batch = pa.RecordBatch.from_arrays(arrays, names=list(decisions))
+    batch = pa.RecordBatch.from_arrays([*kept.values(), *arrays], names=[*kept, *decisions])
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as stream:
         stream.write_batch(batch)
@@ -113,7 +150,10 @@ def _check_batch(message: Any) -> None:
     if message.type != "record batch":
         raise BadData("le flux Arrow ne doit pas avoir de colonnes à dictionnaire")
     if _is_compressed(message.metadata.to_pybytes()):
-        raise BadData("les lots d’enregistrements du flux Arrow ne doivent pas être compressés")
+        raise BadData(
+            "les lots d’enregistrements du flux Arrow ne doivent pas être compressés : "
+            "écrivez-les avec IpcWriteOptions(compression=None)"
+        )
 
 
 def _is_compressed(metadata: bytes) -> bool:

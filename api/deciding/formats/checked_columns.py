@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from api.deciding import one_client
+from api.deciding.formats import kept_columns
 from mlflow_model.errors import BadData, MissingFeatures
 
 Column = npt.NDArray[Any]
@@ -16,17 +17,21 @@ Column = npt.NDArray[Any]
 _PLAIN = "OUTiub"  # kinds of NumPy types: objects, texts, integers, booleans
 
 
-def positions(names: Sequence[str], features: Sequence[str]) -> dict[str, int]:
-    """Where each feature's column is. Other columns are ignored, but no name may come twice."""
-    twice = [name for name, times in Counter(names).items() if times > 1]
-    if twice:
-        known = next((f" '{name}'" for name in features if name in twice), "")
-        raise BadData(f"la colonne{known} apparaît plusieurs fois")
+def positions(names: Sequence[str], features: Sequence[str], keep: Sequence[str]) -> dict[str, int]:
+    """Where the column of each feature and each kept name is, which must come once. Others are ignored."""
+    wanted = dict.fromkeys([*features, *keep])
+    times = Counter(names)
+    for name in wanted:
+        if times[name] > 1:
+            raise BadData(f"la colonne{kept_columns.shown(name)} apparaît plusieurs fois")
     found = {name: position for position, name in enumerate(names)}
     missing = [name for name in features if name not in found]
     if missing:
-        raise MissingFeatures(missing)
-    return {name: found[name] for name in features}
+        raise MissingFeatures(missing, names)
+    for name in keep:
+        if name not in found:
+            raise kept_columns.absent(name)
+    return {name: found[name] for name in wanted}
 
 
 def writable(decisions: Mapping[str, Any], rows: int) -> dict[str, Column]:

@@ -1,16 +1,24 @@
-"""A batch as CSV by RFC 4180: a header, one line a client, numbers written as in JSON, nothing for null."""
+"""A batch as CSV: a header, one line a client, nothing for null, numbers as in JSON or with a decimal comma.
+
+By RFC 4180, or in another dialect that spreadsheets write (features/csv_dialect.py). The answer is in the
+same one.
+"""
 
 import csv
+import functools
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from api.deciding.formats import checked_columns, text_rows
+from api.deciding.formats import checked_columns, kept_columns, text_rows
 from api.deciding.formats.checked_columns import Column
+from api.deciding.formats.clients import Clients
 from api.paths import PREDICT
+from features import csv_dialect
+from features.csv_dialect import Dialect
 from mlflow_model.errors import BadData, BadRow, MissingFeatures, NotUtf8, TooManyClients
 
 MEDIA_TYPE = "text/csv; charset=utf-8"
@@ -21,31 +29,58 @@ _FRACTION = r"(?:\.[0-9]++)?+(?:[eE][-+]?+[0-9]++)?+"
 _SURELY_EXACT = r"-?+(?:0|[1-9][0-9]{0,14}+)" + _FRACTION  # an integer of 16 digits may not fit in a double
 _INTEGER_CELL = re.compile(_INTEGER)
 _NUMBER_CELL = re.compile(_INTEGER + _FRACTION)
-_PLAIN_CELLS = re.compile(rf"(?:{_SURELY_EXACT})?+(?:,(?:{_SURELY_EXACT})?+)*+")
+_PLAIN_CELLS = re.compile(rf"(?:{_SURELY_EXACT})?+(?:;(?:{_SURELY_EXACT})?+)*+")
+_FAULTS = {
+    re.compile(r" *+(?:null|none|nan|#?n/?a) *+", re.IGNORECASE): (
+        "doit être un nombre : laissez la cellule vide si la valeur est inconnue"
+    ),
+    re.compile(r" *+[-+]?(?:inf|infini|infinity|∞) *+", re.IGNORECASE): (
+        "doit être un nombre fini, et non infini"
+    ),
+    re.compile(r"[-+]?[0-9]{1,3}(?:[ \u00a0\u202f'.][0-9]{3})+(?:\.[0-9]*)?"): (
+        "doit être un nombre sans séparateur de milliers"
+    ),
+}
 _LONGEST_INTEGER = 400  # digits; a longer one is out of the range of doubles, and int() would take its time
 
 
-def read(body: bytes, features: Sequence[str]) -> dict[str, Column]:
-    """The clients' values by feature. A text that is no number stays a text, which the scorer refuses."""
-    lines = _Lines(_decoded(body))
-    records = csv.reader(lines, strict=True)
+def read(body: bytes, features: Sequence[str], keep: Sequence[str]) -> Clients:
+    """The clients of a table. A text that is no number stays a text, which the scorer refuses."""
+    dialect, table = csv_dialect.opened(_decoded(body))
+    lines = _Lines(dialect.without_empty_end(table))
+    records = csv.reader(lines, delimiter=dialect.delimiter, strict=True)
     try:
         header = next(records, None)
         if header is None:
             raise MissingFeatures(features)
-        wanted = list(checked_columns.positions(header, features).values())
-        rows = [[cells[place] for place in wanted] for cells in _rows(records, lines, len(header))]
+        wanted = checked_columns.positions(header, features, keep)
+        places = list(wanted.values())
+        rows = [[cells[place] for place in places] for cells in _rows(records, lines, _Width(header))]
     except csv.Error as error:
         raise BadData("le corps de la requête n’est pas un CSV valide") from error
-    columns = zip(*rows, strict=True) if rows else [()] * len(features)
-    return {name: _column(cells) for name, cells in zip(features, columns, strict=True)}
+    columns = dict(zip(wanted, zip(*rows, strict=True) if rows else [()] * len(wanted), strict=True))
+    has_commas = dialect.has_decimal_commas and any("," in ";".join(columns[name]) for name in features)
+    kept = {name: _kept(name, columns[name]) for name in keep}
+    return Clients(
+        {name: _column(columns[name], dialect) for name in features},
+        lambda decisions: _written({**kept, **decisions}, dialect, has_commas),
+        _fault,
+    )
 
 
-def write(decisions: Mapping[str, Column]) -> bytes:
-    """The decision's own columns under their names, with CRLF line ends."""
-    header = ",".join(map(_cell, decisions))
-    template = ",".join(["%s"] * len(decisions))
-    return "\r\n".join([header, *text_rows.lines(decisions, template, _cell), ""]).encode()
+def _written(columns: Mapping[str, Column], dialect: Dialect, has_commas: bool) -> bytes:
+    """Columns under their names, with CRLF line ends, in the dialect of the request."""
+    number = _with_comma if has_commas else repr
+    cell = functools.partial(_cell, dialect.delimiter, number)
+    header = dialect.delimiter.join(map(cell, columns))
+    template = dialect.delimiter.join(["%s"] * len(columns))
+    lines = text_rows.lines(columns, template, cell, number)
+    mark = csv_dialect.BYTE_ORDER_MARK if dialect.is_marked else ""
+    return (mark + "\r\n".join([header, *lines, ""])).encode()
+
+
+def _with_comma(number: float) -> str:
+    return repr(number).replace(".", ",")
 
 
 class _Lines:
@@ -66,21 +101,36 @@ class _Lines:
         self._length = 0
 
 
-def _rows(records: Iterator[list[str]], lines: _Lines, width: int) -> Iterator[list[str]]:
+class _Width:
+    """How many cells a row has. Spreadsheets add cells without a name, in some rows: they must be empty."""
+
+    def __init__(self, header: Sequence[str]) -> None:
+        self._all = len(header)
+        self._nameless = [place for place, name in enumerate(header) if not name.strip()]
+        self._named = max(set(range(self._all)).difference(self._nameless), default=-1) + 1
+
+    def check(self, row: int, cells: Sequence[str]) -> None:
+        if len(cells) == self._all and not self._nameless:
+            return
+        if len(cells) < self._named or any(cells[self._all :]):
+            raise BadRow(row, "le nombre de cellules n’est pas celui de l’en-tête")
+        if any(cells[place] for place in self._nameless if place < len(cells)):
+            raise BadRow(row, "une colonne sans nom contient une valeur : nommez-la ou videz-la")
+
+
+def _rows(records: Iterator[list[str]], lines: _Lines, width: _Width) -> Iterator[list[str]]:
     lines.next_record()
     for row, cells in enumerate(records, start=1):
         if row > ROW_LIMIT:
             raise TooManyClients(ROW_LIMIT)
-        if len(cells) != width:
-            raise BadRow(row, "le nombre de cellules n’est pas celui de l’en-tête")
+        width.check(row, cells)
         yield cells
         lines.next_record()
 
 
 def _decoded(body: bytes) -> str:
-    """Spreadsheets put a byte order mark before UTF-8: it is no part of the first name."""
     try:
-        text = body.decode("utf-8-sig")
+        text = body.decode()
     except UnicodeDecodeError as error:
         raise NotUtf8 from error
     if "\0" in text:
@@ -88,12 +138,18 @@ def _decoded(body: bytes) -> str:
     return text
 
 
-def _column(cells: Sequence[str]) -> Column:
+def _column(cells: Sequence[str], dialect: Dialect) -> Column:
     """Doubles where every cell is plainly a number; otherwise Python objects, for the scorer to judge."""
-    joined = ",".join(cells)
-    if joined.count(",") == max(len(cells) - 1, 0) and _PLAIN_CELLS.fullmatch(joined):
-        return np.fromiter((float(cell or "nan") for cell in cells), np.float64, len(cells))
-    return np.fromiter(map(_value, cells), object, len(cells))
+    joined = dialect.with_points(";".join(cells))
+    if joined.count(";") == max(len(cells) - 1, 0) and _PLAIN_CELLS.fullmatch(joined):
+        return np.fromiter((float(cell or "nan") for cell in joined.split(";")), np.float64, len(cells))
+    return np.fromiter((_value(dialect.with_points(cell)) for cell in cells), object, len(cells))
+
+
+def _kept(name: str, cells: Sequence[str]) -> Column:
+    for row, cell in enumerate(cells, start=1):
+        kept_columns.check_length(name, row, cell)
+    return np.fromiter((cell or None for cell in cells), object, len(cells))
 
 
 def _value(cell: str) -> float | str | None:
@@ -104,10 +160,18 @@ def _value(cell: str) -> float | str | None:
     return float(cell) if _NUMBER_CELL.fullmatch(cell) else cell
 
 
-def _cell(value: object) -> str:
+def _fault(value: object) -> str | None:
+    cell = value if isinstance(value, str) else ""
+    return next((fault for form, fault in _FAULTS.items() if form.fullmatch(cell)), None)
+
+
+def _cell(delimiter: str, number: Callable[[float], str], value: object) -> str:
     """Texts quoted where they must be, so that an empty one is not taken for null; the others as in JSON."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return number(value)
     if not isinstance(value, str):
-        return "" if value is None else json.dumps(value)
-    cell = io.StringIO()
-    csv.writer(cell, lineterminator="").writerow([value])
-    return cell.getvalue()
+        return json.dumps(value)
+    is_plain = value and not any(sign in value for sign in (delimiter, '"', "\r", "\n"))
+    return value if is_plain else '"' + value.replace('"', '""') + '"'

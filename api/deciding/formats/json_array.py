@@ -4,15 +4,17 @@ import functools
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from api.deciding import strict_json
-from api.deciding.formats import text_rows
+from api.deciding.formats import kept_columns, text_rows
 from api.deciding.formats.checked_columns import Column
+from api.deciding.formats.clients import Clients
 from api.paths import PREDICT
-from mlflow_model.errors import BadData, BadRow, NotUtf8, TooManyClients
+from mlflow_model.errors import BadData, BadRow, NotUtf8, TooManyClients, listed_as_missing
 
 MEDIA_TYPE = "application/json"
 ROW_LIMIT = 10_000
@@ -23,37 +25,80 @@ _SEPARATOR = re.compile(r"[ \t\n\r]*+([,\]])[ \t\n\r]*+")
 _NEXT_BRACKET = re.compile(r'[^"{}\[\]]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"{}\[\]]*+)*+[{}\[\]]', re.DOTALL)
 
 
-def read(body: bytes, features: Sequence[str]) -> dict[str, Column]:
-    """The clients' values by feature, as Python objects. Raises BadData, with the row where there is one."""
-    rows = []
+class _Number(NamedTuple):
+    """A number as it was written: a double might lose digits."""
+
+    digits: str
+
+
+class _Written(NamedTuple):
+    """A kept value as JSON."""
+
+    json: str
+
+
+def read(body: bytes, features: Sequence[str], keep: Sequence[str]) -> Clients:
+    """The clients, their values as Python objects. Raises BadData, with the row where there is one."""
+    rows, kept_rows = [], []
+    shown = (*features, *filter(kept_columns.shown, keep))
+    parse = functools.partial(strict_json.parse, features=shown, once=(*features, *keep))
     for row, client in enumerate(_clients(body), start=1):
         if row > ROW_LIMIT:
             raise TooManyClients(ROW_LIMIT)
-        rows.append(_values(row, client, features))
-    columns = zip(*rows, strict=True) if rows else [()] * len(features)
-    return {
-        name: np.fromiter(column, object, len(rows)) for name, column in zip(features, columns, strict=True)
-    }
+        rows.append(_values(row, client, features, parse))
+        kept_rows.append(_kept(row, client, keep) if keep else [])
+    kept = _columns(keep, kept_rows)
+    return Clients(_columns(features, rows), lambda decisions: _written({**kept, **decisions}))
 
 
-def write(decisions: Mapping[str, Column]) -> bytes:
-    """An array of what /predict answers."""
-    cell = functools.partial(json.dumps, ensure_ascii=False)
-    names = ", ".join(f"{cell(name)}: ".replace("%", "%%") + "%s" for name in decisions)
-    return f"[{', '.join(text_rows.lines(decisions, f'{{{names}}}', cell))}]".encode()
+def _columns(names: Sequence[str], rows: Sequence[Sequence[object]]) -> dict[str, Column]:
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    return {name: np.fromiter(column, object, len(rows)) for name, column in zip(names, columns, strict=True)}
 
 
-def _values(row: int, client: str, features: Sequence[str]) -> list[object]:
+def _written(columns: Mapping[str, Column]) -> bytes:
+    """An array of what /predict answers, with the kept columns in front."""
+    names = ", ".join(f"{_cell(name)}: ".replace("%", "%%") + "%s" for name in columns)
+    return f"[{', '.join(text_rows.lines(columns, f'{{{names}}}', _cell))}]".encode()
+
+
+def _cell(value: object) -> str:
+    return value.json if isinstance(value, _Written) else json.dumps(value, ensure_ascii=False)
+
+
+def _kept(row: int, client: str, keep: Sequence[str]) -> list[_Written]:
+    """The kept values of a client whose text has been found to be strict JSON."""
+    found = json.loads(client, parse_int=_Number, parse_float=_Number)
+    return [_kept_value(name, row, found) for name in keep]
+
+
+def _kept_value(name: str, row: int, client: Mapping[str, object]) -> _Written:
+    """Half of a character, which a text may hold, is written as JSON's escape for it."""
+    if name not in client:
+        raise kept_columns.absent(name, row)
+    value = client[name]
+    if isinstance(value, list | dict):
+        raise kept_columns.of_another_kind(name, row)
+    text = value.digits if isinstance(value, _Number) else value
+    if isinstance(text, str):
+        kept_columns.check_length(name, row, text)
+    written = value.digits if isinstance(value, _Number) else json.dumps(value, ensure_ascii=False)
+    return _Written(written.encode("utf-8", "backslashreplace").decode())
+
+
+def _values(
+    row: int, client: str, features: Sequence[str], parse: Callable[[bytes], dict[str, object]]
+) -> list[object]:
     document = client.encode()
     if len(document) > PREDICT.body_limit:
         raise BadRow(row, f"le client dépasse la limite de {PREDICT.body_limit // 1024} Kio")
     try:
-        values = strict_json.parse(document, features)
+        values = parse(document)
     except BadData as error:
         raise BadRow(row, error.detail) from error
     missing = [name for name in features if name not in values]
     if missing:
-        raise BadRow(row, f"features manquantes : {missing}")
+        raise BadRow(row, f"features manquantes : {listed_as_missing(missing, values)}")
     return [values[name] for name in features]
 
 

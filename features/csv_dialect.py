@@ -1,0 +1,58 @@
+"""The dialects of CSV that are read: RFC 4180, and what spreadsheets write where 1,5 is a number.
+
+French Excel separates by semicolons or tabs, writes decimal commas and a byte order mark, sometimes declares
+its delimiter in a line of its own, and leaves empty lines below the last row.
+"""
+
+import re
+from dataclasses import dataclass
+
+DELIMITERS = ",;\t"  # of two that come equally often, the first
+BYTE_ORDER_MARK = "\ufeff"
+
+_DECLARATION = re.compile(rf'"?sep=([{DELIMITERS}])"?(?:\r\n?|\n)', re.IGNORECASE)
+_HEADER = re.compile(r'(?:[^"\r\n]++|"[^"]*+")*+')
+_QUOTED = re.compile(r'"[^"]*+"')
+_LINE_END = re.compile(r"\r\n?|\n")
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """`is_marked`: whether a byte order mark came first. `is_declared`: whether a line `sep=;` came next."""
+
+    delimiter: str
+    is_marked: bool = False
+    is_declared: bool = False
+
+    @property
+    def has_decimal_commas(self) -> bool:
+        """Whether a comma in a number is a decimal point. A point is one in every dialect."""
+        return self.delimiter != ","
+
+    def with_points(self, numbers: str) -> str:
+        """Numbers with a point for each decimal comma. With thousands separators they are none any more."""
+        return numbers.replace(",", ".") if self.has_decimal_commas else numbers
+
+    def without_empty_end(self, text: str) -> str:
+        """A table without the lines at its end that hold nothing but delimiters."""
+        filled = len(text.rstrip(self.delimiter + "\r\n"))
+        line_end = _LINE_END.search(text, filled)
+        return text[: line_end.end()] if line_end else text
+
+
+def opened(text: str) -> tuple[Dialect, str]:
+    """The dialect of a table, and the table from its header on. The beginning of a table is enough.
+
+    The line `sep=` decides on the delimiter, otherwise the header alone: a row may hold any delimiter.
+    """
+    is_marked = text.startswith(BYTE_ORDER_MARK)
+    declaration = _DECLARATION.match(text, int(is_marked))
+    table = text[declaration.end() if declaration else int(is_marked) :]
+    delimiter = declaration[1] if declaration else _most_frequent(table)
+    return Dialect(delimiter, is_marked, declaration is not None), table
+
+
+def _most_frequent(table: str) -> str:
+    header = _HEADER.match(table)
+    names = _QUOTED.sub("", header[0] if header else "")
+    return max(DELIMITERS, key=names.count)
