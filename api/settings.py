@@ -17,6 +17,7 @@ DEFAULT_MODEL_URI = "models:/scoring-client@champion"
 _DEFAULT_CACHE = processes.ROOT / ".cache" / "bundles"
 _DEFAULT_PORT = "5000"
 _DEFAULT_RELOAD_SECONDS = 5.0
+_LONGEST_RELOAD_SECONDS = 1_000_000  # the clocks that count them know no century
 _DEFAULT_CHALLENGER_SHARE = 0.1
 
 
@@ -56,10 +57,10 @@ class Settings:
     def reload_seconds(self) -> float:
         """How often to look whether the alias has moved; 0 looks once. Ends the process if not valid."""
         found = _number(self.reload_text, _DEFAULT_RELOAD_SECONDS)
-        if not 0 <= found < math.inf:
+        if not 0 <= found <= _LONGEST_RELOAD_SECONDS:
             sys.exit(
-                "RELOAD_SECONDS must be a number of seconds, or 0 to look only once, not "
-                f"{self.reload_text!r}"
+                f"RELOAD_SECONDS must be a number of seconds up to {_LONGEST_RELOAD_SECONDS:,}, or 0 to look "
+                f"only once, not {self.reload_text!r}"
             )
         return found
 

@@ -244,4 +244,4 @@ class NotInRegistry(LoadingFailed):
     """The registry answered that it has no such model, version or alias."""
 
     def __init__(self, attempt: str) -> None:
-        super().__init__(f"{attempt} : introuvable ; lancez « python register.py »")
+        super().__init__(f"{attempt} : introuvable ; lancez « python register.py list »")

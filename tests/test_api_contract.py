@@ -452,7 +452,7 @@ def test_a_file_that_is_no_pickle_is_a_loading_failure(tmp_path: Path) -> None:
     [
         pytest.param(
             {"MODEL_URI": "models:/scoring-client@nobody"},
-            "models:/scoring-client@nobody : introuvable ; lancez « python register.py »",
+            "models:/scoring-client@nobody : introuvable ; lancez « python register.py list »",
             id="unknown alias",
         ),
         pytest.param(

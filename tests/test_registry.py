@@ -199,7 +199,7 @@ def test_a_logged_model_can_be_fetched_without_a_version(registered: Path, bundl
 
 def test_a_model_of_another_flavour_is_called_one(registered: Path) -> None:
     """Somebody logs a model with MLflow's own flavour, as a version and without one."""
-    classifier = LGBMClassifier(n_estimators=2, verbosity=-1).fit(np.eye(40), np.arange(40) % 2)
+    classifier = LGBMClassifier(n_estimators=2, n_jobs=1, verbosity=-1).fit(np.eye(40), np.arange(40) % 2)
     logged = mlflow.lightgbm.log_model(classifier, name="model", registered_model_name="theirs")
 
     for uri in ("models:/theirs/1", logged.model_uri):
