@@ -82,7 +82,7 @@ def _register(options: argparse.Namespace) -> None:
     if model.unused:
         _say(f"Not used: {', '.join(map(repr, model.unused))}")
     _say("Opening the registry (the first time takes a few seconds)")
-    from mlflow_model.registry import registration, versions
+    from mlflow_model.registry import listing, registration, versions
 
     done = registration.register(
         built,
@@ -96,8 +96,9 @@ def _register(options: argparse.Namespace) -> None:
     state = ("registered" if done.is_new else "was registered already") + (" and signed" if signer else "")
     _say(f"{options.name} version {done.number} {state}; {done.alias} points at it")
     if done.alias != versions.CHAMPION:
-        promote = f"python register.py promote {done.number}"
-        _say(f"{promote} compares it with the champion and puts it in its place")
+        is_first = listing.version_at(options.name, versions.CHAMPION) is None
+        effect = "makes it champion" if is_first else "compares it with the champion and puts it in its place"
+        _say(f"python register.py promote {done.number} {effect}")
     elif done.replaced is not None:
         _say(f"It was not compared with version {done.replaced}, which was champion")
 

@@ -444,3 +444,9 @@ def test_two_first_registrations_at_once_make_one_registry(tmp_path: Path) -> No
     said = [one.communicate(timeout=180)[1].decode() for one in both]
 
     assert [one.returncode for one in both] == [0, 0], said
+
+
+def test_a_candidate_without_a_champion_is_not_said_to_be_compared(store: Path) -> None:
+    told = register_py("--alias", "candidate").stderr
+
+    assert told.splitlines()[-1] == "python register.py promote 1 makes it champion"
