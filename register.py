@@ -251,6 +251,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--default-class",
+        type=_person,
         metavar="CLASS",
         help="the class that means default, where the classes of the model are not 0 and 1",
     )

@@ -209,6 +209,23 @@ def squared(outcomes: Any, scores: Any) -> tuple[Any, Any]:
     return scores - outcomes, np.ones(len(scores))
 
 
+@functools.cache
+def infinite() -> LGBMClassifier:
+    clients = CLIENTS.assign(DAYS_BIRTH=np.where(np.arange(ROWS) % 2, np.inf, 0.0))
+    return LGBMClassifier(**SMALL).fit(clients, OUTCOMES)
+
+
+def with_attribute(**attributes: Any) -> LGBMClassifier:
+    model = LGBMClassifier(**SMALL).fit(CLIENTS, OUTCOMES)
+    for name, value in attributes.items():
+        setattr(model, name, value)
+    return model
+
+
+def two_pickles() -> bytes:
+    return pickle.dumps(classifier()) + pickle.dumps(NAMES)
+
+
 def own_objective() -> LGBMClassifier:
     return LGBMClassifier(**SMALL, objective=squared).fit(CLIENTS, OUTCOMES)
 
@@ -327,6 +344,15 @@ FORMS: dict[str, Specimen] = {
         pickled(model=odd_names(), features=["montant du crédit", "a=b", "é", "x y z"]),
         lambda: odd_names().predict(CLIENTS.to_numpy()),
     ),
+    "values of every kind in protocol 0": documented(
+        "the same, protocol=0", lambda: pickle.dumps(document(**ODD), 0)
+    ),
+    "pred_early_stop that is off": documented(
+        "LGBMClassifier(pred_early_stop=False)",
+        pickled(model=classifier(pred_early_stop=False)),
+        classifier(pred_early_stop=False),
+    ),
+    "a column with infinite values": documented("X has inf", pickled(model=infinite()), infinite()),
     "a classifier by itself": bare("pickle.dump(LGBMClassifier), --threshold", classifier()),
     "a classifier by itself, by joblib": bare(
         "joblib.dump(LGBMClassifier), --threshold",
@@ -345,6 +371,9 @@ FORMS: dict[str, Specimen] = {
         )
         for version in ("4", "3.0", "2.3", "2.2", "2.0")
     },
+    "LightGBM's text with a byte order mark and an empty line": bare(
+        "save_model, then a copy by an editor", booster(), lambda: b"\xef\xbb\xbf" + text("4") + b"\n\n"
+    ),
     "LightGBM's text with the line ends of Windows": bare(
         "save_model, then a copy by an editor", booster(), lambda: text("4").replace(b"\n", b"\r\n")
     ),
@@ -376,6 +405,23 @@ REFUSED: dict[str, Specimen] = {
     ),
     "a function beside the model": refused("'prepare': np.log1p", pickled(prepare=np.log1p)),
     "a method beside the model": refused("'predict': model.predict", pickled(predict=classifier().predict)),
+    "a function as a key": refused("{np.log1p: 1}", lambda: pickle.dumps({**document(), np.log1p: 1})),
+    "a scaler as an attribute of the model": refused(
+        "model.scaler_ = StandardScaler()", pickled(model=with_attribute(scaler_=fitted(StandardScaler())))
+    ),
+    "another predict_proba on the model": refused(
+        "model.predict_proba = calibrator.predict",
+        pickled(model=with_attribute(predict_proba=fitted(LogisticRegression()).predict_proba)),
+    ),
+    "a text whose other class is named": refused(
+        "save_model, --default-class 0", lambda: text("4"), threshold=0.3, default_class="0"
+    ),
+    "two pickles in one file": refused("pickle.dump(model), pickle.dump(features)", two_pickles),
+    "an array of records by joblib": refused(
+        "joblib.dump({…, 'log': np.array([…], dtype=[…])})",
+        joblibbed(log=np.array([(1, "a")], dtype=[("n", int), ("o", object)])),
+    ),
+    "a table of clients": refused("X.to_csv(…)", lambda: b"client_id;montant\n1;2\n"),
     "classes in words": refused(
         "y is 'défaut' / 'remboursé'", pickled(model=of_classes(["défaut", "remboursé"]))
     ),

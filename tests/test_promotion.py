@@ -525,7 +525,7 @@ def _csv(header: bytes, row: bytes = b"1,2") -> Callable[[Path], object]:
 
 UNREADABLE, NO_OUTCOME = "cannot be read as a portfolio", "must be a number from 0 to 1"
 BAD_REFERENCES: dict[str, tuple[str, Callable[[Path], object], str]] = {
-    "absent": ("parquet", lambda _: None, UNREADABLE),
+    "absent": ("parquet", lambda _: None, "is not there"),
     "no table": ("parquet", lambda file: file.write_bytes(b"PAR1 nothing"), UNREADABLE),
     "no file": ("parquet", lambda file: file.mkdir(), UNREADABLE),
     "empty": ("parquet", lambda file: parquet.write_table(_table()[:0], file), "has no clients"),

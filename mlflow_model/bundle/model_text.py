@@ -17,14 +17,14 @@ _NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _NUMBERS = re.compile(rf"{_NUMBER}(?: {_NUMBER})*")
 _THRESHOLDS = re.compile(rf"(?:{_NUMBER}|inf)(?: (?:{_NUMBER}|inf))*")
 _INTEGERS = re.compile(r"-?[0-9]{1,9}(?: -?[0-9]{1,9})*")
-_FEATURE_INFO = re.compile(rf"none|\[({_NUMBER}|-inf):({_NUMBER}|inf)\]")
+_FEATURE_INFO = re.compile(rf"none|\[({_NUMBER}|-?inf):({_NUMBER}|-?inf)\]")
 # LightGBM 2.0 wrote no end of trees, and its successors until 2.3 « feature importances ».
 _CATEGORY_INFO = re.compile(r"-?[0-9]+(?::-?[0-9]+)*")
 _TRAILER = re.compile(
     r"(?:end of trees\n)?"
     r"\nfeature[_ ]importances:\n(?:[^\n]+=[0-9]+\n)*"
     r"(?:\nparameters:\n(?:\[[A-Za-z0-9_]+: [^\n]*\]\n)*\nend of parameters\n)?"
-    r"(?:\npandas_categorical:(?P<categories>[^\n]*)\n?)?"
+    r"(?:\npandas_categorical:(?P<categories>null|\[\]|\[\[[^\n]*\]\]))?\n*"
 )
 _HEADER_KEYS = (
     "version",

@@ -186,10 +186,13 @@ def _dtype_name(dtype: Any) -> str:
 
 
 def _item_bytes(dtype: Any) -> int:
-    """The bytes of one value. Raises BadPickle for a dtype whose size its name does not tell."""
+    """The bytes of one value. Raises inert.Unsupported for a dtype whose size its name does not tell."""
     match = re.fullmatch(r"([a-zA-Z])([0-9]{1,6})", _dtype_name(dtype))
-    if match is None:
-        raise BadPickle
+    if match is None or match[1] == "V":  # a record may hold objects, which lie elsewhere
+        raise inert.Unsupported(
+            "le fichier contient un tableau d’un type que ce service ne lit pas ; "
+            "écrivez le dictionnaire sans ce tableau"
+        )
     return int(match[2]) * (_BYTES_OF_A_CHARACTER if match[1] == "U" else 1)
 
 

@@ -4,13 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlflow_model.bundle import model_text
-from mlflow_model.handover import arrays, inert
+from mlflow_model.handover import arrays, inert, unused
 from mlflow_model.handover.inert import Name, Object
-
-
-class NotUsable(ValueError):
-    """A sound object that is not served. The message is French, and has its way out."""
-
+from mlflow_model.handover.refusals import NotUsable, shown
 
 _CLASSIFIER = Name("lightgbm.sklearn", "LGBMClassifier")
 _BOOSTER = Name("lightgbm.basic", "Booster")
@@ -26,7 +22,23 @@ _NOT_CLASSIFIERS = {"LGBMRegressor", "LGBMRanker", "LGBMModel"}
 _OF_CODE = {"cloudpickle", "dill"}
 _LIBRARIES = {"xgboost": "XGBoost", "catboost": "CatBoost", "sklearn": "scikit-learn"}
 ONLY_LIGHTGBM = "seuls les classifieurs de LightGBM sont pris en charge"
-_LONGEST_SHOWN = 60
+# The attributes without an underscore that LightGBM's and scikit-learn's own classes write.
+_PARAMETERS = frozenset(
+    (
+        *("boosting_type", "num_leaves", "max_depth", "learning_rate", "n_estimators", "subsample_for_bin"),
+        *(
+            "objective",
+            "class_weight",
+            "min_split_gain",
+            "min_child_weight",
+            "min_child_samples",
+            "subsample",
+        ),
+        *("subsample_freq", "colsample_bytree", "reg_alpha", "reg_lambda", "random_state", "n_jobs"),
+        *("importance_type", "silent", "metric", "params", "train_set", "valid_sets", "name_valid_sets"),
+        *("steps", "memory", "verbose", "transform_input", "network", "handle"),
+    )
+)
 
 
 def text_of(model: Any, default_class: str | None) -> str:
@@ -42,8 +54,11 @@ def text_of(model: Any, default_class: str | None) -> str:
         booster = inert.state(model).get("_Booster")
     else:
         booster = model
+        check_default_class(default_class)
     if not inert.is_of(booster, _BOOSTER):
         raise NotUsable(_not_trained() if inert.is_of(model, _CLASSIFIER) else _named(model))
+    for holder in (model, booster):
+        _check_own_attributes(holder)
     attributes = inert.state(booster)
     text = attributes.get("_handle", attributes.get("handle"))  # before LightGBM 4: handle
     if type(text) is not str or len(text) > model_text.MOST_BYTES:
@@ -51,16 +66,19 @@ def text_of(model: Any, default_class: str | None) -> str:
     return _as_predicted(text, attributes.get("best_iteration"))
 
 
+def check_default_class(default_class: str | None) -> None:
+    """A Booster knows no names of classes: LightGBM calls default 1. Raises NotUsable for another name."""
+    if default_class not in (None, "1"):
+        raise NotUsable(
+            "le modèle est un Booster, qui donne la probabilité de la classe 1 ; "
+            "omettez « --default-class », ou entraînez-le avec 1 pour le défaut"
+        )
+
+
 def is_model(value: Any) -> bool:
     """Whether the value may be a model by itself, of LightGBM or of another library."""
     name = inert.name_of(value) if isinstance(value, Object) else None
     return name is not None and name.module.partition(".")[0] in {"lightgbm", *_LIBRARIES, *_OF_CODE}
-
-
-def shown(value: object) -> str:
-    """A name from the file for a sentence: short, and without control characters."""
-    text = "".join(c if c.isprintable() else "?" for c in str(value))
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def _only_step(model: Any) -> Any:
@@ -70,6 +88,7 @@ def _only_step(model: Any) -> Any:
     steps = inert.state(model).get("steps")
     if not (type(steps) is list and steps and all(type(one) is tuple and len(one) == 2 for one in steps)):
         raise NotUsable("le Pipeline de scikit-learn n’a pas d’étapes lisibles ; donnez le modèle seul")
+    _check_own_attributes(model)
     *before, (_, last) = steps
     working = [(name, step) for name, step in before if step not in (None, "passthrough")]
     if working:
@@ -81,6 +100,20 @@ def _only_step(model: Any) -> Any:
     return _only_step(last)
 
 
+def _check_own_attributes(model: Any) -> None:
+    """Refuse what an author has put on a model that LightGBM does not put there, and that computes.
+
+    Among the names of a class's own methods, such an attribute takes the method's place.
+    """
+    for name, value in inert.state(model).items():
+        is_lightgbms = str(name).startswith("_") or name in _PARAMETERS
+        for one in [] if is_lightgbms else unused.working(value):
+            raise NotUsable(
+                f"'model' porte l’attribut '{shown(name)}' ({unused.called(one)}), que LightGBM n’a pas "
+                "écrit et que le service n’appellerait pas ; donnez le modèle sans cet attribut"
+            )
+
+
 def _check_classifier(model: Object) -> None:
     attributes = inert.state(model)
     objective = attributes.get("_objective", attributes.get("objective"))
@@ -90,7 +123,7 @@ def _check_classifier(model: Object) -> None:
             "entraînez-le avec objective='binary'"
         )
     others = attributes.get("_other_params")
-    if type(others) is dict and any(str(name).startswith("pred_early_stop") for name in others):
+    if type(others) is dict and others.get("pred_early_stop"):
         raise NotUsable(
             "'model' arrête ses prédictions avant le dernier arbre (pred_early_stop) ; "
             "entraînez-le sans ce paramètre"
@@ -154,7 +187,7 @@ def _named(model: Any) -> str:
     name = inert.name_of(model)
     if name is None:
         return f"'model' n’est ni un LGBMClassifier entraîné ni un Booster de LightGBM ; {ONLY_LIGHTGBM}"
-    library, kind = name.module.partition(".")[0], shown(name.name)
+    library, kind = name.module.partition(".")[0], name.name
     if library in _OF_CODE:
         return (
             f"'model' est du code que {library} a écrit, et qu’il faudrait exécuter ; "
@@ -170,7 +203,7 @@ def _named(model: Any) -> str:
     if kind in _NOT_CLASSIFIERS and library == "lightgbm":
         return f"'model' est un {kind}, qui n’estime pas une probabilité ; entraînez un LGBMClassifier"
     if library in _LIBRARIES:
-        return f"'model' est un {kind} de {_LIBRARIES[library]} ; {ONLY_LIGHTGBM}"
+        return f"'model' est un {shown(kind)} de {_LIBRARIES[library]} ; {ONLY_LIGHTGBM}"
     return f"'model' est un objet de la classe « {shown(f'{name.module}.{name.name}')} » ; {ONLY_LIGHTGBM}"
 
 

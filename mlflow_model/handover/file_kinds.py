@@ -24,7 +24,9 @@ class Content(NamedTuple):
 
 
 _PICKLE = b"\x80"  # since protocol 2
-_OLD_PICKLE = re.compile(rb"\((?:d|l|i|c)|[\]}]q|c[A-Za-z_]")
+# Protocols 0 and 1 have no mark of their own: a list, a dictionary, or the name of what is built.
+_OLD_PICKLE = re.compile(rb"\([dl]p[0-9]+\n|\([dl]q|[\]}]q|(?:\([ic])?c?[\w.]+\n[\w.]+\n[(pq]")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LIGHTGBM = re.compile(rb"tree\r?\n")
 _ANOTHER = "donnez le fichier du modèle lui-même"
 _OTHERS: tuple[tuple[bytes, str], ...] = (
@@ -54,6 +56,7 @@ _ZLIB = 0x78
 def recognised(content: bytes, most: int) -> Content:
     """The pickle or the text in a file of a model, of `most` bytes without compression. Raises NotAModel."""
     content = _without_compression(content, most)
+    content = content.removeprefix(_BYTE_ORDER_MARK) if _LIGHTGBM.match(content, 3) else content
     if _LIGHTGBM.match(content):
         return Content(True, content.replace(b"\r\n", b"\n"))
     if content.startswith(_PICKLE) or _OLD_PICKLE.match(content):

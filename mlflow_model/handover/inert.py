@@ -21,6 +21,10 @@ class Foreign(ValueError):
     """The pickle refers to objects that are not in it."""
 
 
+class Unsupported(ValueError):
+    """The pickle may be sound, and is not read. The message says why, in French."""
+
+
 @dataclass(frozen=True)
 class Name:
     """A class or a function that a pickle names."""
@@ -55,18 +59,21 @@ def unpickled(stream: BinaryIO, complete: Complete | None = None) -> Any:
             if code.name == "BUILD" and complete is not None:
                 machine.push(complete(machine.pop(), stream))
         return machine.pop()
-    except (BadPickle, Foreign):
+    except (BadPickle, Foreign, Unsupported):
         raise
     except (ValueError, TypeError, IndexError, KeyError, OverflowError, RecursionError) as error:
         raise BadPickle from error
 
 
 def whole(content: bytes, complete: Complete | None = None) -> Any:
-    """What these bytes hold if they are one pickle and nothing else. Raises BadPickle, Foreign."""
+    """What these bytes hold if they are one pickle.
+
+    Raises BadPickle, Foreign; Unsupported if more than white space follows.
+    """
     stream = io.BytesIO(content)
     found = unpickled(stream, complete)
-    if stream.read(1):
-        raise BadPickle
+    if stream.read().strip():
+        raise Unsupported("plusieurs objets se suivent dans le fichier ; écrivez-les en un seul dictionnaire")
     return found
 
 
@@ -169,7 +176,7 @@ def _pairs(flat: Sequence[Any]) -> list[tuple[Any, Any]]:
 def _name(module: Any, name: Any) -> Name:
     if type(module) is not str or type(name) is not str:
         raise BadPickle
-    return Name(module, name)
+    return Name(_MODULES_OF_PYTHON_2.get(module, module), name)
 
 
 def _name_in(argument: str) -> Name:
@@ -222,10 +229,9 @@ def _nothing(_: _Machine, __: Any) -> None:
 
 
 _HIGHEST_PROTOCOL = 5
+_MODULES_OF_PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # also protocols 0 to 2 write these
 _WAYS_OF_MAKING = frozenset(
-    Name(module, name)
-    for module in ("copyreg", "copy_reg")
-    for name in ("_reconstructor", "__newobj__", "__newobj_ex__")
+    Name("copyreg", name) for name in ("_reconstructor", "__newobj__", "__newobj_ex__")
 )
 _CONSTANTS = (
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from mlflow_model import processes
 from mlflow_model.bundle import model_text
 from mlflow_model.bundle.scoring import Booster, library_path
-from mlflow_model.handover import arrays, classifiers, file_kinds, inert, unused
+from mlflow_model.handover import arrays, classifiers, file_kinds, inert, refusals, unused
 
 WAY_OUT = "fournissez le dictionnaire documenté {model, features, optimal_threshold, margin} (docs/models.md)"
 _COPY_AGAIN = "copiez le fichier de nouveau"
@@ -33,6 +33,7 @@ def _parts(content: bytes, default_class: str | None) -> dict[str, Any]:
     """The model's text, the features, the threshold, the margin, and what is not used. Raises Refused."""
     is_text, content = file_kinds.recognised(content, MOST_BYTES)
     if is_text:
+        classifiers.check_default_class(default_class)
         return _of_a_model(_decoded(content))
     document = _mapping(inert.whole(content, arrays.completed))
     if classifiers.is_model(document):
@@ -118,15 +119,17 @@ def _answer(content: bytes, default_class: str | None) -> dict[str, Any]:
         return _parts(content, default_class)
     except _WithoutKeys:
         return {"refused": None}
-    except (file_kinds.NotAModel, classifiers.NotUsable, model_text.UnsupportedModel) as error:
+    except (file_kinds.NotAModel, refusals.NotUsable, model_text.UnsupportedModel) as error:
         return {"refused": str(error)}
     except Refused as error:
         return {"refused": f"{error} ; {WAY_OUT}"}
     except model_text.BadModelText as error:
         return {"refused": f"{error} ; {_COPY_AGAIN}"}
+    except inert.Unsupported as error:
+        return {"refused": str(error)}
     except inert.Foreign:
         return {"refused": "le fichier Pickle renvoie à d’autres fichiers ; écrivez-le en un seul"}
-    except inert.BadPickle:
+    except (inert.BadPickle, AttributeError, TypeError, IndexError, RecursionError):  # shapes nobody writes
         return {"refused": f"le fichier Pickle est corrompu ou tronqué ; {_COPY_AGAIN}"}
     except RuntimeError:  # LightGBM's own, about a text that passed our checks
         return {"refused": f"LightGBM refuse le texte du modèle ; {classifiers.ONLY_LIGHTGBM}"}

@@ -1,14 +1,15 @@
-"""Says what of the documented dictionary is not used, and refuses what may have prepared the data."""
+"""Says what of the documented dictionary is not used, and finds what may have prepared the data."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlflow_model.handover import inert
-from mlflow_model.handover.classifiers import NotUsable, shown
 from mlflow_model.handover.inert import Name, Object
+from mlflow_model.handover.refusals import NotUsable, shown
 
 USED = frozenset({"model", "features", "optimal_threshold", "margin"})
 
+_MISSING = frozenset({"NA", "NaT"})  # pandas names its own values
 # Objects of these hold data and compute nothing. Whatever else a dictionary holds may be a step of the model.
 _OF_DATA = frozenset(
     {
@@ -27,7 +28,10 @@ _OF_DATA = frozenset(
 _DATA = frozenset(
     {
         *(Name("builtins", name) for name in ("set", "frozenset", "bytearray", "complex", "range", "slice")),
-        *(Name("builtins", name) for name in ("dict", "list", "tuple", "object")),
+        *(
+            Name("builtins", name)
+            for name in ("dict", "list", "tuple", "object", "int", "float", "str", "bool")
+        ),
         *(Name("collections", name) for name in ("OrderedDict", "defaultdict", "deque", "Counter")),
         *(Name("numpy", name) for name in ("ndarray", "dtype")),
         *(Name(f"{core}.multiarray", "_reconstruct") for core in ("numpy.core", "numpy._core")),
@@ -43,16 +47,16 @@ def keys(document: Mapping[Any, Any]) -> list[str]:
     """The keys whose values are not used. Raises NotUsable if one may hold a step of the model."""
     left = {key: value for key, value in document.items() if key not in USED}
     for key, value in left.items():
-        for one in _working(value):
+        for one in working((key, value)):
             raise NotUsable(
-                f"'{shown(key)}' contient {_called(one)}, qui peut préparer les données avant le modèle, "
+                f"'{shown(key)}' contient {called(one)}, qui peut préparer les données avant le modèle, "
                 "et que le service n’appellerait pas ; "
                 "entraînez le modèle sur les colonnes préparées, et donnez-le sans cet objet"
             )
     return [shown(key) for key in left]
 
 
-def _working(value: Any) -> Iterator[Name | Object]:
+def working(value: Any) -> Iterator[Name | Object]:
     """The functions, classes and objects in a value that are more than data."""
     waiting, seen = [value], set[int]()
     while waiting:
@@ -60,10 +64,12 @@ def _working(value: Any) -> Iterator[Name | Object]:
         if id(one) in seen:
             continue
         seen.add(id(one))
-        if isinstance(one, Name) or (isinstance(one, Object) and not _is_data(one)):
+        if (isinstance(one, Name) and one.name not in _MISSING) or (
+            isinstance(one, Object) and not _is_data(one)
+        ):
             yield one
         elif isinstance(one, Object):
-            waiting += [held for held in _held_by(one) if not isinstance(held, Name)]
+            waiting += _held_by(one)
         elif isinstance(one, dict):
             waiting += [*one.keys(), *one.values()]
         elif isinstance(one, list | tuple | set | frozenset):
@@ -71,8 +77,12 @@ def _working(value: Any) -> Iterator[Name | Object]:
 
 
 def _held_by(one: Object) -> Iterator[Any]:
-    """What data holds. The classes and functions among a call's arguments are how it is made."""
-    yield from one.args
+    """What data holds. A class that tells how the data is made is none of it."""
+    is_plain = isinstance(one.maker, Name) and one.maker.module in ("builtins", "collections")
+    for held in one.args:
+        is_its_kind = isinstance(held, Name) and (not is_plain or held in _DATA)
+        if not is_its_kind:
+            yield held
     yield one.state
     yield one.items
 
@@ -86,6 +96,6 @@ def _is_data(one: Object) -> bool:
     return name in _DATA or name.module.partition(".")[0] in _OF_DATA
 
 
-def _called(one: Name | Object) -> str:
+def called(one: Name | Object) -> str:
     name = inert.name_of(one)
     return "un objet" if name is None else f"« {shown(f'{name.module}.{name.name}')} »"

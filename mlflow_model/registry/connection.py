@@ -164,9 +164,14 @@ def experiment(client: MlflowClient) -> str | None:
     if "MLFLOW_RUN_ID" in os.environ:
         return None
     found = client.get_experiment_by_name(EXPERIMENT)
-    if found:
-        return str(found.experiment_id)
-    return str(client.create_experiment(EXPERIMENT, _artifact_root()))
+    if found is None:
+        try:
+            return str(client.create_experiment(EXPERIMENT, _artifact_root()))
+        except MlflowException:  # two that find it absent both make it
+            found = client.get_experiment_by_name(EXPERIMENT)
+            if found is None:
+                raise
+    return str(found.experiment_id)
 
 
 def _artifact_root() -> str | None:
