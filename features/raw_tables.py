@@ -231,9 +231,15 @@ def _open_csv(connection: BaseBackend, file: Path, kinds: Columns) -> ir.Table:
     if _ends_empty(file, dialect):
         raw = raw.drop_null(how="all")
     columns = {name: raw[header.index(name)] for name in kinds}
-    if dialect.has_decimal_commas:
-        columns |= {name: columns[name].replace(",", ".") for name, kind in kinds.items() if kind is not TEXT}
+    columns |= {name: _plain(columns[name], dialect) for name, kind in kinds.items() if kind is not TEXT}
     return raw.select(**columns)
+
+
+def _plain(text: ir.StringValue, dialect: csv_dialect.Dialect) -> ir.StringValue:
+    """Numbers as DuckDB reads them, but 1_000, which it would read as 1000 and is no number here."""
+    if dialect.has_decimal_commas:
+        text = text.replace(",", ".")
+    return text.replace("_", "?")
 
 
 def _header(file: Path) -> tuple[csv_dialect.Dialect, list[str]]:

@@ -30,8 +30,11 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        code = main() or 0
-        sys.stdout.flush()
+        try:
+            code = main() or 0
+        finally:  # also after argparse has ended the process
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:

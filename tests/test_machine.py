@@ -108,6 +108,20 @@ def test_a_reader_that_is_gone_ends_a_command_quietly(registered: Path) -> None:
     assert told.stderr == "code 141\n"
 
 
+def test_a_help_that_nobody_reads_and_a_closed_output_end_quietly(registered: Path) -> None:
+    registry = f"sqlite:///{registered}/mlflow.db"
+    python = f'env -u PYTHONUNBUFFERED "{sys.executable}" register.py'
+
+    unread = run(
+        "sh", "-c", f'{{ {python} --help; echo "code $?" >&2; }} | true', MLFLOW_TRACKING_URI=registry
+    )
+    closed = run("sh", "-c", f"{python} rollback >&-", MLFLOW_TRACKING_URI=registry)
+
+    assert unread.stderr in ("code 141\n", "code 0\n")  # it may have been read before the reader ended
+    assert "Traceback" not in closed.stderr
+    assert closed.returncode == 2
+
+
 @pytest.mark.parametrize("seconds", [0.0, 0.2, 1.0, 3.0])
 @pytest.mark.parametrize("name", ["register.py", "python -m training"])
 def test_ctrl_c_ends_a_command_quietly(name: str, seconds: float, store: Path, tmp_path: Path) -> None:

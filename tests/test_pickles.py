@@ -184,6 +184,11 @@ def test_an_absent_pickle_has_its_documented_sentence(tmp_path: Path) -> None:
         model_files.read(tmp_path / "lgbm_final_model.pkl")
 
 
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LoadingFailed, match="illisible"):
+        model_files.read(tmp_path / f"{'a' * 300}.pkl")
+
+
 @pytest.mark.parametrize("document", [{"model": 1}, {"features": []}, {}, [1, 2], "model features", None])
 def test_a_pickle_without_the_keys_has_its_documented_sentence(document: object, tmp_path: Path) -> None:
     path = tmp_path / "model.pkl"

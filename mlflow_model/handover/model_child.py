@@ -114,6 +114,13 @@ def _checked_text(text: str, features: list[str]) -> str:
     return text
 
 
+# Beside what the reading itself finds: what Python raises where a value has a shape that no library writes.
+_UNREADABLE = (
+    inert.BadPickle,
+    *(AttributeError, TypeError, IndexError, KeyError, OverflowError, RecursionError, UnicodeDecodeError),
+)
+
+
 def _answer(content: bytes, default_class: str | None) -> dict[str, Any]:
     try:
         return _parts(content, default_class)
@@ -129,7 +136,7 @@ def _answer(content: bytes, default_class: str | None) -> dict[str, Any]:
         return {"refused": str(error)}
     except inert.Foreign:
         return {"refused": "le fichier Pickle renvoie à d’autres fichiers ; écrivez-le en un seul"}
-    except (inert.BadPickle, AttributeError, TypeError, IndexError, RecursionError):  # shapes nobody writes
+    except _UNREADABLE:
         return {"refused": f"le fichier Pickle est corrompu ou tronqué ; {_COPY_AGAIN}"}
     except RuntimeError:  # LightGBM's own, about a text that passed our checks
         return {"refused": f"LightGBM refuse le texte du modèle ; {classifiers.ONLY_LIGHTGBM}"}

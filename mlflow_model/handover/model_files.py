@@ -69,8 +69,6 @@ def read(path: Path, default_class: str | None = None) -> ReadModel:
     `default_class`: the class that means default, for a classifier whose classes are not 0 and 1. Raises
     PickleNotFound, PickleWithoutKeys, LoadingFailed.
     """
-    if not path.exists():
-        raise PickleNotFound(path.name)
     content = _bytes(path)
     answer = _ask_child(content, default_class)
     if "refused" in answer:
@@ -113,9 +111,11 @@ def bundle_of(
 
 
 def _bytes(path: Path) -> bytes:
-    if not path.is_file():
-        raise LoadingFailed(f"« {path.name} » n’est pas un fichier ; {WAY_OUT}")
     try:
+        if not path.exists():
+            raise PickleNotFound(path.name)
+        if not path.is_file():
+            raise LoadingFailed(f"« {path.name} » n’est pas un fichier ; {WAY_OUT}")
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
     except OSError as error:

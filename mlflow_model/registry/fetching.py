@@ -17,6 +17,11 @@ from mlflow_model.errors import REGISTER_AGAIN, LoadingFailed, NotInRegistry, Ou
 from mlflow_model.registry import connection, versions
 from mlflow_model.registry.versions import Reference
 
+
+class _Absent(OutOfReach):
+    """The storage answers, and has no such file."""
+
+
 _LARGEST = max(bundles.MOST_BYTES.values())
 
 
@@ -70,7 +75,7 @@ def _manifest(files_of_version: ArtifactRepository, reference: Reference, folder
     try:
         if is_ours:
             return _fetched(files_of_version, MANIFEST, reference, folder)
-    except OutOfReach:
+    except _Absent:
         if reference.version is not None or not _is_there(files_of_version, "MLmodel", folder):
             raise
     version = "" if reference.version is None else f"la version {reference.version} de "
@@ -119,6 +124,6 @@ def _unfetched(error: Exception, name: str, reference: Reference) -> LoadingFail
     if (not isinstance(error, OSError) and not is_missing) or is_cut or connection.wrong_here(error):
         return said
     version = "" if reference.version is None else f"la version {reference.version} de "
-    return OutOfReach(
+    return (_Absent if is_missing else OutOfReach)(
         f"les fichiers de {version}{reference.name} sont hors d’atteinte ; vérifiez le stockage du registre"
     )
