@@ -382,6 +382,11 @@ REFUSALS: dict[str, tuple[str, bytes | list[Row] | None, str]] = {
     "infinite": ("installments_payments.parquet", INFINITE, f"column AMT_PAYMENT {NO_NUMBER}"),
     "too large": ("bureau.csv", [CREDIT | {"AMT_CREDIT_SUM": 1e15}], f"column AMT_CREDIT_SUM {NO_NUMBER}"),
     "text": ("bureau.csv", [CREDIT | {"AMT_CREDIT_SUM": "much"}], f"column AMT_CREDIT_SUM {NO_NUMBER}"),
+    "underscores": (
+        "bureau.csv",
+        [CREDIT | {"AMT_CREDIT_SUM": "1_000"}],
+        f"column AMT_CREDIT_SUM {NO_NUMBER}",
+    ),
     "half": (
         "POS_CASH_balance.csv",
         [BALANCE | {"CNT_INSTALMENT_FUTURE": 1.5}],
