@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from features import csv_dialect
+from mlflow_model import files
 from quality.bootstrap import interval_of_mean
 from quality.costs import Costs
 from quality.scores import Doubles
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 TRUE_PROBABILITY, TARGET = _OUTCOMES = "TRUE_PROBABILITY", "TARGET"
 REFERENCE = Path(__file__).resolve().parents[1] / "models" / "reference.parquet"
 MOST_CHANGED = 10
+_MOST_BYTES = 2**28
 DEFAULT_COSTS = Costs()
 
 
@@ -147,7 +149,8 @@ def read(file: Path = REFERENCE) -> Portfolio:
     from pyarrow import parquet
 
     try:
-        content = file.read_bytes()  # read once, so that the digest is that of what is compared
+        # Read once, so that the digest is that of what is compared.
+        content = files.read(file, _MOST_BYTES, own=False, link=True)
         is_csv = file.suffix.lower() == ".csv"
         table = _csv_table(content) if is_csv else parquet.read_table(pa.BufferReader(content))
         names = table.column_names
@@ -157,6 +160,10 @@ def read(file: Path = REFERENCE) -> Portfolio:
         columns = {name: _doubles(table[name]) for name in names if _is_numeric(table[name].type)}
     except FileNotFoundError as error:
         raise BadReference(f"{file} is not there: --reference names no file") from error
+    except files.TooLarge as error:
+        raise BadReference(f"{file} is larger than {_MOST_BYTES // 2**20} MiB") from error
+    except MemoryError as error:
+        raise BadReference(f"{file} needs more memory than there is") from error
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise BadReference(f"{file} cannot be read as a portfolio in Parquet or UTF-8 CSV") from error
     if not columns or not table.num_rows:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -523,11 +524,19 @@ def _csv(header: bytes, row: bytes = b"1,2") -> Callable[[Path], object]:
     return lambda file: file.with_suffix(".csv").write_bytes(header + b"\n" + row + b"\n")
 
 
+def _sparse(file: Path, size: int) -> None:
+    with file.open("wb") as content:
+        content.truncate(size)
+
+
 UNREADABLE, NO_OUTCOME = "cannot be read as a portfolio", "must be a number from 0 to 1"
 BAD_REFERENCES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "absent": ("parquet", lambda _: None, "is not there"),
     "no table": ("parquet", lambda file: file.write_bytes(b"PAR1 nothing"), UNREADABLE),
     "no file": ("parquet", lambda file: file.mkdir(), UNREADABLE),
+    "a pipe": ("parquet", lambda file: os.mkfifo(file), UNREADABLE),
+    "a device": ("parquet", lambda file: file.symlink_to("/dev/zero"), UNREADABLE),
+    "endless": ("parquet", lambda file: _sparse(file, 2**35), "is larger than 256 MiB"),
     "empty": ("parquet", lambda file: parquet.write_table(_table()[:0], file), "has no clients"),
     "other columns": (
         "parquet",
