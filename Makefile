@@ -1,5 +1,7 @@
 # The two commands to know: `make serve` and `make test`. `make help` lists the rest.
 
+# The first of these that runs. install.py refuses one that is too old or too new.
+PYTHON ?= $(shell for one in python3.11 python3.12 python3.13; do $$one -c '' 2>/dev/null && echo $$one && exit; done; echo python3)
 PORT ?= 5000
 UI_PORT ?= 5001
 INVOCATIONS_PORT ?= 5002
@@ -15,8 +17,8 @@ UV_VERSION := 0.13.9
 
 BIN := .venv/bin
 TESTS := $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
-RUNTIME := .venv/.runtime-installed
-DEVELOPMENT := .venv/.development-installed
+RUNTIME := .venv/.requirements-installed
+DEVELOPMENT := .venv/.requirements-dev-installed
 
 export PORT API_URL
 # MLflow's own commands would report over the network how they are used.
@@ -82,18 +84,11 @@ lock: $(RUNTIME) ## resolve requirements*.in again: hashed locks and conda.yaml
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header requirements-serve.in -o requirements-serve.txt \
 	  --no-emit-package scipy --no-emit-package narwhals
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header requirements-dev.in -o requirements-dev.txt
-	{ printf '# Made by `make lock` from requirements.txt: the same pins, for MLproject.\nname: scoring-client\nchannels: [conda-forge]\ndependencies:\n  - python>=3.11,<3.15\n  - pip\n  - pip:\n'; \
+	{ printf '# Made by `make lock` from requirements.txt: the same pins, for MLproject.\nname: scoring-client\nchannels: [conda-forge]\ndependencies:\n  - python>=3.11,<3.14\n  - pip\n  - pip:\n'; \
 	  sed -n -E 's/^([A-Za-z0-9._-]+(\[[a-z,]+\])?==[^ ;]+).*/      - \1/p' requirements.txt; } > conda.yaml
 
-# The first Python that can run the project, or the one that PYTHON names. If there is none, install.py says why.
-INSTALL = @for python in $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3); do \
-	$$python -m mlflow_model.machine 2>/dev/null && break; done; \
-	command -v $$python >/dev/null \
-	  || { echo "Python is missing: install 3.11 to 3.14, or name it with PYTHON=/path/to/python3" >&2; exit 2; }; \
-	exec $$python install.py
-
 $(RUNTIME): requirements.txt
-	$(INSTALL) runtime
+	@$(PYTHON) install.py $<
 
 $(DEVELOPMENT): requirements-dev.txt $(RUNTIME)
-	$(INSTALL) development
+	@$(PYTHON) install.py $<

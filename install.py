@@ -1,129 +1,187 @@
-"""Installs the project's packages into .venv. `make` runs it, with any Python and the standard library.
+"""Install what a hashed lock names into .venv: `python3 install.py requirements.txt`, which `make` runs.
 
-Two that run at once install once: the second waits. A marker is written last, so that what was interrupted
-is done again.
+One installation goes on at a time, and a note in .venv, written last, says which lock is installed whole.
+The standard library alone, and old syntax: a Python that is too old must come as far as to be told so.
 """
 
-from __future__ import annotations  # an older Python must get as far as the sentence about it
-
+import contextlib
 import fcntl
+import hashlib
+import os
 import re
 import subprocess
 import sys
-import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-ROOT = Path(__file__).resolve().parent
-sys.path.insert(0, str(ROOT))
 
 from mlflow_model import command, machine
 
-ENVIRONMENT = ROOT / ".venv"
-# The requirements of each set, and the marker that says that it is installed.
-SETS = {
-    "runtime": (ROOT / "requirements.txt", ENVIRONMENT / ".runtime-installed"),
-    "development": (ROOT / "requirements-dev.txt", ENVIRONMENT / ".development-installed"),
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+REPORT_SECONDS = 5.0
+
+_CONNECTION_FAILED = "Retrying (Retry("
+_REASONS = {
+    _CONNECTION_FAILED: "no package index answers: go online, and try again",
+    "No space left on device": "the disk is full: free some space, and try again",
+    "DO NOT MATCH THE HASHES": "a package is not the one that the lock names: do not trust the index",
 }
-_NOT_DONE = 2
-_REQUIREMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(?:\[[a-z,]+\])?==", re.MULTILINE)
-_FOUND = ("Collecting ", "Requirement already satisfied: ")
-# What pip says when it can reach no index, whatever it concludes from that.
-_UNREACHABLE = re.compile(
-    r"Retrying \(|NewConnectionError|NameResolutionError|ProxyError|Network is unreachable"
-)
 
 
-class NotInstalled(Exception):
-    """Nothing was marked as installed. The message is a sentence, with what to do."""
+def main() -> None:
+    machine.require_installable()
+    command.begin()
+    lock = ROOT / sys.argv[1]
+    if not _is_installed(lock):
+        _require_writable()
+        with _alone() as held:
+            if not _is_installed(lock):  # by whom this one waited for
+                with contextlib.suppress(FileNotFoundError):
+                    _note(lock).unlink()  # if this process is killed, the next one begins again
+                _make_environment(held)
+                _fetch_and_unpack(lock, held)
+                _make_importable()
+                _note(lock).write_text(_digest(lock))
+    with contextlib.suppress(OSError):  # read-only, which is no harm
+        _note(lock).touch()
 
 
-def main() -> int:
-    machine.require()
-    requirements, marker = SETS[sys.argv[1]]
+def _note(lock: Path) -> Path:
+    """The file whose time tells `make`, and whose content tells this program, that the lock is installed."""
+    return VENV / f".{lock.stem}-installed"
+
+
+def _digest(lock: Path) -> str:
+    return hashlib.sha256(lock.read_bytes()).hexdigest()
+
+
+def _is_installed(lock: Path) -> bool:
     try:
-        with (ROOT / ".venv.lock").open("w") as lock:
-            _wait_for(lock.fileno())
-            if not _is_installed(requirements, marker):
-                _install(requirements, marker)
-    except NotInstalled as problem:
-        sys.stderr.write(f"{problem}\n")
-        return _NOT_DONE
-    except OSError as error:
-        sys.stderr.write(f"{ROOT} cannot be written to ({error.strerror}): packages go to its folder .venv\n")
-        return _NOT_DONE
-    return 0
+        return _note(lock).read_text() == _digest(lock) and PYTHON.exists()
+    except OSError:
+        return False
 
 
-def _wait_for(lock: int) -> None:
+def _require_writable() -> None:
+    folder = VENV if VENV.exists() else ROOT
+    if not os.access(folder, os.W_OK):
+        machine.refuse(f"{folder} cannot be written to: copy the project to a folder of your own")
+
+
+@contextlib.contextmanager
+def _alone() -> "Iterator[int]":
+    """Hold .venv. The kernel lets go of it when this process and its children have ended, even if killed."""
+    VENV.mkdir(exist_ok=True)
+    folder = os.open(str(VENV), os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        sys.stderr.write("Another make is installing into .venv: waiting for it\n")
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _say("Another make is installing into .venv: waiting for it")
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield folder
+    finally:
+        os.close(folder)
 
 
-def _is_installed(requirements: Path, marker: Path) -> bool:
-    return marker.exists() and marker.stat().st_mtime >= requirements.stat().st_mtime
+# ---- The environment
 
 
-def _install(requirements: Path, marker: Path) -> None:
-    total = len(_REQUIREMENT.findall(requirements.read_text(encoding="utf-8")))
-    sys.stderr.write(f"Installing {total} packages into .venv (a minute or two, once)\n")
-    if not (ENVIRONMENT / "bin" / "pip").exists():
-        _make_environment()
-    _run_pip(requirements, total)
-    marker.touch()
-
-
-def _make_environment() -> None:
-    command_line = [sys.executable, "-m", "venv", str(ENVIRONMENT)]
-    made = subprocess.run(command_line, capture_output=True, text=True, check=False)  # noqa: S603 - Python's own
+def _make_environment(held: int) -> None:
+    """Make .venv, or finish one that was left without pip. One of another Python is refused."""
+    if _succeeds("import pip", held):
+        in_range = f"{machine.OLDEST} <= sys.version_info[:2] <= {machine.NEWEST}"
+        if not _succeeds(f"import sys; sys.exit(not {in_range})", held):
+            machine.refuse(f"{machine.wanted_python()}, and .venv has another: remove it (rm -r .venv)")
+        return
+    _say(f"Making .venv with Python {sys.version.split()[0]}")
+    anew = [] if _succeeds("", held) else ["--clear"]
+    command = [sys.executable, "-m", "venv", *anew, str(VENV)]
+    made = subprocess.run(command, capture_output=True, text=True, pass_fds=[held], check=False)  # noqa: S603
     if made.returncode:
-        lacks_pip = "ensurepip" in made.stdout + made.stderr
-        package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
-        raise NotInstalled(
-            f"Python's venv is missing: apt-get install {package}"
-            if lacks_pip
-            else f"no environment can be made in {ENVIRONMENT}: {(made.stderr or made.stdout).strip()}"
-        )
+        said = (made.stderr + made.stdout).strip().splitlines() or ["it ended without a word"]
+        machine.refuse(f".venv cannot be made: {said[-1]}")
 
 
-def _run_pip(requirements: Path, total: int) -> None:
-    """Install, and show how far pip is. Raises NotInstalled."""
-    options = ["--disable-pip-version-check", "--no-input", "--progress-bar=off", "--require-hashes"]
-    arguments = [str(ENVIRONMENT / "bin" / "python"), "-u", "-m", "pip", "install", *options]
-    with tempfile.TemporaryFile("w+") as complaints:
-        with subprocess.Popen(  # noqa: S603 - pip, with our own requirements
-            [*arguments, "-r", str(requirements)], stdout=subprocess.PIPE, stderr=complaints, text=True
-        ) as pip:
-            assert pip.stdout is not None  # noqa: S101 - it is a pipe
-            found = 0
-            for line in pip.stdout:
-                found += line.startswith(_FOUND)
-                if line.startswith(_FOUND):
-                    _show(f"found {min(found, total)} of {total}", is_last=found == total)
-                elif line.startswith("Installing collected packages"):
-                    _show("unpacking", is_last=True)
-        if pip.returncode:
-            complaints.seek(0)
-            raise NotInstalled(_why(complaints.read()))
+def _succeeds(code: str, held: int) -> bool:
+    try:
+        command = [str(PYTHON), "-c", code]
+        return subprocess.run(command, capture_output=True, pass_fds=[held], check=False).returncode == 0  # noqa: S603
+    except OSError:
+        return False
 
 
-def _show(step: str, *, is_last: bool) -> None:
-    """One line that changes on a terminal; elsewhere a line for every tenth step, and for the last one."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r  {step}\033[K" + ("\n" if is_last else ""))
-    elif is_last or step.split()[1].endswith("0"):
-        sys.stderr.write(f"  {step}\n")
+def _make_importable() -> None:
+    """Let `python -m training` work in every folder, and not in the project's alone."""
+    (_site_packages() / "scoring-client.pth").write_text(f"{ROOT}\n")
+
+
+def _site_packages() -> Path:
+    return next(VENV.glob("lib/python3.*/site-packages"))
+
+
+# ---- The packages
+
+
+def _fetch_and_unpack(lock: Path, held: int) -> None:
+    """Run pip and report every few seconds, on a terminal or not: pip itself is silent for a minute."""
+    wanted = len(re.findall(r"^[^\s#-]", lock.read_text(), re.MULTILINE))
+    _say(f"Installing {wanted} packages of {lock.name} into .venv (a minute or two, once)")
+    began, said = time.monotonic(), []  # type: float, list[str]
+    with _pip(lock, held) as pip:
+        reader = threading.Thread(target=_read, args=[pip.stdout, said], daemon=True)
+        reader.start()
+        while reader.is_alive():
+            reader.join(REPORT_SECONDS)
+            if reader.is_alive():
+                _say(_progress(said, wanted))
+    if pip.returncode:
+        log = VENV / "pip.log"
+        log.write_text("".join(said))
+        machine.refuse(f"{lock.name} is not installed: {_reason(said)} (pip's own words: {log})")
+    _say(f"  installed after {time.monotonic() - began:.0f} s")
+
+
+def _pip(lock: Path, held: int) -> "subprocess.Popen[str]":
+    quiet = ["--no-color", "--no-input", "--progress-bar", "off", "--disable-pip-version-check"]
+    return subprocess.Popen(  # noqa: S603 - the environment's own pip
+        [str(PYTHON), "-m", "pip", "install", *quiet, "--retries", "2", "--require-hashes", "-r", str(lock)],
+        cwd=str(ROOT),
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "LC_ALL": "C.UTF-8"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        pass_fds=[held],
+    )
+
+
+def _read(lines: "Iterable[str]", said: "list[str]") -> None:
+    for line in lines:
+        said.append(line)
+
+
+def _progress(said: "list[str]", wanted: int) -> str:
+    if any(line.startswith("Installing collected") for line in said):
+        unpacked = len(list(_site_packages().glob("*.dist-info")))
+        return f"  unpacking: {unpacked} packages are there"
+    fetched = sum(line.startswith(("Collecting", "Requirement already")) for line in said)
+    return f"  fetching: {fetched} of {wanted}"
+
+
+def _reason(said: "list[str]") -> str:
+    whole = "".join(said)
+    known = [reason for sign, reason in _REASONS.items() if sign in whole]
+    errors = [line.strip() for line in said if line.startswith("ERROR:")]
+    return (known or errors[-1:] or ["pip ended without a word"])[0]
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
     sys.stderr.flush()
 
 
-def _why(complaints: str) -> str:
-    if _UNREACHABLE.search(complaints):
-        return "The package index cannot be reached: check the network, then type the command again"
-    errors = [line for line in complaints.splitlines() if line.startswith("ERROR")]
-    return "\n".join(errors or ["pip failed", *complaints.splitlines()[-5:]])
-
-
 if __name__ == "__main__":
-    command.run(main)
+    main()

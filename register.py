@@ -6,7 +6,6 @@ python register.py list | promote 2 | rollback | sign 2 --key KEY.pem
 """
 
 import argparse
-import atexit
 import gc
 import getpass
 import math
@@ -450,5 +449,6 @@ def _add_target(parser: argparse.ArgumentParser, *, name: str, by: str) -> None:
 
 if __name__ == "__main__":
     gc.disable()  # collecting garbage among what MLflow loads took half of the time
-    atexit.register(gc.freeze)  # also keep the last collection, at exit, from looking at it
-    command.run(main)
+    code = main()
+    gc.freeze()  # also keep the last collection, at exit, from looking at it
+    sys.exit(code)

@@ -12,6 +12,12 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `python api/app.py` starts without the root
 
+# What the processes of the service import: the supervisor itself would start without most of it.
+_PACKAGES = (
+    *("cryptography", "flask", "httptools", "lightgbm", "mlflow", "numpy", "prometheus_client", "pyarrow"),
+    *("requests", "uvloop", "yaml"),
+)
+
 if TYPE_CHECKING:
     from flask import Flask
 
@@ -134,5 +140,8 @@ def _the_app() -> Flask:
 if __name__ == "__main__":
     from mlflow_model import command
 
-    command.begin("mlflow", "lightgbm", "numpy", "flask", "httptools", "cryptography")
-    command.run(main)
+    command.begin(*_PACKAGES)
+    try:
+        main()
+    except KeyboardInterrupt:  # before there is a supervisor, which ends in order
+        sys.exit(command.INTERRUPTED)

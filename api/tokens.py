@@ -126,4 +126,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.begin()
+    main()

@@ -132,4 +132,5 @@ def _interleaved(*contenders: Callable[[], object]) -> list[float]:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.begin()
+    main()

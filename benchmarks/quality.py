@@ -5,6 +5,7 @@ training/protocol/experiment.py. The real sample is asked once, and nothing is c
 """
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -262,4 +263,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.begin()
+    sys.exit(main())

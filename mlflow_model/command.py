@@ -1,43 +1,57 @@
-"""How every command line of the project begins and ends: with what the machine lacks, and quietly."""
+"""How the command lines begin and end: with what the machine lacks, and quietly where somebody breaks off.
 
-from __future__ import annotations  # an older Python must get as far as the sentence about it
+The standard library alone, in what any Python 3 can read, as `mlflow_model.machine`.
+"""
 
+import atexit
 import os
-import signal
+import select
 import sys
-from collections.abc import Callable
+from types import TracebackType
 from typing import NoReturn
 
 from mlflow_model import machine
 
-INTERRUPTED = 130  # as a shell tells of SIGINT
-NOBODY_READS = 141  # as a shell tells of SIGPIPE
+INTERRUPTED, UNHEARD = 130, 141  # as a shell tells of SIGINT and SIGPIPE
 
 
 def begin(*packages: str) -> None:
-    """Call this before the heavy imports. End the process if the machine lacks something.
+    """Begin a command that imports these packages. End it with one sentence if it cannot work here.
 
-    Until `run`, Ctrl-C ends the process by the signal itself: an interrupted import would show a traceback.
+    From here on, Ctrl-C and a reader who has gone away (`| head`) end it without a traceback.
     """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.excepthook = _end_quietly
+    atexit.register(_flush)
     machine.require(*packages)
 
 
-def run(main: Callable[[], int | None]) -> NoReturn:
-    """Run a command line and end the process with its exit code.
+def _end_quietly(
+    kind: "type[BaseException]", error: BaseException, traceback: "TracebackType | None"
+) -> None:
+    """Python's own `excepthook`, but silent after Ctrl-C and at a closed pipe."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
+    if issubclass(kind, BrokenPipeError) and _has_lost_its_reader():
+        _leave()
+    sys.__excepthook__(kind, error, traceback)
 
-    Without a word if it was interrupted, or if nobody reads what it prints any more.
-    """
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+def _flush() -> None:
+    """Write what is left before Python does, which would complain of a closed pipe."""
     try:
-        try:
-            code = main() or 0
-        finally:  # also after argparse has ended the process
-            if sys.stdout is not None:
-                sys.stdout.flush()
-    except KeyboardInterrupt:
-        code = INTERRUPTED
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush, at exit
-        code = NOBODY_READS
-    sys.exit(code)
+        _leave()
+
+
+def _has_lost_its_reader() -> bool:
+    """Whether standard output or error is the pipe that broke, and not a connection to somebody."""
+    outputs = select.poll()
+    for number in (1, 2):
+        outputs.register(number, 0)
+    return any(event & select.POLLERR for _, event in outputs.poll(0))
+
+
+def _leave() -> NoReturn:
+    os._exit(UNHEARD)  # without another attempt to write

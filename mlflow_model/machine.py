@@ -1,57 +1,79 @@
-"""Says in one sentence what this machine lacks for a command to start, before anything fails for want of it.
+"""What the commands need of a machine: a Python, packages, and a library of the system.
 
-It needs the standard library alone, and any Python 3: `make` runs it with the system's Python before it
-installs anything (`python -m mlflow_model.machine`).
+The standard library alone, in what any Python 3 can read: `install.py` needs it before anything is installed.
 """
-
-from __future__ import annotations  # an older Python must get as far as the sentence about it
 
 import ctypes
 import importlib.util
 import sys
+from typing import NoReturn
 
-OLDEST, NEWEST = (3, 11), (3, 14)
-LACKING = 2  # the exit code
+OLDEST, NEWEST = (3, 11), (3, 13)
+REFUSED = 2  # the exit code of a command that begins on a machine without what it needs
+# The exit codes of a child process, whose standard error nobody reads.
+WITHOUT_PACKAGES, WITHOUT_LIBRARY = 3, 4
+# LightGBM's wheel for Linux links to it and does not bring it; slim systems leave it out.
+LIBRARY, ITS_PACKAGE = "libgomp.so.1", "libgomp1"
 
-_OPENMP = "libgomp.so.1"
+_PACKAGES_ARE_MISSING = "packages are missing: run make serve, or source .venv/bin/activate"
 
 
 def require(*packages: str) -> None:
-    """End the process with one sentence and exit code 2 unless these packages and LightGBM's library load."""
-    missing = [package for package in packages if importlib.util.find_spec(package) is None]
-    problem = _python() or _packages(missing) or _openmp()
-    if problem is not None:
-        _end(problem)
+    """End a command with one sentence if it cannot import these packages here, or LightGBM its library."""
+    if sys.version_info < OLDEST:
+        refuse(f"{_another_python()}: run make serve, or source .venv/bin/activate")
+    if missing_packages(*packages):
+        refuse(_PACKAGES_ARE_MISSING)
+    if "lightgbm" in packages:
+        _require_library()
 
 
-def _python() -> str | None:
-    if OLDEST <= sys.version_info[:2] <= NEWEST:
-        return None
-    found, oldest, newest = (".".join(map(str, one)) for one in (sys.version_info[:3], OLDEST, NEWEST))
-    return f"Python {oldest} to {newest} is needed, and this is {found}"
+def require_of_child(*packages: str) -> None:
+    """End a child process that needs these packages and LightGBM. Its exit code tells what is missing."""
+    if missing_packages(*packages):
+        sys.exit(WITHOUT_PACKAGES)
+    if is_library_missing():
+        sys.exit(WITHOUT_LIBRARY)
 
 
-def _packages(missing: list[str]) -> str | None:
-    if not missing:
-        return None
-    return f"packages are missing ({', '.join(missing)}): run make serve, or source .venv/bin/activate"
+def require_installable() -> None:
+    """Refuse a machine that nothing useful could be installed on."""
+    if not OLDEST <= sys.version_info[:2] <= NEWEST:
+        refuse(f"{_another_python()}: name another with PYTHON=/path/to/python")
+    if missing_packages("ensurepip", "venv"):
+        refuse(f"{sys.executable} cannot make environments: apt-get install python3-venv")
+    _require_library()
 
 
-def _openmp() -> str | None:
-    """LightGBM is linked to the system's OpenMP on Linux. Its own failure to load would name no package."""
+def missing_packages(*names: str) -> "list[str]":
+    return [name for name in names if importlib.util.find_spec(name) is None]
+
+
+def is_library_missing() -> bool:
     if not sys.platform.startswith("linux"):
-        return None
+        return False
     try:
-        ctypes.CDLL(_OPENMP)
+        ctypes.CDLL(LIBRARY)
     except OSError:
-        return f"{_OPENMP} is missing: apt-get install libgomp1 (or your system's package of GNU OpenMP)"
-    return None
+        return True
+    return False
 
 
-def _end(problem: str) -> None:
-    sys.stderr.write(f"{problem}\n")
-    sys.exit(LACKING)
+def refuse(sentence: str) -> NoReturn:
+    """End the process with this sentence and the exit code of all refusals."""
+    sys.stderr.write(sentence + "\n")
+    sys.exit(REFUSED)
 
 
-if __name__ == "__main__":
-    require()
+def wanted_python() -> str:
+    oldest, newest = (".".join(map(str, one)) for one in (OLDEST, NEWEST))
+    return f"Python {oldest} to {newest} is needed"
+
+
+def _another_python() -> str:
+    return f"{wanted_python()}, and {sys.executable} is {'.'.join(map(str, sys.version_info[:3]))}"
+
+
+def _require_library() -> None:
+    if is_library_missing():
+        refuse(f"{LIBRARY} is missing: apt-get install {ITS_PACKAGE}")

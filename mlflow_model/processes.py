@@ -12,6 +12,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from mlflow_model import machine
+
 ROOT = Path(__file__).resolve().parents[1]
 
 _PARENT = "SCORING_PARENT_PID"
@@ -54,6 +56,26 @@ def end_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != int(parent):  # the parent ended before prctl was called
         os._exit(1)
+
+
+def not_begun(returncode: int) -> str | None:
+    """What this machine lacks, in French, if that is why a child ended before it began."""
+    if returncode == machine.WITHOUT_PACKAGES:
+        return "des paquets Python manquent ; lancez « make serve »"
+    if returncode == machine.WITHOUT_LIBRARY:
+        return f"la bibliothèque {machine.LIBRARY} manque ; installez {machine.ITS_PACKAGE}"
+    return None
+
+
+def lower_limit(memory: int) -> str | None:
+    """That the system gives a process less memory than this, in French; None if it does not."""
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    if most == resource.RLIM_INFINITY or most >= memory:
+        return None
+    return (
+        f"la machine limite un processus à {most // 2**20} Mio de mémoire (ulimit -v) ; "
+        f"il en faut jusqu’à {memory // 2**20}"
+    )
 
 
 def end(process: "subprocess.Popen[bytes]", seconds: float = 5.0) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mlflow_model import machine
 from tests.test_architecture import OURS, packages
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,6 +39,12 @@ def test_every_locked_package_carries_a_hash(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOCKS)
+def test_no_package_is_for_one_python_alone(name: str) -> None:
+    """A marker would be: the locks are made for the oldest Python, and hold for the newest too."""
+    assert "python_version" not in (ROOT / f"{name}.txt").read_text()
+
+
+@pytest.mark.parametrize("name", LOCKS)
 def test_no_lock_names_a_package_index(name: str) -> None:
     assert "://" not in (ROOT / f"{name}.txt").read_text()
 
@@ -66,10 +73,11 @@ def test_the_lock_for_development_does_not_contradict_that_for_running() -> None
     }.items() <= runtime.items()
 
 
-def test_conda_yaml_holds_the_same_pins_as_the_lock_for_a_range_of_pythons() -> None:
+def test_conda_yaml_holds_the_same_pins_as_the_lock_for_the_pythons_that_a_command_runs_on() -> None:
     *base, pip = conda()["dependencies"]
 
-    assert "python>=3.11,<3.15" in base
+    (_, oldest), (major, newest) = machine.OLDEST, machine.NEWEST
+    assert f"python>=3.{oldest},<{major}.{newest + 1}" in base
     assert {tuple(pin.lower().split("==")) for pin in pip["pip"]} == {
         (name, version) for name, version in pins("requirements.txt").items()
     }

@@ -1,34 +1,53 @@
-"""What a machine lacks is one sentence and exit code 2, and a command that is broken off ends quietly."""
+"""A machine that lacks something is told what in one sentence, and a command that is stopped ends quietly."""
 
+import ctypes
+import gzip
 import os
+import pickle
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from mlflow_model.machine import NEWEST, OLDEST
-from tests import servers
+from mlflow_model import machine
+from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.errors import LoadingFailed, OutOfReach
+from mlflow_model.handover import model_files
+from tests import namespaces, servers
 from tests.command_line import register_py
 from tests.servers import ROOT
+from tests.test_trial import doing, kept, verify
 
-ENTRIES = {
-    "register.py": ["register.py", "list"],
+COMMANDS = {
+    "register.py": ["register.py"],
     "api/app.py": ["api/app.py", "--port", "0"],
-    "python -m training": ["-m", "training", "--clients", "5000"],
-    "python -m training.synthetic": ["-m", "training.synthetic", "--out", "drawn"],
+    "python -m training": ["-m", "training", "--clients", "10"],
+    "python -m training.synthetic": ["-m", "training.synthetic", "--out", "nowhere"],
 }
-OPENMP = "libgomp.so.1 is missing: apt-get install libgomp1 (or your system's package of GNU OpenMP)\n"
+OF_LIGHTGBM = [name for name in COMMANDS if name != "python -m training.synthetic"]
+NO_PACKAGES = "packages are missing: run make serve, or source .venv/bin/activate\n"
+NO_LIBRARY = "libgomp.so.1 is missing: apt-get install libgomp1\n"
+BARE = str(Path(sys.base_prefix) / "bin" / "python3")
 
 
-def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def ended_with(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return ended(command, environment)
+
+
+def ended(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, folder: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return subprocess.run(
         command,
-        cwd=ROOT,
-        env=os.environ | environment,
+        cwd=folder,
+        env={**inherited, **(environment or {})},
         capture_output=True,
         text=True,
         timeout=servers.PATIENCE,
@@ -36,125 +55,205 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("name", ENTRIES)
-def test_without_the_environment_the_way_to_it_is_said(name: str, tmp_path: Path) -> None:
-    """`-S` leaves out the packages of the environment, as a Python outside it has none."""
-    told = run(sys.executable, "-S", *ENTRIES[name])
-
-    assert (told.returncode, told.stdout) == (2, "")
-    (line,) = told.stderr.splitlines()
-    assert line.startswith("packages are missing (")
-    assert line.endswith("): run make serve, or source .venv/bin/activate")
+def without_library(command: Sequence[str]) -> list[str]:
+    """The command where the file of the library is empty: in a mount namespace of its own."""
+    ctypes.CDLL(machine.LIBRARY)
+    found = re.search(r"\S*/libgomp\.so\.1\S*", Path("/proc/self/maps").read_text())
+    assert found is not None
+    return [*namespaces.without(found[0]), *command]
 
 
-def hidden(library: Path) -> list[str]:
-    """A shell in a mount namespace of its own, where the library is an empty file."""
-    return [
-        "unshare",
-        "--map-root-user",
-        "--mount",
-        "sh",
-        "-c",
-        f'mount --bind /dev/null {library} && exec "$@"',
-        "sh",
-    ]
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_without_the_environment_says_how_to_get_it(name: str) -> None:
+    refused = ended([sys.executable, "-S", *COMMANDS[name]])
+
+    assert (refused.returncode, refused.stdout, refused.stderr) == (2, "", NO_PACKAGES)
 
 
-def openmp() -> Path | None:
-    listed = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=False).stdout
-    found = [
-        line.split(" => ")[1] for line in listed.splitlines() if line.strip().startswith("libgomp.so.1 ")
-    ]
-    return Path(found[0]).resolve() if found else None
+@pytest.mark.parametrize("name", OF_LIGHTGBM)
+def test_a_command_without_the_library_says_what_to_install(name: str) -> None:
+    refused = ended(without_library([sys.executable, *COMMANDS[name]]))
+
+    assert (refused.returncode, refused.stdout, refused.stderr) == (2, "", NO_LIBRARY)
 
 
-@pytest.fixture
-def without_openmp() -> list[str]:
-    library = openmp()
-    if library is None or not shutil.which("unshare"):
-        pytest.skip("this machine has no libgomp.so.1 that could be hidden, or no unshare")
-    command = hidden(library)
-    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("this user may not make a mount namespace")
-    return command
+def test_what_make_runs_before_it_installs_anything_says_it_too() -> None:
+    refused = ended(without_library([BARE, "install.py", "requirements.txt"]))
+
+    assert (refused.returncode, refused.stdout, refused.stderr) == (2, "", NO_LIBRARY)
 
 
-@pytest.mark.parametrize("name", [*ENTRIES, "make"])
-def test_a_system_without_openmp_is_told_which_package_it_lacks(
-    name: str, without_openmp: list[str], tmp_path: Path
+# ---- A trial blames the machine for what the machine lacks
+
+
+def test_a_trial_without_the_library_is_not_the_versions_fault(bundle: Bundle, tmp_path: Path) -> None:
+    code = f"""
+from pathlib import Path
+from mlflow_model.bundle.trial import Trial
+from mlflow_model.errors import OutOfReach
+try:
+    Trial().verified(Path({str(kept(bundle, tmp_path))!r}), {bundle.digest!r})
+except OutOfReach as problem:
+    print(problem.detail)
+"""
+
+    said = ended(without_library([sys.executable, "-c", code])).stdout
+
+    assert said == "l’essai de la version : la bibliothèque libgomp.so.1 manque ; installez libgomp1\n"
+
+
+def test_a_trial_without_the_packages_is_not_the_versions_fault(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """make says so before it installs anything."""
-    command = ["-m", "mlflow_model.machine"] if name == "make" else ENTRIES[name]
+    """The trial runs in a Python that has none."""
+    monkeypatch.setattr(sys, "executable", BARE)
 
-    told = run(*without_openmp, sys.executable, *command)
-
-    assert (told.returncode, told.stdout, told.stderr) == (2, "", OPENMP)
-
-
-def test_the_range_of_pythons_is_that_of_the_environments() -> None:
-    oldest, (major, minor) = ".".join(map(str, OLDEST)), NEWEST
-
-    assert f"  - python>={oldest},<{major}.{minor + 1}\n" in (ROOT / "conda.yaml").read_text()
-    assert f"Python {oldest} to {major}.{minor}" in (ROOT / "README.md").read_text()
+    with pytest.raises(OutOfReach, match="des paquets Python manquent"):
+        verify(bundle, tmp_path)
 
 
-def test_a_reader_that_is_gone_ends_a_command_quietly(registered: Path) -> None:
-    command = f'"{sys.executable}" register.py list; echo "code $?" >&2'
+@pytest.mark.parametrize("wants", [b"x = bytearray(1 << 30)", b"os.abort()"], ids=["memory", "an end"])
+def test_a_trial_under_a_low_limit_of_memory_is_not_the_versions_fault(
+    bundle: Bundle, tmp_path: Path, wants: bytes
+) -> None:
+    greedy = doing(wants, bundle)
+    code = f"""
+from pathlib import Path
+from mlflow_model import processes
+from mlflow_model.bundle.trial import Trial
+from mlflow_model.errors import OutOfReach
+processes.limit(memory=2**30)
+try:
+    Trial().verified(Path({str(kept(greedy, tmp_path))!r}), {greedy.digest!r})
+except OutOfReach as problem:
+    print(problem.detail)
+"""
 
-    told = run(
-        "sh", "-c", f"{{ {command}; }} | true", MLFLOW_TRACKING_URI=f"sqlite:///{registered}/mlflow.db"
-    )
+    said = ended([sys.executable, "-c", code]).stdout
 
-    assert told.stderr == "code 141\n"
-
-
-def test_a_help_that_nobody_reads_and_a_closed_output_end_quietly(registered: Path) -> None:
-    registry = f"sqlite:///{registered}/mlflow.db"
-    python = f'env -u PYTHONUNBUFFERED "{sys.executable}" register.py'
-
-    unread = run(
-        "sh", "-c", f'{{ {python} --help; echo "code $?" >&2; }} | true', MLFLOW_TRACKING_URI=registry
-    )
-    closed = run("sh", "-c", f"{python} rollback >&-", MLFLOW_TRACKING_URI=registry)
-
-    assert unread.stderr in ("code 141\n", "code 0\n")  # it may have been read before the reader ended
-    assert "Traceback" not in closed.stderr
-    assert closed.returncode == 2
+    assert said.startswith("l’essai de la version : la machine limite un processus à 1024 Mio de mémoire")
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.2, 1.0, 3.0])
-@pytest.mark.parametrize("name", ["register.py", "python -m training"])
-def test_ctrl_c_ends_a_command_quietly(name: str, seconds: float, store: Path, tmp_path: Path) -> None:
-    arguments = {
-        "register.py": ["register.py"],
-        "python -m training": [*ENTRIES[name], "--out", str(tmp_path)],
-    }
-    with subprocess.Popen(
-        [sys.executable, *arguments[name]],
-        cwd=ROOT,
-        env=os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlflow.db"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    ) as child:
-        try:
-            time.sleep(0.15 + seconds)  # Python itself has started
+def test_the_same_version_is_to_blame_where_the_machine_has_the_memory(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    with pytest.raises(LoadingFailed) as refused:
+        verify(doing(b"os.abort()", bundle), tmp_path)
+
+    assert not isinstance(refused.value, OutOfReach)
+
+
+# ---- A service that can have no worker
+
+
+def test_a_service_whose_workers_cannot_start_never_says_that_it_listens(tmp_path: Path) -> None:
+    """Its code is broken in a copy, as an unfinished update would."""
+    for room in ("api", "mlflow_model"):
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    worker = tmp_path / "api" / "server" / "worker.py"
+    worker.write_text("raise ImportError('an unfinished update')\n" + worker.read_text())
+    environment = servers.alone(tmp_path / "absent.pkl", tmp_path)
+
+    refused = ended([sys.executable, "api/app.py", "--port", "0", "--workers", "2"], environment, tmp_path)
+
+    assert refused.returncode == 2
+    assert "listens" not in refused.stderr
+    assert "an unfinished update" in refused.stderr
+    assert "no worker can start (the lines above say why): the service ends" in refused.stderr
+
+
+# ---- A command that is stopped
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_ctrl_c_while_a_command_imports_what_it_needs_ends_it_quietly(name: str, tmp_path: Path) -> None:
+    """As soon as numpy is there: MLflow and the rest take seconds more."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
+    log = tmp_path / "log"
+    environment = servers.registry_in(tmp_path)
+    try:
+        with servers.process([sys.executable, *COMMANDS[name]], environment, log) as child:
+            servers.eventually(lambda: _is_importing(child.pid, name) or None, "imports")
             child.send_signal(signal.SIGINT)
-            _, said = child.communicate(timeout=servers.PATIENCE)
-        finally:
-            child.kill()
+            code = child.wait(servers.PATIENCE)
+    finally:
+        signal.signal(signal.SIGINT, former)
 
-    assert child.returncode in (130, -signal.SIGINT, 0)  # a shell shows the second as the first
-    assert b"Traceback" not in said
+    # The API may have got as far as serving, which it ends in order.
+    assert code == 130 or (name, code) == ("api/app.py", 0)
+    assert "Traceback" not in log.read_text()
 
 
-def read_only(folder: Path) -> list[str]:
-    """A shell in a mount namespace of its own, where the folder is read-only, for root too."""
-    script = f'mount --bind {folder} {folder} && mount -o remount,bind,ro {folder} && exec "$@"'
-    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
-    if not shutil.which("unshare") or subprocess.run([*command, "true"], capture_output=True).returncode:
-        pytest.skip("this user may not make a mount namespace")
-    return command
+def _is_importing(pid: int, name: str) -> bool:
+    """The API's supervisor imports no numpy."""
+    awaited = "_json" if name == "api/app.py" else "numpy"
+    return awaited in servers.read_of_process(Path(f"/proc/{pid}/maps"))
+
+
+def test_a_list_whose_reader_has_gone_ends_quietly(registered: Path) -> None:
+    shown = ended(["sh", "-c", f"{{ {sys.executable} register.py list; echo $? >&2; }} | true"])
+
+    assert shown.stderr == "141\n"
+
+
+@pytest.mark.parametrize("name", ["python -m training", "python -m training.synthetic", "register.py"])
+def test_help_whose_reader_has_gone_ends_quietly(name: str) -> None:
+    command = " ".join([sys.executable, *COMMANDS[name], "--help"])
+
+    shown = ended(["sh", "-c", f"{{ {command}; echo $? >&2; }} | true"])
+
+    assert shown.stderr == "141\n"
+
+
+def test_a_command_whose_output_is_closed_ends_as_it_would(registered: Path) -> None:
+    refused = ended(["sh", "-c", f'"{sys.executable}" register.py rollback >&-'])
+
+    assert refused.returncode == 2
+    assert "Traceback" not in refused.stderr
+
+
+# ---- A model's file is not blamed for what the machine lacks
+
+
+READ = """
+import sys
+from pathlib import Path
+from mlflow_model import processes
+from mlflow_model.errors import OutOfReach
+from mlflow_model.handover import model_files
+processes.limit(memory=int(sys.argv[2]) if len(sys.argv) > 2 else None)
+try:
+    model_files.read(Path(sys.argv[1]))
+except OutOfReach as problem:
+    print(problem.detail)
+"""
+
+
+def test_a_model_s_file_is_not_blamed_for_a_missing_library(documented_pickle: Path) -> None:
+    said = ended(without_library([sys.executable, "-c", READ, str(documented_pickle)])).stdout
+
+    assert said == "la lecture du fichier : la bibliothèque libgomp.so.1 manque ; installez libgomp1\n"
+
+
+def test_a_model_s_file_is_not_blamed_for_missing_packages(
+    documented_pickle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", BARE)
+
+    with pytest.raises(OutOfReach, match="la lecture du fichier : des paquets Python manquent"):
+        model_files.read(documented_pickle)
+
+
+def test_a_model_s_file_is_not_blamed_for_a_low_limit_of_memory(tmp_path: Path) -> None:
+    large = tmp_path / "model.pkl"
+    large.write_bytes(gzip.compress(pickle.dumps({"note": bytes(240 * 2**20)})))
+
+    said = ended([sys.executable, "-c", READ, str(large), str(500 * 2**20)]).stdout
+
+    assert said.startswith("la lecture du fichier : la machine limite un processus à 500 Mio de mémoire")
+
+
+# ---- What else stands in the way
 
 
 @pytest.mark.parametrize("has_registry", [True, False])
@@ -162,30 +261,21 @@ def test_a_registry_that_is_read_only_is_said_to_be(has_registry: bool, store: P
     if not has_registry:
         (store / "mlflow.db").unlink()
 
-    told = run(
-        *read_only(store), sys.executable, "register.py", MLFLOW_TRACKING_URI=f"sqlite:///{store}/mlflow.db"
+    told = ended_with(
+        *namespaces.read_only(store),
+        sys.executable,
+        "register.py",
+        MLFLOW_TRACKING_URI=f"sqlite:///{store}/mlflow.db",
     )
 
     assert told.returncode == 2
     assert "est en lecture seule ; vérifiez ses droits" in told.stderr.splitlines()[-1]
 
 
-def test_a_checkout_that_is_read_only_is_said_to_be(tmp_path: Path) -> None:
-    for name in ("install.py", "requirements.txt", "mlflow_model"):
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
-
-    told = run(*read_only(tmp_path), sys.executable, str(tmp_path / "install.py"), "runtime")
-
-    assert told.returncode == 2
-    assert told.stderr == (
-        f"{tmp_path} cannot be written to (Read-only file system): packages go to its folder .venv\n"
-    )
-
-
 def test_a_number_of_clients_that_is_none_is_refused_at_once() -> None:
     started = time.monotonic()
 
-    told = run("make", "train", "CLIENTS=abc")
+    told = ended_with("make", "train", "CLIENTS=abc")
 
     assert told.stderr.splitlines()[0] == "CLIENTS=abc is not a number of clients"
     assert time.monotonic() - started < 2
@@ -194,7 +284,7 @@ def test_a_number_of_clients_that_is_none_is_refused_at_once() -> None:
 def test_without_git_nothing_is_said_of_it(store: Path, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
 
-    told = run(
+    told = ended_with(
         *(sys.executable, "register.py"),
         MLFLOW_TRACKING_URI=f"sqlite:///{store}/mlflow.db",
         PATH=str(tmp_path / "bin"),
@@ -205,7 +295,7 @@ def test_without_git_nothing_is_said_of_it(store: Path, tmp_path: Path) -> None:
 
 
 def test_a_validity_without_a_signature_is_told(registered: Path) -> None:
-    told = run(sys.executable, "register.py", "--valid-days", "3")
+    told = ended_with(sys.executable, "register.py", "--valid-days", "3")
 
     assert told.returncode == 2
     assert told.stderr.endswith("--valid-days is that of a signature: --sign KEY.pem makes one\n")

@@ -246,4 +246,4 @@ def _say(message: str) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    sys.exit(main())

@@ -11,6 +11,7 @@ import selectors
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,11 +29,14 @@ from api.server.generations import NONE, Generation, Generations
 from api.server.shared_number import SharedNumber
 from api.server.worker_process import Handed, Worker
 from api.settings import Settings
+from mlflow_model import machine
 from mlflow_model.errors import CopyUnusable
 
 _TURN_SECONDS = 0.5
 # Between attempts to start workers that do not start: the first pause, and the longest.
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+# Before any worker has ever started: then it is the machine or the code that must be mended.
+_MOST_ATTEMPTS = 3
 # Several workers that hang are killed one after the other: if the machine is only slow, the others recover.
 _BETWEEN_KILLS = 1.0
 _PAUSE_AFTER_A_BUG = 0.5
@@ -44,7 +48,10 @@ _log = logging.getLogger("scoring_client")
 def serve(host: str, port: int, workers: int, bounds: Bounds | None = None) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP exchanges the workers."""
     with listening.listener(host, port) as listener:
-        Supervisor(listener, workers, bounds or Bounds()).run()
+        supervisor = Supervisor(listener, workers, bounds or Bounds())
+        supervisor.run()
+    if supervisor.has_given_up:
+        sys.exit(machine.REFUSED)
 
 
 class Supervisor:
@@ -59,7 +66,8 @@ class Supervisor:
         self._serving: Copy | None = None
         self._news = News()
         self._told: queue.SimpleQueue[News] = queue.SimpleQueue()
-        self._is_ending = False
+        self._is_ending = self._is_announced = self.has_given_up = False
+        self._failed_attempts = 0
         self._exchange_until: float | None = None
         self._pause, self._start_at, self._kill_at = _FIRST_PAUSE, 0.0, 0.0
         # The settings come first: they may end the process, and no folder exists yet that would be left
@@ -77,7 +85,6 @@ class Supervisor:
             recalled = self._finder.recall()
             self._hear_the_finder()
             self._settle()
-            listening.announce(self._listener)
             if not recalled:
                 self._finder.start()
             while not self._is_ending:
@@ -171,6 +178,7 @@ class Supervisor:
         worker.heard(said.kind, now)
         if said.kind == "here":
             self._generations.here(worker, now)
+            self._announce()
         elif said.kind == "serving":
             self._pause = _FIRST_PAUSE
             self._finder.start()  # not earlier: starting workers need the processor
@@ -180,6 +188,12 @@ class Supervisor:
             self._generations.unusable(worker, said.number, now)
             if worker.stays and said.number == self._generations.in_use.number:
                 self._keep_former_workers("a new worker cannot use the model")
+
+    def _announce(self) -> None:
+        """Say where the service listens as soon as there is a worker, and not before."""
+        if not self._is_announced:
+            self._is_announced = True
+            listening.announce(self._listener)
 
     # ---- Workers
 
@@ -205,6 +219,14 @@ class Supervisor:
         if now >= self._start_at:
             self._start_at = now + self._pause
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+            self._count_the_attempt()
+
+    def _count_the_attempt(self) -> None:
+        """End the service if it has never had a worker, and the same fault would only be met again."""
+        self._failed_attempts += 1
+        if not self._is_announced and self._failed_attempts >= _MOST_ATTEMPTS:
+            _log.error("no worker can start (the lines above say why): the service ends")
+            self._is_ending = self.has_given_up = True
 
     def _lose(self, worker: Worker) -> None:
         """Close a lifeline that has ended. The worker must end soon, too."""

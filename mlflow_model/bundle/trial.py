@@ -5,6 +5,11 @@ reads one request, a line of JSON followed by the columns of a portfolio, and wr
 form. The parent bounds and checks what it reads, because nothing that the child writes can be trusted.
 """
 
+from mlflow_model import machine
+
+if __name__ == "__main__":
+    machine.require_of_child("lightgbm", "numpy")
+
 import contextlib
 import json
 import math
@@ -239,14 +244,18 @@ def _failure(code: int, said: bytes, passed: int | None) -> LoadingFailed:
             f"l’essai de la version n’a pas fini en {passed} secondes ; "
             "elle attend sans fin, ou la machine est surchargée"
         )
-    if not said.startswith(_READY):
-        return OutOfReach("l’essai de la version n’a pas pu commencer ; vérifiez la mémoire de la machine")
+    if lacking := processes.not_begun(code):
+        return OutOfReach(f"l’essai de la version : {lacking}")
     if -code == signal.SIGXCPU:
         return LoadingFailed(f"la version demande trop de temps de calcul ; {REGISTER_AGAIN}")
     if -code in processes.SENT_FROM_OUTSIDE:
         return OutOfReach(
             "l’essai de la version a été arrêté de l’extérieur ; vérifiez la mémoire de la machine"
         )
+    if limit := processes.lower_limit(MEMORY_BYTES):
+        return OutOfReach(f"l’essai de la version : {limit}")
+    if not said.startswith(_READY):
+        return OutOfReach("l’essai de la version n’a pas pu commencer ; vérifiez la mémoire de la machine")
     return LoadingFailed(_ENDED)
 
 
@@ -332,6 +341,8 @@ def _reply(request: _Request, columns: bytes, pipe: BinaryIO) -> None:
         head = {"outcome": "refused", "detail": problem.detail}
     except MemoryError:
         head = {"outcome": "refused", "detail": f"la version demande trop de mémoire ; {REGISTER_AGAIN}"}
+        if limit := processes.lower_limit(MEMORY_BYTES):
+            head = {"outcome": "out of reach", "detail": f"l’essai de la version : {limit}"}
     pipe.write(json.dumps(head).encode() + b"\n" + rest)
 
 

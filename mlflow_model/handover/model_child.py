@@ -1,11 +1,15 @@
 """Reads a model's file in a process of its own: `python -m mlflow_model.handover.model_child`.
 
 A pickle can ask for all the memory, and a model text can kill LightGBM's parser: neither may end the process
-that asks. Standard input holds the file. Standard output gets READY once this machine is known to have what
-the reading needs, then one JSON object with the parts or a refusal.
+that asks. Standard input holds the file. Standard output gets READY once the reading begins, then one JSON
+object with the parts, a refusal, or what this machine lacks.
 """
 
-import ctypes
+from mlflow_model import machine
+
+if __name__ == "__main__":
+    machine.require_of_child("lightgbm", "numpy", "pyarrow")
+
 import json
 import os
 import sys
@@ -14,14 +18,14 @@ from typing import Any, BinaryIO
 
 from mlflow_model import processes
 from mlflow_model.bundle import model_text
-from mlflow_model.bundle.scoring import Booster, library_path
+from mlflow_model.bundle.scoring import Booster
 from mlflow_model.handover import arrays, classifiers, file_kinds, inert, refusals, unused
 
 WAY_OUT = "fournissez le dictionnaire documenté {model, features, optimal_threshold, margin} (docs/models.md)"
 _COPY_AGAIN = "copiez le fichier de nouveau"
 READY = b"ready\n"
 MOST_BYTES = 256 * 2**20
-_MEMORY_BYTES = 2 * 2**30
+MEMORY_BYTES = 2 * 2**30
 _LONGEST_NAME = 256
 
 
@@ -141,13 +145,14 @@ def _answer(content: bytes, default_class: str | None) -> dict[str, Any]:
     except RuntimeError:  # LightGBM's own, about a text that passed our checks
         return {"refused": f"LightGBM refuse le texte du modèle ; {classifiers.ONLY_LIGHTGBM}"}
     except MemoryError:
-        return {"refused": f"le fichier demande plus de {_MEMORY_BYTES // 2**30} Gio de mémoire"}
+        if limit := processes.lower_limit(MEMORY_BYTES):
+            return {"lacking": limit}
+        return {"refused": f"le fichier demande plus de {MEMORY_BYTES // 2**30} Gio de mémoire ; {WAY_OUT}"}
 
 
 def _answer_only_through(pipe: BinaryIO, seconds: int, default_class: str | None) -> None:
     """Answer under limits. No file can be written: the answer leaves through a pipe that is already open."""
-    processes.limit(memory=_MEMORY_BYTES, file_bytes=0, processor_seconds=seconds, open_files=64)
-    ctypes.CDLL(str(library_path()))
+    processes.limit(memory=MEMORY_BYTES, file_bytes=0, processor_seconds=seconds, open_files=64)
     pipe.write(READY)
     pipe.flush()
     pipe.write(json.dumps(_answer(sys.stdin.buffer.read(), default_class)).encode())

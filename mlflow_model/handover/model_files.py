@@ -71,6 +71,8 @@ def read(path: Path, default_class: str | None = None) -> ReadModel:
     """
     content = _bytes(path)
     answer = _ask_child(content, default_class)
+    if "lacking" in answer:
+        raise OutOfReach(f"la lecture du fichier : {answer['lacking']}")
     if "refused" in answer:
         _raise_refusal(answer["refused"])
     return ReadModel(
@@ -158,11 +160,10 @@ def _ask_child(content: bytes, default_class: str | None) -> dict[str, Any]:
 def _unanswered(returncode: int, had_begun: bool) -> LoadingFailed:
     if -returncode in processes.SENT_FROM_OUTSIDE:
         return OutOfReach(f"la lecture du fichier a été interrompue (signal {-returncode}) ; réessayez")
-    if not had_begun:
-        return OutOfReach(
-            "la lecture du fichier n’a pas pu commencer : "
-            "il manque un paquet, une bibliothèque ou de la mémoire ; lancez « make serve »"
-        )
+    lacking = processes.not_begun(returncode) or processes.lower_limit(model_child.MEMORY_BYTES)
+    if lacking or not had_begun:
+        lacking = lacking or "elle n’a pas pu commencer ; vérifiez la mémoire de la machine"
+        return OutOfReach(f"la lecture du fichier : {lacking}")
     if returncode == -signal.SIGXCPU:
         return LoadingFailed(
             f"la lecture du fichier demande plus de {_CHILD_PROCESSOR_SECONDS} s de calcul ; {WAY_OUT}"

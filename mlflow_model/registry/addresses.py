@@ -41,4 +41,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.begin("mlflow")
+    sys.exit(main())
