@@ -1,7 +1,7 @@
 # The two commands to know: `make serve` and `make test`. `make help` lists the rest.
 
 # The first of these that runs. install.py refuses one that is too old or too new.
-PYTHON ?= $(shell for one in python3.11 python3.12 python3.13; do $$one -c '' 2>/dev/null && echo $$one && exit; done; echo python3)
+PYTHON ?= $(shell for one in python3.11 python3.12 python3.13 python3.14; do $$one -c '' 2>/dev/null && echo $$one && exit; done; echo python3)
 PORT ?= 5000
 UI_PORT ?= 5001
 INVOCATIONS_PORT ?= 5002
@@ -84,7 +84,7 @@ lock: $(RUNTIME) ## resolve requirements*.in again: hashed locks and conda.yaml
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header requirements-serve.in -o requirements-serve.txt \
 	  --no-emit-package scipy --no-emit-package narwhals
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header requirements-dev.in -o requirements-dev.txt
-	{ printf '# Made by `make lock` from requirements.txt: the same pins, for MLproject.\nname: scoring-client\nchannels: [conda-forge]\ndependencies:\n  - python>=3.11,<3.14\n  - pip\n  - pip:\n'; \
+	{ printf '# Made by `make lock` from requirements.txt: the same pins, for MLproject.\nname: scoring-client\nchannels: [conda-forge]\ndependencies:\n  - python>=3.11,<3.15\n  - pip\n  - pip:\n'; \
 	  sed -n -E 's/^([A-Za-z0-9._-]+(\[[a-z,]+\])?==[^ ;]+).*/      - \1/p' requirements.txt; } > conda.yaml
 
 $(RUNTIME): requirements.txt

@@ -8,7 +8,7 @@ import importlib.util
 import sys
 from typing import NoReturn
 
-OLDEST, NEWEST = (3, 11), (3, 13)
+OLDEST, NEWEST = (3, 11), (3, 14)
 REFUSED = 2  # the exit code of a command that begins on a machine without what it needs
 # The exit codes of a child process, whose standard error nobody reads.
 WITHOUT_PACKAGES, WITHOUT_LIBRARY = 3, 4

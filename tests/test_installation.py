@@ -146,7 +146,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(project: Path) -> None:
     assert refused.stderr == f"{project} cannot be written to: copy the project to a folder of your own\n"
 
 
-@pytest.mark.parametrize("version", [(3, 10, 4), (3, 14, 0)], ids=["too old", "too new"])
+@pytest.mark.parametrize("version", [(3, 10, 4), (3, 15, 0)], ids=["too old", "too new"])
 def test_a_python_outside_the_range_is_refused_by_what_it_is(
     project: Path, version: tuple[int, int, int]
 ) -> None:
@@ -159,7 +159,7 @@ def test_a_python_outside_the_range_is_refused_by_what_it_is(
 
     written = ".".join(map(str, version))
     assert refused.returncode == 2
-    assert refused.stderr.startswith(f"Python 3.11 to 3.13 is needed, and {BARE} is {written}: ")
+    assert refused.stderr.startswith(f"Python 3.11 to 3.14 is needed, and {BARE} is {written}: ")
     assert len(refused.stderr.splitlines()) == 1
     assert not (project / ".venv").exists()
 

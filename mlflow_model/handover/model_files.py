@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mlflow_model import processes
+from mlflow_model import files, processes
 from mlflow_model.bundle import bundles
 from mlflow_model.bundle.scoring import DecisionPolicy, Refusal
 from mlflow_model.errors import LoadingFailed, OutOfReach, PickleNotFound, PickleWithoutKeys
@@ -114,17 +114,17 @@ def bundle_of(
 
 def _bytes(path: Path) -> bytes:
     try:
-        if not path.exists():
-            raise PickleNotFound(path.name)
-        if not path.is_file():
-            raise LoadingFailed(f"« {path.name} » n’est pas un fichier ; {WAY_OUT}")
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+        return files.read(path, MOST_BYTES, own=False, link=True)
+    except FileNotFoundError as error:
+        raise PickleNotFound(path.name) from error
+    except (IsADirectoryError, files.NotTrusted) as error:
+        raise LoadingFailed(f"« {path.name} » n’est pas un fichier ; {WAY_OUT}") from error
+    except files.TooLarge as error:
+        raise LoadingFailed(
+            f"le fichier « {path.name} » dépasse {MOST_BYTES // 2**20} Mio ; {WAY_OUT}"
+        ) from error
     except OSError as error:
         raise LoadingFailed(f"le fichier « {path.name} » est illisible ; vérifiez ses droits") from error
-    if len(content) > MOST_BYTES:
-        raise LoadingFailed(f"le fichier « {path.name} » dépasse {MOST_BYTES // 2**20} Mio ; {WAY_OUT}")
-    return content
 
 
 def _ask_child(content: bytes, default_class: str | None) -> dict[str, Any]:
