@@ -31,6 +31,7 @@ from mlflow_model.handover import model_files
 from mlflow_model.registry.aliases import Term
 from mlflow_model.registry.leases import Overtaken
 from promotion import gate, own_policy
+from promotion.portfolio import REFERENCE, BadReference
 
 DEFAULT_PICKLE = ROOT / "models" / "lgbm_final_model.pkl"
 NOT_DONE, BEYOND_LIMITS = 2, 3
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.alias = options.alias or "champion"
     try:
         options.run(options)
-    except (ModelUnavailable, gate.BadReference, signing.SigningRefused, Overtaken) as error:
+    except (ModelUnavailable, BadReference, signing.SigningRefused, Overtaken) as error:
         _say(str(error))
         return NOT_DONE
     except Refused as error:
@@ -313,7 +314,7 @@ def _add_gate(promote: argparse.ArgumentParser) -> None:
     add(
         "--reference",
         type=Path,
-        default=gate.REFERENCE,
+        default=REFERENCE,
         help="portfolio to decide on, Parquet or CSV (default: models/reference.parquet)",
     )
     add(

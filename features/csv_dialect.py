@@ -4,12 +4,22 @@ French Excel separates by semicolons or tabs, writes decimal commas and a byte o
 its delimiter in a line of its own, and leaves empty lines below the last row.
 """
 
+import math
 import re
 from dataclasses import dataclass
 
 DELIMITERS = ",;\t"  # of two that come equally often, the first
 BYTE_ORDER_MARK = "\ufeff"
 
+# A number as JSON writes it.
+INTEGER = r"-?+(?:0|[1-9][0-9]*+)"
+FRACTION = r"(?:\.[0-9]++)?+(?:[eE][-+]?+[0-9]++)?+"
+# The same for an engine that knows no possessive quantifiers, and never backtracks.
+NUMBER_RE2 = "^(?:" + re.sub(r"([?*+])[+]", r"\1", INTEGER + FRACTION) + ")$"
+LONGEST_INTEGER = 400  # digits; a longer one is out of the range of doubles, and int() would take its time
+
+_NUMBER = re.compile(INTEGER + FRACTION)
+_INTEGER = re.compile(INTEGER)
 _DECLARATION = re.compile(rf'"?sep=([{DELIMITERS}])"?(?:\r\n?|\n)', re.IGNORECASE)
 _HEADER = re.compile(r'(?:[^"\r\n]++|"[^"]*+")*+')
 _QUOTED = re.compile(r'"[^"]*+"')
@@ -38,6 +48,21 @@ class Dialect:
         filled = len(text.rstrip(self.delimiter + "\r\n"))
         line_end = _LINE_END.search(text, filled)
         return text[: line_end.end()] if line_end else text
+
+
+def double(cell: str) -> float | None:
+    """The double that a cell with a decimal point stands for; NaN for an empty one, None for any other.
+
+    None too for an integer that no double equals, and for what is out of their range.
+    """
+    if not cell:
+        return math.nan
+    if not _NUMBER.fullmatch(cell) or len(cell) > LONGEST_INTEGER:
+        return None
+    found = float(cell)
+    if math.isinf(found) or (_INTEGER.fullmatch(cell) and int(cell) != found):
+        return None
+    return found
 
 
 def opened(text: str) -> tuple[Dialect, str]:

@@ -236,10 +236,14 @@ def _open_csv(connection: BaseBackend, file: Path, kinds: Columns) -> ir.Table:
 
 
 def _plain(text: ir.StringValue, dialect: csv_dialect.Dialect) -> ir.StringValue:
-    """Numbers as DuckDB reads them, but 1_000, which it would read as 1000 and is no number here."""
+    """Numbers by the rule of every CSV here, and nan; others as a text that DuckDB takes for no number.
+
+    By itself it would take 1_000 for 1000.
+    """
     if dialect.has_decimal_commas:
         text = text.replace(",", ".")
-    return text.replace("_", "?")
+    is_number = text.re_search(csv_dialect.NUMBER_RE2) | (text.lower() == "nan")
+    return is_number.fill_null(True).ifelse(text, "no number")
 
 
 def _header(file: Path) -> tuple[csv_dialect.Dialect, list[str]]:

@@ -25,6 +25,7 @@ from mlflow_model.registry import aliases, connection, fetching, listing, moves,
 from mlflow_model.registry.versions import Reference
 from promotion import gate, report
 from promotion.gate import Difference, Limits
+from promotion.portfolio import Portfolio
 from quality.costs import Costs
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 class Examination:
     """A candidate compared with the version that the alias names, if there is another one that can be loaded.
 
-    `portfolio`: the SHA-256 of the reference portfolio. `last_portfolio`: that of the last promotion.
+    `portfolio_sha256`: of the reference portfolio. `last_portfolio_sha256`: of that of the last promotion.
     """
 
     name: str
@@ -44,8 +45,8 @@ class Examination:
     candidate: Reference
     difference: Difference | None = None
     objections: Sequence[str] = ()
-    portfolio: str | None = None
-    last_portfolio: str | None = None
+    portfolio_sha256: str | None = None
+    last_portfolio_sha256: str | None = None
 
     @property
     def text(self) -> str:
@@ -57,11 +58,11 @@ class Examination:
 
     @property
     def _on_another_portfolio(self) -> str:
-        if self.last_portfolio in (None, self.portfolio):
+        if self.last_portfolio_sha256 in (None, self.portfolio_sha256):
             return ""
         return (
             "\n\nThis is another reference than at the last promotion: "
-            f"sha256 {str(self.last_portfolio)[:12]} then, {str(self.portfolio)[:12]} now."
+            f"sha256 {str(self.last_portfolio_sha256)[:12]} then, {str(self.portfolio_sha256)[:12]} now."
         )
 
 
@@ -88,13 +89,13 @@ def examine(
     if champion is None or present == number:
         _verify(bundle)
         return examined
-    portfolio = gate.read(reference_file)
+    portfolio = Portfolio.read(reference_file)
     answers = _answers(bundle, portfolio)
     examined = replace(
         examined,
         objections=_foreseen(candidate, champion) if signer is None else [],
-        portfolio=portfolio.sha256,
-        last_portfolio=_last_portfolio(name, alias),
+        portfolio_sha256=portfolio.sha256,
+        last_portfolio_sha256=_last_portfolio(name, alias),
     )
     return _beside(champion, examined, _Answered(bundle, answers), portfolio, limits)
 
@@ -134,7 +135,7 @@ def _beside(
     champion: Reference,
     examined: Examination,
     candidate: _Answered,
-    portfolio: gate.Portfolio,
+    portfolio: Portfolio,
     limits: Limits,
 ) -> Examination:
     """The examination with the candidate compared to the champion.
@@ -147,7 +148,7 @@ def _beside(
         unreadable = f"the {examined.alias}, version {champion.version}, cannot be loaded ({error.detail})"
         return replace(examined, objections=[unreadable, *examined.objections])
     costs = gate.usable_costs(_stated_costs(present.bundle)) or gate.DEFAULT_COSTS
-    difference = gate.compare(present.answers, candidate.answers, portfolio.columns, costs)
+    difference = gate.compare(present.answers, candidate.answers, portfolio, costs)
     objections = [
         *difference.objections(limits),
         *_other_costs(candidate.bundle, costs),
@@ -156,13 +157,13 @@ def _beside(
     return replace(examined, difference=difference, objections=objections)
 
 
-def _champion_answered(champion: Reference, portfolio: gate.Portfolio) -> _Answered:
+def _champion_answered(champion: Reference, portfolio: Portfolio) -> _Answered:
     signing.check(str(champion.digest), champion.name, champion.statement)
     bundle = fetching.download(champion)
     return _Answered(bundle, _answers(bundle, portfolio))
 
 
-def _answers(bundle: Bundle, portfolio: gate.Portfolio) -> trial.Answers:
+def _answers(bundle: Bundle, portfolio: Portfolio) -> trial.Answers:
     with _in_folder(bundle) as folder:
         return trial.decide(folder, bundle.digest, portfolio.known)
 
@@ -228,7 +229,7 @@ def promote(
             alias=examined.alias,
             why=why,
             by=by,
-            portfolio=examined.portfolio,
+            portfolio=examined.portfolio_sha256,
             ready=ready,
         )
         outcome = "forced" if examined.objections else "promoted"
@@ -309,7 +310,7 @@ def record(examined: Examination, outcome: str, why: str | None = None, by: str 
                 "objections": "; ".join(examined.objections) or "none",
                 "why": why or "",
                 "by": by or "",
-                "reference.sha256": examined.portfolio or "",
+                "reference.sha256": examined.portfolio_sha256 or "",
             }
         )
         mlflow.log_text(examined.text, "decision_diff.txt")

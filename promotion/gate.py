@@ -5,17 +5,14 @@ portfolio has them (TRUE_PROBABILITY), else what became of them (TARGET). If it 
 known.
 """
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from features import csv_dialect
-from mlflow_model import files
+from promotion.portfolio import TARGET, TRUE_PROBABILITY, BadReference, Portfolio
 from quality.bootstrap import interval_of_mean
 from quality.costs import Costs
 from quality.scores import Doubles
@@ -23,15 +20,8 @@ from quality.scores import Doubles
 if TYPE_CHECKING:
     from mlflow_model.bundle.trial import Answers
 
-TRUE_PROBABILITY, TARGET = _OUTCOMES = "TRUE_PROBABILITY", "TARGET"
-REFERENCE = Path(__file__).resolve().parents[1] / "models" / "reference.parquet"
 MOST_CHANGED = 10
-_MOST_BYTES = 2**28
 DEFAULT_COSTS = Costs()
-
-
-class BadReference(ValueError):
-    """The reference portfolio cannot be read, or one of the models cannot decide on it."""
 
 
 @dataclass(frozen=True)
@@ -46,20 +36,6 @@ class Limits:
     cost_increase: float = 0.002
     clients: int = 1_000
     left_out: float = 0.05
-
-
-@dataclass(frozen=True)
-class Portfolio:
-    """The reference clients: columns of doubles, with NaN for a missing value. `sha256`: of the file."""
-
-    columns: Mapping[str, Doubles]
-    sha256: str
-    name: str
-
-    @property
-    def known(self) -> dict[str, Doubles]:
-        """The columns that a model may see: not the outcomes."""
-        return {name: values for name, values in self.columns.items() if name not in _OUTCOMES}
 
 
 @dataclass(frozen=True)
@@ -143,65 +119,6 @@ class Difference:
         return found
 
 
-def read(file: Path = REFERENCE) -> Portfolio:
-    """A reference portfolio in Parquet or CSV. Raises BadReference."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        # Read once, so that the digest is that of what is compared.
-        content = files.read(file, _MOST_BYTES, own=False, link=True)
-        is_csv = file.suffix.lower() == ".csv"
-        table = _csv_table(content) if is_csv else parquet.read_table(pa.BufferReader(content))
-        names = table.column_names
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise BadReference(f"{file} has more than one column {', '.join(twice)}")
-        columns = {name: _doubles(table[name]) for name in names if _is_numeric(table[name].type)}
-    except FileNotFoundError as error:
-        raise BadReference(f"{file} is not there: --reference names no file") from error
-    except files.TooLarge as error:
-        raise BadReference(f"{file} is larger than {_MOST_BYTES // 2**20} MiB") from error
-    except MemoryError as error:
-        raise BadReference(f"{file} needs more memory than there is") from error
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise BadReference(f"{file} cannot be read as a portfolio in Parquet or UTF-8 CSV") from error
-    if not columns or not table.num_rows:
-        raise BadReference(f"{file} has no clients")
-    if not columns.keys() - set(_OUTCOMES):
-        raise BadReference(f"{file} has no features, only {', '.join(columns)}")
-    return Portfolio(columns, hashlib.sha256(content).hexdigest(), file.name)
-
-
-def _csv_table(content: bytes) -> Any:
-    """The columns that have a name. Texts are numbers where all of a column are, with decimal commas."""
-    import pyarrow as pa
-    from pyarrow import csv
-
-    dialect, text = csv_dialect.opened(content.decode())
-    table = csv.read_csv(
-        pa.BufferReader(dialect.without_empty_end(text).encode()),
-        parse_options=csv.ParseOptions(delimiter=dialect.delimiter),
-        convert_options=csv.ConvertOptions(strings_can_be_null=True),
-    )
-    table = table.select([place for place, name in enumerate(table.column_names) if name.strip()])
-    if not dialect.has_decimal_commas:
-        return table
-    return pa.table([_with_points(column) for column in table.columns], names=table.column_names)
-
-
-def _with_points(column: Any) -> Any:
-    import pyarrow as pa
-    from pyarrow import compute
-
-    if column.type != pa.string():
-        return column
-    try:
-        return compute.replace_substring(column, ",", ".").cast(pa.float64())
-    except pa.ArrowInvalid:
-        return column
-
-
 def usable_costs(stated: object) -> Costs | None:
     """The costs that a policy's provenance states; None unless they are two positive numbers."""
     if not isinstance(stated, Mapping):
@@ -214,16 +131,18 @@ def usable_costs(stated: object) -> Costs | None:
 def compare(
     champion: "Answers",
     candidate: "Answers",
-    portfolio: Mapping[str, Doubles],
+    portfolio: Portfolio,
     costs: Costs = DEFAULT_COSTS,
 ) -> Difference:
     """Compare two models' answers to this portfolio, on the clients whom both accept. Raises BadReference.
 
     A model does not accept a client who lacks a value that it needs.
     """
-    outcome = outcome_of(portfolio)
+    outcome = portfolio.outcome
     for answers in (champion, candidate):
-        _must_have_decided(answers, portfolio)
+        portfolio.require(answers.features)
+        if answers.refusal is not None:
+            raise BadReference(f"a model cannot decide on the reference portfolio: {answers.refusal}")
     accepted = champion.accepted & candidate.accepted
     if not accepted.any():
         raise BadReference("no client of the reference portfolio is accepted by both models")
@@ -238,7 +157,7 @@ def compare(
     features = dict.fromkeys(champion.features + candidate.features)
     return Difference(
         clients=len(before.labels),
-        distinct=_distinct([portfolio[name][accepted] for name in features]),
+        distinct=_distinct([portfolio.columns[name][accepted] for name in features]),
         left_out=int((~accepted).sum()),
         labels=labels,
         moves=moves,
@@ -251,32 +170,9 @@ def compare(
     )
 
 
-def _must_have_decided(answers: "Answers", portfolio: Mapping[str, Doubles]) -> None:
-    """Raises BadReference. The answers come from the version's own code, so they are checked here."""
-    if lacking := [name for name in answers.features if name not in portfolio]:
-        raise BadReference(f"the reference portfolio lacks {', '.join(lacking)}")
-    if answers.refusal is not None:
-        raise BadReference(f"a model cannot decide on the reference portfolio: {answers.refusal}")
-
-
 def _distinct(columns: list[Doubles]) -> int:
     """The number of different rows. By their bytes: NumPy's `unique` treats two NaN as different."""
     return len({row.tobytes() for row in np.column_stack(columns)})
-
-
-def _is_numeric(kind: Any) -> bool:
-    """Whether a column holds numbers. A CSV column without any value has the type null."""
-    from pyarrow import types
-
-    return bool(
-        types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_null(kind)
-    )
-
-
-def _doubles(column: Any) -> Doubles:
-    import pyarrow as pa
-
-    return np.asarray(column.cast(pa.float64()).combine_chunks().to_numpy(zero_copy_only=False))
 
 
 def _decisions(
@@ -288,21 +184,6 @@ def _decisions(
     probabilities = answers.probabilities[accepted]
     cost = None if outcome is None else costs.of_each(probabilities, answers.threshold, outcome)
     return Decisions(probabilities, answers.predictions[accepted], cost)
-
-
-def outcome_of(portfolio: Mapping[str, Doubles]) -> Doubles | None:
-    """Each client's outcome, or its expectation, the default probability. Raises BadReference."""
-    name = TRUE_PROBABILITY if TRUE_PROBABILITY in portfolio else TARGET
-    if name not in portfolio:
-        return None
-    outcome = portfolio[name]
-    wrong = int((~((outcome >= 0) & (outcome <= 1))).sum())
-    if wrong:
-        raise BadReference(
-            f"{name} must be a number from 0 to 1 for every client of the reference portfolio; "
-            f"for {wrong} of {len(outcome)} it is not"
-        )
-    return outcome
 
 
 def _changes(

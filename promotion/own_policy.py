@@ -14,21 +14,21 @@ from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import Scorer
 from mlflow_model.handover.card import ModelCard
 from promotion import gate
-from promotion.gate import BadReference, Portfolio
+from promotion.portfolio import REFERENCE, BadReference, Portfolio
 
 # Of the training's figures, those that follow from the pickle's threshold and margin.
 _OF_THE_POLICY = ("cost_per_client", "approval_rate", "grey_rate", "default_rate_of_approved")
 _OF_THE_PICKLE, _ON_THE_REFERENCE = "pickle_policy.", "reference."
 
 
-def card(bundle: Bundle, training: ModelCard, reference: Path = gate.REFERENCE) -> ModelCard:
+def card(bundle: Bundle, training: ModelCard, reference: Path = REFERENCE) -> ModelCard:
     """The card of this bundle. `training`: the card of the file that it was made from.
 
     Figures that cannot be measured, as where the reference lacks a feature, are left out, and the card says
     why.
     """
     try:
-        portfolio = gate.read(reference)
+        portfolio = Portfolio.read(reference)
         measured = _measured(bundle.scorer(), portfolio, training)
         figures = "\n".join(_row(name, value) for name, value in measured.items())
         source = f"On {portfolio.name} (SHA-256 {portfolio.sha256}):"
@@ -59,9 +59,8 @@ def _row(name: str, value: float) -> str:
 
 def _measured(scorer: Scorer, portfolio: Portfolio, training: ModelCard) -> dict[str, float]:
     """The policy's figures on the clients whom the model accepts. Raises BadReference."""
+    portfolio.require(scorer.features)
     known = portfolio.known
-    if lacking := [name for name in scorer.features if name not in known]:
-        raise BadReference(f"the reference portfolio lacks {', '.join(lacking)}")
     needed = [known[name] for name in scorer.features if name not in scorer.nullable]
     accepted = ~np.any([np.isnan(values) for values in needed], axis=0) if needed else np.s_[:]
     try:
@@ -77,7 +76,7 @@ def _measured(scorer: Scorer, portfolio: Portfolio, training: ModelCard) -> dict
         "grey": float((labels == policy.uncertain).mean()),
         "refused": float((labels == policy.risky).mean()),
     }
-    outcome = gate.outcome_of(portfolio.columns)
+    outcome = portfolio.outcome
     if outcome is not None:
         costs = gate.usable_costs(training.provenance.get("costs")) or gate.DEFAULT_COSTS
         each = costs.of_each(decisions["probability_class_1"], policy.threshold, outcome[accepted])

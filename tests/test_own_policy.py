@@ -8,7 +8,8 @@ import pandas as pd
 from mlflow import MlflowClient
 
 from mlflow_model.handover import model_files
-from promotion import gate, own_policy
+from promotion import own_policy
+from promotion.portfolio import Portfolio
 from tests.command_line import register_py
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,7 +60,7 @@ def test_the_cost_is_that_of_the_gate(tmp_path: Path) -> None:
 
     card = own_policy.card(bundle, training)
 
-    portfolio = gate.read(REFERENCE)
+    portfolio = Portfolio.read(REFERENCE)
     scorer = bundle.scorer()
     scores = scorer.probabilities(np.column_stack([portfolio.columns[name] for name in scorer.features]))
     truth = portfolio.columns["TRUE_PROBABILITY"]

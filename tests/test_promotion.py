@@ -28,6 +28,7 @@ from mlflow_model.registry.aliases import Move
 from mlflow_model.registry.leases import Overtaken
 from promotion import examination, gate
 from promotion.gate import Difference, Limits
+from promotion.portfolio import REFERENCE, BadReference, Portfolio
 from quality.costs import Costs
 from tests import servers
 from tests.command_line import register_py
@@ -84,7 +85,8 @@ def compared(
     clients: Mapping[str, Doubles],
     costs: Costs = gate.DEFAULT_COSTS,
 ) -> Difference:
-    return gate.compare(answers(before, clients), answers(after, clients), clients, costs)
+    reference = Portfolio(clients, "", "made here", {})
+    return gate.compare(answers(before, clients), answers(after, clients), reference, costs)
 
 
 def test_labels_and_rates_are_those_that_each_policy_gives_by_hand(bundle: Bundle) -> None:
@@ -193,7 +195,7 @@ def test_clients_left_out_are_an_objection_beyond_their_share(bundle: Bundle) ->
 
 
 def test_a_model_is_not_told_what_became_of_the_clients() -> None:
-    known = gate.read().known
+    known = Portfolio.read().known
 
     assert {"TARGET", "TRUE_PROBABILITY"} & set(known) == set()
     assert set(FEATURES) <= set(known)
@@ -284,11 +286,44 @@ def test_a_csv_of_a_french_spreadsheet_is_the_same_reference(tmp_path: Path, del
         f"sep={delimiter}\r\n" + "\r\n".join([*lines, "", ""]), encoding="utf-8-sig", newline=""
     )
 
-    read = gate.read(tmp_path / "mine.csv")
+    read = Portfolio.read(tmp_path / "mine.csv")
 
     assert list(read.columns) == list(columns)
     for name, values in columns.items():
         np.testing.assert_array_equal(read.columns[name], values)
+
+
+NO_NUMBERS = ["0x10", "true", "1_000", "1e", " 1", "+1", "1.", "9007199254740993", "1e999", "None"]
+
+
+@pytest.mark.parametrize("cell", NO_NUMBERS)
+def test_a_cell_of_a_csv_that_is_no_number_is_told_where_its_column_is_needed(
+    cell: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text(f"AMT_CREDIT,DAYS_BIRTH,TARGET\n1,2,0\n{cell},,1\n")
+
+    read = Portfolio.read(file)
+
+    assert read.known["DAYS_BIRTH"].tolist()[0] == 2.0
+    read.require(["DAYS_BIRTH"])
+    with pytest.raises(BadReference, match="row 2 of the reference portfolio's column AMT_CREDIT"):
+        read.require(["AMT_CREDIT"])
+
+
+def test_an_outcome_that_is_no_number_does_not_give_way_to_another(tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text("AMT_CREDIT,TRUE_PROBABILITY,TARGET\n1,0.5,0\n2,half,1\n")
+
+    with pytest.raises(BadReference, match="row 2 of the reference portfolio's column TRUE_PROBABILITY"):
+        Portfolio.read(file)
+
+
+def test_a_column_of_texts_is_no_column_of_the_portfolio(tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text("NAME,AMT_CREDIT\nx,1\ny,2\n")
+
+    assert list(Portfolio.read(file).columns) == ["AMT_CREDIT"]
 
 
 def test_a_feature_that_no_client_of_a_csv_has_is_missing_for_all(candidates: Path, tmp_path: Path) -> None:
@@ -389,7 +424,7 @@ def test_what_a_tag_holds_does_not_write_to_the_terminal(candidates: Path) -> No
 def examined(version: int) -> examination.Examination:
     everything = Limits(1.0, float("inf"), 1, 1.0)
     return examination.examine(
-        version, name=versions.NAME, alias="champion", reference_file=gate.REFERENCE, limits=everything
+        version, name=versions.NAME, alias="champion", reference_file=REFERENCE, limits=everything
     )
 
 

@@ -18,17 +18,15 @@ from api.deciding.formats.checked_columns import Column
 from api.deciding.formats.clients import Clients
 from api.paths import PREDICT
 from features import csv_dialect
-from features.csv_dialect import Dialect
+from features.csv_dialect import FRACTION, INTEGER, LONGEST_INTEGER, Dialect
 from mlflow_model.errors import BadData, BadRow, MissingFeatures, NotUtf8, TooManyClients
 
 MEDIA_TYPE = "text/csv; charset=utf-8"
 ROW_LIMIT = 10_000
 
-_INTEGER = r"-?+(?:0|[1-9][0-9]*+)"
-_FRACTION = r"(?:\.[0-9]++)?+(?:[eE][-+]?+[0-9]++)?+"
-_SURELY_EXACT = r"-?+(?:0|[1-9][0-9]{0,14}+)" + _FRACTION  # an integer of 16 digits may not fit in a double
-_INTEGER_CELL = re.compile(_INTEGER)
-_NUMBER_CELL = re.compile(_INTEGER + _FRACTION)
+_SURELY_EXACT = r"-?+(?:0|[1-9][0-9]{0,14}+)" + FRACTION  # an integer of 16 digits may not fit in a double
+_INTEGER_CELL = re.compile(INTEGER)
+_NUMBER_CELL = re.compile(INTEGER + FRACTION)
 _PLAIN_CELLS = re.compile(rf"(?:{_SURELY_EXACT})?+(?:;(?:{_SURELY_EXACT})?+)*+")
 _FAULTS = {
     re.compile(r" *+(?:null|none|nan|#?n/?a) *+", re.IGNORECASE): (
@@ -41,7 +39,6 @@ _FAULTS = {
         "doit être un nombre sans séparateur de milliers"
     ),
 }
-_LONGEST_INTEGER = 400  # digits; a longer one is out of the range of doubles, and int() would take its time
 
 
 def read(body: bytes, features: Sequence[str], keep: Sequence[str]) -> Clients:
@@ -156,7 +153,7 @@ def _value(cell: str) -> float | str | None:
     if not cell:
         return None
     if _INTEGER_CELL.fullmatch(cell):
-        return int(cell) if len(cell) <= _LONGEST_INTEGER else float("inf")
+        return int(cell) if len(cell) <= LONGEST_INTEGER else float("inf")
     return float(cell) if _NUMBER_CELL.fullmatch(cell) else cell
 
 

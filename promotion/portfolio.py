@@ -1,0 +1,177 @@
+"""Reads the reference portfolio: the clients on whom versions decide, and what is known of their outcomes."""
+
+import csv
+import hashlib
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from features import csv_dialect
+from mlflow_model import files
+from quality.scores import Doubles
+
+TRUE_PROBABILITY, TARGET = _OUTCOMES = "TRUE_PROBABILITY", "TARGET"
+REFERENCE = Path(__file__).resolve().parents[1] / "models" / "reference.parquet"
+_MOST_BYTES = 2**28
+
+
+class BadReference(ValueError):
+    """The reference portfolio cannot be read, or one of the models cannot decide on it."""
+
+
+@dataclass(frozen=True)
+class Portfolio:
+    """The reference clients: columns of doubles, with NaN for a missing value. `sha256`: of the file.
+
+    `spoilt`: columns with numbers that are left out, since a cell is none; with the row of the first such
+    cell.
+    """
+
+    columns: Mapping[str, Doubles]
+    sha256: str
+    name: str
+    spoilt: Mapping[str, int]
+
+    @classmethod
+    def read(cls, file: Path = REFERENCE) -> "Portfolio":
+        """A reference portfolio in Parquet or CSV. Raises BadReference."""
+        import pyarrow as pa
+
+        try:
+            # Read once, so that the digest is that of what is compared.
+            content = files.read(file, _MOST_BYTES, own=False, link=True)
+            columns, spoilt = (_of_csv if file.suffix.lower() == ".csv" else _of_parquet)(content)
+        except FileNotFoundError as error:
+            raise BadReference(f"{file} is not there: --reference names no file") from error
+        except files.TooLarge as error:
+            raise BadReference(f"{file} is larger than {_MOST_BYTES // 2**20} MiB") from error
+        except MemoryError as error:
+            raise BadReference(f"{file} needs more memory than there is") from error
+        except _Twice as error:
+            raise BadReference(f"{file} has more than one column {error}") from error
+        except (OSError, pa.ArrowException, csv.Error, UnicodeDecodeError) as error:
+            raise BadReference(f"{file} cannot be read as a portfolio in Parquet or UTF-8 CSV") from error
+        for name in _OUTCOMES:
+            if name in spoilt:
+                raise _no_number(name, spoilt[name])
+        if not any(map(len, columns.values())):
+            raise BadReference(f"{file} has no clients")
+        if not columns.keys() - set(_OUTCOMES):
+            raise BadReference(f"{file} has no features, only {', '.join(columns)}")
+        return cls(columns, hashlib.sha256(content).hexdigest(), file.name, spoilt)
+
+    @property
+    def known(self) -> dict[str, Doubles]:
+        """The columns that a model may see: not the outcomes."""
+        return {name: values for name, values in self.columns.items() if name not in _OUTCOMES}
+
+    def require(self, features: Sequence[str]) -> None:
+        """Raises BadReference unless every client has these features, or misses them as an empty cell."""
+        for name in features:
+            if name in self.spoilt:
+                raise _no_number(name, self.spoilt[name])
+        if lacking := [name for name in features if name not in self.known]:
+            raise BadReference(f"the reference portfolio lacks {', '.join(lacking)}")
+
+    @property
+    def outcome(self) -> Doubles | None:
+        """Each client's outcome, or its expectation, the default probability. Raises BadReference."""
+        name = TRUE_PROBABILITY if TRUE_PROBABILITY in self.columns else TARGET
+        if name not in self.columns:
+            return None
+        outcome = self.columns[name]
+        wrong = int((~((outcome >= 0) & (outcome <= 1))).sum())
+        if wrong:
+            raise BadReference(
+                f"{name} must be a number from 0 to 1 for every client of the reference portfolio; "
+                f"for {wrong} of {len(outcome)} it is not"
+            )
+        return outcome
+
+
+class _Twice(Exception):
+    """The names of columns that are there more than once."""
+
+
+_Columns = tuple[dict[str, Doubles], dict[str, int]]
+
+
+def _no_number(name: str, row: int) -> BadReference:
+    return BadReference(f"row {row} of the reference portfolio's column {name} holds no number")
+
+
+def _check_names(names: Sequence[str]) -> None:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise _Twice(", ".join(twice))
+
+
+# ---- Parquet
+
+
+def _of_parquet(content: bytes) -> _Columns:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    table = parquet.read_table(pa.BufferReader(content))
+    _check_names(table.column_names)
+    return {name: _doubles(table[name]) for name in table.column_names if _is_numeric(table[name].type)}, {}
+
+
+def _is_numeric(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(
+        types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_null(kind)
+    )
+
+
+def _doubles(column: Any) -> Doubles:
+    import pyarrow as pa
+
+    return np.asarray(column.cast(pa.float64()).combine_chunks().to_numpy(zero_copy_only=False))
+
+
+# ---- CSV
+
+
+def _of_csv(content: bytes) -> _Columns:
+    """The columns that have a name and hold numbers, by the rule of batches: a library would guess.
+
+    It would take 0x10 and true for numbers, and leave out a whole feature for one odd cell. A column without
+    any number is a text.
+    """
+    dialect, text = csv_dialect.opened(content.decode())
+    lines = io.StringIO(dialect.without_empty_end(text), newline="")
+    records = list(csv.reader(lines, delimiter=dialect.delimiter, strict=True))
+    if not records:
+        raise csv.Error
+    header, *rows = records
+    names = [name for name in header if name.strip()]
+    _check_names(names)
+    columns: dict[str, Doubles] = {}
+    spoilt: dict[str, int] = {}
+    for name, cells in zip(header, zip(*_filled(rows, len(header)), strict=True), strict=True):
+        numbers = [_number(dialect.with_points(cell)) for cell in cells]
+        if name.strip() and None not in numbers:
+            columns[name] = np.array(numbers, dtype=np.float64)
+        elif name.strip() and any(number == number for number in numbers if number is not None):
+            spoilt[name] = 1 + numbers.index(None)
+    return columns, spoilt
+
+
+def _number(cell: str) -> float | None:
+    """As in a batch; nan, which tools write for a missing value, is one here too, as in the raw tables."""
+    return math.nan if cell.lower() == "nan" else csv_dialect.double(cell)
+
+
+def _filled(rows: Sequence[list[str]], width: int) -> Iterator[list[str]]:
+    """Rows as wide as the header. Spreadsheets leave out empty cells at the end, or add some."""
+    for row in rows:
+        if any(row[width:]):
+            raise csv.Error
+        yield row[:width] + [""] * (width - len(row))
