@@ -226,7 +226,7 @@ def _say(message: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="register.py",
-        description="Register the documented pickle, which is never executed, and say which version serves.",
+        description="Register a model's file, of which nothing is executed, and say which version serves.",
         epilog="MLFLOW_TRACKING_URI names another registry than this folder's mlflow.db. Exit codes: 0 done, "
         "2 refused with one sentence and no alias moved, 3 promotion refused: too much would change.",
     )

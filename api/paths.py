@@ -6,7 +6,13 @@ Flask's routes, the access tokens, the OpenAPI document and the server's limits 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mlflow_model.errors import size
+
 ROLES = ("score", "review", "audit")
+# The most clients of a batch, in text (JSON or CSV) and in Arrow.
+MOST_IN_TEXT, MOST_IN_ARROW = 10_000, 100_000
+
+_CLIENT_BYTES, _BATCH_BYTES = 64 * 1024, 16 * 1024 * 1024
 
 _NO_MODEL = "Aucun modèle n’est chargé, ou trop de corps arrivent à la fois (avec la raison et Retry-After)."
 _WHO = {
@@ -41,13 +47,13 @@ PREDICT = Endpoint(
         "400": "Variables manquantes, JSON malformé, valeur refusée ou null refusé.",
         **_WHO,
         "408": "La requête n’est pas arrivée entière en 10 s.",
-        "413": "Corps de plus de 64 Kio.",
+        "413": f"Corps de plus de {size(_CLIENT_BYTES)}.",
         "415": "Le type de contenu n’est pas application/json, ou le corps est compressé.",
         "500": "Erreur interne, avec une référence.",
         "503": _NO_MODEL,
     },
     roles=frozenset({"score", "review"}),
-    body_limit=64 * 1024,
+    body_limit=_CLIENT_BYTES,
 )
 BATCH = Endpoint(
     "/predict/batch",
@@ -57,12 +63,12 @@ BATCH = Endpoint(
         **PREDICT.answers,
         "200": "Les décisions, dans l’ordre et le format de la requête.",
         "400": "Variables manquantes, corps malformé, valeur refusée (avec sa ligne) ou aucun client.",
-        "413": "Corps ou réponse de plus de 16 Mio, ou trop de clients.",
+        "413": f"Corps ou réponse de plus de {size(_BATCH_BYTES)}, ou trop de clients.",
         "415": "Le type de contenu n’est pas l’un des trois, ou le corps est compressé.",
         "503": "Trop de lots en cours (avec Retry-After), ou aucun modèle n’est chargé.",
     },
     roles=frozenset({"score"}),
-    body_limit=16 * 1024 * 1024,
+    body_limit=_BATCH_BYTES,
 )
 HEALTH = Endpoint("/health", "GET", "Le processus est vivant.", {"200": "Vivant."})
 READY = Endpoint(

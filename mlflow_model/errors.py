@@ -11,6 +11,11 @@ from collections.abc import Iterable, Sequence
 REGISTER_AGAIN = "réenregistrez le modèle avec « python register.py »"
 
 
+def size(limit: int) -> str:
+    """A limit of bytes, in French."""
+    return f"{limit // 1024} Kio" if limit < 1024 * 1024 else f"{limit // 1024 // 1024} Mio"
+
+
 class ScoringError(Exception):
     """An answer that is not a decision: `str(error)` is the sentence, with an HTTP status and headers."""
 
@@ -79,8 +84,7 @@ class BodyTooLarge(BadData):
     status = 413
 
     def __init__(self, limit: int) -> None:
-        size = f"{limit // 1024} Kio" if limit < 1024 * 1024 else f"{limit // 1024 // 1024} Mio"
-        super().__init__(f"le corps de la requête dépasse la limite de {size}")
+        super().__init__(f"le corps de la requête dépasse la limite de {size(limit)}")
 
 
 class TooManyClients(BadData):

@@ -18,6 +18,10 @@ from promotion.portfolio import REFERENCE, BadReference, Portfolio
 
 # Of the training's figures, those that follow from the pickle's threshold and margin.
 _OF_THE_POLICY = ("cost_per_client", "approval_rate", "grey_rate", "default_rate_of_approved")
+_ABOUT_THE_FILE = (
+    "What follows is the card of the file. Its threshold, its margin and the figures that depend on them are "
+    "those of the policy in the file, not of this version's.\n\n"
+)
 _OF_THE_PICKLE, _ON_THE_REFERENCE = "pickle_policy.", "reference."
 
 
@@ -41,8 +45,7 @@ def card(bundle: Bundle, training: ModelCard, reference: Path = REFERENCE) -> Mo
         f"Threshold {policy['threshold']:.6g}, margin {policy['margin']:.6g}, given at the registration. "
         "The trees are those of the file.\n\n"
         f"{found}\n\n"
-        "What follows is the card of the file. Its threshold, its margin and the figures that depend on them "
-        f"are those of the policy in the file, not of this version's.\n\n{training.text}"
+        f"{_ABOUT_THE_FILE if training.metrics else ''}{training.text}"
     )
     metrics = {_training_name(name): value for name, value in training.metrics.items()}
     metrics |= {f"{_ON_THE_REFERENCE}{name.replace(' ', '_')}": value for name, value in measured.items()}

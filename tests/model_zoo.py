@@ -35,6 +35,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OrdinalEncoder, StandardScaler
+from sklearn.utils import Bunch
 
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.handover import model_files
@@ -210,6 +211,23 @@ def squared(outcomes: Any, scores: Any) -> tuple[Any, Any]:
 
 
 @functools.cache
+def heavy() -> LGBMClassifier:
+    return LGBMClassifier(**SMALL).fit(CLIENTS, OUTCOMES, sample_weight=np.full(ROWS, 1e38))
+
+
+def with_attributes_on_the_dictionary() -> bytes:
+    holder = collections.OrderedDict(document())
+    holder.scaler = fitted(StandardScaler())  # type: ignore[attr-defined]
+    return pickle.dumps(holder)
+
+
+def with_attributes_on_the_columns() -> bytes:
+    names = pd.Series(NAMES)
+    names.attrs["scaler"] = fitted(StandardScaler())
+    return pickle.dumps(document(features=names))
+
+
+@functools.cache
 def infinite() -> LGBMClassifier:
     clients = CLIENTS.assign(DAYS_BIRTH=np.where(np.arange(ROWS) % 2, np.inf, 0.0))
     return LGBMClassifier(**SMALL).fit(clients, OUTCOMES)
@@ -270,6 +288,14 @@ ODD: dict[str, Any] = {
     "metrics": {"auc": np.float64(0.77), "n": np.int64(3), "labels": np.array(["a", "b"])},
     "kinds": {"a", "b"},
     "complex": 1j,
+}
+
+MORE_DATA: dict[str, Any] = {
+    "mask": np.ma.array([1.0, 2.0], mask=[True, False]),
+    "rng": np.random.default_rng(0),
+    "kind": np.float64,
+    "nothing": pd.NA,
+    "records": np.array([(1, 2.0)], dtype=[("n", int), ("x", float)]),
 }
 
 FORMS: dict[str, Specimen] = {
@@ -353,6 +379,13 @@ FORMS: dict[str, Specimen] = {
         classifier(pred_early_stop=False),
     ),
     "a column with infinite values": documented("X has inf", pickled(model=infinite()), infinite()),
+    "the same as a Bunch": documented(
+        "Bunch(model=…, features=…)", lambda: pickle.dumps(Bunch(**document()))
+    ),
+    "more data beside it": documented(
+        "'rng': default_rng(), 'mask': np.ma.array(…), …", pickled(**MORE_DATA)
+    ),
+    "huge weights of clients": documented("fit(…, sample_weight=1e38)", pickled(model=heavy()), heavy()),
     "a classifier by itself": bare("pickle.dump(LGBMClassifier), --threshold", classifier()),
     "a classifier by itself, by joblib": bare(
         "joblib.dump(LGBMClassifier), --threshold",
@@ -422,6 +455,17 @@ REFUSED: dict[str, Specimen] = {
         joblibbed(log=np.array([(1, "a")], dtype=[("n", int), ("o", object)])),
     ),
     "a table of clients": refused("X.to_csv(…)", lambda: b"client_id;montant\n1;2\n"),
+    "a scaler as an attribute of the dictionary": refused(
+        "OrderedDict(…).scaler = StandardScaler()", with_attributes_on_the_dictionary
+    ),
+    "a scaler as an attribute of the columns": refused(
+        "pd.Series(…).attrs['scaler'] = StandardScaler()", with_attributes_on_the_columns
+    ),
+    "columns that are numbers": refused("'features': [0, 1, …]", pickled(features=[0, 1, 2, 3])),
+    "a column with a tab in its name": refused(
+        "'features': ['A\\tB', …]", pickled(features=["A\tB", *NAMES[1:]])
+    ),
+    "a column twice": refused("'features': ['A', 'A', …]", pickled(features=[NAMES[0], *NAMES[:3]])),
     "classes in words": refused(
         "y is 'défaut' / 'remboursé'", pickled(model=of_classes(["défaut", "remboursé"]))
     ),

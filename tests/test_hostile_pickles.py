@@ -137,7 +137,7 @@ def test_a_payload_in_place_of_the_model_is_refused_and_does_not_run(name: str, 
 
     sentence = refused(spelt(GOOD | {"model": payloads(str(canary))[name]}), tmp_path)
 
-    assert sentence.startswith("Erreur lors du chargement du modèle : 'model' ")
+    assert sentence.startswith("Erreur lors du chargement du modèle : le modèle ")
     assert not canary.exists()
 
 

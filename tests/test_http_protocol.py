@@ -19,6 +19,7 @@ from api.paths import BATCH, PREDICT
 from api.server import http_protocol, wsgi
 from api.server.http_protocol import (
     IDLE_SECONDS,
+    KEPT_SECONDS,
     LINGER_BYTES,
     LINGER_SECONDS,
     RATE,
@@ -72,7 +73,7 @@ def chunked(body: bytes, trailers: bytes = b"", path: bytes = b"/predict") -> by
     return head + b"%x\r\n%s\r\n0\r\n" % (len(body), body) + trailers + b"\r\n"
 
 
-# ---- A gate keeps answers back
+# ---- A barrier keeps answers back
 
 
 class Closed:
@@ -91,16 +92,16 @@ class Closed:
 
 @pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"], ids=["kept", "closed"])
 @in_the_loop
-async def test_no_answer_leaves_before_the_gate_opens(bundle: Bundle, body: bytes, more: bytes) -> None:
-    gate = Closed()
-    wire = Wire(Lane(Service(servers.serving(bundle.scorer())), gate))
+async def test_no_answer_leaves_before_the_barrier_opens(bundle: Bundle, body: bytes, more: bytes) -> None:
+    barrier = Closed()
+    wire = Wire(Lane(Service(servers.serving(bundle.scorer())), barrier))
     wire.send(post(body) + post(body, more=more))
     await asyncio.sleep(0.05)
     wire.connection.keep_to_time(0.0)
     wire.connection.keep_to_time(LINGER_SECONDS + 1.0)
     before = (wire.statuses, wire.is_open, wire.connection.is_idle)
 
-    gate.open()
+    barrier.open()
 
     assert before == ([], True, False)
     assert wire.statuses == [200, 200]
@@ -108,15 +109,15 @@ async def test_no_answer_leaves_before_the_gate_opens(bundle: Bundle, body: byte
 
 
 @in_the_loop
-async def test_a_gate_lets_only_those_answers_go_that_it_was_asked_for(bundle: Bundle, body: bytes) -> None:
-    gate = Closed()
-    wire = Wire(Lane(Service(servers.serving(bundle.scorer())), gate))
+async def test_a_barrier_lets_go_only_the_answers_that_it_was_asked_for(bundle: Bundle, body: bytes) -> None:
+    barrier = Closed()
+    wire = Wire(Lane(Service(servers.serving(bundle.scorer())), barrier))
     for _ in range(2):
         wire.send(post(body))
         await asyncio.sleep(0.02)
 
     counts = []
-    for go in gate.waiting:
+    for go in barrier.waiting:
         go()
         counts.append(len(wire.statuses))
 
@@ -124,16 +125,42 @@ async def test_a_gate_lets_only_those_answers_go_that_it_was_asked_for(bundle: B
 
 
 @in_the_loop
-async def test_a_client_that_has_said_all_gets_what_a_gate_kept_back(bundle: Bundle, body: bytes) -> None:
-    gate = Closed()
-    wire = Wire(Lane(Service(servers.serving(bundle.scorer())), gate))
+async def test_a_client_that_has_said_all_gets_what_a_barrier_kept_back(bundle: Bundle, body: bytes) -> None:
+    barrier = Closed()
+    wire = Wire(Lane(Service(servers.serving(bundle.scorer())), barrier))
     wire.send(post(body, more=b"Connection: close\r\n"))
     wire.say_all()
     await asyncio.sleep(0.02)
 
-    gate.open()
+    barrier.open()
 
     assert (wire.statuses, wire.is_open) == ([200], False)
+
+
+@in_the_loop
+async def test_a_barrier_that_never_opens_costs_the_connection(bundle: Bundle, body: bytes) -> None:
+    wire = Wire(Lane(Service(servers.serving(bundle.scorer())), Closed()))
+    wire.send(post(body))
+    await asyncio.sleep(0.02)
+    wire.connection.keep_to_time(0.0)
+    wire.connection.keep_to_time(KEPT_SECONDS)
+    in_time = wire.is_open
+
+    wire.connection.keep_to_time(KEPT_SECONDS + 1.0)
+
+    assert (in_time, wire.is_open, wire.statuses) == (True, False, [])
+
+
+@in_the_loop
+async def test_who_sends_on_behind_a_kept_answer_is_cut_off(bundle: Bundle, body: bytes) -> None:
+    wire = Wire(Lane(Service(servers.serving(bundle.scorer())), Closed()))
+    wire.send(post(body, more=b"Connection: close\r\n"))
+    await asyncio.sleep(0.02)
+
+    for _ in range(LINGER_BYTES // 2**16 + 1):
+        wire.send(bytes(2**16))
+
+    assert not wire.is_open
 
 
 # ---- What the parser calls, and what else calls it
@@ -1017,19 +1044,19 @@ async def test_the_room_of_a_batch_whose_client_has_gone_is_free_when_it_has_bee
         return wsgi.Response(200, [], b"")
 
     monkeypatch.setattr(lane, "_by_flask", slow)
-    room = lane._rooms["/predict/batch"]
-    free = room._free
+    budget = lane._budgets["/predict/batch"]
+    free = budget._free
     wire = Wire(lane)
     wire.send(announced(100_000))
     wire.send(b" " * 100_000)
     await asyncio.to_thread(has_begun.wait, PATIENCE)
     wire.vanish()
     await asyncio.sleep(0.05)
-    held = free - room._free
+    held = free - budget._free
     goes_on.set()
     for _ in range(1000):
         await asyncio.sleep(0.005)
-        if room._free == free:
+        if budget._free == free:
             break
 
-    assert (held, room._free) == (100_000, free)
+    assert (held, budget._free) == (100_000, free)

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -393,3 +394,33 @@ def test_a_challenger_that_hangs_is_replaced(live: Registry, bundle: Bundle, bod
         (other,) = servers.eventually(lambda: children_of(door, "api.challenger.process") or None, "another")
 
     assert other != hanging
+
+
+WATCHED = """
+import threading, time
+from api.delivery import finder
+arguments = [threading.Event(), 3.0, lambda: print("called")]
+watchdog = threading.Thread(target=finder._call_unless, args=arguments)
+watchdog.start()
+print("begun", flush=True)
+watchdog.join(1.5)
+print("lives" if watchdog.is_alive() else "ended", flush=True)
+watchdog.join()
+"""
+
+
+def test_the_time_for_which_this_process_was_stopped_is_no_silence_of_the_loader() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WATCHED], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "begun\n"
+            child.send_signal(signal.SIGSTOP)
+            time.sleep(4)
+            child.send_signal(signal.SIGCONT)
+            said = child.stdout.read()
+        finally:
+            child.kill()
+
+    assert said == "lives\ncalled\n"

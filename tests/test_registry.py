@@ -423,7 +423,7 @@ def test_the_pages_of_the_registry_are_listed(registered: Path) -> None:
 
     place = f"http://127.0.0.1:5001/#/experiments/{run.experiment_id}"
     assert listed == [
-        f"all runs  {place}",
+        f"all runs  {place}/runs",
         f"a run     {place}/runs/{run.run_id}  (registration)",
         "versions  http://127.0.0.1:5001/#/models/scoring-client",
     ]
@@ -436,14 +436,23 @@ def test_the_registered_model_says_what_its_aliases_mean(registered: Path) -> No
 
 
 @pytest.mark.slow
-def test_two_first_registrations_at_once_make_one_registry(tmp_path: Path) -> None:
+def test_two_first_registrations_at_once_make_one_registry_and_one_version(tmp_path: Path) -> None:
     environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"}
-    command = [sys.executable, "register.py"]
+    command = [sys.executable, "register.py", "--unless-champion"]
 
     both = [subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE) for _ in range(2)]
     said = [one.communicate(timeout=180)[1].decode() for one in both]
+    listed = subprocess.run(
+        [sys.executable, "register.py", "list"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
 
     assert [one.returncode for one in both] == [0, 0], said
+    assert len(listed.stdout.partition("\n\n")[0].splitlines()) == 2  # the heads, and version 1
 
 
 def test_a_candidate_without_a_champion_is_not_said_to_be_compared(store: Path) -> None:

@@ -207,7 +207,7 @@ def test_a_bundle_that_gives_each_client_another_label_does_not_fill_the_metrics
     tally, model = Tally(), servers.serving(bundle.scorer(), "1").model
     for number in range(2 * MOST_KEYS):
         decision = {"prediction": label(number), "probability_class_1": 0.5}
-        tally.decided(model, "id", {}, decision, 0.001)
+        tally.decided(model, {}, decision, 0.001)
         tally.compared("1", str(label(number)), "2", "x" * 10_000)
     found = tally.total()
 
@@ -223,6 +223,6 @@ def test_a_probability_that_is_none_spoils_no_sum(bundle: Bundle, probability: o
     tally, model = Tally(), servers.serving(bundle.scorer(), "1").model
     for given in (probability, 0.5):
         decision = {"prediction": "x", "probability_class_1": given}
-        tally.decided(model, "id", {}, decision, 0.001)
+        tally.decided(model, {}, decision, 0.001)
 
     assert tally.total().probabilities[("1",)].total == 0.5

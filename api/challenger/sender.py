@@ -14,19 +14,14 @@ from api.delivery.served import Model, ServedModel
 
 
 class Sender:
-    """Listens to the decisions of one worker, and passes on a share of them (0 to 1)."""
+    """Passes on a share (0 to 1) of one worker's decisions."""
 
     def __init__(self, connection: socket.socket, served: ServedModel, share: float) -> None:
         self._connection, self._served, self._share = connection, served, share
         connection.setblocking(False)
 
     def decided(
-        self,
-        model: Model,
-        asked_as: str,
-        client: Mapping[str, Any],
-        decision: Mapping[str, Any],
-        seconds: float,
+        self, model: Model, client: Mapping[str, Any], decision: Mapping[str, Any], seconds: float
     ) -> None:
         """Send a client and its label, if there is a challenger and it is one of those to compare."""
         if self._served.news.challenger is None or random.random() >= self._share:  # noqa: S311 - a sample
@@ -35,7 +30,5 @@ class Sender:
         with contextlib.suppress(OSError):  # full, too long, or nobody reads
             self._connection.send(message)
 
-    def decided_many(
-        self, model: Model, asked_as: str, clients: Mapping[str, Any], decisions: Mapping[str, Any]
-    ) -> None:
+    def decided_many(self, model: Model, clients: Mapping[str, Any], decisions: Mapping[str, Any]) -> None:
         """Do nothing: the clients of a batch are not compared."""

@@ -58,12 +58,7 @@ class Tally(Counts):
             histogram(self.seconds, (path, str(status)), SECONDS).add(seconds)
 
     def decided(
-        self,
-        model: Model,
-        asked_as: str,
-        client: Mapping[str, object],
-        decision: Mapping[str, Any],
-        seconds: float,
+        self, model: Model, client: Mapping[str, object], decision: Mapping[str, Any], seconds: float
     ) -> None:
         """A decision at /predict, which is an answer with status 200 as well."""
         nulls: tuple[str, ...] = ()
@@ -94,9 +89,7 @@ class Tally(Counts):
             found = np.array(probabilities)[is_its_own]
             _add_all(histogram(self.probabilities, (version,), PROBABILITIES), found)
 
-    def decided_many(
-        self, model: Model, asked_as: str, clients: Mapping[str, Any], decisions: Mapping[str, Any]
-    ) -> None:
+    def decided_many(self, model: Model, clients: Mapping[str, Any], decisions: Mapping[str, Any]) -> None:
         version, labels = model.called, Counter(np.asarray(decisions["prediction"]).tolist())
         probabilities = np.asarray(decisions["probability_class_1"])
         nulls = {name: _nulls(clients[name]) for name in model.scorer.features}

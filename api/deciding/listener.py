@@ -11,23 +11,13 @@ class Listener(Protocol):
     raises is logged, and changes no answer.
 
     Each process that decides has its own listeners. A batch process has a tally alone, whose counts the
-    worker adds to its own, so that a worker's listeners hear of small batches only.
+    worker adds to its own; a listener that cares for batches has its place there, too.
     """
 
     def decided(
-        self,
-        model: Model,
-        asked_as: str,
-        client: Mapping[str, Any],
-        decision: Mapping[str, Any],
-        seconds: float,
+        self, model: Model, client: Mapping[str, Any], decision: Mapping[str, Any], seconds: float
     ) -> None:
-        """The answer is written and has not left yet.
+        """The answer is written and has not left yet. `seconds`: from the whole request to its answer."""
 
-        `asked_as`: the request's id. `seconds`: from the whole request to its answer.
-        """
-
-    def decided_many(
-        self, model: Model, asked_as: str, clients: Mapping[str, Any], decisions: Mapping[str, Any]
-    ) -> None:
+    def decided_many(self, model: Model, clients: Mapping[str, Any], decisions: Mapping[str, Any]) -> None:
         """The same of a batch: clients and decisions as columns, one row per client."""

@@ -108,7 +108,7 @@ def _tell(
     decisions: Mapping[str, Column],
 ) -> None:
     try:
-        listener.decided_many(model, asked_as, clients, decisions)
+        listener.decided_many(model, clients, decisions)
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - the decisions stand, whoever cannot hear of them

@@ -53,7 +53,7 @@ class Service:
             seconds = time.perf_counter() - started
             for listener in self._listeners:
                 try:
-                    listener.decided(model, asked_as, client, decision, seconds)
+                    listener.decided(model, client, decision, seconds)
                 except Exception as error:  # noqa: BLE001 - the decision stands, whoever cannot hear of it
                     internal_error(error, asked_as)
             return Answer(200, content, model)

@@ -22,6 +22,7 @@ from mlflow_model.errors import LoadingFailed
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0
 # A loader that is silent for so long hangs. A slow registry takes less to hand over a model.
 _SILENCE_SECONDS = 300.0
+_STEP_SECONDS = 1.0
 # No line of news is as long, not even with the signatures of two versions.
 _LONGEST_LINE = 1024 * 1024
 
@@ -171,13 +172,13 @@ class Finder:
         """The loader's lines. Kill a loader that is silent for too long."""
         assert loader.stdout is not None  # noqa: S101 - it is a pipe
         while True:
-            watchdog = threading.Timer(self._every + _SILENCE_SECONDS, loader.kill)
-            watchdog.daemon = True
-            watchdog.start()
+            is_heard = threading.Event()
+            arguments = [is_heard, self._every + _SILENCE_SECONDS, loader.kill]
+            threading.Thread(target=_call_unless, args=arguments, daemon=True).start()
             try:
                 line = loader.stdout.readline(_LONGEST_LINE)
             finally:
-                watchdog.cancel()
+                is_heard.set()
             if not line.endswith(b"\n"):
                 return
             yield line
@@ -213,3 +214,12 @@ class Finder:
             _log.warning("the challenger is not compared: %s", news.challenger_problem)
         if not self._tell(self._news):
             self.bring_afresh()
+
+
+def _call_unless(happened: threading.Event, seconds: float, call: Callable[[], object]) -> None:
+    """Call after so many seconds in which this process ran: while it is stopped, none are counted."""
+    while seconds > 0.0:
+        if happened.wait(min(seconds, _STEP_SECONDS)):
+            return
+        seconds -= _STEP_SECONDS
+    call()

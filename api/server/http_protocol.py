@@ -33,10 +33,12 @@ TURN_BYTES = 64 * 1024
 # A client that is refused while it sends may go on sending for so long: the system would drop our last answer
 # if the connection were closed with bytes unread.
 LINGER_SECONDS = 2.0
+# For so long a barrier may keep answers back. Then their clients lose the connection, and know of no answer.
+KEPT_SECONDS = 30.0
 LINGER_BYTES = 1024 * 1024
 
 # What a connection does, for `keep_to_time`.
-_IDLE, _RECEIVING, _ANSWERING, _OVER = "idle", "receiving", "answering", "over"
+_IDLE, _RECEIVING, _ANSWERING, _KEPT, _OVER = "idle", "receiving", "answering", "kept back", "over"
 
 
 class Connection(asyncio.Protocol):
@@ -339,7 +341,7 @@ class Connection(asyncio.Protocol):
         self._is_over, self._since = True, None
         if not self._held:
             self._leave()
-        elif not self._lane.outbox.has_gate:
+        elif not self._lane.outbox.has_barrier:
             self.send_held()
 
     def _leave(self) -> None:
@@ -357,8 +359,8 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def _drop(self, data: bytes) -> None:
-        """Discard what comes after the end, up to a limit once the last answer has left."""
-        self._dropped += len(data) if self._has_ended() else 0
+        """Discard what comes after the last answer was made, up to a limit."""
+        self._dropped += len(data) if self._is_over else 0
         if self._dropped > LINGER_BYTES:
             self._transport.abort()
 
@@ -414,7 +416,8 @@ class Connection(asyncio.Protocol):
         if self._since is None or state != self._state:
             self._state, self._since = state, now
         waited = now - self._since
-        if state == _OVER and waited > LINGER_SECONDS and not self._unsent:
+        lingers = state == _OVER and waited > LINGER_SECONDS and not self._unsent
+        if lingers or (state == _KEPT and waited > KEPT_SECONDS):
             self._transport.abort()
         elif state == _IDLE and waited > self._idle_seconds:
             self._transport.close()
@@ -425,6 +428,8 @@ class Connection(asyncio.Protocol):
     def _present_state(self) -> str:
         if self._has_ended():
             return _OVER
+        if self._sealed:
+            return _KEPT
         if self._is_answering():
             return _ANSWERING
         return _IDLE if self._reader.is_between_requests else _RECEIVING

@@ -18,7 +18,7 @@ from api.delivery.served import Model
 from api.paths import PATHS
 from api.server import wsgi
 from api.server.http_request import Request, text
-from api.server.outbox import Gate, Outbox
+from api.server.outbox import Barrier, Outbox
 from api.server.wsgi import Address, Response
 from mlflow_model.errors import (
     BodyTooLarge,
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from flask import Flask
 
 _FLASK_THREADS = 10
-ROOM_BYTES = 64 * 2**20  # of bodies, for each path that reads some
+BUDGET_BYTES = 64 * 2**20  # of bodies, for each path that reads some
 _access_log = logging.getLogger(logs.ACCESS)
 
 
-class Room:
+class BodyBudget:
     """Bounds the bytes of bodies that are in memory at once."""
 
     def __init__(self, free: int) -> None:
@@ -56,13 +56,13 @@ class Room:
 
 
 class Lane:
-    """Answers for one Service. `gate`: what may keep answers back for a while."""
+    """Answers for one Service. `barrier`: what may keep answers back for a while."""
 
-    def __init__(self, service: Service, gate: Gate | None = None) -> None:
+    def __init__(self, service: Service, barrier: Barrier | None = None) -> None:
         self.service = service
-        self.outbox = Outbox(gate)
-        # Two rooms, so that many small bodies do not keep a batch out.
-        self._rooms = {one.path: Room(ROOM_BYTES) for one in PATHS if one.body_limit}
+        self.outbox = Outbox(barrier)
+        # Two, so that many small bodies do not keep a batch out.
+        self._budgets = {one.path: BodyBudget(BUDGET_BYTES) for one in PATHS if one.body_limit}
         self._threads = ThreadPoolExecutor(_FLASK_THREADS, "flask")
 
     @functools.cached_property
@@ -75,9 +75,11 @@ class Lane:
     # ---- Before a body has come
 
     def admit(self, request: Request) -> None:
-        """Take room for a body that is still to come. Raises ScoringError: the answer needs no body.
+        """Take from the budget for a body that is still to come.
 
-        It takes as much room as the head announces, or the limit if the head announces nothing.
+        Raises ScoringError if the answer needs no body.
+
+        It takes as much as the head announces, or the limit if the head announces nothing.
         """
         self.service.guard.check(request.path, text(request.fields.get(b"authorization")))
         length = request.limit if request.length is None else request.length
@@ -86,14 +88,14 @@ class Lane:
             if length > request.limit:
                 raise BodyTooLarge(request.limit)
         length = min(length, request.limit)
-        if not self._rooms[request.path].take(length):
+        if not self._budgets[request.path].take(length):
             raise TooManyBodies if request.is_for_a_decision else Busy
         request.reserved = length
 
     def let_go(self, request: Request) -> None:
         """Give its room back: the body is no longer in memory."""
         if request.reserved:
-            self._rooms[request.path].give_back(request.reserved)
+            self._budgets[request.path].give_back(request.reserved)
             request.reserved = 0
 
     def refused(self, request: Request, error: ScoringError) -> tuple[Answer, str]:

@@ -1,7 +1,7 @@
 """Sends the answers of several connections together, so that a waiting client is woken once.
 
 Waking another process costs as much as a decision. So answers wait as long as each turn of the event loop
-brings more of them; a single answer leaves at the end of its turn. A gate can keep them longer: until what
+brings more of them; a single answer leaves at the end of its turn. A barrier can keep them longer: until what
 they tell is safe on a disk, for instance.
 """
 
@@ -23,7 +23,7 @@ class Holder(Protocol):
         """Write its answers, or the first so many. Raises nothing."""
 
 
-class Gate(Protocol):
+class Barrier(Protocol):
     """Keeps answers back for a while, those that were made before each call of `when_open`."""
 
     def when_open(self, go: Callable[[], None]) -> None:
@@ -33,13 +33,13 @@ class Gate(Protocol):
 class Outbox:
     """One per event loop."""
 
-    def __init__(self, gate: Gate | None = None) -> None:
-        self._gate = gate
+    def __init__(self, barrier: Barrier | None = None) -> None:
+        self._barrier = barrier
         self._holders: list[Holder] = []
 
     @property
-    def has_gate(self) -> bool:
-        return self._gate is not None
+    def has_barrier(self) -> bool:
+        return self._barrier is not None
 
     def hold(self, holder: Holder) -> None:
         self._holders.append(holder)
@@ -52,8 +52,8 @@ class Outbox:
             asyncio.get_running_loop().call_soon(self._look, len(self._holders))
             return
         holders, self._holders = self._holders, []
-        if self._gate is not None:
-            self._gate.when_open(functools.partial(_send, [(holder, holder.seal()) for holder in holders]))
+        if self._barrier is not None:
+            self._barrier.when_open(functools.partial(_send, [(holder, holder.seal()) for holder in holders]))
             return
         for holder in holders:
             holder.send_held()  # which raises nothing: the others' answers must leave, too

@@ -3,9 +3,10 @@
 from typing import Any
 
 from api.deciding.formats import kept_columns
-from api.paths import BATCH, METRICS, PATHS, PREDICT, Endpoint
+from api.paths import BATCH, METRICS, MOST_IN_ARROW, MOST_IN_TEXT, PATHS, PREDICT, Endpoint
 from features.catalogue import BY_NAME, example_client
 from mlflow_model.bundle.scoring import OUTPUT_COLUMNS, Scorer
+from mlflow_model.errors import size
 
 _MEANINGS = {
     "prediction": "La décision, en mots.",
@@ -53,11 +54,16 @@ def _operation(path: Endpoint) -> dict[str, Any]:
     return operation
 
 
+def _french(number: int) -> str:
+    return f"{number:,}".replace(",", "\u202f")
+
+
 _MORE: dict[Endpoint, dict[str, Any]] = {
     PREDICT: {"operationId": "predict"},
     BATCH: {
         "operationId": "predictBatch",
-        "description": "Tableau JSON ou CSV : 1 à 10 000 clients ; flux Arrow : 1 à 100 000 ; 16 Mio.",
+        "description": f"Tableau JSON ou CSV\u00a0: 1 à {_french(MOST_IN_TEXT)} clients\u00a0; "
+        f"flux Arrow\u00a0: 1 à {_french(MOST_IN_ARROW)}\u00a0; {size(BATCH.body_limit)}.",
         "parameters": [
             {
                 "name": "keep",
@@ -95,7 +101,9 @@ def _json(schema: str) -> dict[str, Any]:
 def _json_array(schema: str) -> dict[str, Any]:
     items = {"$ref": f"#/components/schemas/{schema}"}
     return {
-        "application/json": {"schema": {"type": "array", "minItems": 1, "maxItems": 10_000, "items": items}}
+        "application/json": {
+            "schema": {"type": "array", "minItems": 1, "maxItems": MOST_IN_TEXT, "items": items}
+        }
     }
 
 

@@ -16,6 +16,7 @@ MOST_BYTES = 64 * 2**20
 _NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _NUMBERS = re.compile(rf"{_NUMBER}(?: {_NUMBER})*")
 _THRESHOLDS = re.compile(rf"(?:{_NUMBER}|inf)(?: (?:{_NUMBER}|inf))*")
+_LOOSE_NUMBERS = re.compile(rf"(?:{_NUMBER}|-?inf|-?nan)(?: (?:{_NUMBER}|-?inf|-?nan))*")
 _INTEGERS = re.compile(r"-?[0-9]{1,9}(?: -?[0-9]{1,9})*")
 _FEATURE_INFO = re.compile(rf"none|\[({_NUMBER}|-?inf):({_NUMBER}|-?inf)\]")
 # LightGBM 2.0 wrote no end of trees, and its successors until 2.3 « feature importances ».
@@ -81,6 +82,8 @@ _OWN_OBJECTIVE = (
     "le modèle a un objectif personnalisé, dont les scores ne sont pas des probabilités ; "
     "entraînez-le avec objective=binary"
 )
+# What these hold decides nothing, and huge weights of clients make it infinite.
+_TOLD_ONLY = frozenset({"split_gain", "internal_value", "internal_weight", "leaf_weight"})
 _MISSING_IS_NAN = 8  # in a split's decision_type
 
 
@@ -253,6 +256,8 @@ def _check_tree(number: int, tree: str, width: int, version: str) -> float:
 def _grammar(key: str) -> re.Pattern[str]:
     if key == "threshold":
         return _THRESHOLDS
+    if key in _TOLD_ONLY:
+        return _LOOSE_NUMBERS
     return _INTEGERS if key in _INTEGER_KEYS else _NUMBERS
 
 

@@ -109,7 +109,7 @@ def _check_own_attributes(model: Any) -> None:
         is_lightgbms = str(name).startswith("_") or name in _PARAMETERS
         for one in [] if is_lightgbms else unused.working(value):
             raise NotUsable(
-                f"'model' porte l’attribut '{shown(name)}' ({unused.called(one)}), que LightGBM n’a pas "
+                f"le modèle porte l’attribut '{shown(name)}' ({unused.called(one)}), que LightGBM n’a pas "
                 "écrit et que le service n’appellerait pas ; donnez le modèle sans cet attribut"
             )
 
@@ -125,7 +125,7 @@ def _check_classifier(model: Object) -> None:
     others = attributes.get("_other_params")
     if type(others) is dict and others.get("pred_early_stop"):
         raise NotUsable(
-            "'model' arrête ses prédictions avant le dernier arbre (pred_early_stop) ; "
+            "le modèle arrête ses prédictions avant le dernier arbre (pred_early_stop) ; "
             "entraînez-le sans ce paramètre"
         )
 
@@ -137,7 +137,8 @@ def _check_classes(attributes: dict[Any, Any], default_class: str | None) -> Non
         raise NotUsable(_not_trained())
     if len(found) != 2:
         raise NotUsable(
-            f"le modèle connaît {len(found)} classe(s) ; entraînez-le avec deux : 1 pour le défaut, 0 sinon"
+            f"le modèle connaît {len(found)} classe{'s' if len(found) > 1 else ''} ; "
+            "entraînez-le avec deux : 1 pour le défaut, 0 sinon"
         )
     other, last = (_class_name(one) for one in found)
     if default_class is None:
@@ -179,32 +180,32 @@ def _as_predicted(text: str, best_iteration: Any) -> str:
 
 
 def _not_trained() -> str:
-    return "'model' n’est pas entraîné : il ne contient aucun texte de LightGBM ; appelez « fit » d’abord"
+    return "le modèle n’est pas entraîné : il ne contient aucun texte de LightGBM ; appelez « fit » d’abord"
 
 
 def _named(model: Any) -> str:
     """What a value is that is no classifier of LightGBM's."""
     name = inert.name_of(model)
     if name is None:
-        return f"'model' n’est ni un LGBMClassifier entraîné ni un Booster de LightGBM ; {ONLY_LIGHTGBM}"
+        return f"le modèle n’est ni un LGBMClassifier entraîné ni un Booster de LightGBM ; {ONLY_LIGHTGBM}"
     library, kind = name.module.partition(".")[0], name.name
     if library in _OF_CODE:
         return (
-            f"'model' est du code que {library} a écrit, et qu’il faudrait exécuter ; "
+            f"le modèle est du code que {library} a écrit, et qu’il faudrait exécuter ; "
             "donnez le LGBMClassifier lui-même"
         )
     if kind in _CALIBRATED:
         return (
-            "'model' est un CalibratedClassifierCV, qui corrige les probabilités de ses modèles ; "
+            "le modèle est un CalibratedClassifierCV, qui corrige les probabilités de ses modèles ; "
             "donnez un LGBMClassifier dont les probabilités sont déjà calibrées"
         )
     if kind in _SEARCHES:
-        return f"'model' est un {kind} ; donnez le modèle qu’il a trouvé (best_estimator_)"
+        return f"le modèle est un {kind} ; donnez le modèle qu’il a trouvé (best_estimator_)"
     if kind in _NOT_CLASSIFIERS and library == "lightgbm":
-        return f"'model' est un {kind}, qui n’estime pas une probabilité ; entraînez un LGBMClassifier"
+        return f"le modèle est un {kind}, qui n’estime pas une probabilité ; entraînez un LGBMClassifier"
     if library in _LIBRARIES:
-        return f"'model' est un {shown(kind)} de {_LIBRARIES[library]} ; {ONLY_LIGHTGBM}"
-    return f"'model' est un objet de la classe « {shown(f'{name.module}.{name.name}')} » ; {ONLY_LIGHTGBM}"
+        return f"le modèle est un {shown(kind)} de {_LIBRARIES[library]} ; {ONLY_LIGHTGBM}"
+    return f"le modèle est un objet de la classe « {shown(f'{name.module}.{name.name}')} » ; {ONLY_LIGHTGBM}"
 
 
 def _class_of(value: Any) -> str:

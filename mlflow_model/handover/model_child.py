@@ -13,15 +13,18 @@ if __name__ == "__main__":
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 from mlflow_model import processes
 from mlflow_model.bundle import model_text
 from mlflow_model.bundle.scoring import Booster
-from mlflow_model.handover import arrays, classifiers, file_kinds, inert, refusals, unused
+from mlflow_model.handover import arrays, classifiers, file_kinds, inert, unused
+from mlflow_model.handover.refusals import NotUsable, shown
 
 WAY_OUT = "fournissez le dictionnaire documenté {model, features, optimal_threshold, margin} (docs/models.md)"
+_RENAME = "renommez les colonnes, et entraînez le modèle de nouveau"
 _COPY_AGAIN = "copiez le fichier de nouveau"
 READY = b"ready\n"
 MOST_BYTES = 256 * 2**20
@@ -56,20 +59,30 @@ def _parts(content: bytes, default_class: str | None) -> dict[str, Any]:
     }
 
 
+_DICTIONARIES = (
+    inert.Name("collections", "OrderedDict"),
+    inert.Name("collections", "defaultdict"),
+    *(inert.Name(module, "Bunch") for module in ("sklearn.utils", "sklearn.utils._bunch")),
+)
+
+
 class _WithoutKeys(Refused):
     """The documented sentence about the keys."""
 
 
 def _mapping(document: Any) -> Any:
-    """The dictionary that an OrderedDict is; anything else as it is."""
-    if inert.is_of(document, inert.Name("collections", "OrderedDict")):
-        return dict(document.items)
+    """The dictionary that an OrderedDict, a defaultdict or scikit-learn's Bunch is; others as they are."""
+    if isinstance(document, inert.Object) and document.maker in _DICTIONARIES:
+        unused.check("le dictionnaire", document.state)
+        pairs = [pair for pair in document.items if type(pair) is tuple and len(pair) == 2]
+        return dict(pairs)
     return document
 
 
 def _of_a_model(text: str) -> dict[str, Any]:
     """The parts that a model has by itself: it names its features, and says no threshold."""
     features = model_text.names(text)
+    _check_names(features)
     return {
         "is_bare": True,
         "text": _checked_text(text, features),
@@ -88,10 +101,25 @@ def _decoded(content: bytes) -> str:
 
 
 def _feature_list(features: Any) -> list[str]:
-    names = arrays.values(features) or []
-    if not names or not all(map(_is_name, names)) or len(set(names)) < len(names):
-        raise Refused("'features' n’est pas une liste de noms distincts")
+    names = arrays.values(features)
+    if not names:
+        raise Refused("'features' n’est pas une liste de noms")
+    _check_names(names)
     return names
+
+
+def _check_names(names: Sequence[Any]) -> None:
+    """Raises NotUsable for a name that a client of the API could not send, or two that are the same."""
+    for place, name in enumerate(names, start=1):
+        if type(name) is not str:
+            raise NotUsable(f"le nom {place} des variables n’est pas un texte ; {_RENAME}")
+        if not _is_name(name):
+            raise NotUsable(
+                f"le nom {place} des variables est vide, dépasse {_LONGEST_NAME} caractères ou contient "
+                f"une tabulation, une espace insécable ou un autre caractère invisible ; {_RENAME}"
+            )
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise NotUsable(f"deux variables s’appellent « {shown(twice[0])} » ; {_RENAME}")
 
 
 def _is_name(name: object) -> bool:
@@ -111,8 +139,6 @@ def _double(document: Mapping[Any, Any], key: str) -> float | None:
 
 def _checked_text(text: str, features: list[str]) -> str:
     """The text, once it is checked and LightGBM has decided a row with it. Raises Refused, BadModelText."""
-    if not all(map(_is_name, features)):
-        raise Refused("les noms de variables du modèle ne peuvent pas s’écrire en JSON")
     model_text.check(text, features)
     Booster(text, len(features)).probability([0.0] * len(features))
     return text
@@ -130,7 +156,7 @@ def _answer(content: bytes, default_class: str | None) -> dict[str, Any]:
         return _parts(content, default_class)
     except _WithoutKeys:
         return {"refused": None}
-    except (file_kinds.NotAModel, refusals.NotUsable, model_text.UnsupportedModel) as error:
+    except (file_kinds.NotAModel, NotUsable, model_text.UnsupportedModel) as error:
         return {"refused": str(error)}
     except Refused as error:
         return {"refused": f"{error} ; {WAY_OUT}"}

@@ -1,5 +1,6 @@
 """Says what of the documented dictionary is not used, and finds what may have prepared the data."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,7 +10,11 @@ from mlflow_model.handover.refusals import NotUsable, shown
 
 USED = frozenset({"model", "features", "optimal_threshold", "margin"})
 
-_MISSING = frozenset({"NA", "NaT"})  # pandas names its own values
+_RANDOM = "numpy.random."  # generators and what they are made of
+# Names that are no functions: pandas's own values, and types of numbers.
+_NOT_CALLED = re.compile(
+    r"pandas\.(?:\S*\.)?(?:NA|NaT)|numpy\.(?:float|int|uint|bool)[0-9_]*|builtins\.(?:float|int|bool|str)"
+)
 # Objects of these hold data and compute nothing. Whatever else a dictionary holds may be a step of the model.
 _OF_DATA = frozenset(
     {
@@ -33,10 +38,13 @@ _DATA = frozenset(
             for name in ("dict", "list", "tuple", "object", "int", "float", "str", "bool")
         ),
         *(Name("collections", name) for name in ("OrderedDict", "defaultdict", "deque", "Counter")),
+        *(Name(module, "Bunch") for module in ("sklearn.utils", "sklearn.utils._bunch")),
         *(Name("numpy", name) for name in ("ndarray", "dtype")),
         *(Name(f"{core}.multiarray", "_reconstruct") for core in ("numpy.core", "numpy._core")),
         *(Name(f"{core}.multiarray", "scalar") for core in ("numpy.core", "numpy._core")),
         *(Name(f"{core}.numeric", "_frombuffer") for core in ("numpy.core", "numpy._core")),
+        *(Name(module, "_mareconstruct") for module in ("numpy.ma.core", "numpy.ma")),
+        Name("numpy.ma.core", "MaskedArray"),
         Name("_codecs", "encode"),
         Name("types", "SimpleNamespace"),
     }
@@ -44,16 +52,21 @@ _DATA = frozenset(
 
 
 def keys(document: Mapping[Any, Any]) -> list[str]:
-    """The keys whose values are not used. Raises NotUsable if one may hold a step of the model."""
-    left = {key: value for key, value in document.items() if key not in USED}
-    for key, value in left.items():
-        for one in working((key, value)):
-            raise NotUsable(
-                f"'{shown(key)}' contient {called(one)}, qui peut préparer les données avant le modèle, "
-                "et que le service n’appellerait pas ; "
-                "entraînez le modèle sur les colonnes préparées, et donnez-le sans cet objet"
-            )
-    return [shown(key) for key in left]
+    """The keys whose values are not used. Raises NotUsable if one may hold a step beside the model."""
+    for key, value in document.items():
+        if key != "model":
+            check(f"'{shown(key)}'", (key, value))
+    return [shown(key) for key in document if key not in USED]
+
+
+def check(where: str, value: Any) -> None:
+    """Raises NotUsable if the value holds more than data."""
+    for one in working(value):
+        raise NotUsable(
+            f"{where} contient {called(one)}, qui peut préparer les données avant le modèle, "
+            "et que le service n’appellerait pas ; "
+            "entraînez le modèle sur les colonnes préparées, et donnez-le sans cet objet"
+        )
 
 
 def working(value: Any) -> Iterator[Name | Object]:
@@ -64,9 +77,8 @@ def working(value: Any) -> Iterator[Name | Object]:
         if id(one) in seen:
             continue
         seen.add(id(one))
-        if (isinstance(one, Name) and one.name not in _MISSING) or (
-            isinstance(one, Object) and not _is_data(one)
-        ):
+        is_called = isinstance(one, Name) and not _NOT_CALLED.fullmatch(f"{one.module}.{one.name}")
+        if is_called or (isinstance(one, Object) and not _is_data(one)):
             yield one
         elif isinstance(one, Object):
             waiting += _held_by(one)
@@ -93,7 +105,7 @@ def _is_data(one: Object) -> bool:
         return False
     if one.maker == Name("builtins", "getattr"):  # a method, which is not called
         return False
-    return name in _DATA or name.module.partition(".")[0] in _OF_DATA
+    return name in _DATA or name.module.partition(".")[0] in _OF_DATA or name.module.startswith(_RANDOM)
 
 
 def called(one: Name | Object) -> str:

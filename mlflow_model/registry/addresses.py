@@ -1,9 +1,13 @@
-"""Says where MLflow's pages show this project: `python -m mlflow_model.registry.addresses http://HOST:PORT`.
+"""Says where MLflow's pages show this project, once they answer. `make ui` runs it beside MLflow's server.
 
-The forms of these addresses are those of MLflow 3's pages.
+`python -m mlflow_model.registry.addresses URL`. The forms of the addresses are those of MLflow 3's pages.
 """
 
+import os
 import sys
+import time
+import urllib.request
+import webbrowser
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -11,6 +15,7 @@ from mlflow_model import command
 from mlflow_model.errors import LoadingFailed
 from mlflow_model.registry import connection, versions
 
+_PATIENCE_SECONDS = 60.0
 _RUNS_SHOWN = 3
 
 
@@ -23,7 +28,7 @@ def lines(url: str) -> Iterator[str]:
             yield "nothing yet: make register, or make train"
             return
         place = f"{url}/#/experiments/{experiment.experiment_id}"
-        yield f"all runs  {place}"
+        yield f"all runs  {place}/runs"
         runs = client.search_runs([experiment.experiment_id], max_results=_RUNS_SHOWN)
         for run in runs:
             yield f"a run     {place}/runs/{run.info.run_id}  ({run.info.run_name})"
@@ -32,12 +37,29 @@ def lines(url: str) -> Iterator[str]:
 
 
 def main() -> int:
+    url, server = sys.argv[1], os.getppid()
+    if not _answers(url, server):
+        return 1
     try:
-        for line in lines(sys.argv[1]):
-            sys.stderr.write(f"  {line}\n")
+        said = list(lines(url))
     except LoadingFailed as problem:
-        sys.stderr.write(f"  {problem}\n")  # the pages may still open
+        said = [str(problem)]
+    sys.stderr.write("\n" + "".join(f"  {line}\n" for line in said))
+    if sys.stderr.isatty() and "DISPLAY" in os.environ and said[0].startswith("all runs"):
+        webbrowser.open(said[0].split()[-1])
     return 0
+
+
+def _answers(url: str, server: int) -> bool:
+    """Wait until the pages answer. False if their server ends, which has told why, or takes too long."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < deadline and os.getppid() == server:
+        try:
+            with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - the address that make gives
+                return True
+        except OSError:
+            time.sleep(0.5)
+    return False
 
 
 if __name__ == "__main__":

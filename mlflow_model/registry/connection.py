@@ -80,13 +80,9 @@ def connect(*, create: bool = False) -> MlflowClient:
     if is_absent() and not create:
         raise LoadingFailed("aucun registre de modèles : lancez « python register.py »")
     with in_words("ouverture du registre"):
-        if not create:
-            return MlflowClient()
-        _check_writable()
-        with _alone():
-            client = MlflowClient()
-            client.search_experiments(max_results=1)  # makes the tables of a store that has none
-        return client
+        if create:
+            _check_writable()
+        return MlflowClient()
 
 
 def _check_writable() -> None:
@@ -103,10 +99,13 @@ def _check_writable() -> None:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """Let one process at a time make the tables of a SQLite store. MLflow fails where two do so at once."""
+def alone() -> Iterator[None]:
+    """Let one process at a time write to a SQLite store, also before it exists; others wait.
+
+    MLflow fails where two make its tables at once, and two that register one pickle would both find it new.
+    """
     file = sqlite_file()
-    if file is None:
+    if file is None or not file.parent.is_dir():
         yield
         return
     folder = os.open(file.parent, os.O_RDONLY)

@@ -68,26 +68,27 @@ def register(
     The alias moves last, and only to a version that was fetched back and verified, so that a failure at any
     point leaves the previous champion. A bundle that is already registered is not registered again.
     """
-    client = connection.connect(create=True)
-    with connection.in_words("enregistrement du modèle"):
-        known = _version_of_bundle(client, name, bundle.digest)
-        asks = signer is None and not unsigned and alias not in (None, versions.CANDIDATE)
-        if asks:
-            _must_be_served(name, str(alias), known)
-        number = known if known is not None else _new_version(client, bundle, card, name)
-        fetching.download(versions.resolve(f"models:/{name}/{number}"))
-        with moves.lease(client, name, by) as held:
-            chosen = alias or _default_alias(client, name, number)
-            held.check()
-            if signer is not None:
-                signed_versions.sign(client, signer, name, number, bundle.digest)
-            elif asks:
-                _must_be_served(name, chosen, number)
-            held.check()
-            before = aliases.named(client, name, chosen)
-            if before != number:
-                aliases.move(client, name, chosen, Move(number, aliases.REGISTRATION, by=by))
-    return Registered(number, known is None, chosen, None if before == number else before)
+    with connection.alone():
+        client = connection.connect(create=True)
+        with connection.in_words("enregistrement du modèle"):
+            known = _version_of_bundle(client, name, bundle.digest)
+            asks = signer is None and not unsigned and alias not in (None, versions.CANDIDATE)
+            if asks:
+                _must_be_served(name, str(alias), known)
+            number = known if known is not None else _new_version(client, bundle, card, name)
+            fetching.download(versions.resolve(f"models:/{name}/{number}"))
+            with moves.lease(client, name, by) as held:
+                chosen = alias or _default_alias(client, name, number)
+                held.check()
+                if signer is not None:
+                    signed_versions.sign(client, signer, name, number, bundle.digest)
+                elif asks:
+                    _must_be_served(name, chosen, number)
+                held.check()
+                before = aliases.named(client, name, chosen)
+                if before != number:
+                    aliases.move(client, name, chosen, Move(number, aliases.REGISTRATION, by=by))
+        return Registered(number, known is None, chosen, None if before == number else before)
 
 
 def _default_alias(client: MlflowClient, name: str, number: int) -> str:

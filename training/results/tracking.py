@@ -43,7 +43,8 @@ _GONE = (ModelUnavailable, MlflowException, SQLAlchemyError, OSError)
 def connect() -> str | None:
     """Open MLflow and return the experiment; None inside `mlflow run`. Raises CannotOpen."""
     try:
-        return connection.experiment(connection.connect(create=True))
+        with connection.alone():
+            return connection.experiment(connection.connect(create=True))
     except _GONE as error:
         raise CannotOpen from error
 

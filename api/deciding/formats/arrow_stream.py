@@ -12,10 +12,10 @@ import pyarrow.ipc
 from api.deciding.formats import checked_columns, kept_columns
 from api.deciding.formats.checked_columns import Column
 from api.deciding.formats.clients import Clients
+from api.paths import MOST_IN_ARROW
 from mlflow_model.errors import BadData, TooManyClients
 
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
-ROW_LIMIT = 100_000
 
 _METADATA_LIMIT = 1024 * 1024  # of one message; a schema of thousands of columns fits
 _BATCH_LIMIT = 1_000
@@ -189,8 +189,8 @@ def _batches(body: bytes, places: Sequence[int]) -> Iterator[Any]:
     rows = 0
     for batch in pa.ipc.open_stream(pa.BufferReader(body), options=options):
         rows += batch.num_rows
-        if rows > ROW_LIMIT:
-            raise TooManyClients(ROW_LIMIT)
+        if rows > MOST_IN_ARROW:
+            raise TooManyClients(MOST_IN_ARROW)
         batch.validate(full=True)
         yield batch
 

@@ -16,13 +16,12 @@ import numpy as np
 from api.deciding.formats import checked_columns, kept_columns, text_rows
 from api.deciding.formats.checked_columns import Column
 from api.deciding.formats.clients import Clients
-from api.paths import PREDICT
+from api.paths import MOST_IN_TEXT, PREDICT
 from features import csv_dialect
 from features.csv_dialect import FRACTION, INTEGER, LONGEST_INTEGER, Dialect
 from mlflow_model.errors import BadData, BadRow, MissingFeatures, NotUtf8, TooManyClients
 
 MEDIA_TYPE = "text/csv; charset=utf-8"
-ROW_LIMIT = 10_000
 
 _SURELY_EXACT = r"-?+(?:0|[1-9][0-9]{0,14}+)" + FRACTION  # an integer of 16 digits may not fit in a double
 _INTEGER_CELL = re.compile(INTEGER)
@@ -118,8 +117,8 @@ class _Width:
 def _rows(records: Iterator[list[str]], lines: _Lines, width: _Width) -> Iterator[list[str]]:
     lines.next_record()
     for row, cells in enumerate(records, start=1):
-        if row > ROW_LIMIT:
-            raise TooManyClients(ROW_LIMIT)
+        if row > MOST_IN_TEXT:
+            raise TooManyClients(MOST_IN_TEXT)
         width.check(row, cells)
         yield cells
         lines.next_record()

@@ -13,11 +13,10 @@ from api.deciding import strict_json
 from api.deciding.formats import kept_columns, text_rows
 from api.deciding.formats.checked_columns import Column
 from api.deciding.formats.clients import Clients
-from api.paths import PREDICT
+from api.paths import MOST_IN_TEXT, PREDICT
 from mlflow_model.errors import BadData, BadRow, NotUtf8, TooManyClients, listed_as_missing
 
 MEDIA_TYPE = "application/json"
-ROW_LIMIT = 10_000
 
 _OPENING = re.compile(r"[ \t\n\r]*+\[[ \t\n\r]*+")
 _EMPTY = re.compile(r"[ \t\n\r]*+\[[ \t\n\r]*+\][ \t\n\r]*+")
@@ -43,8 +42,8 @@ def read(body: bytes, features: Sequence[str], keep: Sequence[str]) -> Clients:
     shown = (*features, *filter(kept_columns.shown, keep))
     parse = functools.partial(strict_json.parse, features=shown, once=(*features, *keep))
     for row, client in enumerate(_clients(body), start=1):
-        if row > ROW_LIMIT:
-            raise TooManyClients(ROW_LIMIT)
+        if row > MOST_IN_TEXT:
+            raise TooManyClients(MOST_IN_TEXT)
         rows.append(_values(row, client, features, parse))
         kept_rows.append(_kept(row, client, keep) if keep else [])
     kept = _columns(keep, kept_rows)
