@@ -8,12 +8,10 @@ python register.py list | promote 2 | rollback | sign 2 --key KEY.pem
 import argparse
 import gc
 import getpass
-import math
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from mlflow_model import command
 if __name__ == "__main__":
     command.begin("mlflow", "lightgbm", "pandas", "pyarrow", "cryptography")
 
+from mlflow_model import arguments
 from mlflow_model.bundle import signing
 from mlflow_model.errors import ModelUnavailable
 from mlflow_model.handover import model_files
@@ -35,9 +34,6 @@ from promotion.portfolio import REFERENCE, BadReference
 
 DEFAULT_PICKLE = ROOT / "models" / "lgbm_final_model.pkl"
 NOT_DONE, BEYOND_LIMITS = 2, 3
-LONGEST_REASON = 1_000
-LONGEST_NAME = 128
-LONGEST_VALIDITY = 36_500  # days
 
 
 class Refused(Exception):
@@ -233,28 +229,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_target(parser, name="scoring-client", by=_operator())
     parser.add_argument(
         "--alias",
-        type=_alias,
+        type=arguments.alias,
         help="alias to move (default: champion for the first version, else candidate, for promote)",
     )
-    parser.add_argument(
-        "--pickle",
-        type=Path,
-        default=DEFAULT_PICKLE,
-        metavar="FILE",
-        help="documented pickle, or a form of docs/models.md (default: models/lgbm_final_model.pkl)",
-    )
-    parser.add_argument(
-        "--threshold", type=float, help="instead of the file's optimal_threshold, if it has one"
-    )
-    parser.add_argument(
-        "--margin", type=float, help="instead of the pickle's; 0 to min(threshold, 1 - threshold)"
-    )
-    parser.add_argument(
-        "--default-class",
-        type=_person,
-        metavar="CLASS",
-        help="the class that means default, where the classes of the model are not 0 and 1",
-    )
+    _add_file(parser)
     _add_signing(parser, None)
     _add_unsigned(parser, False)
     parser.add_argument("--unless-champion", action="store_true", help="nothing to do if the alias is taken")
@@ -270,10 +248,29 @@ def _parser() -> argparse.ArgumentParser:
     _add_signing(rollback)
     _add_unsigned(rollback)
     sign = _add_command(commands, "sign", _sign, "sign a version anew that one of the keys has signed before")
-    sign.add_argument("version", type=_version, help="its number, as `register.py list` shows it")
+    sign.add_argument("version", type=arguments.version, help="its number, as `register.py list` shows it")
     sign.add_argument("--key", type=Path, metavar="KEY.pem", required=True, help="private Ed25519 key")
     _add_validity(sign)
     return parser
+
+
+def _add_file(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--pickle",
+        type=Path,
+        default=DEFAULT_PICKLE,
+        metavar="FILE",
+        help="documented pickle, or a form of docs/models.md (default: models/lgbm_final_model.pkl)",
+    )
+    add("--threshold", type=float, help="instead of the file's optimal_threshold, if it has one")
+    add("--margin", type=float, help="instead of the pickle's; 0 to min(threshold, 1 - threshold)")
+    add(
+        "--default-class",
+        type=arguments.plain_text,
+        metavar="CLASS",
+        help="the class that means default, where the classes of the model are not 0 and 1",
+    )
 
 
 def _add_signing(parser: argparse.ArgumentParser, default: Any = argparse.SUPPRESS) -> None:
@@ -299,7 +296,7 @@ def _add_unsigned(parser: argparse.ArgumentParser, default: Any = argparse.SUPPR
 def _add_validity(parser: argparse.ArgumentParser, default: Any = argparse.SUPPRESS) -> None:
     parser.add_argument(
         "--valid-days",
-        type=_days,
+        type=arguments.days,
         default=default,
         dest="valid_for",
         metavar="DAYS",
@@ -310,7 +307,7 @@ def _add_validity(parser: argparse.ArgumentParser, default: Any = argparse.SUPPR
 def _add_gate(promote: argparse.ArgumentParser) -> None:
     limits = gate.Limits()
     add = promote.add_argument
-    add("version", type=_version, help="its number, as `register.py list` shows it")
+    add("version", type=arguments.version, help="its number, as `register.py list` shows it")
     add(
         "--reference",
         type=Path,
@@ -319,114 +316,44 @@ def _add_gate(promote: argparse.ArgumentParser) -> None:
     )
     add(
         "--max-changed",
-        type=_share,
+        type=arguments.share,
         default=limits.changed,
         metavar="SHARE",
         help="of the clients that may get another label (default: %(default)s)",
     )
     add(
         "--max-cost-increase",
-        type=_increase,
+        type=arguments.cost,
         default=limits.cost_increase,
         metavar="COST",
         help="that the cost per client may rise, a good client refused costing 1 (default: %(default)s)",
     )
     add(
         "--min-clients",
-        type=_count,
+        type=arguments.clients,
         default=limits.clients,
         metavar="NUMBER",
         help="of different clients that must be compared (default: %(default)s)",
     )
     add(
         "--max-left-out",
-        type=_share,
+        type=arguments.share,
         default=limits.left_out,
         metavar="SHARE",
         help="of the clients that may lack what one of the models needs (default: %(default)s)",
     )
     add("--dry-run", action="store_true", help="show the comparison, change and record nothing")
     add("--force", action="store_true", help="promote in spite of objections")
-    add("--why", type=_reason, metavar="REASON", help="kept in the history")
-
-
-def _version(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 2**31):
-        raise argparse.ArgumentTypeError(f"a version is a number that `register.py list` shows, not {text!r}")
-    return int(text)
-
-
-def _model_name(text: str) -> str:
-    """A name that MLflow's registry accepts and its search can quote."""
-    if not (re.fullmatch(r"\w+(?:[ .-]+\w+)*", text) and len(text) <= LONGEST_NAME):
-        raise argparse.ArgumentTypeError(f"a model's name is words joined by - . or spaces, not {text!r}")
-    return text
-
-
-def _alias(text: str) -> str:
-    """An alias that MLflow's registry accepts. It refuses `latest`, v1, v2, ..., which look like versions."""
-    is_version = re.fullmatch(r"(?i)latest|v[0-9]+", text) is not None
-    if is_version or not (re.fullmatch(r"[\w-]+", text, re.ASCII) and len(text) <= LONGEST_NAME):
-        raise argparse.ArgumentTypeError(
-            f"an alias is letters, digits, _ and -, and neither latest nor v and a number: not {text!r}"
-        )
-    return text
-
-
-def _share(text: str) -> float:
-    if not 0 <= (share := _number(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"a share is a number from 0 to 1, not {text!r}")
-    return share
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 2**31):
-        raise argparse.ArgumentTypeError(f"a number of clients is 1 or more, not {text!r}")
-    return int(text)
-
-
-def _days(text: str) -> timedelta:
-    if not (text.isascii() and text.isdecimal() and 0 < int(text) <= LONGEST_VALIDITY):
-        raise argparse.ArgumentTypeError(
-            f"a signature holds for 1 to {LONGEST_VALIDITY:,} days, not {text!r}"
-        )
-    return timedelta(days=int(text))
-
-
-def _increase(text: str) -> float:
-    """A cost of 0 or more; with infinity, no increase is too much."""
-    if not (increase := _number(text)) >= 0:
-        raise argparse.ArgumentTypeError(f"a cost is a number of 0 or more, not {text!r}")
-    return increase
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def _person(text: str) -> str:
-    name = " ".join(text.split())
-    if not name or len(name) > LONGEST_NAME or not name.isprintable():
-        raise argparse.ArgumentTypeError(f"a name is plain text of at most {LONGEST_NAME} characters")
-    return name
-
-
-def _reason(text: str) -> str:
-    """A reason on one line, so that `list` stays a table, and short enough for a tag in any store."""
-    reason = " ".join(text.split())
-    if len(reason) > LONGEST_REASON or not reason.isprintable():
-        raise argparse.ArgumentTypeError(f"a reason is plain text of at most {LONGEST_REASON:,} characters")
-    return reason
+    add("--why", type=arguments.reason, metavar="REASON", help="kept in the history")
 
 
 def _add_command(commands: Any, name: str, run: Callable[..., None], purpose: str) -> argparse.ArgumentParser:
     added: argparse.ArgumentParser = commands.add_parser(name, help=purpose, description=purpose.capitalize())
     # Without SUPPRESS the command's defaults would silently undo options that stand before it.
     _add_target(added, name=argparse.SUPPRESS, by=argparse.SUPPRESS)
-    added.add_argument("--alias", type=_alias, default=argparse.SUPPRESS, help="alias (default: champion)")
+    added.add_argument(
+        "--alias", type=arguments.alias, default=argparse.SUPPRESS, help="alias (default: champion)"
+    )
     added.set_defaults(run=run)
     return added
 
@@ -441,10 +368,14 @@ def _operator() -> str:
 
 def _add_target(parser: argparse.ArgumentParser, *, name: str, by: str) -> None:
     parser.add_argument(
-        "--name", type=_model_name, default=name, help="registered model (default: scoring-client)"
+        "--name", type=arguments.model_name, default=name, help="registered model (default: scoring-client)"
     )
     parser.add_argument(
-        "--by", type=_person, default=by, metavar="NAME", help="who does this, for the history (default: you)"
+        "--by",
+        type=arguments.plain_text,
+        default=by,
+        metavar="NAME",
+        help="who does this, for the history (default: you)",
     )
 
 

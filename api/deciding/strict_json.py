@@ -7,6 +7,7 @@ whenever it is in doubt, and a strict one for everything else and for every refu
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -118,9 +119,8 @@ def _holds_nan(value: object) -> bool:
 
 
 def _first_duplicate(pairs: list[tuple[str, Any]], once: Collection[str] | None) -> str | None:
-    seen: set[str] = set()
-    keys = [key for key, _ in pairs if once is None or key in once]
-    return next((key for key in keys if key in seen or seen.add(key)), None)  # type: ignore[func-returns-value]
+    times = Counter(key for key, _ in pairs if once is None or key in once)
+    return next((key for key, count in times.items() if count > 1), None)
 
 
 def _named(key: str, features: Collection[str]) -> str:

@@ -314,8 +314,7 @@ def main() -> None:
     """Answer one request. What the bundle prints, or leaves running, cannot reach the reply."""
     processes.end_with_parent()
     processes.limit(memory=MEMORY_BYTES, file_bytes=0, open_files=_OPEN_FILES)
-    with os.fdopen(os.dup(1), "wb") as pipe, open(os.devnull, "wb") as nowhere:  # noqa: PTH123
-        os.dup2(nowhere.fileno(), 1)
+    with os.fdopen(processes.set_aside(1), "wb") as pipe:
         if line := sys.stdin.buffer.readline():
             request = _Request(**json.loads(line))
             columns = sys.stdin.buffer.read()

@@ -192,8 +192,7 @@ def _main() -> None:
     processes.end_with_parent()
     seconds = int(sys.argv[1])
     default_class = sys.argv[2] if len(sys.argv) > 2 else None
-    with os.fdopen(os.dup(1), "wb") as pipe, open(os.devnull, "wb") as nowhere:  # noqa: PTH123
-        os.dup2(nowhere.fileno(), 1)
+    with os.fdopen(processes.set_aside(1), "wb") as pipe:
         _answer_only_through(pipe, seconds, default_class)
 
 
