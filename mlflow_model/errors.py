@@ -106,7 +106,7 @@ class AnswerTooLarge(BadData):
 
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"la réponse dépasse la limite de {limit // 1024 // 1024} Mio ; "
+            f"la réponse dépasse la limite de {size(limit)} ; "
             "demandez moins de colonnes par keep, ou envoyez moins de clients à la fois"
         )
 

@@ -71,15 +71,19 @@ def _location_in_run(client: MlflowClient, run_id: str, path: str) -> str:
 
 def _manifest(files_of_version: ArtifactRepository, reference: Reference, folder: Path) -> bytes:
     """The manifest. Raises LoadingFailed, also for a model that somebody else logged to MLflow."""
-    is_ours = reference.version is None or reference.digest
+    if reference.version is not None and not reference.digest:
+        raise _of_another_kind(reference)
     try:
-        if is_ours:
-            return _fetched(files_of_version, MANIFEST, reference, folder)
+        return _fetched(files_of_version, MANIFEST, reference, folder)
     except _Absent:
-        if reference.version is not None or not _is_there(files_of_version, "MLmodel", folder):
-            raise
+        if reference.version is None and _is_there(files_of_version, "MLmodel", folder):
+            raise _of_another_kind(reference) from None
+        raise
+
+
+def _of_another_kind(reference: Reference) -> LoadingFailed:
     version = "" if reference.version is None else f"la version {reference.version} de "
-    raise LoadingFailed(
+    return LoadingFailed(
         f"{version}{reference.name} est un autre modèle MLflow, que Scoring Client n’a pas enregistré ; "
         "enregistrez son fichier avec « python register.py --pickle »"
     )
