@@ -38,13 +38,13 @@ import yaml
 import register
 from api import settings
 from api.app import create_app
-from api.delivery import loader
 from api.delivery.finder import Finder
 from api.delivery.served import ServedModel
 from api.web import openapi
 from features.catalogue import example_client
 from mlflow_model.errors import LoadingFailed, ModelUnavailable
 from tests import model_zoo
+from tests.looking import look_once
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ("README.md", "docs/api.md", "docs/models.md", "docs/operations.md")
@@ -148,7 +148,7 @@ class Project:
                 for name, value in variables.items():
                     patch.setenv(name, value)
                 if variables:
-                    return str(loader.look_once(uri, self.folder / "cache").problem)
+                    return str(look_once(uri, self.folder / "cache").problem)
                 return str(ServedModel().model)
         except ModelUnavailable as problem:
             return str(problem)

@@ -18,13 +18,13 @@ import pytest
 from lightgbm import LGBMClassifier
 
 from api.app import create_app
-from api.delivery import loader
 from api.delivery.served import ServedModel
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import Refusal
 from mlflow_model.registry import connection
 from tests import servers
 from tests.conftest import FEATURES, SOMETIMES_MISSING
+from tests.looking import look_once
 from tests.servers import JSON, ROOT, Answer, Door, FlaskDoor, SocketDoor
 
 pytest_plugins = ["tests.api_support"]
@@ -512,7 +512,7 @@ def test_the_loader_says_why_a_model_cannot_be_had(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", servers.registry_in(several_versions)["MLFLOW_TRACKING_URI"])
 
-    news = loader.look_once(uri, tmp_path)
+    news = look_once(uri, tmp_path)
 
     assert news.copy is None
     assert news.problem is not None
@@ -541,7 +541,7 @@ def test_any_mlflow_model_uri_names_the_model(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", servers.registry_in(several_versions)["MLFLOW_TRACKING_URI"])
     registered = connection.connect().get_model_version("scoring-client", "1")
 
-    loaded = loader.look_once(uri.format(source=registered.source, run_id=registered.run_id), tmp_path).copy
+    loaded = look_once(uri.format(source=registered.source, run_id=registered.run_id), tmp_path).copy
 
     assert loaded is not None
     assert loaded.version == version
@@ -553,7 +553,7 @@ def test_a_path_in_model_uri_is_not_shown_to_callers(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", servers.registry_in(several_versions)["MLFLOW_TRACKING_URI"])
 
-    problem = loader.look_once(str(tmp_path / "nowhere"), tmp_path).problem
+    problem = look_once(str(tmp_path / "nowhere"), tmp_path).problem
 
     assert problem is not None
     assert str(tmp_path) not in problem

@@ -26,6 +26,7 @@ from mlflow_model.registry import connection, fetching, listing, moves, versions
 from mlflow_model.registry.versions import Reference
 from tests import servers
 from tests.hostile_registry import ALIAS, HostileRegistry, hostile_registry
+from tests.looking import look_once
 from tests.servers import ROOT
 
 # MLflow leaves connections open where a download fails.
@@ -190,7 +191,7 @@ def test_an_answer_that_is_no_answer_costs_a_sentence_and_no_thread(
 ) -> None:
     hostile.behaviour[ALIAS] = "garbled"
 
-    news = loader.look_once(CHAMPION, tmp_path / "cache")
+    news = look_once(CHAMPION, tmp_path / "cache")
 
     assert (news.copy, news.looked_at) == (None, None)
     assert "le registre répond de façon incompréhensible (ParseError)" in str(news.problem)
@@ -383,7 +384,7 @@ def test_a_cache_that_cannot_be_written_is_not_an_unreachable_registry(
 ) -> None:
     (tmp_path / "file").write_text("no folder")
 
-    news = loader.look_once(CHAMPION, tmp_path / "file" / "cache")
+    news = look_once(CHAMPION, tmp_path / "file" / "cache")
 
     assert news.problem is not None
     assert "le cache local est inaccessible ou plein" in news.problem

@@ -11,9 +11,9 @@ import mlflow
 import pandas as pd
 import pytest
 
-from api.delivery import loader
 from api.delivery.served import loaded
 from mlflow_model.bundle import bundles
+from tests.looking import look_once
 
 VERSION = Path(__file__).parent / "versions" / "before_the_rooms"
 RECORDED = json.loads(VERSION.with_suffix(".json").read_text(encoding="utf-8"))
@@ -33,7 +33,7 @@ def test_its_bundle_is_verified_and_decides_as_it_did() -> None:
 
 
 def test_the_service_fetches_tries_and_serves_it(tmp_path: Path) -> None:
-    news = loader.look_once(str(VERSION), tmp_path / "cache")
+    news = look_once(str(VERSION), tmp_path / "cache")
 
     assert news.problem is None
     assert news.copy is not None

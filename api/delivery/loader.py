@@ -84,14 +84,6 @@ class Patience:
                 timer.cancel()
 
 
-def look_once(uri: str, folder: Path) -> News:
-    """The news of one look at a model URI."""
-    with contextlib.closing(Trial()) as trial:
-        model = sources.followed(uri, folder, trial)
-        model.look(afresh=False)
-        return model.news
-
-
 class Lookout:
     """Looks at a model again and again, at its challenger in a thread of its own, and tells the news.
 
