@@ -1,7 +1,7 @@
 """What the environment says of the service: no other module of api/ asks it.
 
-Each process reads it anew, since its parent may have changed what it says: `api.server.kept_files` has it name
-copies of the operator's files, so settings that were read before must not be passed on.
+Each process reads it anew. Its parent may have changed what it says: `api.server.kept_files` has it name
+copies of the operator's files, so that settings which were read before must not be passed on.
 MLFLOW_TRACKING_URI and MODEL_PUBLIC_KEY are read by mlflow_model: they concern every command.
 """
 
