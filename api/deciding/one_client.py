@@ -23,9 +23,8 @@ WRITABLE = frozenset({str, float, int, bool, type(None)})
 
 _USUAL_COLUMNS = [*OUTPUT_COLUMNS]
 _MOST_LABELS, _LONGEST_LABEL = 64, 1_000
-_last: dict[
-    str, tuple[object, object, object, object, bytes]
-] = {}  # by label: the policy, and the answer with room for two probabilities
+# By label: the policy's numbers, and the answer with room for two probabilities.
+_last: dict[str, tuple[object, object, object, object, bytes]] = {}
 
 
 class NotADecision(TypeError):

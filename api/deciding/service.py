@@ -31,6 +31,7 @@ class Service:
         self.guard = guard or Guard()
         self.tally = tally or Tally()
         self._listeners = (self.tally, *listeners)
+        self._tell = tuple(listener.decided for listener in self._listeners)
         self._pool = pool
         self._in_threads: dict[int, float] = {}  # since when a thread decides on a batch
 
@@ -51,9 +52,9 @@ class Service:
             client, decision = one_client.decide(model.scorer, content_type, content_encoding, body)
             content = one_client.written(decision)
             seconds = time.perf_counter() - started
-            for listener in self._listeners:
+            for tell in self._tell:
                 try:
-                    listener.decided(model, client, decision, seconds)
+                    tell(model, client, decision, seconds)
                 except Exception as error:  # noqa: BLE001 - the decision stands, whoever cannot hear of it
                     internal_error(error, asked_as)
             return Answer(200, content, model)

@@ -286,7 +286,7 @@ class Connection(asyncio.Protocol):
         return request.keep_alive and bool(more_comes)
 
     def _send(self, answer: bytes, is_kept: bool) -> None:
-        if len(self._held) == self._sealed:
+        if not self._held or len(self._held) == self._sealed:
             self._lane.outbox.hold(self)
         self._held.append(answer)
         self._since = None
