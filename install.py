@@ -32,8 +32,6 @@ _REASONS = {
 
 
 def main() -> None:
-    machine.require_installable()
-    command.begin()
     lock = ROOT / sys.argv[1]
     if not _is_installed(lock):
         _require_writable()
@@ -184,4 +182,6 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    machine.require_installable()
+    command.begin()
+    command.run(main)

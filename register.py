@@ -6,6 +6,7 @@ python register.py list | promote 2 | rollback | sign 2 --key KEY.pem
 """
 
 import argparse
+import atexit
 import gc
 import getpass
 import os
@@ -381,6 +382,5 @@ def _add_target(parser: argparse.ArgumentParser, *, name: str, by: str) -> None:
 
 if __name__ == "__main__":
     gc.disable()  # collecting garbage among what MLflow loads took half of the time
-    code = main()
-    gc.freeze()  # also keep the last collection, at exit, from looking at it
-    sys.exit(code)
+    atexit.register(gc.freeze)  # also keep the last collection, at exit, from looking at it
+    command.run(main)

@@ -141,7 +141,4 @@ if __name__ == "__main__":
     from mlflow_model import command
 
     command.begin(*_PACKAGES)
-    try:
-        main()
-    except KeyboardInterrupt:  # before there is a supervisor, which ends in order
-        sys.exit(command.INTERRUPTED)
+    command.run(main)

@@ -127,4 +127,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     command.begin()
-    main()
+    command.run(main)

@@ -136,4 +136,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     command.begin()
-    sys.exit(main())
+    command.run(main)

@@ -133,4 +133,4 @@ def _interleaved(*contenders: Callable[[], object]) -> list[float]:
 
 if __name__ == "__main__":
     command.begin()
-    main()
+    command.run(main)

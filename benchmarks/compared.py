@@ -120,4 +120,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 if __name__ == "__main__":
     command.begin()
-    main()
+    command.run(main)

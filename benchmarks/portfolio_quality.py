@@ -6,7 +6,6 @@ which the applications are compared. The product's own aggregation gives the fea
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,4 +199,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     command.begin()
-    sys.exit(main())
+    command.run(main)

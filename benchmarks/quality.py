@@ -5,7 +5,6 @@ training/protocol/experiment.py. The real sample is asked once, and nothing is c
 """
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -264,4 +263,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     command.begin()
-    sys.exit(main())
+    command.run(main)

@@ -6,8 +6,10 @@ The standard library alone, in what any Python 3 can read, as `mlflow_model.mach
 import atexit
 import os
 import select
+import signal
 import sys
-from types import TracebackType
+from collections.abc import Callable
+from types import FrameType, TracebackType
 from typing import NoReturn
 
 from mlflow_model import machine
@@ -16,21 +18,42 @@ INTERRUPTED, UNHEARD = 130, 141  # as a shell tells of SIGINT and SIGPIPE
 
 
 def begin(*packages: str) -> None:
-    """Begin a command that imports these packages. End it with one sentence if it cannot work here.
+    """Begin a command that imports these packages next. End it with one sentence if it cannot work here.
 
-    From here on, Ctrl-C and a reader who has gone away (`| head`) end it without a traceback.
+    While it imports, Ctrl-C ends it at once: a package may turn `KeyboardInterrupt` into another error.
     """
     sys.excepthook = _end_quietly
     atexit.register(_flush)
+    _let_ctrl_c(_end_at_once)
     machine.require(*packages)
+
+
+def run(main: "Callable[[], int | None]") -> NoReturn:
+    """Exit with what `main` returns, the command having begun. Ctrl-C ends it in order, and quietly."""
+    try:
+        _let_ctrl_c(signal.default_int_handler)
+        code = main()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    finally:
+        _let_ctrl_c(_end_at_once)
+    sys.exit(code)
+
+
+def _let_ctrl_c(act: "Callable[[int, FrameType | None], object]") -> None:
+    """Change what Ctrl-C does, unless it is ignored, as in the background, or the command has its own way."""
+    if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _end_at_once):
+        signal.signal(signal.SIGINT, act)
+
+
+def _end_at_once(number: int, frame: "FrameType | None") -> NoReturn:
+    os._exit(INTERRUPTED)
 
 
 def _end_quietly(
     kind: "type[BaseException]", error: BaseException, traceback: "TracebackType | None"
 ) -> None:
-    """Python's own `excepthook`, but silent after Ctrl-C and at a closed pipe."""
-    if issubclass(kind, KeyboardInterrupt):
-        sys.exit(INTERRUPTED)
+    """Python's own `excepthook`, but silent at a closed pipe."""
     if issubclass(kind, BrokenPipeError) and _has_lost_its_reader():
         _leave()
     sys.__excepthook__(kind, error, traceback)

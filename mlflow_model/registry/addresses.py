@@ -64,4 +64,4 @@ def _answers(url: str, server: int) -> bool:
 
 if __name__ == "__main__":
     command.begin("mlflow")
-    sys.exit(main())
+    command.run(main)
