@@ -28,7 +28,7 @@ from mlflow_model import arguments
 from mlflow_model.bundle import signing
 from mlflow_model.errors import ModelUnavailable
 from mlflow_model.handover import model_files
-from mlflow_model.registry.aliases import Term
+from mlflow_model.registry.aliases import RollbackRefused, Term
 from mlflow_model.registry.leases import Overtaken
 from promotion import gate, own_policy
 from promotion.portfolio import REFERENCE, BadReference
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.alias = options.alias or "champion"
     try:
         options.run(options)
-    except (ModelUnavailable, BadReference, signing.SigningRefused, Overtaken) as error:
+    except (ModelUnavailable, BadReference, signing.SigningRefused, RollbackRefused, Overtaken) as error:
         _say(str(error))
         return NOT_DONE
     except Refused as error:

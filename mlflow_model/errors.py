@@ -1,8 +1,8 @@
 """The kinds of failure that a caller can meet, each with its HTTP status and the French sentence around it.
 
-A class with fixed words holds its whole sentence. BadData, LoadingFailed and RollbackRefused hold the
-beginning; the detail after it is written where the failure is found. The details of refused values stand
-with the value rules, in scoring.py, which travels inside the bundle.
+A class with fixed words holds its whole sentence. BadData and LoadingFailed hold the beginning; the detail
+after it is written where the failure is found. The details of refused values stand with the value rules, in
+scoring.py, which travels inside the bundle.
 """
 
 import re
@@ -71,8 +71,8 @@ class BadRow(BadData):
 
 
 class NotUtf8(BadData):
-    def __init__(self) -> None:
-        super().__init__("le corps de la requête n’est pas encodé en UTF-8")
+    def __init__(self, way_out: str = "") -> None:
+        super().__init__("le corps de la requête n’est pas encodé en UTF-8" + way_out)
 
 
 class NoClient(BadData):
@@ -218,13 +218,6 @@ class CopyUnusable(LoadingFailed):
 
     def __init__(self) -> None:
         super().__init__("la copie locale est inutilisable ; elle est refaite dès que le registre répond")
-
-
-class RollbackRefused(ModelUnavailable):
-    """`detail` says why the alias stays, then what to do."""
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(f"Retour à la version précédente refusé : {detail}")
 
 
 class OutOfReach(LoadingFailed):

@@ -384,6 +384,7 @@ NOT_ARRAY = BAD + "le corps de la requête doit être un tableau JSON de clients
 NOT_JSON_AT_ALL = BAD + "le corps de la requête n’est pas un JSON valide"
 NOT_OBJECT = "chaque client doit être un objet JSON"
 NOT_UTF8 = BAD + "le corps de la requête n’est pas encodé en UTF-8"
+SAVE_AS = " ; dans un tableur, enregistrez au format « CSV UTF-8 »"
 NOT_CSV = BAD + "le corps de la requête n’est pas un CSV valide"
 NAMELESS = "une colonne sans nom contient une valeur : nommez-la ou videz-la"
 UNKNOWN = LINE_3 + (
@@ -580,8 +581,8 @@ CSV_REFUSALS = {
     "NUL": (cell_3("1\0"), NOT_CSV),
     "quote without end": (cell_3('"1'), NOT_CSV),
     "text after a quote": (cell_3('"1"2'), NOT_CSV),
-    "Latin-1": (cell_3("1").replace(b"1", b"\xe9"), NOT_UTF8),
-    "UTF-16": (TEXT.decode().encode("utf-16"), NOT_UTF8),
+    "Latin-1": (cell_3("1").replace(b"1", b"\xe9"), NOT_UTF8 + SAVE_AS),
+    "UTF-16": (TEXT.decode().encode("utf-16"), NOT_UTF8 + SAVE_AS),
     "a line of 64 KiB": (cell_3("1" * 65536), BAD + "une ligne du CSV dépasse la limite de 64 Kio"),
     "lines in a quote": (cell_3('"' + "\n" * 65536), BAD + "une ligne du CSV dépasse la limite de 64 Kio"),
 }

@@ -777,9 +777,9 @@ def test_a_rollback_to_a_damaged_version_is_refused_with_the_way_out(candidates:
 
     assert (refused.returncode, champion()) == (2, 2)
     assert refused.stderr == (
-        "Retour à la version précédente refusé : la version 1 de scoring-client est inutilisable "
-        "(l’empreinte de 'policy.json' ne correspond pas au manifeste) ; promouvez-en une autre avec "
-        "« python register.py promote »\n"
+        "Version 1 of scoring-client cannot return: python register.py promote chooses another.\n"
+        "Erreur lors du chargement du modèle : l’empreinte de 'policy.json' ne correspond pas au manifeste ; "
+        "réenregistrez le modèle avec « python register.py »\n"
     )
 
 

@@ -20,10 +20,11 @@ import register
 from mlflow_model.bundle import bundles
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import OUTPUT_COLUMNS
-from mlflow_model.errors import LoadingFailed, OutOfReach, RollbackRefused
+from mlflow_model.errors import LoadingFailed, OutOfReach
 from mlflow_model.handover import model_files
 from mlflow_model.handover.card import ModelCard
 from mlflow_model.registry import addresses, connection, fetching, listing, moves, registration, versions
+from mlflow_model.registry.aliases import RollbackRefused
 from tests.command_line import register_py
 from tests.conftest import FEATURES
 
@@ -132,7 +133,7 @@ def test_promote_then_rollback_returns_to_the_former_champion(
 
     assert [moves.rollback(), moves.rollback()] == [3, 2]
     assert champion() == 2
-    with pytest.raises(RollbackRefused, match="aucun « champion » précédent"):
+    with pytest.raises(RollbackRefused, match="no earlier champion"):
         moves.rollback()
 
 

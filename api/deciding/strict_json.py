@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from mlflow_model.errors import BadData
+from mlflow_model.errors import BadData, NotUtf8
 
 MAX_DEPTH = 100
 
@@ -82,7 +82,7 @@ def _decoded(body: bytes) -> str:
     try:
         return body.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise BadData("le corps de la requête n’est pas encodé en UTF-8") from error
+        raise NotUtf8 from error
 
 
 def _check_depth(text: str) -> None:

@@ -22,6 +22,10 @@ REGISTRATION, PROMOTION, ROLLBACK = "registration", "promotion", "rollback"
 ELSEWHERE = "moved elsewhere"
 
 
+class RollbackRefused(Exception):
+    """The alias stays where it is. The message says why, and what to do."""
+
+
 @dataclass(frozen=True)
 class Term:
     """A version that an alias named, since when and until when; None for what was not recorded.

@@ -6,9 +6,9 @@ from contextlib import contextmanager, suppress
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from mlflow_model.errors import LoadingFailed, RollbackRefused
+from mlflow_model.errors import LoadingFailed
 from mlflow_model.registry import aliases, connection, fetching, leases, versions
-from mlflow_model.registry.aliases import Move, Term
+from mlflow_model.registry.aliases import Move, RollbackRefused, Term
 
 
 def promote(
@@ -68,7 +68,7 @@ def rollback_target(name: str = versions.NAME, alias: str = versions.CHAMPION) -
     with connection.in_words(f"retour à la version précédente de {name}"):
         found = aliases.rollback_target(client, name, alias)
     if found is None:
-        raise RollbackRefused(f"aucun « {alias} » précédent ; consultez « python register.py list »")
+        raise RollbackRefused(f"There is no earlier {alias}: see python register.py list")
     return found
 
 
@@ -87,10 +87,8 @@ def _verify_for_return(name: str, number: int) -> None:
     try:
         fetching.download(versions.resolve(f"models:/{name}/{number}"))
     except LoadingFailed as error:
-        cause, _, _ = error.detail.partition(" ; ")
         raise RollbackRefused(
-            f"la version {number} de {name} est inutilisable ({cause}) ; "
-            "promouvez-en une autre avec « python register.py promote »"
+            f"Version {number} of {name} cannot return: python register.py promote chooses another.\n{error}"
         ) from error
 
 

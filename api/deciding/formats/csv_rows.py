@@ -128,7 +128,7 @@ def _decoded(body: bytes) -> str:
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
-        raise NotUtf8 from error
+        raise NotUtf8(" ; dans un tableur, enregistrez au format « CSV UTF-8 »") from error
     if "\0" in text:
         raise BadData("le corps de la requête n’est pas un CSV valide")
     return text
