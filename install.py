@@ -23,6 +23,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 REPORT_SECONDS = 5.0
 
+_OF_AN_EMPTY_ENVIRONMENT = {"pip", "setuptools"}
 _CONNECTION_FAILED = "Retrying (Retry("
 _REASONS = {
     _CONNECTION_FAILED: "no package index answers: go online, and try again",
@@ -163,8 +164,8 @@ def _read(lines: "Iterable[str]", said: "list[str]") -> None:
 
 def _progress(said: "list[str]", wanted: int) -> str:
     if any(line.startswith("Installing collected") for line in said):
-        unpacked = len(list(_site_packages().glob("*.dist-info")))
-        return f"  unpacking: {unpacked} packages are there"
+        unpacked = {one.name.split("-")[0] for one in _site_packages().glob("*.dist-info")}
+        return f"  unpacking: {len(unpacked - _OF_AN_EMPTY_ENVIRONMENT)} packages are there"
     fetched = sum(line.startswith(("Collecting", "Requirement already")) for line in said)
     return f"  fetching: {fetched} of {wanted}"
 

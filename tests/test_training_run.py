@@ -430,7 +430,7 @@ def test_candidates_are_sibling_runs_below_the_training(registry_of: MlflowClien
         "logistic regression",
         "LightGBM",
         "LightGBM, class weights",
-        "registration",
+        "registration of version 1",
     }
     assert {run.data.tags["mlflow.parentRunId"] for run in found.values()} == {parent.info.run_id}
 
@@ -494,9 +494,9 @@ def test_version_training_and_data_are_linked(registry_of: MlflowClient, deliver
     found = runs(registry_of)
     version = registry_of.get_model_version_by_alias("scoring-client", "candidate")
     assert version.tags["training.run"] == found["training"].info.run_id
-    assert version.run_id == found["registration"].info.run_id
+    assert version.run_id == found["registration of version 1"].info.run_id
     assert found["training"].data.tags["registered.version"] == f"scoring-client/{version.version}"
-    for name in ("training", "LightGBM", "registration"):
+    for name in ("training", "LightGBM", "registration of version 1"):
         data = found[name].inputs.dataset_inputs
         assert sorted(entry.dataset.name for entry in data) == ["test", "training"]
         assert len({entry.dataset.digest for entry in data}) == 2

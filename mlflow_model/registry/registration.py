@@ -136,6 +136,8 @@ def _new_version(client: MlflowClient, bundle: Bundle, card: ModelCard, name: st
         description=description,
         model_id=model.model_id,  # a tracking server asks for it
     )
+    if given is None:
+        client.update_run(run.info.run_id, name=f"registration of version {version.version}")
     if training is not None:
         client.set_tag(training, "registered.version", f"{name}/{version.version}")
     return int(version.version)
