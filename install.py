@@ -172,9 +172,9 @@ def _progress(said: "list[str]", wanted: int) -> str:
 
 def _reason(said: "list[str]") -> str:
     whole = "".join(said)
-    known = [reason for sign, reason in _REASONS.items() if sign in whole]
+    last = max(_REASONS, key=whole.rfind)  # pip may have come over what it complained of before
     errors = [line.strip() for line in said if line.startswith("ERROR:")]
-    return (known or errors[-1:] or ["pip ended without a word"])[0]
+    return _REASONS[last] if last in whole else (errors or ["pip ended without a word"])[-1]
 
 
 def _say(line: str) -> None:

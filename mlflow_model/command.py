@@ -53,9 +53,11 @@ def _end_at_once(number: int, frame: "FrameType | None") -> NoReturn:
 def _end_quietly(
     kind: "type[BaseException]", error: BaseException, traceback: "TracebackType | None"
 ) -> None:
-    """Python's own `excepthook`, but silent at a closed pipe."""
+    """Python's own `excepthook`, but silent at a closed pipe, and with one sentence if the memory ends."""
     if issubclass(kind, BrokenPipeError) and _has_lost_its_reader():
         _leave()
+    if machine.lacks_memory(error):
+        machine.refuse("the memory is not enough for this command: free some, or raise its limit (ulimit -v)")
     sys.__excepthook__(kind, error, traceback)
 
 

@@ -37,10 +37,10 @@ def read(path: Path, most: int, *, own: bool = True, link: bool = False) -> byte
         if not stat.S_ISREG(found.st_mode) or (own and _is_open_to_others(found)):
             raise NotTrusted(str(path))
         with os.fdopen(file, "rb", closefd=False) as stream:
-            content = stream.read(most + 1)
+            content = stream.read(min(found.st_size, most) + 1)  # asks for this memory before it reads
     finally:
         os.close(file)
-    if len(content) > most:
+    if max(len(content), found.st_size) > most:
         raise TooLarge(str(path))
     return content
 

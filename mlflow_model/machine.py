@@ -4,7 +4,10 @@ The standard library alone, in what any Python 3 can read: `install.py` needs it
 """
 
 import ctypes
+import errno
 import importlib.util
+import os
+import resource
 import sys
 from typing import NoReturn
 
@@ -14,6 +17,8 @@ REFUSED = 2  # the exit code of a command that begins on a machine without what 
 WITHOUT_PACKAGES, WITHOUT_LIBRARY = 3, 4
 # LightGBM's wheel for Linux links to it and does not bring it; slim systems leave it out.
 LIBRARY, ITS_PACKAGE = "libgomp.so.1", "libgomp1"
+# What the system says where it has no memory, and its loader about a library.
+NO_MEMORY = (os.strerror(errno.ENOMEM), "failed to map segment")
 
 _PACKAGES_ARE_MISSING = "packages are missing: run make serve, or source .venv/bin/activate"
 
@@ -57,6 +62,20 @@ def is_library_missing() -> bool:
     except OSError:
         return True
     return False
+
+
+def lacks_memory(error: "BaseException | None") -> bool:
+    """Whether memory ended, also where a package's library found none and Python speaks of something else."""
+    while error is not None:
+        is_unsaid = isinstance(error, SystemError) and _has_a_limit_of_memory()
+        if isinstance(error, MemoryError) or is_unsaid or any(sign in str(error) for sign in NO_MEMORY):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _has_a_limit_of_memory() -> bool:
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 def refuse(sentence: str) -> NoReturn:

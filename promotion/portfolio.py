@@ -28,8 +28,8 @@ class BadReference(ValueError):
 class Portfolio:
     """The reference clients: columns of doubles, with NaN for a missing value. `sha256`: of the file.
 
-    `spoilt`: columns with numbers that are left out, since a cell is none; with the row of the first such
-    cell.
+    `spoilt`: columns that are left out since a cell is no number, with the row of the first such cell. A
+    column without any number is a text and not spoilt, unless it is an outcome's.
     """
 
     columns: Mapping[str, Doubles]
@@ -119,7 +119,9 @@ def _of_parquet(content: bytes) -> _Columns:
 
     table = parquet.read_table(pa.BufferReader(content))
     _check_names(table.column_names)
-    return {name: _doubles(table[name]) for name in table.column_names if _is_numeric(table[name].type)}, {}
+    numeric = [name for name in table.column_names if _is_numeric(table[name].type)]
+    spoilt = {name: 1 for name in table.column_names if name in _OUTCOMES and name not in numeric}
+    return {name: _doubles(table[name]) for name in numeric}, spoilt
 
 
 def _is_numeric(kind: Any) -> bool:
@@ -155,11 +157,12 @@ def _of_csv(content: bytes) -> _Columns:
     _check_names(names)
     columns: dict[str, Doubles] = {}
     spoilt: dict[str, int] = {}
-    for name, cells in zip(header, zip(*_filled(rows, len(header)), strict=True), strict=True):
-        numbers = [_number(dialect.with_points(cell)) for cell in cells]
+    filled = list(_filled(rows, len(header)))
+    for place, name in enumerate(header):
+        numbers = [_number(dialect.with_points(row[place])) for row in filled]
         if name.strip() and None not in numbers:
             columns[name] = np.array(numbers, dtype=np.float64)
-        elif name.strip() and any(number == number for number in numbers if number is not None):
+        elif name in _OUTCOMES or (name.strip() and any(one == one for one in numbers if one is not None)):
             spoilt[name] = 1 + numbers.index(None)
     return columns, spoilt
 

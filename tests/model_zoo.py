@@ -259,6 +259,18 @@ def early_stopping_in_prediction() -> LGBMClassifier:
     return LGBMClassifier(**SMALL, pred_early_stop=True).fit(CLIENTS, OUTCOMES)
 
 
+def nameless() -> lightgbm.Booster:
+    settings = {"objective": "binary", "verbosity": -1, "num_threads": 1, "num_leaves": 5}
+    return lightgbm.train(settings, lightgbm.Dataset(CLIENTS.to_numpy(), OUTCOMES), 8)
+
+
+def with_an_impossible_character() -> bytes:
+    raw = pickle.dumps(document(features=np.array(NAMES)), 4)
+    letter = NAMES[0][0].encode("utf-32-le")
+    assert letter in raw
+    return raw.replace(letter, b"\x00\x00\x00\x7f", 1)
+
+
 def with_init_score() -> LGBMClassifier:
     return LGBMClassifier(**SMALL).fit(CLIENTS, OUTCOMES, init_score=np.full(ROWS, 0.5))
 
@@ -326,6 +338,22 @@ FORMS: dict[str, Specimen] = {
     "columns as a Series": documented("'features': pd.Series(…)", pickled(features=pd.Series(NAMES))),
     "columns as a Series of objects": documented(
         "the same of pandas 2", pickled(features=pd.Series(NAMES, dtype=object))
+    ),
+    **{
+        f"columns as an Index, protocol {number}": documented(
+            f"'features': X.columns, protocol={number}",
+            functools.partial(pickle.dumps, document(features=CLIENTS.columns), number),
+        )
+        for number in (0, 2)
+    },
+    "an objective as NumPy's text": documented(
+        "objective=np.str_('binary')", pickled(model=classifier(objective=np.str_("binary")))
+    ),
+    "pred_early_stop that NumPy says is off": documented(
+        "pred_early_stop=np.False_", pickled(model=classifier(pred_early_stop=np.False_))
+    ),
+    "a number of thousands of digits beside it": documented(
+        "10**5000: 'key'", lambda: pickle.dumps({**document(), 10**5000: "key"})
     ),
     "values of every kind beside it": documented("'trained': a time, 'last': a deque, …", pickled(**ODD)),
     "a Booster in the dictionary": documented(
@@ -492,6 +520,23 @@ REFUSED: dict[str, Specimen] = {
     "a custom objective": refused("LGBMClassifier(objective=function)", pickled(model=own_objective())),
     "prediction that stops early": refused(
         "LGBMClassifier(pred_early_stop=True)", pickled(model=early_stopping_in_prediction())
+    ),
+    "prediction that stops early, in an OrderedDict": refused(
+        "model._other_params = OrderedDict(pred_early_stop=True)",
+        pickled(model=with_attribute(_other_params=collections.OrderedDict(pred_early_stop=True))),
+    ),
+    "a threshold beyond the doubles": refused(
+        "'optimal_threshold': 10**400", pickled(optimal_threshold=10**400)
+    ),
+    "classes of long doubles": refused(
+        "y is np.longdouble", pickled(model=of_classes([0, 1], np.longdouble))
+    ),
+    "a nameless model with its columns in another order": refused(
+        "fit(X.to_numpy()), 'features': ['Column_2', 'Column_0', …]",
+        pickled(model=nameless(), features=["Column_2", "Column_0", "Column_1", "Column_3"]),
+    ),
+    "a text with half a character": refused(
+        "another byte in np.array(['A', …])", with_an_impossible_character, is_damaged=True
     ),
     "categorical features": refused(
         "categorical_feature=['DAYS_BIRTH']",

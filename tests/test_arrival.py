@@ -180,7 +180,7 @@ def test_an_endless_answer_costs_the_loader_a_sentence_and_a_dribbling_one_its_p
         code = process.wait(timeout=servers.PATIENCE)
 
     assert endless.problem is not None
-    assert "plus de données qu’il n’y a de mémoire" in endless.problem
+    assert "la mémoire ne suffit pas pour ce que le registre répond" in endless.problem
     assert (heard[-1].copy, heard[-1].looked_at) == (heard[-2].copy, None)
     assert "le registre n’a pas fini de répondre à temps" in str(heard[-1].problem)
     assert code == GAVE_UP

@@ -162,6 +162,23 @@ def test_a_service_whose_workers_cannot_start_never_says_that_it_listens(tmp_pat
     assert "no worker can start (the lines above say why): the service ends" in refused.stderr
 
 
+# ---- A command without memory
+
+
+@pytest.mark.parametrize(
+    "error", ["MemoryError", "ImportError('x.so: failed to map segment from shared object')"]
+)
+def test_a_command_without_memory_says_so(error: str) -> None:
+    code = f"from mlflow_model import command\ncommand.begin()\nraise {error}"
+
+    ended_early = ended([sys.executable, "-c", code])
+
+    assert (ended_early.returncode, ended_early.stdout) == (2, "")
+    assert ended_early.stderr == (
+        "the memory is not enough for this command: free some, or raise its limit (ulimit -v)\n"
+    )
+
+
 # ---- A command that is stopped
 
 

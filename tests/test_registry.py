@@ -425,7 +425,7 @@ def test_the_pages_of_the_registry_are_listed(registered: Path) -> None:
     place = f"http://127.0.0.1:5001/#/experiments/{run.experiment_id}"
     assert listed == [
         f"all runs  {place}/runs",
-        f"a run     {place}/runs/{run.run_id}  (registration)",
+        f"a run     {place}/runs/{run.run_id}  (registration of version 1)",
         "versions  http://127.0.0.1:5001/#/models/scoring-client",
     ]
 

@@ -230,10 +230,14 @@ def _check_constraints(constraints: str | None, width: int) -> None:
 
 
 def _check_names(names: Sequence[str], features: Sequence[str]) -> None:
-    """Compare the names with the features as LightGBM writes them: it puts « _ » for a space."""
+    """Compare the names with the features as LightGBM writes them: it puts « _ » for a space.
+
+    A model trained on an array without names has made its own: a feature of such a name tells a place.
+    """
     generic = [f"Column_{index}" for index in range(len(features))]
     written = [feature.replace(" ", "_") for feature in features]
-    _require(list(names) in (written, generic), _OTHER_FEATURES)
+    is_nameless = list(names) == generic and not set(written) & set(generic)
+    _require(list(names) == written or is_nameless, _OTHER_FEATURES)
 
 
 def _check_tree(number: int, tree: str, width: int, version: str) -> float:

@@ -9,6 +9,7 @@ holds either such an array or the buffers of an Arrow array.
 import itertools
 import math
 import re
+import sys
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -67,15 +68,15 @@ def number(value: Any) -> int | float | bool | None:
 def values(value: Any) -> list[Any] | None:
     """The values of a list, a tuple, or a one-dimensional array, Index or Series; None for anything else."""
     if type(value) in (list, tuple):
-        return [_value(one) for one in value]
+        return [plain(one) for one in value]
     if not isinstance(value, Object):
         return None
     found = _of_numpy(value)
     return _of_pandas(value) if found is None else found
 
 
-def _value(one: Any) -> Any:
-    """A NumPy number or text in a list, as Python's own."""
+def plain(one: Any) -> Any:
+    """A NumPy number or text as Python's own; others as they are."""
     if isinstance(one, Object) and one.maker in _SCALAR and len(one.args) == 2:
         found = _decoded(one.args[0], one.args[1])
         return one if found is None or len(found) != 1 else found[0]
@@ -157,7 +158,8 @@ def _arrow_texts(value: Object) -> list[str] | None:
 def _buffer(value: Any) -> bytes:
     """The bytes of `py_buffer(bytearray(content))`; none for a buffer that is absent."""
     while isinstance(value, Object) and value.args:
-        value = value.args[0]
+        inner = _plain_bytes(value)
+        value = value.args[0] if inner is value else inner
     return bytes(value) if type(value) in (bytes, bytearray) else b""
 
 
@@ -166,7 +168,10 @@ def _decoded(dtype: Any, content: Any) -> list[Any] | None:
     kind, content = _plain_dtype(dtype), _plain_bytes(content)
     if kind is None or type(content) not in (bytes, bytearray) or len(content) % kind.itemsize:
         return None
-    return list(np.frombuffer(bytes(content), kind).tolist())
+    found = np.frombuffer(bytes(content), kind)
+    if kind.kind == "U" and found.view(f"{kind.byteorder}u4").max(initial=0) > sys.maxunicode:
+        raise BadPickle
+    return list(found.tolist())
 
 
 def _plain_dtype(dtype: Any) -> "np.dtype[Any] | None":

@@ -21,6 +21,7 @@ _CALIBRATED = {"CalibratedClassifierCV", "_CalibratedClassifier"}
 _NOT_CLASSIFIERS = {"LGBMRegressor", "LGBMRanker", "LGBMModel"}
 _OF_CODE = {"cloudpickle", "dill"}
 _LIBRARIES = {"xgboost": "XGBoost", "catboost": "CatBoost", "sklearn": "scikit-learn"}
+_OFF = (None, False, "false", "-")  # as LightGBM reads a parameter that is on or off
 ONLY_LIGHTGBM = "seuls les classifieurs de LightGBM sont pris en charge"
 # The attributes without an underscore that LightGBM's and scikit-learn's own classes write.
 _PARAMETERS = frozenset(
@@ -116,14 +117,14 @@ def _check_own_attributes(model: Any) -> None:
 
 def _check_classifier(model: Object) -> None:
     attributes = inert.state(model)
-    objective = attributes.get("_objective", attributes.get("objective"))
+    objective = arrays.plain(attributes.get("_objective", attributes.get("objective")))
     if isinstance(objective, Name | Object):
         raise NotUsable(
             "le modèle a un objectif personnalisé, dont les scores ne sont pas des probabilités ; "
             "entraînez-le avec objective='binary'"
         )
-    others = attributes.get("_other_params")
-    if type(others) is dict and others.get("pred_early_stop"):
+    others = inert.pairs(attributes.get("_other_params"))
+    if arrays.plain(others.get("pred_early_stop")) not in _OFF:
         raise NotUsable(
             "le modèle arrête ses prédictions avant le dernier arbre (pred_early_stop) ; "
             "entraînez-le sans ce paramètre"
@@ -133,6 +134,11 @@ def _check_classifier(model: Object) -> None:
 def _check_classes(attributes: dict[Any, Any], default_class: str | None) -> None:
     """LightGBM sorts the classes, and its probability is that of the last one, which must mean default."""
     found = arrays.values(attributes.get("_classes"))
+    if found is None and attributes.get("_classes") is not None:
+        raise NotUsable(
+            "les classes du modèle sont d’un type que ce service ne lit pas ; "
+            "entraînez-le avec 1 pour le défaut, 0 sinon"
+        )
     if found is None:
         raise NotUsable(_not_trained())
     if len(found) != 2:

@@ -98,6 +98,13 @@ def state(value: Any) -> dict[Any, Any]:
     return found if type(found) is dict else {}
 
 
+def pairs(value: Any) -> dict[Any, Any]:
+    """What a dictionary holds, or an Object that pairs were set in; empty for anything else."""
+    if isinstance(value, Object):
+        return dict(pair for pair in value.items if type(pair) is tuple and len(pair) == 2)
+    return value if type(value) is dict else {}
+
+
 class _Machine:
     """The stack of one pickle, with the places of its marks, and the memo."""
 

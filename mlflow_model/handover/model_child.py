@@ -74,8 +74,7 @@ def _mapping(document: Any) -> Any:
     """The dictionary that an OrderedDict, a defaultdict or scikit-learn's Bunch is; others as they are."""
     if isinstance(document, inert.Object) and document.maker in _DICTIONARIES:
         unused.check("le dictionnaire", document.state)
-        pairs = [pair for pair in document.items if type(pair) is tuple and len(pair) == 2]
-        return dict(pairs)
+        return inert.pairs(document)
     return document
 
 
@@ -134,7 +133,10 @@ def _double(document: Mapping[Any, Any], key: str) -> float | None:
     number = arrays.number(value)
     if number is None or type(number) is bool:
         raise Refused(f"'{key}' n’est pas un nombre")
-    return float(number)
+    try:
+        return float(number)
+    except OverflowError as error:
+        raise Refused(f"'{key}' dépasse la plage des doubles") from error
 
 
 def _checked_text(text: str, features: list[str]) -> str:

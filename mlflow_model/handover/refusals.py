@@ -9,5 +9,9 @@ class NotUsable(ValueError):
 
 def shown(value: object) -> str:
     """A name from the file for a sentence: short, and without control characters."""
-    text = "".join(c if c.isprintable() else "?" for c in str(value))
+    try:
+        written = str(value)
+    except ValueError:  # an integer of thousands of digits
+        written = type(value).__name__
+    text = "".join(c if c.isprintable() else "?" for c in written)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"

@@ -4,8 +4,9 @@ import errno
 import fcntl
 import logging
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import mlflow
@@ -14,6 +15,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import ErrorCode
 from mlflow.store.db.db_types import DATABASE_ENGINES
 
+from mlflow_model import machine
 from mlflow_model.errors import LoadingFailed, NotInRegistry, OutOfReach
 from mlflow_model.registry import store
 
@@ -38,7 +40,11 @@ FAILURES: tuple[type[Exception], ...] = (
     *_DATABASE_ERRORS,
 )
 NOT_FOUND = 404
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL = (
+    *(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)),
+    "database or disk is full",  # SQLite's own word
+)
+_READ_ONLY = (os.strerror(errno.EROFS), "attempt to write a readonly database")
 # What MLflow's messages, which quote requests and urllib3, say when no complete answer came.
 _LOST = (
     "API request to",
@@ -48,6 +54,7 @@ _LOST = (
     "Response ended prematurely",
     "Max retries exceeded",
 )
+_LONGEST_WRITING_SECONDS = 300.0
 # With its own defaults MLflow waits for minutes before it gives up, or for as long as a server asks it to. It
 # also keeps a SQLite file open, and goes on reading it after another file was put in its place.
 _PATIENCE = {
@@ -58,8 +65,19 @@ _PATIENCE = {
 _ALWAYS_OPENED_ANEW = {"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"}
 _DISK_FULL = "le disque est plein ; libérez de la place"
 _UNREACHABLE = "registre injoignable ; vérifiez MLFLOW_TRACKING_URI"
-_ENDLESS = "le registre répond par plus de données qu’il n’y a de mémoire ; vérifiez MLFLOW_TRACKING_URI"
+_BAD_DISK = "le disque refuse d’écrire le registre ; libérez de la place, ou vérifiez-le"
+_WRITTEN_BY_ANOTHER = "une autre commande y écrit depuis des minutes ; attendez qu’elle ait fini"
+_CANNOT_WRITE = "le registre est en lecture seule ; vérifiez les droits de son fichier et de son dossier"
+_MEMORY_ENDS = (
+    "la mémoire ne suffit pas pour ce que le registre répond ; libérez-en, ou vérifiez MLFLOW_TRACKING_URI"
+)
 _NO_DRIVER = "le pilote de ce registre n’est pas installé ; passez par « mlflow server » (docs/operations.md)"
+_WRONG_HERE = {
+    _FULL: _DISK_FULL,
+    ("disk I/O error",): _BAD_DISK,  # SQLite's, also where a limit of the system ends a file
+    _READ_ONLY: _CANNOT_WRITE,
+    machine.NO_MEMORY: _MEMORY_ENDS,
+}
 _MISSING = ErrorCode.Name(ErrorCode.Value("RESOURCE_DOES_NOT_EXIST"))
 _NO_SUCH_VALUE = ErrorCode.Name(ErrorCode.Value("INVALID_PARAMETER_VALUE"))  # for an alias
 
@@ -72,6 +90,7 @@ def connect(*, create: bool = False) -> MlflowClient:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("mlflow.utils.git_utils").setLevel(logging.ERROR)  # git may well be absent
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # would show what `in_words` says
     anew = _ALWAYS_OPENED_ANEW if sqlite_file() is not None else {}
     for variable, value in (_PATIENCE | anew).items():
         os.environ.setdefault(variable, value)
@@ -100,20 +119,31 @@ def _check_writable() -> None:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Let one process at a time write to a SQLite store, also before it exists; others wait.
+    """Let one process at a time write to a SQLite store, also before it exists; others wait for some minutes.
 
     MLflow fails where two make its tables at once, and two that register one pickle would both find it new.
+    Where the file system has no locks, nobody waits. Raises OutOfReach.
     """
     file = sqlite_file()
-    if file is None or not file.parent.is_dir():
+    with ExitStack() as locks:
+        if file is not None:
+            with suppress(OSError):
+                folder = os.open(file.parent, os.O_RDONLY | os.O_CLOEXEC)
+                locks.callback(os.close, folder)
+                _wait_for_lock(folder)
         yield
-        return
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
+
+
+def _wait_for_lock(folder: int) -> None:
+    """Raises OutOfReach if another process keeps the lock, OSError if there is none to be had."""
+    deadline = time.monotonic() + _LONGEST_WRITING_SECONDS
+    while True:
+        try:
+            return fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise OutOfReach(f"ouverture du registre : {_WRITTEN_BY_ANOTHER}") from None
+            time.sleep(0.1)
 
 
 @contextmanager
@@ -147,11 +177,11 @@ def said(attempt: str, error: Exception) -> LoadingFailed:
 def wrong_here(error: BaseException | None) -> str | None:
     """What is wrong with this machine, if that is the cause. MLflow wraps the first error in its own."""
     while error is not None:
+        for signs, sentence in _WRONG_HERE.items():
+            if any(sign in str(error) for sign in signs):
+                return sentence
         if isinstance(error, MemoryError):
-            return _ENDLESS
-        is_full = isinstance(error, OSError) and error.errno in _FULL
-        if is_full or any(os.strerror(code) in str(error) for code in _FULL):
-            return _DISK_FULL
+            return _MEMORY_ENDS
         error = error.__cause__ or error.__context__
     return None
 
