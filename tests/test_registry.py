@@ -26,7 +26,6 @@ from mlflow_model.handover.card import ModelCard
 from mlflow_model.registry import addresses, connection, fetching, listing, moves, registration, versions
 from mlflow_model.registry.aliases import RollbackRefused
 from tests.command_line import register_py
-from tests.conftest import FEATURES
 
 ROOT = Path(__file__).resolve().parents[1]
 CARD = ModelCard(
@@ -97,13 +96,12 @@ def test_the_run_shows_parameters_metrics_and_the_card(store: Path, bundle: Bund
     assert mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/model_card.md") == CARD.text
 
 
-def test_the_signature_asks_for_every_feature_and_answers_seven_columns(registered: Path) -> None:
+def test_the_signature_answers_seven_columns_and_judges_no_input(registered: Path) -> None:
     model = mlflow.models.get_model_info("models:/scoring-client/1")
     signature = model.signature
     assert signature is not None
 
-    inputs = [(column.name, str(column.type), column.required) for column in signature.inputs]
-    assert inputs == [(name, "Any", True) for name in FEATURES]
+    assert signature.inputs is None
     assert signature.outputs.input_names() == list(OUTPUT_COLUMNS)
     assert [(param.name, param.default) for param in signature.params] == [("margin", None)]
 

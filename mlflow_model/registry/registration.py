@@ -4,7 +4,6 @@ import importlib.metadata
 import json
 import os
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from mlflow.models import ModelSignature
 from mlflow.models.model import ModelInfo
 from mlflow.protos.databricks_pb2 import ErrorCode
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
-from mlflow.types.schema import AnyType
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from features.catalogue import example_client
@@ -177,7 +175,7 @@ def _log_model(client: MlflowClient, bundle: Bundle) -> ModelInfo:
             name="model",
             python_model=str(_PYFUNC),
             artifacts={"bundle": str(Path(folder) / "bundle")},
-            signature=signature(_features(bundle)),
+            signature=signature(),
             input_example=pd.DataFrame([example_client(_features(bundle))]).astype("float64"),
             pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _RUNTIME_PACKAGES],
         )
@@ -197,21 +195,18 @@ def _strip_paths(client: MlflowClient, model_id: str, folder: Path) -> None:
     client.log_model_artifact(model_id, str(path))
 
 
-def signature(features: Sequence[str]) -> ModelSignature:
-    """Each feature in, of any type; seven columns out.
+def signature() -> ModelSignature:
+    """Seven columns out. What comes in is not declared: scoring.py judges it, as it does for /predict.
 
-    If a column were declared as double, MLflow would refuse integers in a frame, and take true for 1.0 at
-    /invocations. scoring.py judges each value itself, as it does for /predict. The margin has no default:
-    MLflow would pass it on every call.
+    If a column were declared as double, MLflow would refuse integers in a frame and take true for 1.0 at
+    /invocations; if as any, it could read no CSV. The margin has no default: MLflow would always pass it on.
     """
     outputs = [
         ColSpec("string", OUTPUT_COLUMNS[0]),
         *(ColSpec("double", name) for name in OUTPUT_COLUMNS[1:]),
     ]
     return ModelSignature(
-        Schema([ColSpec(AnyType(), name) for name in features]),
-        Schema([*outputs]),
-        ParamSchema([ParamSpec("margin", "double", None)]),
+        outputs=Schema([*outputs]), params=ParamSchema([ParamSpec("margin", "double", None)])
     )
 
 
