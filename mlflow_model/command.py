@@ -16,6 +16,8 @@ from mlflow_model import machine
 
 INTERRUPTED, UNHEARD = 130, 141  # as a shell tells of SIGINT and SIGPIPE
 
+_interruptions = []  # type: list[int]
+
 
 def begin(*packages: str) -> None:
     """Begin a command that imports these packages next. End it with one sentence if it cannot work here.
@@ -31,19 +33,26 @@ def begin(*packages: str) -> None:
 def run(main: "Callable[[], int | None]") -> NoReturn:
     """Exit with what `main` returns, the command having begun. Ctrl-C ends it in order, and quietly."""
     try:
-        _let_ctrl_c(signal.default_int_handler)
+        _let_ctrl_c(_interrupt)
         code = main()
-    except KeyboardInterrupt:
+    except BaseException:  # a library may make another error of KeyboardInterrupt
+        if not _interruptions:
+            raise
         code = INTERRUPTED
     finally:
         _let_ctrl_c(_end_at_once)
-    sys.exit(code)
+    sys.exit(INTERRUPTED if _interruptions and code else code)
 
 
 def _let_ctrl_c(act: "Callable[[int, FrameType | None], object]") -> None:
     """Change what Ctrl-C does, unless it is ignored, as in the background, or the command has its own way."""
-    if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _end_at_once):
+    if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _interrupt, _end_at_once):
         signal.signal(signal.SIGINT, act)
+
+
+def _interrupt(number: int, frame: "FrameType | None") -> None:
+    _interruptions.append(number)
+    signal.default_int_handler(number, frame)
 
 
 def _end_at_once(number: int, frame: "FrameType | None") -> NoReturn:

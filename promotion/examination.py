@@ -21,7 +21,16 @@ from mlflow_model.bundle import signing, trial
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.signing import Signer, SigningRefused
 from mlflow_model.errors import LoadingFailed
-from mlflow_model.registry import aliases, connection, fetching, listing, moves, signed_versions, versions
+from mlflow_model.registry import (
+    aliases,
+    connection,
+    failures,
+    fetching,
+    listing,
+    moves,
+    signed_versions,
+    versions,
+)
 from mlflow_model.registry.versions import Reference
 from promotion import gate, report
 from promotion.gate import Difference, Limits
@@ -298,7 +307,7 @@ def record(examined: Examination, outcome: str, why: str | None = None, by: str 
     candidate = str(examined.candidate.version)
     run_name = f"examination of version {candidate}"
     with (
-        connection.in_words("écriture du rapport de promotion"),
+        failures.in_words("écriture du rapport de promotion"),
         mlflow.start_run(experiment_id=connection.experiment(client), run_name=run_name) as run,
     ):
         mlflow.set_tags(

@@ -237,6 +237,25 @@ command.run(main)
     assert (stopped.returncode, stopped.stdout, stopped.stderr) == (130, "in order\n", "")
 
 
+def test_ctrl_c_ends_a_command_quietly_whatever_a_library_makes_of_it() -> None:
+    code = """
+import signal
+from mlflow_model import command
+signal.signal(signal.SIGINT, signal.default_int_handler)
+command.begin()
+def main():
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt as error:
+        raise ValueError from error
+command.run(main)
+"""
+
+    stopped = ended([sys.executable, "-c", code])
+
+    assert (stopped.returncode, stopped.stdout, stopped.stderr) == (130, "", "")
+
+
 def _is_importing(pid: int, name: str) -> bool:
     """The API's supervisor imports no numpy."""
     awaited = "_json" if name == "api/app.py" else "numpy"

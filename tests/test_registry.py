@@ -15,6 +15,7 @@ import pytest
 import yaml
 from lightgbm import LGBMClassifier
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 import register
 from mlflow_model.bundle import bundles
@@ -23,8 +24,18 @@ from mlflow_model.bundle.scoring import OUTPUT_COLUMNS
 from mlflow_model.errors import LoadingFailed, OutOfReach
 from mlflow_model.handover import model_files
 from mlflow_model.handover.card import ModelCard
-from mlflow_model.registry import addresses, connection, fetching, listing, moves, registration, versions
+from mlflow_model.registry import (
+    addresses,
+    connection,
+    failures,
+    fetching,
+    listing,
+    moves,
+    registration,
+    versions,
+)
 from mlflow_model.registry.aliases import RollbackRefused
+from tests import servers
 from tests.command_line import register_py
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -458,3 +469,59 @@ def test_a_candidate_without_a_champion_is_not_said_to_be_compared(store: Path) 
     told = register_py("--alias", "candidate").stderr
 
     assert told.splitlines()[-1] == "python register.py promote 1 makes it champion"
+
+
+# ---- A registry that is not whole, or cannot grow
+
+
+def test_a_registry_whose_making_was_killed_is_made_by_the_next_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = servers.registry_in(tmp_path)
+
+    def unfinished() -> list[Path]:
+        return list(tmp_path.glob(".mlflow.db-unfinished-*/mlflow.db"))
+
+    with servers.process([sys.executable, "register.py"], environment, tmp_path / "log") as killed:
+        servers.eventually(unfinished, "an unfinished registry")
+        killed.kill()
+        killed.wait(servers.PATIENCE)
+
+    assert not (tmp_path / "mlflow.db").exists()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", environment["MLFLOW_TRACKING_URI"])
+    assert "version 1 registered" in register_py().stderr
+    assert not unfinished()
+
+
+def test_a_registry_that_cannot_grow_says_so_in_one_sentence(registered: Path) -> None:
+    limit = ["prlimit", f"--fsize={(registered / 'mlflow.db').stat().st_size}"]
+
+    refused = subprocess.run(
+        [*limit, sys.executable, "register.py", "--margin", "0.07"],
+        cwd=servers.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[2:] == [
+        "Erreur lors du chargement du modèle : enregistrement du modèle : "
+        "le disque refuse d’écrire le registre ; libérez de la place, ou vérifiez-le"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        (
+            "(sqlite3.OperationalError) attempt to write a readonly database",
+            "le registre est en lecture seule",
+        ),
+        ("(sqlite3.OperationalError) database or disk is full", "le disque est plein"),
+        ("Detected out-of-date database schema (found version x)", "lancez « mlflow db upgrade »"),
+    ],
+)
+def test_what_a_database_says_is_put_into_words(told: str, sentence: str) -> None:
+    with pytest.raises(OutOfReach, match=sentence), failures.in_words("essai"):
+        raise MlflowException(told)

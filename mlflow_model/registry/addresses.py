@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from mlflow_model import command
 from mlflow_model.errors import LoadingFailed
-from mlflow_model.registry import connection, versions
+from mlflow_model.registry import connection, failures, versions
 
 _PATIENCE_SECONDS = 60.0
 _RUNS_SHOWN = 3
@@ -22,7 +22,7 @@ _RUNS_SHOWN = 3
 def lines(url: str) -> Iterator[str]:
     """What the registry holds, each with its page; what to do if it holds nothing. Raises LoadingFailed."""
     client = connection.connect()
-    with connection.in_words("lecture du registre"):
+    with failures.in_words("lecture du registre"):
         experiment = client.get_experiment_by_name(connection.EXPERIMENT)
         if experiment is None:
             yield "nothing yet: make register, or make train"

@@ -14,7 +14,7 @@ from mlflow_model import files, processes
 from mlflow_model.bundle import bundles
 from mlflow_model.bundle.bundles import MANIFEST, Bundle
 from mlflow_model.errors import REGISTER_AGAIN, LoadingFailed, NotInRegistry, OutOfReach
-from mlflow_model.registry import connection, versions
+from mlflow_model.registry import connection, failures, versions
 from mlflow_model.registry.versions import Reference
 
 
@@ -31,7 +31,7 @@ def download(reference: Reference, folder: Path | None = None) -> Bundle:
     `folder`: where the files arrive, by default a temporary folder. Raises LoadingFailed.
     """
     client = connection.connect()
-    with connection.in_words(versions.shown(reference.source)):
+    with failures.in_words(versions.shown(reference.source)):
         files_of_version = get_artifact_repository(_location(client, reference))
     with contextlib.ExitStack() as stack:
         if folder is None:
@@ -93,7 +93,7 @@ def _is_there(files_of_version: ArtifactRepository, name: str, folder: Path) -> 
     try:
         with processes.no_file_beyond(_LARGEST):
             files_of_version._download_file(name, str(folder / name))
-    except connection.FAILURES:
+    except failures.FAILURES:
         return False
     return True
 
@@ -111,7 +111,7 @@ def _fetched(files_of_version: ArtifactRepository, name: str, reference: Referen
         return files.read(arriving, bundles.MOST_BYTES[name], own=False)
     except files.TooLarge as error:
         raise LoadingFailed(bundles.too_large(name)) from error
-    except connection.FAILURES as error:
+    except failures.FAILURES as error:
         if arriving.exists() and arriving.stat().st_size >= _LARGEST:
             raise LoadingFailed(bundles.too_large(name)) from error
         raise _unfetched(error, name, reference) from error
@@ -119,13 +119,13 @@ def _fetched(files_of_version: ArtifactRepository, name: str, reference: Referen
 
 def _unfetched(error: Exception, name: str, reference: Reference) -> LoadingFailed:
     """Why a file could not be fetched: the machine, the network, or a version without that file."""
-    said = connection.said(versions.shown(reference.source), error)
+    said = failures.said(versions.shown(reference.source), error)
     is_missing = isinstance(said, NotInRegistry) or isinstance(error, FileNotFoundError)
-    is_missing = is_missing or connection.status(error) == connection.NOT_FOUND
+    is_missing = is_missing or failures.status(error) == failures.NOT_FOUND
     if is_missing and name != MANIFEST:
         return LoadingFailed(f"bundle incomplet ou illisible ; {REGISTER_AGAIN}")
-    is_cut = isinstance(error, RequestException) and connection.status(error) is None
-    if (not isinstance(error, OSError) and not is_missing) or is_cut or connection.wrong_here(error):
+    is_cut = isinstance(error, RequestException) and failures.status(error) is None
+    if (not isinstance(error, OSError) and not is_missing) or is_cut or failures.wrong_here(error):
         return said
     version = "" if reference.version is None else f"la version {reference.version} de "
     return (_Absent if is_missing else OutOfReach)(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from mlflow.entities.model_registry import ModelVersion
 
-from mlflow_model.registry import connection
+from mlflow_model.registry import connection, failures, sqlite
 from mlflow_model.registry.versions import CHAMPION, NAME, signed_text
 
 
@@ -28,7 +28,7 @@ class Version:
 def listed(name: str = NAME) -> list[Version]:
     """All versions of a model, newest first."""
     client = connection.connect()
-    with connection.in_words("lecture du registre"):
+    with failures.in_words("lecture du registre"):
         if not client.search_registered_models(f"name = '{name}'"):
             return []
         found = [_described(version) for version in client.search_model_versions(f"name = '{name}'")]
@@ -46,7 +46,7 @@ def listed(name: str = NAME) -> list[Version]:
 
 def version_at(name: str = NAME, alias: str = CHAMPION) -> int | None:
     """The version at which the alias points; None if there is no store, no model or no such alias."""
-    if connection.is_absent():
+    if sqlite.is_absent():
         return None
     found = [version.number for version in listed(name) if alias in version.aliases]
     return found[0] if found else None

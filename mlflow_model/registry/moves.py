@@ -7,7 +7,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from mlflow_model.errors import LoadingFailed
-from mlflow_model.registry import aliases, connection, fetching, leases, versions
+from mlflow_model.registry import aliases, connection, failures, fetching, leases, versions
 from mlflow_model.registry.aliases import Move, RollbackRefused, Term
 
 
@@ -27,7 +27,7 @@ def promote(
     Overtaken.
     """
     client = connection.connect()
-    with connection.in_words(f"promotion de la version {number} de {name}"):
+    with failures.in_words(f"promotion de la version {number} de {name}"):
         versions.require_registered(client.get_model_version(name, str(number)))
         with lease(client, name, by) as held:
             held.check()
@@ -49,7 +49,7 @@ def rollback(
     `ready` is called as in `promote`, also with the version. Raises RollbackRefused, Overtaken.
     """
     client = connection.connect()
-    with connection.in_words(f"retour à la version précédente de {name}"):
+    with failures.in_words(f"retour à la version précédente de {name}"):
         current, number = aliases.named(client, name, alias), rollback_target(name, alias)
         _verify_for_return(name, number)
         with lease(client, name, by) as held:
@@ -65,7 +65,7 @@ def rollback(
 def rollback_target(name: str = versions.NAME, alias: str = versions.CHAMPION) -> int:
     """The version to which a rollback returns. Raises RollbackRefused if there is none."""
     client = connection.connect()
-    with connection.in_words(f"retour à la version précédente de {name}"):
+    with failures.in_words(f"retour à la version précédente de {name}"):
         found = aliases.rollback_target(client, name, alias)
     if found is None:
         raise RollbackRefused(f"There is no earlier {alias}: see python register.py list")
@@ -95,6 +95,6 @@ def _verify_for_return(name: str, number: int) -> None:
 def history(name: str = versions.NAME, alias: str = versions.CHAMPION) -> list[Term]:
     """The versions that the alias has named, oldest first; empty if the model is not known."""
     client = connection.connect()
-    with connection.in_words("lecture du registre"):
+    with failures.in_words("lecture du registre"):
         known = client.search_registered_models(f"name = '{name}'")
         return aliases.history(client, name, alias) if known else []

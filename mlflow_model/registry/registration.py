@@ -24,7 +24,17 @@ from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import OUTPUT_COLUMNS
 from mlflow_model.bundle.signing import Signer, SigningRefused
 from mlflow_model.handover.card import ModelCard
-from mlflow_model.registry import aliases, connection, fetching, listing, moves, signed_versions, versions
+from mlflow_model.registry import (
+    aliases,
+    connection,
+    failures,
+    fetching,
+    listing,
+    moves,
+    signed_versions,
+    sqlite,
+    versions,
+)
 from mlflow_model.registry.aliases import Move
 
 _EXISTS = ErrorCode.Name(ErrorCode.Value("RESOURCE_ALREADY_EXISTS"))
@@ -66,9 +76,9 @@ def register(
     The alias moves last, and only to a version that was fetched back and verified, so that a failure at any
     point leaves the previous champion. A bundle that is already registered is not registered again.
     """
-    with connection.alone():
+    with sqlite.alone():
         client = connection.connect(create=True)
-        with connection.in_words("enregistrement du modèle"):
+        with failures.in_words("enregistrement du modèle"):
             known = _version_of_bundle(client, name, bundle.digest)
             asks = signer is None and not unsigned and alias not in (None, versions.CANDIDATE)
             if asks:

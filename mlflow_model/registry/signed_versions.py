@@ -9,7 +9,7 @@ from typing import Any
 
 from mlflow_model.bundle import signing
 from mlflow_model.bundle.signing import Signer, SigningRefused, Statement
-from mlflow_model.registry import connection, fetching, listing, moves, versions
+from mlflow_model.registry import connection, failures, fetching, listing, moves, versions
 from mlflow_model.registry.versions import Reference
 
 
@@ -50,7 +50,7 @@ def sign_again(signer: Signer, number: int, name: str, by: str | None) -> Statem
     fetching.download(version)  # a version that cannot be loaded needs no signature
     client = connection.connect()
     with (
-        connection.in_words(f"signature de la version {number} de {name}"),
+        failures.in_words(f"signature de la version {number} de {name}"),
         moves.lease(client, name, by) as held,
     ):
         held.check()

@@ -9,7 +9,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from mlflow_model.bundle import signing
 from mlflow_model.errors import REGISTER_AGAIN, LoadingFailed, NotRegistered, NotUnderstood
-from mlflow_model.registry import connection
+from mlflow_model.registry import connection, failures
 
 NAME = "scoring-client"
 CHAMPION = "champion"
@@ -36,7 +36,7 @@ class Reference:
 def resolve(uri: str) -> Reference:
     """What an MLflow model URI names now. Raises LoadingFailed."""
     client = connection.connect()
-    with connection.in_words(shown(uri)):
+    with failures.in_words(shown(uri)):
         version, alias = _version_of(client, uri)
     if version is None:
         return Reference(uri, shown(uri))

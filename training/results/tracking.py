@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from features.raw_tables import LABEL
 from mlflow_model.errors import ModelUnavailable
-from mlflow_model.registry import connection
+from mlflow_model.registry import connection, sqlite
 from training.protocol.candidates import MODEL_FEATURES
 from training.protocol.experiment import FOLDS, CandidateResult, Findings
 from training.results import figures, report
@@ -43,7 +43,7 @@ _GONE = (ModelUnavailable, MlflowException, SQLAlchemyError, OSError)
 def connect() -> str | None:
     """Open MLflow and return the experiment; None inside `mlflow run`. Raises CannotOpen."""
     try:
-        with connection.alone():
+        with sqlite.alone():
             return connection.experiment(connection.connect(create=True))
     except _GONE as error:
         raise CannotOpen from error

@@ -1,0 +1,94 @@
+"""A registry in a SQLite file: where it is, how it is made whole, and written by one at a time."""
+
+import fcntl
+import glob
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from mlflow_model import files
+from mlflow_model.errors import OutOfReach
+from mlflow_model.registry import store
+
+_LONGEST_WRITING_SECONDS = 300.0
+
+
+def file() -> Path | None:
+    """The file that MLFLOW_TRACKING_URI names; None for a registry of another kind."""
+    scheme, separator, path = store.uri().partition("sqlite:///")
+    return Path(path).absolute() if separator and not scheme else None
+
+
+def is_absent() -> bool:
+    place = file()
+    return place is not None and not place.exists()
+
+
+def make_if_absent() -> None:
+    """Make the file with all of MLflow's tables; it appears whole or not at all.
+
+    MLflow would make them in place for seconds, and could not go on with what it had made until an
+    interruption. To be called `alone`: what a killed command left is removed. Raises OutOfReach if the file
+    or its folder is read-only, and what MLflow raises.
+    """
+    place = file()
+    if place is None:
+        return
+    _check_writable(place)
+    if not place.exists():
+        beginning = f".{place.name}-unfinished-"
+        for abandoned in place.parent.glob(f"{glob.escape(beginning)}*"):
+            shutil.rmtree(abandoned, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=beginning, dir=place.parent) as unfinished:
+            new = Path(unfinished) / place.name
+            MlflowClient(f"sqlite:///{new}").search_experiments(max_results=1)
+            files.settle(new)
+            new.rename(place)
+
+
+def _check_writable(store: Path) -> None:
+    """SQLite keeps its journal in the folder."""
+    for place in (store, store.parent):
+        if place.exists() and not os.access(place, os.W_OK):
+            raise OutOfReach(
+                f"ouverture du registre : « {place.name} » est en lecture seule ; vérifiez ses droits, "
+                "ou nommez un autre registre (MLFLOW_TRACKING_URI)"
+            )
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let one process at a time write to the file, also before it exists; others wait for some minutes.
+
+    MLflow fails where two make its tables at once, and two that register one pickle would both find it new.
+    Where the file system has no locks, nobody waits. Raises OutOfReach.
+    """
+    place = file()
+    with ExitStack() as locks:
+        if place is not None:
+            with suppress(OSError):
+                folder = os.open(place.parent, os.O_RDONLY | os.O_CLOEXEC)
+                locks.callback(os.close, folder)
+                _wait_for_lock(folder)
+        yield
+
+
+def _wait_for_lock(folder: int) -> None:
+    """Raises OutOfReach if another process keeps the lock, OSError if there is none to be had."""
+    deadline = time.monotonic() + _LONGEST_WRITING_SECONDS
+    while True:
+        try:
+            return fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise OutOfReach(
+                    "ouverture du registre : une autre commande y écrit depuis des minutes ; "
+                    "attendez qu’elle ait fini"
+                ) from None
+            time.sleep(0.1)
