@@ -1,4 +1,4 @@
-"""What the environment says of the service: no other module of api/ asks it.
+"""What the environment says of the service. Beside it, `api.server.kept_files` alone asks the environment.
 
 Each process reads it anew. Its parent may have changed what it says: `api.server.kept_files` has it name
 copies of the operator's files, so that settings which were read before must not be passed on.

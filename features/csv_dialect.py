@@ -6,6 +6,7 @@ its delimiter in a line of its own, and leaves empty lines below the last row.
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 DELIMITERS = ",;\t"  # of two that come equally often, the first
@@ -48,6 +49,22 @@ class Dialect:
         filled = len(text.rstrip(self.delimiter + "\r\n"))
         line_end = _LINE_END.search(text, filled)
         return text[: line_end.end()] if line_end else text
+
+
+class Width:
+    """How many cells a row has. Spreadsheets add cells without a name, in some rows: they must be empty."""
+
+    def __init__(self, header: Sequence[str]) -> None:
+        self._all = len(header)
+        self._nameless = [place for place, name in enumerate(header) if not name.strip()]
+        self._named = max(set(range(self._all)).difference(self._nameless), default=-1) + 1
+
+    def fits(self, cells: Sequence[str]) -> bool:
+        """Whether the row has a cell for each name, and none beyond the header but empty ones."""
+        return len(cells) == self._all or (len(cells) >= self._named and not any(cells[self._all :]))
+
+    def has_nameless_value(self, cells: Sequence[str]) -> bool:
+        return any(cells[place] for place in self._nameless if place < len(cells))
 
 
 def double(cell: str) -> float | None:

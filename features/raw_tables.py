@@ -228,8 +228,11 @@ def _open_csv(connection: BaseBackend, file: Path, kinds: Columns) -> ir.Table:
         quote='"',
         escape='"',
     )
-    if _ends_empty(file, dialect):
-        raw = raw.drop_null(how="all")
+    if ending := _empty_rows_at_end(file, dialect):
+        filled = raw.drop_null(how="all")
+        if _rows(raw) - _rows(filled) > ending:
+            raise BadTable(file.name, "a row before the last ones holds no value")
+        raw = filled
     columns = {name: raw[header.index(name)] for name in kinds}
     columns |= {name: _plain(columns[name], dialect) for name, kind in kinds.items() if kind is not TEXT}
     return raw.select(**columns)
@@ -255,12 +258,13 @@ def _header(file: Path) -> tuple[csv_dialect.Dialect, list[str]]:
     return dialect, header
 
 
-def _ends_empty(file: Path, dialect: csv_dialect.Dialect) -> bool:
-    """Whether lines without a value end the file. Leaving them out is slower: all columns are read."""
+def _empty_rows_at_end(file: Path, dialect: csv_dialect.Dialect) -> int:
+    """How many rows without a value end the file. Leaving them out is slower: all columns are read."""
     with file.open("rb") as content:
         content.seek(max(0, file.stat().st_size - _END))
         end = content.read().decode("latin-1")
-    return dialect.without_empty_end(end) != end
+    ending = end.removeprefix(dialect.without_empty_end(end))
+    return sum(dialect.delimiter in line for line in ending.splitlines())
 
 
 def _expect_columns(file: Path, found: Sequence[str], kinds: Columns) -> None:
@@ -307,6 +311,10 @@ def _typed_column(raw: ir.Value, kind: Kind | None) -> ir.Value:
         return raw
     value = raw.try_cast("float64")
     return value.isnan().ifelse(None, value).try_cast(kind.dtype)
+
+
+def _rows(table: ir.Table) -> int:
+    return _only_row(table.aggregate(rows=table.count()))["rows"]
 
 
 def _only_row(table: ir.Table) -> dict[str, int]:

@@ -71,7 +71,8 @@ class Difference:
 
     `most_changed` holds row numbers among the compared clients. `left_out` counts clients with a missing
     value that one of the models does not accept. `distinct` counts clients who differ in a feature of either
-    model.
+    model. `added` and `removed` are features, `answered` and `unanswered` columns of the decision, that only
+    the candidate or only the champion has.
     """
 
     clients: int
@@ -85,6 +86,8 @@ class Difference:
     most_changed: list[int]
     added: tuple[str, ...]
     removed: tuple[str, ...]
+    answered: tuple[str, ...] = ()
+    unanswered: tuple[str, ...] = ()
 
     @property
     def changed(self) -> float:
@@ -116,6 +119,10 @@ class Difference:
             found.append(f"callers would have to send {', '.join(self.added)}")
         if self.removed:
             found.append(f"the candidate leaves out {', '.join(self.removed)}")
+        if self.answered:
+            found.append(f"callers would get {', '.join(self.answered)} too")
+        if self.unanswered:
+            found.append(f"callers would no longer get {', '.join(self.unanswered)}")
         return found
 
 
@@ -167,6 +174,8 @@ def compare(
         most_changed=_most_changed(before, after, labels),
         added=tuple(name for name in candidate.features if name not in champion.features),
         removed=tuple(name for name in champion.features if name not in candidate.features),
+        answered=tuple(name for name in candidate.columns if name not in champion.columns),
+        unanswered=tuple(name for name in champion.columns if name not in candidate.columns),
     )
 
 

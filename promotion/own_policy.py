@@ -69,7 +69,7 @@ def _measured(scorer: Scorer, portfolio: Portfolio, training: ModelCard) -> dict
     try:
         decisions = scorer.decide_table({name: known[name][accepted] for name in scorer.features})
     except scorer.Refusal as refusal:
-        raise BadReference(refusal.detail) from refusal
+        raise BadReference(f"the model refuses the reference portfolio: {refusal.detail}") from refusal
     labels, policy = decisions["prediction"], scorer.policy
     if not len(labels):
         raise BadReference("the model accepts no client of the reference portfolio")

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,22 +47,25 @@ class Portfolio:
             content = files.read(file, _MOST_BYTES, own=False, link=True)
             columns, spoilt = (_of_csv if file.suffix.lower() == ".csv" else _of_parquet)(content)
         except FileNotFoundError as error:
-            raise BadReference(f"{file} is not there: --reference names no file") from error
+            raise BadReference(f"the reference portfolio {file.name} is not there") from error
         except files.TooLarge as error:
-            raise BadReference(f"{file} is larger than {_MOST_BYTES // 2**20} MiB") from error
+            raise BadReference(f"{file.name} is larger than {_MOST_BYTES // 2**20} MiB") from error
         except MemoryError as error:
-            raise BadReference(f"{file} needs more memory than there is") from error
+            raise BadReference(f"{file.name} needs more memory than there is") from error
         except _Twice as error:
-            raise BadReference(f"{file} has more than one column {error}") from error
+            raise BadReference(f"{file.name} has more than one column {error}") from error
+        except _Uneven as error:
+            raise BadReference(f"row {error} of {file.name} has not as many cells as its header") from error
         except (OSError, pa.ArrowException, csv.Error, UnicodeDecodeError) as error:
-            raise BadReference(f"{file} cannot be read as a portfolio in Parquet or UTF-8 CSV") from error
+            form = "Parquet or UTF-8 CSV"
+            raise BadReference(f"{file.name} cannot be read as a portfolio in {form}") from error
         for name in _OUTCOMES:
             if name in spoilt:
                 raise _no_number(name, spoilt[name])
         if not any(map(len, columns.values())):
-            raise BadReference(f"{file} has no clients")
+            raise BadReference(f"{file.name} has no clients")
         if not columns.keys() - set(_OUTCOMES):
-            raise BadReference(f"{file} has no features, only {', '.join(columns)}")
+            raise BadReference(f"{file.name} has no features, only {', '.join(columns)}")
         return cls(columns, hashlib.sha256(content).hexdigest(), file.name, spoilt)
 
     @property
@@ -96,6 +99,10 @@ class Portfolio:
 
 class _Twice(Exception):
     """The names of columns that are there more than once."""
+
+
+class _Uneven(Exception):
+    """The number of a row that has not a cell for each name."""
 
 
 _Columns = tuple[dict[str, Doubles], dict[str, int]]
@@ -157,7 +164,7 @@ def _of_csv(content: bytes) -> _Columns:
     _check_names(names)
     columns: dict[str, Doubles] = {}
     spoilt: dict[str, int] = {}
-    filled = list(_filled(rows, len(header)))
+    filled = _filled(rows, header)
     for place, name in enumerate(header):
         numbers = [_number(dialect.with_points(row[place])) for row in filled]
         if name.strip() and None not in numbers:
@@ -172,9 +179,10 @@ def _number(cell: str) -> float | None:
     return math.nan if cell.lower() == "nan" else csv_dialect.double(cell)
 
 
-def _filled(rows: Sequence[list[str]], width: int) -> Iterator[list[str]]:
-    """Rows as wide as the header. Spreadsheets leave out empty cells at the end, or add some."""
-    for row in rows:
-        if any(row[width:]):
-            raise csv.Error
-        yield row[:width] + [""] * (width - len(row))
+def _filled(rows: Sequence[list[str]], header: Sequence[str]) -> list[list[str]]:
+    """Rows as wide as the header, whose nameless cells at the end some rows may lack. Raises _Uneven."""
+    width = csv_dialect.Width(header)
+    for number, row in enumerate(rows, start=1):
+        if not width.fits(row):
+            raise _Uneven(number)
+    return [row[: len(header)] + [""] * (len(header) - len(row)) for row in rows]

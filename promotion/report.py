@@ -15,9 +15,12 @@ def lines(difference: Difference) -> str:
         + (f"; {difference.left_out} left out for a missing value" if difference.left_out else ""),
         _moves(difference),
         "\n".join(_change(change) for change in difference.changes),
-        "Most changed clients (row: default probability, label):",
-        "\n".join(_client(difference, row) for row in difference.most_changed),
     ]
+    if difference.most_changed:
+        parts += [
+            "Most changed clients (row: default probability, label):",
+            "\n".join(_client(difference, row) for row in difference.most_changed),
+        ]
     return "\n\n".join(parts)
 
 

@@ -379,4 +379,4 @@ def test_a_reference_that_is_absent_is_told(registered: Path) -> None:
     told = register_py("promote", "2", "--reference", "absent.csv")
 
     assert told.returncode == 2
-    assert told.stderr.splitlines()[-1] == "absent.csv is not there: --reference names no file"
+    assert told.stderr.splitlines()[-1] == "the reference portfolio absent.csv is not there"

@@ -267,3 +267,12 @@ def test_half_of_a_character_in_a_refusal_of_a_bundle_is_written_as_json_has_it(
 
     assert answer.status == 400
     assert answer.body.endswith(b'\\ud800"}')
+
+
+def test_the_description_of_the_api_names_the_columns_that_the_version_answers(scorer: Scorer) -> None:
+    with_distance = OwnScorer(scorer, lambda found: {**found, "distance": found["margin"]})
+
+    described = door_of(with_distance).get("/openapi.json").content["components"]["schemas"]["Decision"]
+
+    assert described["required"] == [*OUTPUT_COLUMNS, "distance"]
+    assert described["properties"]["distance"]["type"] == "number"

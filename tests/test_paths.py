@@ -74,14 +74,17 @@ class Failing:
 
 
 class OutOfMemory(Failing):
-    def decided_many(self, *_: Any) -> None:
+    def decided(self, *_: Any) -> None:
         raise MemoryError
 
+    decided_many = decided
 
+
+@pytest.mark.parametrize("listener", [Failing(), OutOfMemory()], ids=["no disk", "no memory"])
 def test_a_listener_that_fails_changes_no_answer_and_no_count(
-    bundle: Bundle, documented_request: dict[str, float]
+    bundle: Bundle, documented_request: dict[str, float], listener: Failing
 ) -> None:
-    service = Service(servers.serving(bundle.scorer()), listeners=[Failing()])
+    service = Service(servers.serving(bundle.scorer()), listeners=[listener])
     door = FlaskDoor(flask_app(service))
 
     one = door.predict(documented_request)
@@ -91,16 +94,6 @@ def test_a_listener_that_fails_changes_no_answer_and_no_count(
     assert (one.status, many.status) == (200, 200)
     assert 'scoring_requests_total{path="/predict",status="200"} 1.0' in page
     assert 'status="500"' not in page
-
-
-def test_a_batch_whose_listeners_lack_memory_is_too_large(
-    bundle: Bundle, documented_request: dict[str, float]
-) -> None:
-    door = FlaskDoor(flask_app(Service(servers.serving(bundle.scorer()), listeners=[OutOfMemory()])))
-
-    answer = door.send("POST", "/predict/batch", json.dumps([documented_request]).encode(), JSON)
-
-    assert (answer.status, "moins de clients" in answer.error) == (413, True)
 
 
 @pytest.mark.parametrize(

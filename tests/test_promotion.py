@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ def answers(scorer: Scorer, clients: Mapping[str, Doubles]) -> Answers:
         frozenset(scorer.nullable),
         *(policy.reliable, policy.uncertain, policy.risky),
         *(policy.threshold, policy.lower_bound, policy.upper_bound),
+        columns=tuple(decided),
         lacking=(),
         refusal=None,
         accepted=accepted,
@@ -163,6 +165,18 @@ def test_costs_that_are_not_two_are_not_known(stated: object) -> None:
 @pytest.mark.parametrize("wrong", [0.0, -1.0, float("nan"), float("inf"), "1", True, None])
 def test_costs_that_are_no_positive_numbers_are_not_known(wrong: object) -> None:
     assert gate.usable_costs({"false_negative": 5.0, "false_positive": wrong}) is None
+
+
+def test_another_column_of_the_decision_is_an_objection(bundle: Bundle) -> None:
+    clients = portfolio()
+    seven = answers(bundle.scorer(), clients)
+    eight = replace(seven, columns=(*seven.columns, "distance"))
+    reference = Portfolio(clients, "", "made here", {})
+
+    more, fewer = gate.compare(seven, eight, reference), gate.compare(eight, seven, reference)
+
+    assert "callers would get distance too" in more.objections(Limits())
+    assert "callers would no longer get distance" in fewer.objections(Limits())
 
 
 def test_a_difference_that_is_no_number_is_beyond_every_limit(bundle: Bundle) -> None:
@@ -555,8 +569,8 @@ def _table(**more: Any) -> pa.Table:
     return pa.table(portfolio(4) | more)
 
 
-def _csv(header: bytes, row: bytes = b"1,2") -> Callable[[Path], object]:
-    return lambda file: file.with_suffix(".csv").write_bytes(header + b"\n" + row + b"\n")
+def _csv(*lines: bytes) -> Callable[[Path], object]:
+    return lambda file: file.with_suffix(".csv").write_bytes(b"\n".join(lines) + b"\n")
 
 
 def _sparse(file: Path, size: int) -> None:
@@ -565,6 +579,8 @@ def _sparse(file: Path, size: int) -> None:
 
 
 UNREADABLE, NO_OUTCOME = "cannot be read as a portfolio", "must be a number from 0 to 1"
+UNEVEN = "row 2 of bad.csv has not as many cells as its header"
+NO_NUMBER = "row 1 of the reference portfolio's column TARGET holds no number"
 BAD_REFERENCES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "absent": ("parquet", lambda _: None, "is not there"),
     "no table": ("parquet", lambda file: file.write_bytes(b"PAR1 nothing"), UNREADABLE),
@@ -599,9 +615,23 @@ BAD_REFERENCES: dict[str, tuple[str, Callable[[Path], object], str]] = {
         f"TRUE_PROBABILITY {NO_OUTCOME} for every client of the reference portfolio; for 3 of 4 it is not",
     ),
     "empty CSV": ("csv", lambda file: file.write_bytes(b""), UNREADABLE),
-    "a CSV's column twice": ("csv", _csv(b"AMT_CREDIT,AMT_CREDIT"), "has more than one column AMT_CREDIT"),
-    "a CSV's header in Latin-1": ("csv", _csv("AMT_CREDIT,âge".encode("latin-1")), UNREADABLE),
-    "a CSV's row too long": ("csv", _csv(b"AMT_CREDIT,TARGET", b"1,2,3"), UNREADABLE),
+    "a CSV's column twice": (
+        "csv",
+        _csv(b"AMT_CREDIT,AMT_CREDIT", b"1,2"),
+        "has more than one column AMT_CREDIT",
+    ),
+    "a CSV's header in Latin-1": ("csv", _csv("AMT_CREDIT,âge".encode("latin-1"), b"1,2"), UNREADABLE),
+    "a CSV's row too long": ("csv", _csv(b"AMT_CREDIT,TARGET", b"1,0", b"1,2,3"), UNEVEN),
+    "a CSV's row too short": ("csv", _csv(b"AMT_CREDIT,TARGET", b"1,0", b"2"), UNEVEN),
+    "an empty row in a CSV": ("csv", _csv(b"AMT_CREDIT,TARGET", b"1,0", b"", b"2,0"), UNEVEN),
+    "a CSV's header alone": ("csv", _csv(b"AMT_CREDIT,TARGET"), "bad.csv has no clients"),
+    "an outcome in words": ("csv", _csv(b"AMT_CREDIT,TARGET", b"1,True", b"2,False"), NO_NUMBER),
+    "an outcome with a blank": ("csv", _csv(b"AMT_CREDIT,TARGET", b"1, 0", b"2, 1"), NO_NUMBER),
+    "an outcome as texts": (
+        "parquet",
+        lambda file: parquet.write_table(_table(TARGET=["0", "1", "0", "0"]), file),
+        NO_NUMBER,
+    ),
     "a CSV of outcomes alone": (
         "csv",
         _csv(b"TARGET,TRUE_PROBABILITY", b"1,0.5"),

@@ -109,8 +109,6 @@ def _tell(
 ) -> None:
     try:
         listener.decided_many(model, clients, decisions)
-    except MemoryError:
-        raise
     except Exception as error:  # noqa: BLE001 - the decisions stand, whoever cannot hear of them
         internal_error(error, asked_as)
 

@@ -29,13 +29,10 @@ class _NotANumber:
     """Stands for NaN, Infinity and -Infinity, which Python's parser accepts and JSON does not have."""
 
 
-def parse(body: bytes, features: Collection[str], once: Collection[str] | None = None) -> dict[str, Any]:
-    """The object in a body. Raises BadData, which names a key only if it is one of `features`.
-
-    `once`: the keys that must not come twice; None: no key may. Of a key that may, the last value counts.
-    """
+def parse(body: bytes, features: Collection[str]) -> dict[str, Any]:
+    """The object in a body. Raises BadData, which names a key only if it is one of `features`."""
     document = ordinary(body)
-    return strict(body, features, once) if document is None else document
+    return strict(body, features) if document is None else document
 
 
 def ordinary(body: bytes) -> dict[str, Any] | None:
@@ -60,14 +57,14 @@ def ordinary(body: bytes) -> dict[str, Any] | None:
     return None
 
 
-def strict(body: bytes, features: Collection[str], once: Collection[str] | None = None) -> dict[str, Any]:
+def strict(body: bytes, features: Collection[str]) -> dict[str, Any]:
     """Like `parse`, by Python's own parser: slower, and with a reason for each refusal."""
     text = _decoded(body)
     _check_depth(text)
     try:
         document = json.loads(
             text,
-            object_pairs_hook=_object_reader(features, once),
+            object_pairs_hook=_object_reader(features),
             parse_int=_integer,
             parse_constant=lambda _: _NotANumber(),
         )
@@ -99,13 +96,11 @@ def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= _LONGEST_INTEGER else float("inf")
 
 
-def _object_reader(
-    features: Collection[str], once: Collection[str] | None
-) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
+def _object_reader(features: Collection[str]) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
     def read(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
-        if len(found) < len(pairs) and (twice := _first_duplicate(pairs, once)) is not None:
-            raise BadData(f"la clé{_named(twice, features)} apparaît plusieurs fois")
+        if len(found) < len(pairs):
+            raise BadData(f"la clé{_named(_first_duplicate(pairs), features)} apparaît plusieurs fois")
         for key, value in pairs:
             if _holds_nan(value):
                 raise BadData(f"la clé{_named(key, features)} porte NaN ou Infinity, qui ne sont pas du JSON")
@@ -118,9 +113,8 @@ def _holds_nan(value: object) -> bool:
     return isinstance(value, _NotANumber) or (isinstance(value, list) and any(map(_holds_nan, value)))
 
 
-def _first_duplicate(pairs: list[tuple[str, Any]], once: Collection[str] | None) -> str | None:
-    times = Counter(key for key, _ in pairs if once is None or key in once)
-    return next((key for key, count in times.items() if count > 1), None)
+def _first_duplicate(pairs: list[tuple[str, Any]]) -> str:
+    return next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
 
 
 def _named(key: str, features: Collection[str]) -> str:

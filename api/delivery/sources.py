@@ -1,6 +1,7 @@
 """What the loader looks at: a documented pickle, a registered model, or the challenger of one."""
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -33,6 +34,8 @@ _FIRST_OUT_OF_REACH = 1.0
 
 Bounded = Callable[[], contextlib.AbstractContextManager[object]]
 
+_log = logging.getLogger("scoring_client")
+
 
 class PickleFile:
     """The documented pickle. Once it has been read, it is not looked at again."""
@@ -48,10 +51,13 @@ class PickleFile:
     def look(self, *, afresh: bool) -> None:
         try:
             signing.check("", self._path.name, None)
-            bundle, _ = model_files.convert(self._path)
+            model = model_files.read(self._path)
+            bundle, _ = model_files.bundle_of(model, self._path)
             name = "".join(one if one.isprintable() else "?" for one in self._path.name)
             copy = Copy(str(cache.keep(bundle, self._folder)), name, None, None)
             self._trial.verified(Path(copy.folder), copy.digest)
+            if model.unused:
+                _log.warning("%s: not used: %s", name, ", ".join(map(repr, model.unused)))
             self.news = News(copy)
         except ModelUnavailable as problem:
             self.news = News(problem=str(problem))

@@ -5,7 +5,7 @@ from typing import Any
 from api.deciding.formats import kept_columns
 from api.paths import BATCH, METRICS, MOST_IN_ARROW, MOST_IN_TEXT, PATHS, PREDICT, Endpoint
 from features.catalogue import BY_NAME, example_client
-from mlflow_model.bundle.scoring import OUTPUT_COLUMNS, Scorer
+from mlflow_model.bundle.scoring import Scorer
 from mlflow_model.errors import size
 
 _MEANINGS = {
@@ -134,15 +134,16 @@ def _feature(name: str, *, nullable: bool) -> dict[str, Any]:
 
 def _decision(scorer: Scorer) -> dict[str, Any]:
     policy = scorer.policy
+    columns = [*scorer.decide_table({name: () for name in scorer.features})]  # of the served version's code
     properties: dict[str, Any] = {
-        name: {"type": "number", "description": _MEANINGS[name]} for name in OUTPUT_COLUMNS
+        name: {"type": "number", "description": _MEANINGS.get(name, "")} for name in columns
     }
     properties["prediction"] = {
         "type": "string",
         "enum": [policy.reliable, policy.uncertain, policy.risky],
         "description": _MEANINGS["prediction"],
     }
-    return {"type": "object", "required": list(OUTPUT_COLUMNS), "properties": properties}
+    return {"type": "object", "required": columns, "properties": properties}
 
 
 def _error() -> dict[str, Any]:

@@ -55,9 +55,9 @@ _MALFORMED = f"la version ne répond pas dans la forme attendue ; {REGISTER_AGAI
 class Answers:
     """A version's answers for a portfolio of n clients.
 
-    `lacking`: its features that the portfolio does not have. `refusal`: its own sentence, if it refuses the
-    portfolio. With either of them no client is accepted. A client who lacks a value that the version needs is
-    not accepted: the prediction is then "" and the probability NaN.
+    `columns`: of its decisions. `lacking`: its features that the portfolio does not have. `refusal`: its own
+    sentence, if it refuses the portfolio. With either of the last two no client is accepted. A client who
+    lacks a value that the version needs is not accepted: the prediction is then "" and the probability NaN.
     """
 
     features: tuple[str, ...]
@@ -68,6 +68,7 @@ class Answers:
     threshold: float
     lower_bound: float
     upper_bound: float
+    columns: tuple[str, ...]
     lacking: tuple[str, ...]
     refusal: str | None
     accepted: npt.NDArray[np.bool_]
@@ -290,6 +291,7 @@ def _read_answers(head: Mapping[str, Any], rest: bytes, clients: int) -> Answers
         threshold=threshold,
         lower_bound=lower_bound,
         upper_bound=upper_bound,
+        columns=_texts(head["columns"]),
         lacking=lacking,
         refusal=refusal,
         accepted=accepted,
@@ -376,6 +378,7 @@ def _written_answers(scorer: Scorer, portfolio: Mapping[str, Doubles]) -> tuple[
             refusal = refused.detail
     head = {
         "features": list(scorer.features),
+        "columns": [*scorer.decide_table({name: () for name in scorer.features})],
         "nullable": sorted(scorer.nullable),
         "labels": labels,
         "numbers": [policy.threshold, policy.lower_bound, policy.upper_bound],

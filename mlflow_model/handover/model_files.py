@@ -101,13 +101,16 @@ def bundle_of(
     A given threshold or margin takes the place of the file's. Raises LoadingFailed, PickleWithoutKeys.
     """
     model_card = card.beside(path, model.sha256)
-    by_operator = threshold is not None or margin is not None
+    provenance = model_card.provenance
+    if threshold is not None or margin is not None:  # the costs are the portfolio's, whoever chose the policy
+        costs = {"costs": provenance["costs"]} if "costs" in provenance else {}
+        provenance = {"chosen_by": "operator", **costs}
     built = bundles.build(
         model.text,
         model.features,
         model.policy(threshold, margin),
         source={"kind": "pickle", "sha256": model.sha256},
-        provenance={"chosen_by": "operator"} if by_operator else model_card.provenance,
+        provenance=provenance,
     )
     return built, model_card
 

@@ -51,7 +51,9 @@ def read(body: bytes, features: Sequence[str], keep: Sequence[str]) -> Clients:
             raise MissingFeatures(features)
         wanted = checked_columns.positions(header, features, keep)
         places = list(wanted.values())
-        rows = [[cells[place] for place in places] for cells in _rows(records, lines, _Width(header))]
+        rows = [
+            [cells[place] for place in places] for cells in _rows(records, lines, csv_dialect.Width(header))
+        ]
     except csv.Error as error:
         raise BadData("le corps de la requête n’est pas un CSV valide") from error
     columns = dict(zip(wanted, zip(*rows, strict=True) if rows else [()] * len(wanted), strict=True))
@@ -97,29 +99,19 @@ class _Lines:
         self._length = 0
 
 
-class _Width:
-    """How many cells a row has. Spreadsheets add cells without a name, in some rows: they must be empty."""
-
-    def __init__(self, header: Sequence[str]) -> None:
-        self._all = len(header)
-        self._nameless = [place for place, name in enumerate(header) if not name.strip()]
-        self._named = max(set(range(self._all)).difference(self._nameless), default=-1) + 1
-
-    def check(self, row: int, cells: Sequence[str]) -> None:
-        if len(cells) == self._all and not self._nameless:
-            return
-        if len(cells) < self._named or any(cells[self._all :]):
-            raise BadRow(row, "le nombre de cellules n’est pas celui de l’en-tête")
-        if any(cells[place] for place in self._nameless if place < len(cells)):
-            raise BadRow(row, "une colonne sans nom contient une valeur : nommez-la ou videz-la")
+def _check_width(width: csv_dialect.Width, row: int, cells: Sequence[str]) -> None:
+    if not width.fits(cells):
+        raise BadRow(row, "le nombre de cellules n’est pas celui de l’en-tête")
+    if width.has_nameless_value(cells):
+        raise BadRow(row, "une colonne sans nom contient une valeur : nommez-la ou videz-la")
 
 
-def _rows(records: Iterator[list[str]], lines: _Lines, width: _Width) -> Iterator[list[str]]:
+def _rows(records: Iterator[list[str]], lines: _Lines, width: csv_dialect.Width) -> Iterator[list[str]]:
     lines.next_record()
     for row, cells in enumerate(records, start=1):
         if row > MOST_IN_TEXT:
             raise TooManyClients(MOST_IN_TEXT)
-        width.check(row, cells)
+        _check_width(width, row, cells)
         yield cells
         lines.next_record()
 

@@ -40,7 +40,7 @@ def read(body: bytes, features: Sequence[str], keep: Sequence[str]) -> Clients:
     """The clients, their values as Python objects. Raises BadData, with the row where there is one."""
     rows, kept_rows = [], []
     shown = (*features, *filter(kept_columns.shown, keep))
-    parse = functools.partial(strict_json.parse, features=shown, once=(*features, *keep))
+    parse = functools.partial(strict_json.parse, features=shown)
     for row, client in enumerate(_clients(body), start=1):
         if row > MOST_IN_TEXT:
             raise TooManyClients(MOST_IN_TEXT)
