@@ -1,6 +1,6 @@
 """Finds LightGBM's text in what stands for a trained classifier, and names what is no such classifier."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from mlflow_model.bundle import model_text
@@ -23,23 +23,19 @@ _OF_CODE = {"cloudpickle", "dill"}
 _LIBRARIES = {"xgboost": "XGBoost", "catboost": "CatBoost", "sklearn": "scikit-learn"}
 _OFF = (None, False, "false", "-")  # as LightGBM reads a parameter that is on or off
 ONLY_LIGHTGBM = "seuls les classifieurs de LightGBM sont pris en charge"
-# The attributes without an underscore that LightGBM's and scikit-learn's own classes write.
-_PARAMETERS = frozenset(
-    (
-        *("boosting_type", "num_leaves", "max_depth", "learning_rate", "n_estimators", "subsample_for_bin"),
-        *(
-            "objective",
-            "class_weight",
-            "min_split_gain",
-            "min_child_weight",
-            "min_child_samples",
-            "subsample",
-        ),
-        *("subsample_freq", "colsample_bytree", "reg_alpha", "reg_lambda", "random_state", "n_jobs"),
-        *("importance_type", "silent", "metric", "params", "train_set", "valid_sets", "name_valid_sets"),
-        *("steps", "memory", "verbose", "transform_input", "network", "handle"),
-    )
-)
+# The working objects that LightGBM's and scikit-learn's own classes write into a trained model, by the
+# attribute that holds them. None of them takes part in a probability.
+_ENCODERS = {Name(f"sklearn.preprocessing.{module}", "LabelEncoder") for module in ("_label", "label")}
+_PREDICTOR = {Name("lightgbm.basic", "_InnerPredictor")}  # of the model that was trained further
+_REQUESTS = {Name("sklearn.utils._metadata_requests", f"{name}MetadataRequest") for name in ("", "Method")}
+_MODELS = {_CLASSIFIER, _BOOSTER, Name("sklearn.pipeline", _PIPELINE)}  # a request keeps that which it is of
+_CACHES = {Name("joblib.memory", "Memory"), Name("joblib._store_backends", "FileSystemStoreBackend")}
+_WRITTEN: Mapping[str, Container[Name]] = {
+    "_le": _ENCODERS,
+    "_Booster__init_predictor": _PREDICTOR,
+    "_metadata_request": _REQUESTS | _MODELS | _ENCODERS | _PREDICTOR,
+    "memory": _CACHES,
+}
 
 
 def text_of(model: Any, default_class: str | None) -> str:
@@ -58,8 +54,8 @@ def text_of(model: Any, default_class: str | None) -> str:
         check_default_class(default_class)
     if not inert.is_of(booster, _BOOSTER):
         raise NotUsable(_not_trained() if inert.is_of(model, _CLASSIFIER) else _named(model))
-    for holder in (model, booster):
-        _check_own_attributes(holder)
+    _check_own_attributes(model, "_Booster")
+    _check_own_attributes(booster)
     attributes = inert.state(booster)
     text = attributes.get("_handle", attributes.get("handle"))  # before LightGBM 4: handle
     if type(text) is not str or len(text) > model_text.MOST_BYTES:
@@ -69,7 +65,7 @@ def text_of(model: Any, default_class: str | None) -> str:
 
 def check_default_class(default_class: str | None) -> None:
     """A Booster knows no names of classes: LightGBM calls default 1. Raises NotUsable for another name."""
-    if default_class not in (None, "1"):
+    if default_class is not None and not _is_class(1, default_class):
         raise NotUsable(
             "le modèle est un Booster, qui donne la probabilité de la classe 1 ; "
             "omettez « --default-class », ou entraînez-le avec 1 pour le défaut"
@@ -89,7 +85,7 @@ def _only_step(model: Any) -> Any:
     steps = inert.state(model).get("steps")
     if not (type(steps) is list and steps and all(type(one) is tuple and len(one) == 2 for one in steps)):
         raise NotUsable("le Pipeline de scikit-learn n’a pas d’étapes lisibles ; donnez le modèle seul")
-    _check_own_attributes(model)
+    _check_own_attributes(model, "steps")
     *before, (_, last) = steps
     working = [(name, step) for name, step in before if step not in (None, "passthrough")]
     if working:
@@ -101,14 +97,14 @@ def _only_step(model: Any) -> Any:
     return _only_step(last)
 
 
-def _check_own_attributes(model: Any) -> None:
+def _check_own_attributes(model: Any, looked_at: str | None = None) -> None:
     """Refuse what an author has put on a model that LightGBM does not put there, and that computes.
 
-    Among the names of a class's own methods, such an attribute takes the method's place.
+    Among the names of a class's own methods, such an attribute takes the method's place. `looked_at`: the
+    attribute that the caller looks at.
     """
     for name, value in inert.state(model).items():
-        is_lightgbms = str(name).startswith("_") or name in _PARAMETERS
-        for one in [] if is_lightgbms else unused.working(value):
+        for one in [] if name == looked_at else unused.working(value, _WRITTEN.get(name, ())):
             raise NotUsable(
                 f"le modèle porte l’attribut '{shown(name)}' ({unused.called(one)}), que LightGBM n’a pas "
                 "écrit et que le service n’appellerait pas ; donnez le modèle sans cet attribut"
@@ -153,15 +149,26 @@ def _check_classes(attributes: dict[Any, Any], default_class: str | None) -> Non
                 f"les classes du modèle sont « {other} » et « {last} », et non 0 et 1 ; "
                 f"si « {last} » est le défaut, dites-le avec « --default-class »"
             )
-    elif default_class == other:
+    elif _is_class(found[0], default_class):
         raise NotUsable(
             f"le modèle donne la probabilité de la classe « {last} », et non de « {other} » ; "
             "entraînez-le de nouveau avec 1 pour le défaut et 0 pour les autres"
         )
-    elif default_class != last:
+    elif not _is_class(found[1], default_class):
         raise NotUsable(
             f"les classes du modèle sont « {other} » et « {last} » : « --default-class » n’en nomme aucune"
         )
+
+
+def _is_class(value: Any, named: str) -> bool:
+    """Whether an operator who writes `named` means this class. « 1 » means 1.0 and True too."""
+    number = arrays.number(value)
+    if number is None or named == str(number):
+        return named == _class_name(value)
+    try:
+        return float(named) == number
+    except ValueError:
+        return False
 
 
 def _class_name(value: Any) -> str:

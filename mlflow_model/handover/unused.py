@@ -1,10 +1,10 @@
 """Says what of the documented dictionary is not used, and finds what may have prepared the data."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
-from mlflow_model.handover import inert
+from mlflow_model.handover import arrays, inert
 from mlflow_model.handover.inert import Name, Object
 from mlflow_model.handover.refusals import NotUsable, shown
 
@@ -54,23 +54,41 @@ _DATA = frozenset(
 def keys(document: Mapping[Any, Any]) -> list[str]:
     """The keys whose values are not used. Raises NotUsable if one may hold a step beside the model."""
     for key, value in document.items():
+        _check_key(key)
         if key != "model":
-            check(f"'{shown(key)}'", (key, value))
-    return [shown(key) for key in document if key not in USED]
+            check(f"'{_shown_key(key)}'", value)
+    return [_shown_key(key) for key in document if key not in USED]
+
+
+def _check_key(key: Any) -> None:
+    for one in working(key):
+        raise _refusal(f"une clé du dictionnaire {'est' if one is key else 'contient'}", one)
+
+
+def _shown_key(key: Any) -> str:
+    found = arrays.plain(key)
+    return called(found) if isinstance(found, Name | Object) else shown(found)
 
 
 def check(where: str, value: Any) -> None:
     """Raises NotUsable if the value holds more than data."""
     for one in working(value):
-        raise NotUsable(
-            f"{where} contient {called(one)}, qui peut préparer les données avant le modèle, "
-            "et que le service n’appellerait pas ; "
-            "entraînez le modèle sur les colonnes préparées, et donnez-le sans cet objet"
-        )
+        raise _refusal(f"{where} contient", one)
 
 
-def working(value: Any) -> Iterator[Name | Object]:
-    """The functions, classes and objects in a value that are more than data."""
+def _refusal(where: str, one: Name | Object) -> NotUsable:
+    return NotUsable(
+        f"{where} {called(one)}, qui peut préparer les données avant le modèle, "
+        "et que le service n’appellerait pas ; "
+        "entraînez le modèle sur les colonnes préparées, et donnez-le sans cet objet"
+    )
+
+
+def working(value: Any, known: Container[Any] = ()) -> Iterator[Name | Object]:
+    """The functions, classes and objects in a value that are more than data.
+
+    `known`: classes whose objects are taken for data too.
+    """
     waiting, seen = [value], set[int]()
     while waiting:
         one = waiting.pop()
@@ -78,7 +96,7 @@ def working(value: Any) -> Iterator[Name | Object]:
             continue
         seen.add(id(one))
         is_called = isinstance(one, Name) and not _NOT_CALLED.fullmatch(f"{one.module}.{one.name}")
-        if is_called or (isinstance(one, Object) and not _is_data(one)):
+        if is_called or (isinstance(one, Object) and not _is_data(one, known)):
             yield one
         elif isinstance(one, Object):
             waiting += _held_by(one)
@@ -99,10 +117,12 @@ def _held_by(one: Object) -> Iterator[Any]:
     yield one.items
 
 
-def _is_data(one: Object) -> bool:
+def _is_data(one: Object, known: Container[Any]) -> bool:
     name = inert.name_of(one)
     if name is None:
         return False
+    if one.maker in known:
+        return True
     if one.maker == Name("builtins", "getattr"):  # a method, which is not called
         return False
     return name in _DATA or name.module.partition(".")[0] in _OF_DATA or name.module.startswith(_RANDOM)
