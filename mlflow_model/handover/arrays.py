@@ -24,7 +24,8 @@ _FROM_BUFFER = {Name(f"{core}.numeric", "_frombuffer") for core in _NUMPY_CORES}
 _SCALAR = {Name(f"{core}.multiarray", "scalar") for core in _NUMPY_CORES}
 _JOBLIB_ARRAY = Name("joblib.numpy_pickle", "NumpyArrayWrapper")
 _JOBLIB_FILES = {Name("joblib.numpy_pickle_compat", name) for name in ("NDArrayWrapper", "ZNDArrayWrapper")}
-_PLAIN_DTYPE = re.compile(r"([biufU])([0-9]{1,6})")
+_PLAIN_DTYPE = re.compile(r"([biufU])([1-9][0-9]{0,5})")
+_CATEGORIES = {Name(module, "CategoricalDtype") for module in ("pandas", "pandas.core.dtypes.dtypes")}
 _BYTES_OF_A_CHARACTER = 4  # in NumPy's texts
 _MOST_TEXT = 2**20
 
@@ -111,7 +112,7 @@ def _of_pandas(value: Object) -> list[Any] | None:
         held = _only_block(inert.state(value))
     else:
         held = _held_by_array(value)
-    return values(held) if isinstance(held, Object) else None
+    return values(held)
 
 
 def _of_index(_: Any = None, attributes: Any = None) -> Any:
@@ -130,9 +131,21 @@ def _only_block(attributes: dict[Any, Any]) -> Any:
 def _held_by_array(array: Object) -> Any:
     """What a pandas extension array holds: attributes, or (dtype, array, attributes)."""
     attributes = inert.state(array)
+    if type(array.state) is tuple and len(array.state) >= 2 and inert.is_of(array.state[0], *_CATEGORIES):
+        return _of_categories(*array.state[:2])
     if type(array.state) is tuple:
         return next((one for one in array.state if inert.is_of(one, *_RECONSTRUCT, *_FROM_BUFFER)), None)
     return next((attributes[name] for name in ("_ndarray", "_pa_array", "_data") if name in attributes), None)
+
+
+def _of_categories(dtype: Object, codes: Any) -> list[Any] | None:
+    """The category of each place; None where it is missing."""
+    categories, places = values(inert.state(dtype).get("categories")), values(codes)
+    if categories is None or places is None:
+        return None
+    if not all(type(place) is int and -1 <= place < len(categories) for place in places):
+        raise BadPickle
+    return [None if place < 0 else categories[place] for place in places]
 
 
 def _arrow_texts(value: Object) -> list[str] | None:
@@ -142,13 +155,18 @@ def _arrow_texts(value: Object) -> list[str] | None:
         return values(chunks[0]) if len(chunks) == 1 else None
     if value.maker != Name("pyarrow.lib", "_restore_array") or len(value.args) != 1:
         return None
-    kind, length, nulls, offset, buffers, *_ = value.args[0]
+    described = value.args[0]
+    if not (type(described) is tuple and len(described) >= 5):
+        raise BadPickle
+    kind, length, nulls, offset, buffers, *_ = described
     width = {"string": np.int32, "large_string": np.int64}.get(kind.args[0])
     if width is None or nulls != 0 or len(buffers) != 3:
         return None
     _, ends, text = (_buffer(one) for one in buffers)
     if not 0 <= length <= _MOST_TEXT:
         return None
+    if len(ends) % np.dtype(width).itemsize:
+        raise BadPickle
     places = np.frombuffer(ends, width)[offset : offset + length + 1].tolist()
     if len(places) != length + 1 or places != sorted(places) or not 0 <= places[0] <= places[-1] <= len(text):
         return None
@@ -169,15 +187,20 @@ def _decoded(dtype: Any, content: Any) -> list[Any] | None:
     if kind is None or type(content) not in (bytes, bytearray) or len(content) % kind.itemsize:
         return None
     found = np.frombuffer(bytes(content), kind)
-    if kind.kind == "U" and found.view(f"{kind.byteorder}u4").max(initial=0) > sys.maxunicode:
+    if kind.kind == "U" and not _are_characters(found.view(f"{kind.byteorder}u4")):
         raise BadPickle
     return list(found.tolist())
+
+
+def _are_characters(codes: "np.ndarray[Any, Any]") -> bool:
+    """Whether all are code points of characters: none beyond Unicode, and no half of a surrogate pair."""
+    return not ((codes > sys.maxunicode) | (codes >= 0xD800) & (codes <= 0xDFFF)).any()
 
 
 def _plain_dtype(dtype: Any) -> "np.dtype[Any] | None":
     """The dtype, if it is one of booleans, integers, floats or texts."""
     match = _PLAIN_DTYPE.fullmatch(_dtype_name(dtype))
-    if match is None or (match[1] != "U" and int(match[2]) > 8) or match[2] == "0":
+    if match is None or (match[1] != "U" and int(match[2]) > 8):
         return None
     order = dtype.state[1] if type(dtype.state) is tuple and len(dtype.state) > 1 else "|"
     if order not in ("<", ">", "|", "="):
@@ -210,4 +233,9 @@ def _count(shape: Any) -> int:
 def _plain_bytes(content: Any) -> Any:
     """The bytes themselves: protocol 2 writes them as a call of _codecs.encode."""
     is_spelt = isinstance(content, Object) and content.maker == Name("_codecs", "encode")
-    return content.args[0].encode("latin-1") if is_spelt else content
+    if not is_spelt:
+        return content
+    try:
+        return content.args[0].encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise BadPickle from error
