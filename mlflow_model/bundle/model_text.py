@@ -17,10 +17,12 @@ _NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _NUMBERS = re.compile(rf"{_NUMBER}(?: {_NUMBER})*")
 _THRESHOLDS = re.compile(rf"(?:{_NUMBER}|inf)(?: (?:{_NUMBER}|inf))*")
 _LOOSE_NUMBERS = re.compile(rf"(?:{_NUMBER}|-?inf|-?nan)(?: (?:{_NUMBER}|-?inf|-?nan))*")
+_FORBIDDEN = re.compile(r"[\x00\r\ud800-\udfff]")  # the last are halves of surrogate pairs
+_END_OF_TREE = "\n\n\n"
 _INTEGERS = re.compile(r"-?[0-9]{1,9}(?: -?[0-9]{1,9})*")
 _FEATURE_INFO = re.compile(rf"none|\[({_NUMBER}|-?inf):({_NUMBER}|-?inf)\]")
-# LightGBM 2.0 wrote no end of trees, and its successors until 2.3 « feature importances ».
 _CATEGORY_INFO = re.compile(r"-?[0-9]+(?::-?[0-9]+)*")
+# LightGBM wrote « feature importances » until 2.3, and no end of trees until 2.1.
 _TRAILER = re.compile(
     r"(?:end of trees\n)?"
     r"\nfeature[_ ]importances:\n(?:[^\n]+=[0-9]+\n)*"
@@ -38,6 +40,9 @@ _HEADER_KEYS = (
     "feature_infos",
     "tree_sizes",
 )
+# Until 2.0.11 LightGBM wrote neither sizes nor a version, and for a while before 2.0.12 no sizes:
+# https://github.com/microsoft/LightGBM/blob/1bade947fdd2019ca8af46c6efddea0359e62e60/src/boosting/gbdt_model.cpp
+_HEADERS_OF_2 = (_HEADER_KEYS[:-1], _HEADER_KEYS[1:-1])
 _OPTIONAL_HEADER_KEYS = ("average_output", "monotone_constraints")
 _PER_SPLIT = (
     "split_feature",
@@ -64,15 +69,27 @@ _TREE_KEYS = (
 # The keys that LightGBM did not write before 2.3, and before 3.2.
 _SINCE_2_3 = frozenset({"leaf_weight", "internal_weight", "is_linear"})
 _SINCE_3_2 = frozenset({"is_linear"})
+_OF_2 = tuple(key for key in _TREE_KEYS if key not in _SINCE_2_3)
+_LEAVES = _OF_2.index("leaf_value")
+_OF_2_0_5 = (*_OF_2[:_LEAVES], "leaf_parent", *_OF_2[_LEAVES:])
 _KEYS_OF_A_TREE: dict[str, list[tuple[str, ...]]] = {
-    "v2": [tuple(key for key in _TREE_KEYS if key not in _SINCE_2_3)],
+    "v2": [_OF_2, _OF_2_0_5],
     "v3": [tuple(key for key in _TREE_KEYS if key not in _SINCE_3_2), _TREE_KEYS],
     "v4": [_TREE_KEYS],
 }
+_TRUNCATED = "le texte du modèle est tronqué"
 _BAD_HEADER = "l’en-tête du modèle est corrompu"
 _MOST_FEATURES = 5_000
 _INTEGER_KEYS = frozenset(
-    {"split_feature", "decision_type", "left_child", "right_child", "internal_count", "leaf_count"}
+    {
+        "split_feature",
+        "decision_type",
+        "left_child",
+        "right_child",
+        "internal_count",
+        "leaf_count",
+        "leaf_parent",
+    }
 )
 _CATEGORIES = "le modèle a des variables catégorielles ; codez-les en nombres avant de l’entraîner"
 _OTHER_FEATURES = (
@@ -81,6 +98,17 @@ _OTHER_FEATURES = (
 _OWN_OBJECTIVE = (
     "le modèle a un objectif personnalisé, dont les scores ne sont pas des probabilités ; "
     "entraînez-le avec objective=binary"
+)
+_TOO_OLD = (
+    "le modèle est d’une des premières versions de LightGBM, que LightGBM 4 ne lit plus ; "
+    "entraînez-le de nouveau"
+)
+# Until https://github.com/microsoft/LightGBM/pull/1906 LightGBM 2 took the mean of a forest's trees for the
+# probability itself; later versions convert that mean: LightGBM 4.7 is wrong by 0.38 about forests of 2.1.
+# The text does not tell which of them wrote it.
+_FOREST_OF_2 = (
+    "le modèle est une forêt (boosting=rf) de LightGBM 2, dont les probabilités dépendaient de sa version ; "
+    "entraînez-le de nouveau avec LightGBM 3 ou 4"
 )
 # What these hold decides nothing, and huge weights of clients make it infinite.
 _TOLD_ONLY = frozenset({"split_gain", "internal_value", "internal_weight", "leaf_weight"})
@@ -139,10 +167,12 @@ def _require(holds: bool, message: str) -> None:
 def _split(text: str) -> tuple[dict[str, str], list[str], str]:
     """The header's values by key, the text of each tree, and what follows them. Raises BadModelText."""
     _expect(text.startswith("tree\n"), "le texte du modèle n’est pas celui de LightGBM")
-    _expect("\x00" not in text and "\r" not in text, "le texte du modèle contient des caractères interdits")
+    _expect(_FORBIDDEN.search(text) is None, "le texte du modèle contient des caractères interdits")
     head, separator, body = text[len("tree\n") :].partition("\n\n")
-    _expect(bool(separator), "le texte du modèle est tronqué")
+    _expect(bool(separator), _TRUNCATED)
     header = _header_values(head)
+    if "tree_sizes" not in header:
+        return header, *_cut_at_ends(body)
     sizes = [int(size) for size in _numbers(_BAD_HEADER, header["tree_sizes"], _INTEGERS)]
     trees, rest = _cut(body.encode(), sizes)
     return header, trees, rest
@@ -161,10 +191,13 @@ def _check_trailer(rest: str, version: str) -> None:
 def _header_values(head: str) -> dict[str, str]:
     lines = [line.partition("=") for line in head.split("\n")]
     keys = [key for key, _, _ in lines]
+    _require("sigmoid" not in keys or "version" in keys, _TOO_OLD)  # LightGBM 1 wrote it in a line of its own
     _require("objective" in keys or "feature_names" not in keys, _OWN_OBJECTIVE)
-    required = [key for key in keys if key not in _OPTIONAL_HEADER_KEYS]
-    _expect(tuple(required) == _HEADER_KEYS and len(set(keys)) == len(keys), _BAD_HEADER)
-    return {key: value for key, _, value in lines}
+    values = {"version": "v2"} | {key: value for key, _, value in lines}
+    headers = (_HEADER_KEYS, *_HEADERS_OF_2) if values["version"] == "v2" else (_HEADER_KEYS,)
+    required = tuple(key for key in keys if key not in _OPTIONAL_HEADER_KEYS)
+    _expect(required in headers and len(set(keys)) == len(keys), _BAD_HEADER)
+    return values
 
 
 def _cut(body: bytes, sizes: Sequence[int]) -> tuple[list[str], str]:
@@ -173,8 +206,20 @@ def _cut(body: bytes, sizes: Sequence[int]) -> tuple[list[str], str]:
         _expect(size > 0, "la taille d’un arbre n’est pas positive")
         trees.append(_decode(body[position : position + size]))
         position += size
-    _expect(position <= len(body), "le texte du modèle est tronqué")
+    _expect(position <= len(body), _TRUNCATED)
     return trees, _decode(body[position:])
+
+
+def _cut_at_ends(body: str) -> tuple[list[str], str]:
+    """As `_cut`, by the empty lines that end each tree."""
+    trees, position = [], 0
+    while body.startswith("Tree=", position):
+        end = body.find(_END_OF_TREE, position)
+        _expect(end >= 0, _TRUNCATED)
+        end += len(_END_OF_TREE)
+        trees.append(body[position:end])
+        position = end
+    return trees, body[position:]
 
 
 def _decode(piece: bytes) -> str:
@@ -197,6 +242,7 @@ def _check_header(header: dict[str, str], features: Sequence[str]) -> None:
         "entraînez-le avec objective=binary",
     )
     _expect(header.get("average_output", "") == "", _BAD_HEADER)
+    _require("average_output" not in header or header["version"] != "v2", _FOREST_OF_2)
     _expect(_INTEGERS.fullmatch(header["label_index"]) is not None, _BAD_HEADER)
     _require(
         len(features) <= _MOST_FEATURES,
@@ -273,9 +319,10 @@ def _parts(threshold: str, decision: int) -> bool:
 
 def _tree_values(number: int, tree: str, version: str) -> dict[str, str]:
     where = f"l’arbre {number} du modèle est corrompu"
-    _expect(tree.startswith(f"Tree={number}\n") and tree.endswith("\n\n\n"), where)
+    _expect(tree.startswith(f"Tree={number}\n") and tree.endswith(_END_OF_TREE), where)
     lines = [line.partition("=") for line in tree.split("\n")[1:-3]]
     values = {key: value for key, _, value in lines}
+    _require("num_cat" in values or "leaf_parent" not in values, _TOO_OLD)
     _require(values.get("num_cat", "0") == "0", _CATEGORIES)
     _require(
         values.get("is_linear", "0") == "0",
@@ -288,7 +335,7 @@ def _tree_values(number: int, tree: str, version: str) -> dict[str, str]:
 def _check_leaves(where: str, values: dict[str, str], leaves: int) -> float:
     leaf_values = _numbers(where, values["leaf_value"], _NUMBERS)
     _expect(len(leaf_values) == leaves and all(math.isfinite(value) for value in leaf_values), where)
-    for key in {"leaf_weight", "leaf_count"} & values.keys():
+    for key in {"leaf_weight", "leaf_count", "leaf_parent"} & values.keys():
         # LightGBM writes no weight for a tree of a single leaf.
         _expect(
             len(_numbers(where, values[key], _grammar(key))) in ({leaves} if leaves > 1 else {0, 1}), where
