@@ -10,6 +10,7 @@ import pytest
 from mlflow_model.bundle import model_text
 from mlflow_model.bundle.model_text import BadModelText
 from mlflow_model.bundle.scoring import Booster
+from tests import model_zoo
 
 NAMES = ["a", "b", "c", "d"]
 TREES = 12
@@ -86,6 +87,22 @@ def test_a_model_without_feature_names_passes_under_any_names() -> None:
     generic = re.sub(r"feature_importances:\n(?:.*=\d+\n)*", "feature_importances:\n", generic)
 
     model_text.check(generic, NAMES)
+
+
+@pytest.mark.parametrize("parameters", [{}, {"min_data_in_leaf": 600}], ids=["gbdt", "trees of a leaf"])
+@pytest.mark.parametrize("version", ["2.0.5", "2.0.10", "2.0.12 without sizes", "2.1", "2.2", "2.3", "3.0"])
+def test_a_text_of_an_older_version_passes(version: str, parameters: dict[str, object]) -> None:
+    model_text.check(model_zoo.text(version, train(**parameters)).decode(), NAMES)
+
+
+def test_the_first_trees_of_a_text_without_sizes_predict_what_lightgbm_predicts_with_them() -> None:
+    values = np.random.default_rng(1).normal(size=(200, 4))
+
+    cut = model_text.first_trees(OLD, 5)
+
+    model_text.check(cut, NAMES)
+    expected = train().predict(values, num_iteration=5)
+    assert np.array_equal(Booster(cut, 4).probabilities(values), expected)
 
 
 @pytest.mark.parametrize("count", [1, 5, TREES])
@@ -247,6 +264,7 @@ def damaged_wholes() -> Iterator[tuple[str, str]]:
     yield "not a model", "Traceback"
     yield "Windows line ends", TEXT.replace("\n", "\r\n")
     yield "a NUL byte", TEXT[:END] + "\x00" + TEXT[END:]
+    yield "half a surrogate pair", TEXT.replace("feature_names=a b c d", "feature_names=a b c \ud800")
     yield "something before", " " + TEXT
     yield "something after", TEXT + "\nTree=99\n"
     yield "no end marker", TEXT.replace("end of trees\n", "")
@@ -256,6 +274,8 @@ def damaged_wholes() -> Iterator[tuple[str, str]]:
     yield "a tree twice", TEXT[:END] + TEXT[TEXT.index("Tree=11\n") : END] + TEXT[END:]
     yield "a damaged importance", TEXT.replace("\na=", "\na=x", 1)
     yield "a damaged parameter", TEXT.replace("[boosting: gbdt]", "boosting gbdt")
+    yield "no version and no sizes", without("version|tree_sizes", TEXT)
+    yield "no sizes in version 3", without("tree_sizes", TEXT.replace("version=v4", "version=v3"))
     for place in range(40):
         yield f"truncated at {place}/40", TEXT[: len(TEXT) * place // 40]
     for place in range(20):
@@ -263,9 +283,38 @@ def damaged_wholes() -> Iterator[tuple[str, str]]:
         yield f"a line lost at {place}/20", TEXT[:position] + TEXT[TEXT.index("\n", position) + 1 :]
 
 
+def without(keys: str, text: str) -> str:
+    return re.sub(rf"(?m)^(?:{keys})=.*\n", "", text)
+
+
+OLD = model_zoo.text("2.0.5", train()).decode()
+OLD_END = OLD.index("\nfeature importances:")
+
+
+def damaged_old_texts() -> Iterator[tuple[str, str]]:
+    """Texts of LightGBM 2.0.5: no size tells how long a tree is."""
+    yield "2.0, something after", OLD + "\nTree=99\n"
+    yield "2.0, no tree", OLD[: OLD.index("Tree=0")] + OLD[OLD_END:]
+    yield "2.0, the importances missing", OLD[:OLD_END]
+    yield "2.0, a tree twice", OLD[:OLD_END] + OLD[OLD.index("Tree=11\n") :]
+    yield "2.0, a tree missing", OLD[: OLD.index("Tree=4\n")] + OLD[OLD.index("Tree=5\n") :]
+    yield "2.0, a version of now", OLD.replace("tree\n", "tree\nversion=v4\n", 1)
+    yield "2.0, sizes without a version", OLD.replace("\n\nTree=0\n", "\ntree_sizes=1\n\nTree=0\n")
+    yield "2.0, a key of later versions", OLD.replace("\nshrinkage=", "\nis_linear=0\nshrinkage=")
+    yield "2.0, a parent less", OLD.replace("leaf_parent=0 ", "leaf_parent=", 1)
+    yield "2.0, a parent that is no number", OLD.replace("leaf_parent=0", "leaf_parent=x", 1)
+    yield "2.0, one line end less", OLD.replace("\n\n\nTree=3\n", "\n\nTree=3\n")
+    yield "2.0, one line end more", OLD.replace("\n\n\nTree=3\n", "\n\n\n\nTree=3\n")
+    for place in range(40):
+        yield f"2.0, truncated at {place}/40", OLD[: OLD_END * place // 40]
+
+
 MUTATIONS = {
     name: text
-    for source in (damaged_arrays, damaged_indices, damaged_tree_lines, damaged_headers, damaged_wholes)
+    for source in (
+        *(damaged_arrays, damaged_indices, damaged_tree_lines, damaged_headers, damaged_wholes),
+        damaged_old_texts,
+    )
     for name, text in source()
     if text != TEXT
 }
