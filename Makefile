@@ -2,6 +2,11 @@
 
 # The first of these that runs. install.py refuses one that is too old or too new.
 PYTHON ?= $(shell for one in python3.11 python3.12 python3.13 python3.14; do $$one -c '' 2>/dev/null && echo $$one && exit; done; echo python3)
+# A Python that somebody named must be that of .venv, also where everything is installed.
+ifneq ($(origin PYTHON),file)
+NAMED := --this-python
+ASKED := the-python-that-was-named
+endif
 PORT ?= 5000
 UI_PORT ?= 5001
 INVOCATIONS_PORT ?= 5002
@@ -27,7 +32,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test proofs check register train ui invocations notebook dashboard bench lock
-.PHONY: is-a-number
+.PHONY: is-a-number the-python-that-was-named
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,8 +92,8 @@ lock: $(RUNTIME) ## resolve requirements*.in again: hashed locks and conda.yaml
 	{ printf '# Made by `make lock` from requirements.txt: the same pins, for MLproject.\nname: scoring-client\nchannels: [conda-forge]\ndependencies:\n  - python>=3.11,<3.15\n  - pip\n  - pip:\n'; \
 	  sed -n -E 's/^([A-Za-z0-9._-]+(\[[a-z,]+\])?==[^ ;]+).*/      - \1/p' requirements.txt; } > conda.yaml
 
-$(RUNTIME): requirements.txt
-	@$(PYTHON) install.py $<
+$(RUNTIME): requirements.txt $(ASKED)
+	@$(PYTHON) install.py $< $(NAMED)
 
 $(DEVELOPMENT): requirements-dev.txt $(RUNTIME)
-	@$(PYTHON) install.py $<
+	@$(PYTHON) install.py $< $(NAMED)

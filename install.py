@@ -1,5 +1,6 @@
 """Install what a hashed lock names into .venv: `python3 install.py requirements.txt`, which `make` runs.
 
+With `--this-python` after the lock, a .venv of another Python is refused; `make PYTHON=…` says so.
 One installation goes on at a time, and a note in .venv, written last, says which lock is installed whole.
 The standard library alone, and old syntax: a Python that is too old must come as far as to be told so.
 """
@@ -33,10 +34,14 @@ _REASONS = {
 
 
 def main() -> None:
-    lock = ROOT / sys.argv[1]
+    lock, needs_this_python = ROOT / sys.argv[1], "--this-python" in sys.argv[2:]
+    if needs_this_python:
+        _require_this_python()
     if not _is_installed(lock):
         _require_writable()
         with _alone() as held:
+            if needs_this_python:
+                _require_this_python()  # of the .venv that this one waited for
             if not _is_installed(lock):  # by whom this one waited for
                 with contextlib.suppress(FileNotFoundError):
                     _note(lock).unlink()  # if this process is killed, the next one begins again
@@ -62,6 +67,15 @@ def _is_installed(lock: Path) -> bool:
         return _note(lock).read_text() == _digest(lock) and PYTHON.exists()
     except OSError:
         return False
+
+
+def _require_this_python() -> None:
+    there, asked = _python_there(), sys.version_info[:2]
+    if there not in (None, asked):
+        machine.refuse(
+            f".venv has Python {machine.written(there)}, not the {machine.written(asked)} of PYTHON: "
+            "remove it (rm -r .venv) to change"
+        )
 
 
 def _require_writable() -> None:
@@ -91,13 +105,13 @@ def _alone() -> "Iterator[int]":
 
 def _make_environment(held: int) -> None:
     """Make .venv, or finish one that was left without pip. One of another Python is refused."""
-    if _succeeds("import pip", held):
-        in_range = f"{machine.OLDEST} <= sys.version_info[:2] <= {machine.NEWEST}"
-        if not _succeeds(f"import sys; sys.exit(not {in_range})", held):
+    there = _python_there()
+    if there is not None and _has_pip():
+        if not machine.OLDEST <= there <= machine.NEWEST:
             machine.refuse(f"{machine.wanted_python()}, and .venv has another: remove it (rm -r .venv)")
         return
     _say(f"Making .venv with Python {sys.version.split()[0]}")
-    anew = [] if _succeeds("", held) else ["--clear"]
+    anew = [] if there == sys.version_info[:2] else ["--clear"]
     command = [sys.executable, "-m", "venv", *anew, str(VENV)]
     made = subprocess.run(command, capture_output=True, text=True, pass_fds=[held], check=False)  # noqa: S603
     if made.returncode:
@@ -105,12 +119,21 @@ def _make_environment(held: int) -> None:
         machine.refuse(f".venv cannot be made: {said[-1]}")
 
 
-def _succeeds(code: str, held: int) -> bool:
+def _python_there() -> "tuple[int, ...] | None":
+    """The version of .venv's Python, as (3, 11). None if there is none that runs."""
     try:
-        command = [str(PYTHON), "-c", code]
-        return subprocess.run(command, capture_output=True, pass_fds=[held], check=False).returncode == 0  # noqa: S603
+        said = _asked_there("import sys; print(*sys.version_info[:2])").stdout
     except OSError:
-        return False
+        return None
+    return tuple(map(int, said.split())) or None
+
+
+def _has_pip() -> bool:
+    return _asked_there("import pip").returncode == 0
+
+
+def _asked_there(code: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([str(PYTHON), "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
 
 
 def _make_importable() -> None:

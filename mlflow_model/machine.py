@@ -85,12 +85,15 @@ def refuse(sentence: str) -> NoReturn:
 
 
 def wanted_python() -> str:
-    oldest, newest = (".".join(map(str, one)) for one in (OLDEST, NEWEST))
-    return f"Python {oldest} to {newest} is needed"
+    return f"Python {written(OLDEST)} to {written(NEWEST)} is needed"
+
+
+def written(version: "tuple[int, ...]") -> str:
+    return ".".join(map(str, version))
 
 
 def _another_python() -> str:
-    return f"{wanted_python()}, and {sys.executable} is {'.'.join(map(str, sys.version_info[:3]))}"
+    return f"{wanted_python()}, and {sys.executable} is {written(sys.version_info[:3])}"
 
 
 def _require_library() -> None:

@@ -164,6 +164,84 @@ def test_a_python_outside_the_range_is_refused_by_what_it_is(
     assert not (project / ".venv").exists()
 
 
+# ---- Another Python than that of .venv
+
+HERE = sys.version_info[:2]
+OTHER = (HERE[0], HERE[1] + 1)
+REFUSAL = (
+    f".venv has Python {OTHER[0]}.{OTHER[1]}, not the {HERE[0]}.{HERE[1]} of PYTHON: "
+    "remove it (rm -r .venv) to change"
+)
+
+
+@pytest.fixture
+def of_another_python(project: Path) -> Path:
+    """A project whose lock another Python has installed whole."""
+    python = project / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!/bin/sh\necho {OTHER[0]} {OTHER[1]}\n")
+    python.chmod(0o755)
+    digest = hashlib.sha256((project / "requirements.txt").read_bytes()).hexdigest()
+    (project / ".venv" / ".requirements-installed").write_text(digest)
+    shutil.copy(ROOT / "Makefile", project)
+    return project
+
+
+def make(project: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    own = ("PYTHON", "MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS")  # the suite may run under make
+    inherited = {name: value for name, value in environment(project).items() if name not in own}
+    return subprocess.run(
+        ["make", ".venv/.requirements-installed", *arguments],
+        cwd=project,
+        env={**inherited, **more},
+        capture_output=True,
+        text=True,
+        timeout=servers.PATIENCE,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables"),
+    [([f"PYTHON={BARE}"], {}), ([], {"PYTHON": BARE})],
+    ids=["on the command line", "in the environment"],
+)
+def test_a_python_that_somebody_names_is_refused_where_venv_has_another(
+    of_another_python: Path, arguments: list[str], variables: dict[str, str]
+) -> None:
+    refused = make(of_another_python, *arguments, **variables)
+
+    assert (refused.returncode, refused.stderr.splitlines()[0]) == (2, REFUSAL)
+
+
+def test_a_changed_lock_is_not_installed_for_another_python_than_the_named_one(
+    of_another_python: Path,
+) -> None:
+    (of_another_python / ".venv" / ".requirements-installed").write_text("of an earlier lock")
+
+    refused = make(of_another_python, f"PYTHON={BARE}")
+
+    assert (refused.returncode, refused.stderr.splitlines()[0]) == (2, REFUSAL)
+
+
+def test_where_nobody_names_a_python_that_of_venv_is_good(of_another_python: Path) -> None:
+    (of_another_python / "requirements.txt").touch()  # so that make asks install.py
+
+    gone_on = make(of_another_python)
+
+    assert (gone_on.returncode, gone_on.stderr) == (0, "")
+
+
+def test_the_python_that_venv_has_may_be_named(project: Path) -> None:
+    shutil.copy(ROOT / "Makefile", project)
+
+    first, second = make(project, f"PYTHON={BARE}"), make(project, f"PYTHON={BARE}")
+
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert f"Making .venv with Python {HERE[0]}.{HERE[1]}" in first.stderr
+    assert second.stderr == ""
+
+
 # ---- Two at once
 
 
