@@ -42,6 +42,7 @@ from api.delivery.finder import Finder
 from api.delivery.served import ServedModel
 from api.web import openapi
 from features.catalogue import example_client
+from mlflow_model import command
 from mlflow_model.errors import LoadingFailed, ModelUnavailable
 from tests import model_zoo
 from tests.looking import look_once
@@ -448,4 +449,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.begin()
+    command.run(main)

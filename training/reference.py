@@ -3,6 +3,11 @@
 They are drawn like a portfolio, with a seed of their own, and none of them exists.
 """
 
+from mlflow_model import command
+
+if __name__ == "__main__":
+    command.begin("pandas", "pyarrow", "duckdb", "ibis")
+
 import argparse
 import tempfile
 from pathlib import Path
@@ -42,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

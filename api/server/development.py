@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import signal
+import sys
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -20,12 +21,12 @@ _access_log = logging.getLogger(logs.ACCESS)
 
 
 def serve(host: str, port: int) -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Serve until SIGTERM, which raises SystemExit, or SIGINT, which raises KeyboardInterrupt."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     served = ServedModel()
     settings = Settings.from_environment()
     finder = Finder.of(settings, served.hear)
     with contextlib.ExitStack() as at_the_end:
-        at_the_end.enter_context(contextlib.suppress(KeyboardInterrupt))
         listener = at_the_end.enter_context(listening.listener(host, port))
         at_the_end.callback(finder.stop)
         finder.recall()
@@ -41,6 +42,7 @@ def serve(host: str, port: int) -> None:
         )
         listening.announce(listener)
         server.serve_forever()
+        raise KeyboardInterrupt  # werkzeug keeps it to itself
 
 
 class _RequestHandler(WSGIRequestHandler):

@@ -29,7 +29,7 @@ from api.server.generations import NONE, Generation, Generations
 from api.server.shared_number import SharedNumber
 from api.server.worker_process import Handed, Worker
 from api.settings import Settings
-from mlflow_model import machine
+from mlflow_model import command, machine
 from mlflow_model.errors import CopyUnusable
 
 _TURN_SECONDS = 0.5
@@ -46,12 +46,12 @@ _log = logging.getLogger("scoring_client")
 
 
 def serve(host: str, port: int, workers: int, bounds: Bounds | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; SIGHUP exchanges the workers."""
+    """Serve until SIGTERM or SIGINT, after which it exits with 130; SIGHUP exchanges the workers."""
     with listening.listener(host, port) as listener:
         supervisor = Supervisor(listener, workers, bounds or Bounds())
         supervisor.run()
-    if supervisor.has_given_up:
-        sys.exit(machine.REFUSED)
+    if supervisor.exit_code:
+        sys.exit(supervisor.exit_code)
 
 
 class Supervisor:
@@ -66,7 +66,8 @@ class Supervisor:
         self._serving: Copy | None = None
         self._news = News()
         self._told: queue.SimpleQueue[News] = queue.SimpleQueue()
-        self._is_ending = self._is_announced = self.has_given_up = False
+        self._is_ending = self._is_announced = False
+        self.exit_code = 0
         self._failed_attempts = 0
         self._exchange_until: float | None = None
         self._pause, self._start_at, self._kill_at = _FIRST_PAUSE, 0.0, 0.0
@@ -141,6 +142,7 @@ class Supervisor:
                 self._exchange_workers()
             elif number in (signal.SIGTERM, signal.SIGINT):
                 self._is_ending = True
+                self.exit_code = command.INTERRUPTED if number == signal.SIGINT else 0
 
     def _post(self, news: News) -> bool:
         """Take news from any thread. Return True: whether workers can use the copy they say themselves."""
@@ -226,7 +228,8 @@ class Supervisor:
         self._failed_attempts += 1
         if not self._is_announced and self._failed_attempts >= _MOST_ATTEMPTS:
             _log.error("no worker can start (the lines above say why): the service ends")
-            self._is_ending = self.has_given_up = True
+            self._is_ending = True
+            self.exit_code = machine.REFUSED
 
     def _lose(self, worker: Worker) -> None:
         """Close a lifeline that has ended. The worker must end soon, too."""
