@@ -217,7 +217,7 @@ def _signer(options: argparse.Namespace) -> signing.Signer | None:
 
 
 def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+    print(command.named_here(message), file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

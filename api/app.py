@@ -79,16 +79,18 @@ def _check_access(options: argparse.Namespace, settings: Settings) -> None:
     from api.followed_file import BadFile
     from api.settings import TOKENS_FILE
     from api.tokens import Guard
+    from mlflow_model import command
 
     try:
         Guard(settings.tokens_file)
     except BadFile as error:
         sys.exit(str(error))
     if not (_is_loopback(options.host) or settings.tokens_file or options.no_auth):
-        sys.exit(
+        sentence = (
             f"--host {options.host} is open to others: set {TOKENS_FILE} (python -m api.tokens --help), "
             "or say --no-auth where something else lets only the right ones pass"
         )
+        sys.exit(command.named_here(sentence))
 
 
 def _is_loopback(host: str) -> bool:

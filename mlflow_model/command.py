@@ -1,20 +1,29 @@
 """How the command lines begin and end: with what the machine lacks, and quietly where somebody breaks off.
 
+And how their sentences name a command of this project, so that it works where they are read.
+
 The standard library alone, in what any Python 3 can read, as `mlflow_model.machine`.
 """
 
 import atexit
 import os
+import re
 import select
+import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import NoReturn
 
 from mlflow_model import machine
 
 INTERRUPTED, UNHEARD = 130, 141  # as a shell tells of SIGINT and SIGPIPE
+ROOT = Path(__file__).resolve().parents[1]
+
+_NAMED = re.compile(r"\bpython (register\.py\b|-m )")
 
 _interruptions = []  # type: list[int]
 
@@ -89,3 +98,29 @@ def _has_lost_its_reader() -> bool:
 
 def _leave() -> NoReturn:
     os._exit(UNHEARD)  # without another attempt to write
+
+
+# ---- A command in a sentence
+
+
+def named_here(sentence: str) -> str:
+    """The sentence with its `python register.py` and `python -m` as they work where it is read."""
+    return _NAMED.sub(lambda found: f"{_python()} {_place(found[1])}", sentence)
+
+
+def _python() -> str:
+    """`python` where that is this Python. Under make it is, and in the shell after make it may not be."""
+    found = None if "MAKELEVEL" in os.environ else shutil.which("python")
+    if found is not None and Path(found).parent.samefile(Path(sys.executable).parent):
+        return "python"
+    return _seen_from_here(sys.executable)
+
+
+def _place(named: str) -> str:
+    return named if named.startswith("-") else _seen_from_here(str(ROOT / named))
+
+
+def _seen_from_here(path: str) -> str:
+    """The path as one types it: from the current folder if it lies below, else whole."""
+    relative = os.path.relpath(path)
+    return shlex.quote(path if relative.startswith("..") else relative)

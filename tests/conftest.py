@@ -4,10 +4,14 @@ import os
 import pickle
 import shutil
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+# As in a shell where this environment is active: there sentences say `python`. make's own has it on the PATH.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+os.environ.pop("MAKELEVEL", None)
 # Tests run side by side: OpenMP threads that wait for a busy core by spinning would take minutes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -167,6 +167,9 @@ def sandbox() -> Iterator[Project]:
         patch.delenv("MODEL_PUBLIC_KEY", raising=False)
         patch.setenv("LOGNAME", "analyst")  # who did what is part of the history
         patch.chdir(folder)
+        patch.setattr(command, "ROOT", folder)  # the reader is in the clone, where .venv is active
+        patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+        patch.delenv("MAKELEVEL", raising=False)
         yield Project(folder)
 
 

@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
+from mlflow_model import command
 from mlflow_model.bundle.bundles import FILES, MANIFEST
 from tests.refresh_documentation import DOCUMENTS, EXAMPLE, ROOT, refreshed
 
@@ -75,7 +76,8 @@ def test_what_a_document_shows_is_what_the_project_answers(name: str) -> None:
     behind = "\n".join(
         difflib.unified_diff(shown.splitlines(), answered.splitlines(), "shown", "answered", "", "", 0)
     )
-    assert not behind, f"{name} is behind: run python -m tests.refresh_documentation\n{behind}"
+    way_out = command.named_here("run python -m tests.refresh_documentation")
+    assert not behind, f"{name} is behind: {way_out}\n{behind}"
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_model import machine
+from mlflow_model import command, machine
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.errors import LoadingFailed, OutOfReach
 from mlflow_model.handover import model_files
@@ -282,6 +282,92 @@ def test_a_command_whose_output_is_closed_ends_as_it_would(registered: Path) -> 
 
     assert refused.returncode == 2
     assert "Traceback" not in refused.stderr
+
+
+# ---- A command that a sentence names
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone with .venv, in which the reader is; another Python is on the PATH."""
+    for folder in (".venv/bin", "other/bin"):
+        python = tmp_path / folder / "python"
+        python.parent.mkdir(parents=True)
+        python.touch(0o755)
+    monkeypatch.setattr(command, "ROOT", tmp_path)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv/bin/python"))
+    monkeypatch.setenv("PATH", str(tmp_path / "other/bin"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def activate(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(clone / ".venv/bin"), prepend=os.pathsep)
+
+
+def test_where_venv_is_active_a_sentence_says_python(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    activate(clone, monkeypatch)
+
+    assert command.named_here("run python register.py list") == "run python register.py list"
+
+
+@pytest.mark.parametrize("others", ["other/bin", "nothing"], ids=["another python", "no python"])
+def test_where_venv_is_not_active_a_sentence_names_its_python(
+    clone: Path, monkeypatch: pytest.MonkeyPatch, others: str
+) -> None:
+    monkeypatch.setenv("PATH", str(clone / others))
+
+    assert command.named_here("lancez « python register.py »") == "lancez « .venv/bin/python register.py »"
+    assert command.named_here("python -m training") == ".venv/bin/python -m training"
+
+
+def test_make_s_own_path_is_not_the_readers(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    activate(clone, monkeypatch)
+    monkeypatch.setenv("MAKELEVEL", "1")
+
+    assert command.named_here("python register.py promote 2") == ".venv/bin/python register.py promote 2"
+
+
+def test_in_another_folder_a_sentence_names_whole_paths(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clone / "other")
+
+    assert command.named_here("python register.py") == f"{clone}/.venv/bin/python {clone}/register.py"
+
+
+def test_a_word_that_begins_as_a_command_does_is_left_as_it_is(clone: Path) -> None:
+    assert command.named_here("a python register") == "a python register"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["register.py", "list"], "run {} register.py\n"),
+        (["api/app.py", "--host", "0.0.0.0"], "({} -m api.tokens --help)"),  # noqa: S104
+        (["-m", "training", "--help"], "`{} register.py\n--pickle"),
+    ],
+    ids=["register.py", "api/app.py", "python -m training"],
+)
+def test_a_command_line_names_its_own_python_where_none_is_on_the_path(
+    store: Path, arguments: list[str], named: str
+) -> None:
+    variables = {"MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlflow.db", "PATH": str(store)}
+
+    said = ended([sys.executable, *arguments], variables)
+
+    assert named.format(sys.executable.removeprefix(f"{ROOT}/")) in said.stdout + said.stderr
+
+
+@pytest.mark.slow
+def test_the_command_that_register_py_names_works_where_no_python_is_on_the_path(store: Path) -> None:
+    variables = {"MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlflow.db", "PATH": str(store)}
+    told = ended_with(sys.executable, "register.py", "list", **variables).stderr
+
+    run = ended_with("/bin/sh", "-c", told.partition("run ")[2], **variables)
+
+    assert (run.returncode, run.stderr.splitlines()[-1]) == (
+        0,
+        "scoring-client version 1 registered; champion points at it",
+    )
 
 
 # ---- A model's file is not blamed for what the machine lacks

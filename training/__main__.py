@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training",
         description="Train the scoring model on the raw Home Credit tables and choose its policy.",
-        epilog=EPILOG,
+        epilog=command.named_here(EPILOG),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -242,7 +242,7 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _say(message: str) -> None:
-    sys.stderr.write(f"{message}\n")
+    sys.stderr.write(f"{command.named_here(message)}\n")
 
 
 if __name__ == "__main__":

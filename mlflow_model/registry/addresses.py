@@ -43,7 +43,7 @@ def main() -> int:
     try:
         said = list(lines(url))
     except LoadingFailed as problem:
-        said = [str(problem)]
+        said = [command.named_here(str(problem))]
     sys.stderr.write("\n" + "".join(f"  {line}\n" for line in said))
     if sys.stderr.isatty() and "DISPLAY" in os.environ and said[0].startswith("all runs"):
         webbrowser.open(said[0].split()[-1])
