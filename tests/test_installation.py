@@ -242,6 +242,40 @@ def test_the_python_that_venv_has_may_be_named(project: Path) -> None:
     assert second.stderr == ""
 
 
+# ---- A bare Debian
+
+
+@pytest.mark.parametrize(("nothing_skipped", "code"), [("1", 1), ("", 0)], ids=["in .ci/run", "by itself"])
+def test_a_debian_that_cannot_be_made_fails_where_nothing_may_be_skipped(
+    tmp_path: Path, nothing_skipped: str, code: int
+) -> None:
+    for name, does in {"id": "echo 0", "apt-get": "", "debootstrap": "echo E: no mirror; exit 1"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
+    variables = {"PATH": path, "TMPDIR": str(tmp_path), "NOTHING_SKIPPED": nothing_skipped}
+
+    ended = subprocess.run(
+        [ROOT / ".ci" / "debian"],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=servers.PATIENCE,
+        check=False,
+    )
+
+    assert ended.returncode == code
+    assert ended.stderr.splitlines()[-2:] == [
+        "E: no mirror",
+        "NOT SHOWN: what a newcomer meets on Debian 13, which this machine cannot make",
+    ]
+    assert not list(tmp_path.glob("debian-13.*"))
+
+
+def test_no_change_lands_without_a_bare_debian() -> None:
+    assert (ROOT / ".ci" / "run").read_text().splitlines()[-1] == "NOTHING_SKIPPED=1 .ci/debian"
+
+
 # ---- Two at once
 
 
