@@ -10,6 +10,7 @@ import atexit
 import gc
 import getpass
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -92,11 +93,16 @@ def _register(options: argparse.Namespace) -> None:
     )
     state = ("registered" if done.is_new else "was registered already") + (" and signed" if signer else "")
     _say(f"{options.name} version {done.number} {state}; {done.alias} points at it")
-    if done.alias != versions.CHAMPION:
-        is_first = listing.version_at(options.name, versions.CHAMPION) is None
-        effect = "makes it champion" if is_first else "compares it with the champion and puts it in its place"
-        _say(f"python register.py promote {done.number} {effect}")
-    elif done.replaced is not None:
+    champion = listing.version_at(options.name, versions.CHAMPION)
+    if champion != done.number:
+        effect = (
+            "makes it champion"
+            if champion is None
+            else "compares it with the champion and puts it in its place"
+        )
+        of_this_model = "" if options.name == versions.NAME else f"--name {shlex.quote(options.name)} "
+        _say(f"python register.py {of_this_model}promote {done.number} {effect}")
+    elif done.alias == versions.CHAMPION and done.replaced is not None:
         _say(f"It was not compared with version {done.replaced}, which was champion")
 
 

@@ -29,7 +29,7 @@ _log = logging.getLogger("scoring_client")
 
 
 class BadTokensFile(BadFile):
-    """A line of the file does not have the form ROLE SHA256 NAME."""
+    """The file holds no token, or a line that does not have the form ROLE SHA256 NAME."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,14 @@ def parse(content: bytes) -> tuple[Token, ...]:
         lines = content.decode().splitlines()
     except UnicodeDecodeError as error:
         raise BadTokensFile(f"{TOKENS_FILE} is not encoded in UTF-8") from error
-    return tuple(
+    found = tuple(
         _token(number, line)
         for number, line in enumerate(lines, 1)
         if line.strip() and not line.startswith("#")
     )
+    if not found:  # as where somebody is just writing it: nobody could ask for anything
+        raise BadTokensFile(f"{TOKENS_FILE} holds no token")
+    return found
 
 
 def _token(number: int, line: str) -> Token:

@@ -404,6 +404,8 @@ ODD: dict[str, Any] = {
 }
 
 MORE_DATA: dict[str, Any] = {
+    "ellipsis": ...,
+    "masked": np.ma.masked,
     "mask": np.ma.array([1.0, 2.0], mask=[True, False]),
     "rng": np.random.default_rng(0),
     "kind": np.float64,
@@ -419,6 +421,9 @@ FORMS: dict[str, Specimen] = {
         )
         for number in (0, 1, 2, 3, 5)
     },
+    "the same before a block of zeros": documented(
+        "a copy filled up to its block", lambda: pickle.dumps(document()) + bytes(512)
+    ),
     "the same as an OrderedDict": documented(
         "pickle.dump(OrderedDict(…))", lambda: pickle.dumps(collections.OrderedDict(document()))
     ),

@@ -127,7 +127,7 @@ def test_a_changed_file_counts_without_a_restart(
     documented_pickle: Path, documented_request: dict[str, float], tmp_path: Path
 ) -> None:
     file = tmp_path / "tokens"
-    file.write_text("")
+    file.write_text(servers.made_token("early", "score")[1])
     token, line = servers.made_token("late", "score")
     environment = servers.alone(documented_pickle, tmp_path) | {"API_TOKENS_FILE": str(file)}
     with servers.api(environment, tmp_path / "log") as door:
@@ -139,6 +139,8 @@ def test_a_changed_file_counts_without_a_restart(
             return asked(door, "POST", "/predict", token, documented_request).status == 200 or None
 
         servers.eventually(accepted, "the new token")
+        file.write_text("")
+        servers.eventually(lambda: "no token" in door.said or (accepted() and None), "a complaint")
         file.write_text("nonsense\n")
         servers.eventually(lambda: "line 1" in door.said or (accepted() and None), "a complaint")
         after = asked(door, "POST", "/predict", token, documented_request).status
@@ -169,8 +171,13 @@ def test_it_does_not_open_to_others_by_mistake(host: str) -> None:
 
 @pytest.mark.parametrize(
     ("content", "complaint"),
-    [("clerk " + "0" * 64 + " x\n", "line 1"), ("score zz x\n", "line 1"), (None, "cannot be read")],
-    ids=["unknown role", "no hash", "absent"],
+    [
+        ("clerk " + "0" * 64 + " x\n", "line 1"),
+        ("score zz x\n", "line 1"),
+        ("# nobody\n", "no token"),
+        (None, "cannot be read"),
+    ],
+    ids=["unknown role", "no hash", "no token", "absent"],
 )
 def test_a_bad_tokens_file_is_one_line(tmp_path: Path, content: str | None, complaint: str) -> None:
     if content is not None:

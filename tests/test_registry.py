@@ -525,3 +525,13 @@ def test_a_registry_that_cannot_grow_says_so_in_one_sentence(registered: Path) -
 def test_what_a_database_says_is_put_into_words(told: str, sentence: str) -> None:
     with pytest.raises(OutOfReach, match=sentence), failures.in_words("essai"):
         raise MlflowException(told)
+
+
+def test_the_next_command_names_the_model_and_is_not_given_for_the_champion(registered: Path) -> None:
+    register_py("--name", "my model")
+
+    mine = register_py("--name", "my model", "--margin", "0.03")
+    champion = register_py("--name", "my model", "--alias", "challenger")
+
+    assert "register.py --name 'my model' promote 2 compares it with the champion" in mine.stderr
+    assert champion.stderr.splitlines()[-1].endswith("challenger points at it")

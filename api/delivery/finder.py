@@ -162,7 +162,8 @@ class Finder:
         if self._stopping.is_set() or loader.returncode == GAVE_UP:
             return False
         if loader.returncode:
-            _log.error("the loader process failed: %s", b"".join(tail).decode(errors="replace"))
+            said = b"".join(tail).decode(errors="replace") or f"it ended with {loader.returncode}"
+            _log.error("the loader process failed: %s", said)
             self._hear(News(problem=str(_SILENT if loader.returncode == -signal.SIGKILL else _STOPPED)))
             return False
         is_answered = news.problem is None or news.looked_at is not None

@@ -27,7 +27,7 @@ _TRAILER = re.compile(
     r"(?:end of trees\n)?"
     r"\nfeature[_ ]importances:\n(?:[^\n]+=[0-9]+\n)*"
     r"(?:\nparameters:\n(?:\[[A-Za-z0-9_]+: [^\n]*\]\n)*\nend of parameters\n)?"
-    r"(?:\npandas_categorical:(?P<categories>null|\[\]|\[\[[^\n]*\]\]))?\n*"
+    r"(?:\npandas_categorical:(?P<categories>null|\[\]|\[\[[^\n]*\]\]))?[ \t\n]*"
 )
 _HEADER_KEYS = (
     "version",

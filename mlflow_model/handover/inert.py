@@ -68,11 +68,11 @@ def unpickled(stream: BinaryIO, complete: Complete | None = None) -> Any:
 def whole(content: bytes, complete: Complete | None = None) -> Any:
     """What these bytes hold if they are one pickle.
 
-    Raises BadPickle, Foreign; Unsupported if more than white space follows.
+    Raises BadPickle, Foreign; Unsupported if more than white space or zeros follow.
     """
     stream = io.BytesIO(content)
     found = unpickled(stream, complete)
-    if stream.read().strip():
+    if stream.read().strip(b"\0 \t\r\n"):
         raise Unsupported("plusieurs objets se suivent dans le fichier ; écrivez-les en un seul dictionnaire")
     return found
 

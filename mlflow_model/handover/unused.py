@@ -14,6 +14,7 @@ _RANDOM = "numpy.random."  # generators and what they are made of
 # Names that are no functions: pandas's own values, and types of numbers.
 _NOT_CALLED = re.compile(
     r"pandas\.(?:\S*\.)?(?:NA|NaT)|numpy\.(?:float|int|uint|bool)[0-9_]*|builtins\.(?:float|int|bool|str)"
+    r"|builtins\.(?:Ellipsis|NotImplemented)"
 )
 # Objects of these hold data and compute nothing. Whatever else a dictionary holds may be a step of the model.
 _OF_DATA = frozenset(
@@ -45,6 +46,7 @@ _DATA = frozenset(
         *(Name(f"{core}.numeric", "_frombuffer") for core in ("numpy.core", "numpy._core")),
         *(Name(module, "_mareconstruct") for module in ("numpy.ma.core", "numpy.ma")),
         Name("numpy.ma.core", "MaskedArray"),
+        Name("numpy.ma.core", "MaskedConstant"),
         Name("_codecs", "encode"),
         Name("types", "SimpleNamespace"),
     }
