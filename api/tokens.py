@@ -29,7 +29,7 @@ _log = logging.getLogger("scoring_client")
 
 
 class BadTokensFile(BadFile):
-    """The file holds no token, or a line that does not have the form ROLE SHA256 NAME."""
+    """A line of the file does not have the form ROLE SHA256 NAME."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Guard:
     def __init__(self, file: Path | None = None) -> None:
         self._file = None if file is None else FollowedFile(TOKENS_FILE, file, parse)
         self._look_at = time.monotonic() + _LOOK_SECONDS
+        if self._file is not None and not self._file.held:
+            _log.warning("%s holds no token: nobody may ask for anything", TOKENS_FILE)
 
     @property
     def asks_for_tokens(self) -> bool:
@@ -93,14 +95,11 @@ def parse(content: bytes) -> tuple[Token, ...]:
         lines = content.decode().splitlines()
     except UnicodeDecodeError as error:
         raise BadTokensFile(f"{TOKENS_FILE} is not encoded in UTF-8") from error
-    found = tuple(
+    return tuple(
         _token(number, line)
         for number, line in enumerate(lines, 1)
         if line.strip() and not line.startswith("#")
     )
-    if not found:  # as where somebody is just writing it: nobody could ask for anything
-        raise BadTokensFile(f"{TOKENS_FILE} holds no token")
-    return found
 
 
 def _token(number: int, line: str) -> Token:
