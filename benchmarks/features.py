@@ -41,16 +41,22 @@ def pandas_features(raw: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     share = (bureau["AMT_CREDIT_SUM_DEBT"] / bureau["AMT_CREDIT_SUM"]).replace([np.inf, -np.inf], np.nan)
     payments = means["installments_payments"]
     return clients.assign(
-        CREDIT_TERM=clients["AMT_CREDIT"] / clients["AMT_ANNUITY"].replace(0, np.nan),
+        CREDIT_TERM=_half_up(clients["AMT_CREDIT"] / clients["AMT_ANNUITY"].replace(0, np.nan), 4),
         DEBT_CREDIT_RATIO=share.fillna(0).groupby(bureau["SK_ID_CURR"]).mean(),
-        ANNUITY_BIRTH_RATIO=clients["AMT_ANNUITY"] / (-clients["DAYS_BIRTH"] / 365),
-        ANNUITY_INCOME_PERCENT=clients["AMT_ANNUITY"] / clients["AMT_INCOME_TOTAL"].replace(0, np.nan),
-        CREDIT_GOODS_RATIO=clients["AMT_CREDIT"] / (clients["AMT_GOODS_PRICE"] + 1e-5),
+        ANNUITY_BIRTH_RATIO=_half_up(clients["AMT_ANNUITY"] / (-clients["DAYS_BIRTH"] / 365), 2),
+        ANNUITY_INCOME_PERCENT=_half_up(
+            clients["AMT_ANNUITY"] / clients["AMT_INCOME_TOTAL"].replace(0, np.nan), 5
+        ),
+        CREDIT_GOODS_RATIO=_half_up(clients["AMT_CREDIT"] / (clients["AMT_GOODS_PRICE"] + 1e-5), 4),
         INSTA_AMT_PAYMENT=payments["AMT_PAYMENT"],
         INSTA_NUM_INSTALMENT_VERSION=payments["NUM_INSTALMENT_VERSION"],
         POS_CNT_INSTALMENT_FUTURE=means["POS_CASH_balance"]["CNT_INSTALMENT_FUTURE"],
         PREV_CNT_PAYMENT=means["previous_application"]["CNT_PAYMENT"],
     )[list(FEATURES)]
+
+
+def _half_up(values: pd.Series, decimals: int) -> pd.Series:
+    return np.floor(values * 10.0**decimals + 0.5) / 10.0**decimals
 
 
 def _by_pandas(folder: Path) -> Work:

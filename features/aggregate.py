@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import ibis.expr.types as ir
 
 from features.catalogue import CATALOGUE
-from features.ratios import RATIOS
+from features.identities import IDENTITIES, Ratio
 from features.raw_tables import APPLICATION, KEY, LABEL
 
 FEATURES = tuple(feature.name for feature in CATALOGUE)
@@ -31,7 +31,17 @@ def client_features(tables: Mapping[str, ir.Table]) -> ir.Table:
 
 
 def _with_ratios(application: ir.Table) -> ir.Table:
-    return application.mutate(**{name: _ratio(*ratio.terms(application)) for name, ratio in RATIOS.items()})
+    return application.mutate(**{name: _of(application, ratio) for name, ratio in IDENTITIES.items()})
+
+
+def _of(application: ir.Table, ratio: Ratio) -> ir.Value:
+    return ratio.rounded(_ratio(*ratio.terms(application)), _floor)
+
+
+def _floor(values: ir.FloatingValue) -> ir.FloatingValue:
+    """The floor as a double. Ibis makes an integer of it, which a double from 2**53 on need not fit in."""
+    is_whole = values.abs() >= 2.0**53
+    return is_whole.ifelse(values, is_whole.ifelse(0.0, values).floor().cast("float64"))
 
 
 def _histories(tables: Mapping[str, ir.Table]) -> tuple[ir.Table, ...]:

@@ -6,7 +6,7 @@ The catalogue only documents. Which features a model requires is in the model's 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from features.ratios import RATIOS
+from features.identities import IDENTITIES
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ CATALOGUE: tuple[Feature, ...] = (
         meaning="Nombre d’échéances que représente le crédit.",
         unit="échéances",
         table=_APPLICATION,
-        formula=RATIOS["CREDIT_TERM"].text,
+        formula=IDENTITIES["CREDIT_TERM"].text,
         low=8.427,
         high=37.7773,
         example=60,
@@ -163,7 +163,7 @@ CATALOGUE: tuple[Feature, ...] = (
         meaning="Échéance rapportée à l’âge du client en années.",
         unit="unité monétaire",
         table=_APPLICATION,
-        formula=RATIOS["ANNUITY_BIRTH_RATIO"].text,
+        formula=IDENTITIES["ANNUITY_BIRTH_RATIO"].text,
         low=116.3537,
         high=1939.0882,
         example=0.02,
@@ -174,7 +174,7 @@ CATALOGUE: tuple[Feature, ...] = (
         meaning="Échéance rapportée au revenu du client.",
         unit="rapport",
         table=_APPLICATION,
-        formula=RATIOS["ANNUITY_INCOME_PERCENT"].text,
+        formula=IDENTITIES["ANNUITY_INCOME_PERCENT"].text,
         low=0.04,
         high=0.4864,
         example=0.1,
@@ -185,7 +185,7 @@ CATALOGUE: tuple[Feature, ...] = (
         meaning="Montant du crédit rapporté au prix du bien.",
         unit="rapport",
         table=_APPLICATION,
-        formula=RATIOS["CREDIT_GOODS_RATIO"].text,
+        formula=IDENTITIES["CREDIT_GOODS_RATIO"].text,
         low=1.0,
         high=1.4224,
         example=1.1,

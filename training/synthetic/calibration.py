@@ -6,7 +6,7 @@ The figures are in calibration.json beside this file. They are aggregates only: 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import NormalDist
@@ -21,6 +21,22 @@ Facts = Mapping[str, Any]
 
 FILE = Path(__file__).with_name("calibration.json")
 
+
+@dataclass(frozen=True)
+class Correction:
+    """What is added to the fitted label model: to the effect of one missing feature, and to the intercept."""
+
+    feature: str
+    effect_missing: float
+    intercept: float
+
+
+# The label model was fitted on 14,031 labelled clients of the bank's population and on 7,965 more, whose
+# sampling was not undone: to some 7,237 non-defaulters without EXT_SOURCE_1 they added some 4,296. A
+# missing EXT_SOURCE_1 therefore seems safer than it is, in log-odds by ln(11,533 / 7,237) = 0.466. This
+# follows from the design of the samples alone, and from no outcome. The intercept brings the default rate
+# back to the population's 8.07 %: it was solved on 356,256 drawn clients.
+CORRECTION = Correction("EXT_SOURCE_1", 0.466, -0.2656)
 
 _TAIL = 3.654  # Beyond it, NumPy's standard_normal takes a logarithm (ziggurat_nor_r).
 
@@ -120,13 +136,16 @@ class LabelModel:
 
     @classmethod
     def of(cls, facts: Facts) -> "LabelModel":
+        """The fitted model with its CORRECTION."""
         effects = {
             feature["name"]: Effect(
                 np.array(feature["edges"]), np.array(feature["effects"]), feature["effect_missing"]
             )
             for feature in facts["features"]
         }
-        return cls(facts["intercept"], effects)
+        wrong = effects[CORRECTION.feature]
+        effects[CORRECTION.feature] = replace(wrong, missing=wrong.missing + CORRECTION.effect_missing)
+        return cls(facts["intercept"] + CORRECTION.intercept, effects)
 
     def default_probability(self, features: Mapping[str, Floats]) -> Floats:
         log_odds = self.intercept + sum(effect(features[name]) for name, effect in self.effects.items())

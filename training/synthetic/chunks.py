@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from training.synthetic.calibration import Calibration, Flags, Floats
-from training.synthetic.clients import Clients, Columns, Counts, draw_clients, ratios
+from training.synthetic.clients import Clients, Columns, Counts, draw_clients, quotients, ratios
 from training.synthetic.rows import History, Rows, draw_histories
 
 CHUNK = 16_384
@@ -97,7 +97,8 @@ def _draw_chunk(calibration: Calibration, numbers: Counts, labelled: int, seed: 
     features = clients.application | ratios(clients.application)
     for history in histories.values():
         features |= history.features
-    probabilities = calibration.label_model.default_probability(features)
+    # The label model was fitted on ratios that were not rounded, and its steps lie at their clusters.
+    probabilities = calibration.label_model.default_probability(features | quotients(clients.application))
     targets = (generator.random(len(numbers)) < probabilities).astype(np.int64)
     return Chunk(numbers, numbers < labelled, clients, histories, features, probabilities, targets)
 

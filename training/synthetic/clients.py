@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from features.ratios import RATIOS
+from features.identities import IDENTITIES
 from training.synthetic.calibration import Calibration, Flags, Floats
 
 Columns = dict[str, Floats]
@@ -124,10 +124,13 @@ def _means(calibration: Calibration, scores: Columns) -> Columns:
     }
 
 
+def quotients(application: Columns) -> Columns:
+    """The ratios of `features.identities` before they are rounded. No drawn denominator is 0."""
+    terms = {name: ratio.terms(application) for name, ratio in IDENTITIES.items()}
+    return {name: numerator / denominator for name, (numerator, denominator) in terms.items()}
+
+
 def ratios(application: Columns) -> Columns:
-    """The features of `features.ratios`. No drawn denominator is 0."""
-    found = {}
-    for name, ratio in RATIOS.items():
-        numerator, denominator = ratio.terms(application)
-        found[name] = numerator / denominator
-    return found
+    """The features of `features.identities`."""
+    exact = quotients(application)
+    return {name: ratio.rounded(exact[name], np.floor) for name, ratio in IDENTITIES.items()}

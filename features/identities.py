@@ -1,4 +1,4 @@
-"""The features that divide one column of an application by another, defined once, as data.
+"""The features that follow from columns of an application: one column divided by another, and rounded.
 
 The catalogue's text, the Ibis expressions of `features.aggregate` and the NumPy arrays of drawn clients all
 derive from these definitions.
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Ratio:
-    """`numerator / denominator`, two columns of an application.
+    """`numerator / denominator`, two columns of an application, rounded half up to `decimals`.
 
     `days_per_year`: the denominator counts days, negatively, and is turned into years. `epsilon` is added to
     the denominator.
@@ -19,6 +19,7 @@ class Ratio:
 
     numerator: str
     denominator: str
+    decimals: int
     days_per_year: int | None = None
     epsilon: float | None = None
 
@@ -30,7 +31,7 @@ class Ratio:
             below = f"(|{below}| / {self.days_per_year})"
         if self.epsilon is not None:
             below = f"({below} + {self.epsilon!r})".replace("e-0", "e-")
-        return f"{self.numerator} / {below}"
+        return f"round({self.numerator} / {below}, {self.decimals})"
 
     def terms(self, application: Mapping[str, Any] | Any) -> tuple[Any, Any]:
         """Numerator and denominator from the columns by name: NumPy arrays or an Ibis table.
@@ -44,15 +45,26 @@ class Ratio:
             below = below + self.epsilon
         return application[self.numerator], below
 
+    def rounded(self, quotient: Any, floor: Any) -> Any:
+        """The quotient to `decimals`. `floor` is the engine's, from doubles to doubles.
+
+        Engines round ties and their neighbours differently. A product, a sum, a floor and a quotient of
+        doubles are the same everywhere, and the result is the double nearest to the decimal number.
+        """
+        scale = 10.0**self.decimals
+        return floor(quotient * scale + 0.5) / scale
+
 
 def _absolute(values: Any) -> Any:
     """Ibis has the method and not the operator; NumPy has the operator and not the method."""
     return values.abs() if hasattr(values, "abs") else abs(values)
 
 
-RATIOS: Mapping[str, Ratio] = {
-    "CREDIT_TERM": Ratio("AMT_CREDIT", "AMT_ANNUITY"),
-    "ANNUITY_BIRTH_RATIO": Ratio("AMT_ANNUITY", "DAYS_BIRTH", days_per_year=365),
-    "ANNUITY_INCOME_PERCENT": Ratio("AMT_ANNUITY", "AMT_INCOME_TOTAL"),
-    "CREDIT_GOODS_RATIO": Ratio("AMT_CREDIT", "AMT_GOODS_PRICE", epsilon=1e-5),
+# CREDIT_GOODS_RATIO of a loan that equals the price would be 0.99999999998. Models then split between that
+# and 1, so that the label depends on how a sender rounds. The decimals keep four digits of each ratio.
+IDENTITIES: Mapping[str, Ratio] = {
+    "CREDIT_TERM": Ratio("AMT_CREDIT", "AMT_ANNUITY", 4),
+    "ANNUITY_BIRTH_RATIO": Ratio("AMT_ANNUITY", "DAYS_BIRTH", 2, days_per_year=365),
+    "ANNUITY_INCOME_PERCENT": Ratio("AMT_ANNUITY", "AMT_INCOME_TOTAL", 5),
+    "CREDIT_GOODS_RATIO": Ratio("AMT_CREDIT", "AMT_GOODS_PRICE", 4, epsilon=1e-5),
 }
