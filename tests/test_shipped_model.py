@@ -14,7 +14,7 @@ from mlflow_model.bundle.scoring import Scorer
 from mlflow_model.handover import model_files
 from quality import measures
 from quality.scores import ScoredClients
-from training.protocol import candidates, experiment
+from training.protocol import candidates, experiment, policy
 from training.protocol.experiment import Settings
 from training.protocol.policy import margin_rule
 from training.synthetic import writing
@@ -51,9 +51,9 @@ def split(portfolio: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 def test_training_again_gives_the_shipped_trees(split: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     development, _ = split
 
-    model = candidates.fit(
-        candidates.lightgbm("LightGBM"), development, development[raw_tables.LABEL], seed=0
-    )
+    settings = experiment.Settings(policy.margin_rule("0.02"), seed=0)
+    candidate = candidates.lightgbm("LightGBM, true probabilities", learns_probabilities=True)
+    model = experiment.fitted(candidate, development, settings, development["TRUE_PROBABILITY"])
 
     shipped_text = model_files.convert(PICKLE)[0].files["model.txt"].decode()
     assert _trees(model.booster_.model_to_string()) == _trees(shipped_text)

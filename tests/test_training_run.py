@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ def test_four_candidates_compete_and_a_deliverable_one_wins(findings: experiment
 def test_the_champion_is_fitted_on_the_development_clients_alone(findings: experiment.Findings) -> None:
     champion, development = findings.champion, findings.development
 
-    again = candidates.fit(champion.candidate, development, development["TARGET"], SETTINGS.seed)
+    again = experiment.fitted(champion.candidate, development, SETTINGS)
 
     assert champion.model.booster_.model_to_string() == again.booster_.model_to_string()
 
@@ -184,8 +185,8 @@ def test_too_few_clients_of_one_outcome_are_refused(clients: pd.DataFrame) -> No
 
 def test_the_same_seed_gives_the_same_trees_for_any_number_of_threads(clients: pd.DataFrame) -> None:
     alone, together, other_seed = (
-        candidates.fit(
-            candidates.lightgbm("any"), clients, clients["TARGET"], seed, threads
+        experiment.fitted(
+            candidates.lightgbm("any"), clients, replace(SETTINGS, seed=seed, n_jobs=threads)
         ).booster_.model_to_string()
         for seed, threads in ((7, 1), (7, 4), (8, 1))
     )

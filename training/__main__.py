@@ -23,7 +23,7 @@ from features import aggregate, raw_tables
 from quality.costs import Costs
 from training import command_line
 from training.command_line import seed, threads
-from training.protocol import experiment, policy
+from training.protocol import experiment, lessons, policy
 from training.protocol.candidates import MODEL_FEATURES
 from training.protocol.experiment import Findings, Settings
 from training.results import report, tracking
@@ -50,6 +50,7 @@ figures and the data in MLflow (MLFLOW_TRACKING_URI, or this repository's own st
 
 Exit codes: 0 written, 2 refused or not shown in MLflow, with one sentence that says why, 130 interrupted.
 """
+_OF_HIDING = "learn from so many clients as if they had no history (default: 0.25)"
 _OF_KAGGLE = 'Tables in the layout of Kaggle\'s "Home Credit Default Risk".'
 _OF_NOBODY = (
     'Clients who do not exist, drawn from aggregates of Kaggle\'s "Home Credit Default Risk" by\n`{command}`.'
@@ -97,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--margin", type=_margin, default="0.02", help="a number, or see below (default: 0.02)")
     add("--cost-fn", type=_cost, default=5.0, help="cost of lending to a defaulter (default: 5)")
     add("--cost-fp", type=_cost, default=1.0, help="cost of refusing a good client (default: 1)")
+    add("--hide-history", type=_share, default=lessons.HIDDEN_SHARE, metavar="SHARE", help=_OF_HIDING)
     add("--search", type=_cost, default=0.0, metavar="MINUTES", help="look for better LightGBM parameters")
     add("--n-jobs", type=threads, default=1, help="threads; they do not change the model (default: 1)")
     return parser
@@ -107,6 +109,16 @@ def _margin(text: str) -> policy.MarginRule:
         return policy.margin_rule(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0.0 <= share < 1.0:
+        raise argparse.ArgumentTypeError("must be a share from 0 to below 1")
+    return share
 
 
 def _cost(text: str) -> float:
@@ -121,7 +133,9 @@ def _cost(text: str) -> float:
 
 def _train(options: argparse.Namespace) -> None:
     costs = Costs(options.cost_fn, options.cost_fp)
-    settings = Settings(options.margin, costs, options.seed, options.search, options.n_jobs)
+    settings = Settings(
+        options.margin, costs, options.seed, options.search, options.hide_history, options.n_jobs
+    )
     command_line.try_writing(options.out, options.out)
     with _raw_data(options) as (folder, raw):
         _say(f"Aggregating {sum(raw.rows.values()):,} rows to one row a client")
@@ -196,6 +210,9 @@ def _command(options: argparse.Namespace) -> str:
     """The command that trains again, without any path of this machine."""
     source = "--data-dir DIR" if options.clients is None else f"--clients {options.clients}"
     search = f" --search {options.search:g}" if options.search else ""
+    search += (
+        "" if options.hide_history == lessons.HIDDEN_SHARE else f" --hide-history {options.hide_history:g}"
+    )
     return (
         f"python -m training {source} --seed {options.seed} --margin {options.margin.text}"
         f" --cost-fn {options.cost_fn:g} --cost-fp {options.cost_fp:g}{search}"

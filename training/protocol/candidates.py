@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from features.aggregate import FEATURES
 from mlflow_model.bundle.scoring import Doubles
+from training.protocol.lessons import Lessons
 
 # In the order of the documented request. PREV_CNT_PAYMENT belongs to a sibling of the documented model.
 MODEL_FEATURES = tuple(name for name in FEATURES if name != "PREV_CNT_PAYMENT")
@@ -39,7 +40,8 @@ class Candidate:
     """A way to make a model from a seed.
 
     `calibrated`: its output is meant as a probability of default. `deliverable`: it can be handed over in the
-    documented pickle.
+    documented pickle. `learns_probabilities`: it is fitted on true default probabilities, which only drawn
+    clients have.
     """
 
     name: str
@@ -47,16 +49,24 @@ class Candidate:
     parameters: Mapping[str, Any]
     calibrated: bool = True
     deliverable: bool = False
+    learns_probabilities: bool = False
 
 
-def lightgbm(name: str, **changed: Any) -> Candidate:
+def lightgbm(name: str, *, learns_probabilities: bool = False, **changed: Any) -> Candidate:
     """LightGBM with PARAMETERS, some of them changed. It learns by itself what a missing value means."""
     parameters = {**PARAMETERS, **changed}
 
     def make(seed: int) -> LGBMClassifier:
         return LGBMClassifier(**parameters, random_state=seed, n_jobs=0, verbosity=-1)
 
-    return Candidate(name, make, parameters, calibrated="class_weight" not in changed, deliverable=True)
+    return Candidate(
+        name,
+        make,
+        parameters,
+        calibrated="class_weight" not in changed,
+        deliverable=True,
+        learns_probabilities=learns_probabilities,
+    )
 
 
 def baselines() -> tuple[Candidate, ...]:
@@ -67,12 +77,15 @@ def baselines() -> tuple[Candidate, ...]:
     )
 
 
-def boosted() -> tuple[Candidate, ...]:
+def boosted(*, are_probabilities_known: bool) -> tuple[Candidate, ...]:
     """The models that can be delivered."""
-    return (
+    of_outcomes = (
         lightgbm("LightGBM"),
         lightgbm("LightGBM, class weights", class_weight="balanced"),
     )
+    if not are_probabilities_known:
+        return of_outcomes
+    return *of_outcomes, lightgbm("LightGBM, true probabilities", learns_probabilities=True)
 
 
 def _logistic_regression(seed: int) -> Any:
@@ -83,14 +96,15 @@ def _logistic_regression(seed: int) -> Any:
     )
 
 
-def fit(candidate: Candidate, features: pd.DataFrame, target: pd.Series, seed: int, n_jobs: int = 1) -> Any:
-    """A model fitted on the MODEL_FEATURES of `features` with `n_jobs` threads. NaN is a missing value.
+def fit(candidate: Candidate, lessons: Lessons, seed: int, n_jobs: int = 1) -> Any:
+    """A model fitted on MODEL_FEATURES with `n_jobs` threads. NaN is a missing value.
 
     The number of threads is set from outside the model: as a parameter, LightGBM would write it into the
     model's text.
     """
+    weighted = {} if lessons.weights is None else {"sample_weight": lessons.weights}
     with _threads(n_jobs):
-        return candidate.make(seed).fit(features[list(MODEL_FEATURES)], target)
+        return candidate.make(seed).fit(lessons.features[list(MODEL_FEATURES)], lessons.outcomes, **weighted)
 
 
 def probabilities(model: Any, features: pd.DataFrame, n_jobs: int = 1) -> Doubles:

@@ -15,7 +15,7 @@ from quality import bootstrap, fairness, measures
 from quality.bootstrap import Interval
 from quality.costs import Costs
 from quality.scores import ScoredClients
-from training.protocol import candidates, policy, search
+from training.protocol import candidates, lessons, policy, search
 from training.protocol.candidates import Candidate, Doubles
 from training.protocol.policy import BadMargin, Evidence, MarginRule, Threshold
 
@@ -37,12 +37,16 @@ class TooFewClients(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """What a person chooses before a training. Together with the data it determines everything found."""
+    """What a person chooses before a training. Together with the data it determines everything found.
+
+    `hidden_share`: of the clients that a model is fitted on, the share whose history is hidden.
+    """
 
     margin: MarginRule
     costs: Costs = field(default_factory=Costs)
     seed: int = 0
     search_minutes: float = 0.0
+    hidden_share: float = lessons.HIDDEN_SHARE
     n_jobs: int = 1
 
 
@@ -82,20 +86,21 @@ class Findings:
 def run(clients: pd.DataFrame, settings: Settings, step: Step, truth: pd.Series | None = None) -> Findings:
     """Train and compare all candidates on labelled clients, one per row.
 
-    `truth`: true default probabilities by the index of `clients`. The models are compared with them and never
-    learn from them. Raises TooFewClients, BadMargin.
+    `truth`: true default probabilities by the index of `clients`. One candidate learns from those of the
+    development clients. What is chosen and measured is so by outcomes alone. Raises TooFewClients, BadMargin.
     """
     _check_outcomes(clients[LABEL])
     known, unseen = split(clients[LABEL], settings.seed)
     development, test = clients.iloc[known], clients.iloc[unseen]
-    competing = [*candidates.baselines(), *candidates.boosted()]
+    competing = [*candidates.baselines(), *candidates.boosted(are_probabilities_known=truth is not None)]
     if settings.search_minutes:
+        minutes, hidden_share = settings.search_minutes, settings.hidden_share
         competing.append(
-            search.best(development, settings.seed, settings.search_minutes, settings.n_jobs, step)
+            search.best(development, settings.seed, minutes, hidden_share, settings.n_jobs, step)
         )
-    drafts = [_draft(candidate, development, settings, step) for candidate in competing]
+    drafts = [_draft(candidate, development, settings, step, truth) for candidate in competing]
     compared = _compared(drafts, development[LABEL], settings)
-    results = tuple(_tested(one, development, test, settings, step) for one in compared)
+    results = tuple(_tested(one, development, test, settings, step, truth) for one in compared)
     champion = next(result for result, one in zip(results, compared, strict=True) if one.is_champion)
     return Findings(
         settings,
@@ -116,14 +121,31 @@ def split(target: pd.Series, seed: int) -> tuple[npt.NDArray[np.intp], npt.NDArr
     return np.sort(known), np.sort(unseen)
 
 
-def out_of_fold(candidate: Candidate, clients: pd.DataFrame, settings: Settings, step: Step) -> Doubles:
+def fitted(
+    candidate: Candidate, clients: pd.DataFrame, settings: Settings, truth: pd.Series | None = None
+) -> Any:
+    """The candidate's model, fitted on these clients. `truth`: for one that learns from probabilities."""
+    hidden_share, seed = settings.hidden_share, settings.seed
+    if candidate.learns_probabilities and truth is not None:
+        learnt = lessons.of_probabilities(clients, truth, hidden_share, seed)
+    else:
+        learnt = lessons.of_outcomes(clients, hidden_share, seed)
+    return candidates.fit(candidate, learnt, seed, settings.n_jobs)
+
+
+def out_of_fold(
+    candidate: Candidate,
+    clients: pd.DataFrame,
+    settings: Settings,
+    step: Step,
+    truth: pd.Series | None = None,
+) -> Doubles:
     """Probabilities of shape (n,). Each is from a model that has not seen the client."""
     found = np.empty(len(clients))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=settings.seed)
     for number, (known, unseen) in enumerate(folds.split(clients, clients[LABEL]), start=1):
         step(f"{candidate.name}: fold {number} of {FOLDS}")
-        seen = clients.iloc[known]
-        model = candidates.fit(candidate, seen, seen[LABEL], settings.seed, settings.n_jobs)
+        model = fitted(candidate, clients.iloc[known], settings, truth)
         found[unseen] = candidates.probabilities(model, clients.iloc[unseen], settings.n_jobs)
     return found
 
@@ -137,8 +159,14 @@ class _Draft:
     threshold: Threshold
 
 
-def _draft(candidate: Candidate, development: pd.DataFrame, settings: Settings, step: Step) -> _Draft:
-    probabilities = out_of_fold(candidate, development, settings, step)
+def _draft(
+    candidate: Candidate,
+    development: pd.DataFrame,
+    settings: Settings,
+    step: Step,
+    truth: pd.Series | None,
+) -> _Draft:
+    probabilities = out_of_fold(candidate, development, settings, step, truth)
     step(f"{candidate.name}: threshold")
     scored = ScoredClients(development[LABEL], probabilities)
     return _Draft(candidate, probabilities, policy.choose_threshold(scored, settings.costs, settings.seed))
@@ -190,13 +218,18 @@ def _compared(drafts: list[_Draft], target: pd.Series, settings: Settings) -> li
 
 
 def _tested(
-    compared: _Compared, development: pd.DataFrame, test: pd.DataFrame, settings: Settings, step: Step
+    compared: _Compared,
+    development: pd.DataFrame,
+    test: pd.DataFrame,
+    settings: Settings,
+    step: Step,
+    truth: pd.Series | None,
 ) -> CandidateResult:
     """Fit the candidate once more, on all development clients, and measure it on the test set."""
     draft = compared.draft
     chosen = _policy(draft, compared.is_champion, settings)
     step(f"{draft.candidate.name}: test")
-    model = candidates.fit(draft.candidate, development, development[LABEL], settings.seed, settings.n_jobs)
+    model = fitted(draft.candidate, development, settings, truth)
     probabilities = candidates.probabilities(model, test, settings.n_jobs)
     scored = ScoredClients(test[LABEL], probabilities)
     figures = bootstrap.intervals(

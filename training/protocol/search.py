@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold
 
 from features.raw_tables import LABEL
-from training.protocol import candidates
+from training.protocol import candidates, lessons
 from training.protocol.candidates import Candidate
 
 NAME = "LightGBM, searched"
@@ -20,7 +20,12 @@ MONOTONE = [-1 if name.startswith("EXT_SOURCE") else 0 for name in candidates.MO
 
 
 def best(
-    development: pd.DataFrame, seed: int, minutes: float, n_jobs: int, step: Callable[[str], None]
+    development: pd.DataFrame,
+    seed: int,
+    minutes: float,
+    hidden_share: float,
+    n_jobs: int,
+    step: Callable[[str], None],
 ) -> Candidate:
     """A candidate with the parameters of least out-of-fold log loss that were found in `minutes`.
 
@@ -39,7 +44,7 @@ def best(
     def objective(trial: optuna.Trial) -> float:
         left = max(0.0, end - time.monotonic()) / 60
         step(f"search: trial {trial.number + 1}, {left:.1f} minutes left")
-        return _loss(trial, _candidate(_suggested(trial)), development, seed, n_jobs)
+        return _loss(trial, _candidate(_suggested(trial)), development, hidden_share, seed, n_jobs)
 
     study.optimize(objective, timeout=60 * minutes)
     return _candidate({name: study.best_params[name] for name in [*_SPACE, "monotone"]})
@@ -63,16 +68,23 @@ def _suggested(trial: optuna.Trial) -> dict[str, Any]:
 
 def _candidate(parameters: dict[str, Any]) -> Candidate:
     monotone = parameters.pop("monotone")
-    constraints = {"monotone_constraints": MONOTONE} if monotone else {}
+    constraints: dict[str, Any] = {"monotone_constraints": MONOTONE} if monotone else {}
     return candidates.lightgbm(NAME, **parameters, **constraints)
 
 
-def _loss(trial: optuna.Trial, candidate: Candidate, clients: pd.DataFrame, seed: int, n_jobs: int) -> float:
+def _loss(
+    trial: optuna.Trial,
+    candidate: Candidate,
+    clients: pd.DataFrame,
+    hidden_share: float,
+    seed: int,
+    n_jobs: int,
+) -> float:
     losses: list[float] = []
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed + 1)
     for number, (known, unseen) in enumerate(folds.split(clients, clients[LABEL])):
         seen, tried = clients.iloc[known], clients.iloc[unseen]
-        model = candidates.fit(candidate, seen, seen[LABEL], seed, n_jobs)
+        model = candidates.fit(candidate, lessons.of_outcomes(seen, hidden_share, seed), seed, n_jobs)
         losses.append(log_loss(tried[LABEL], candidates.probabilities(model, tried, n_jobs)))
         trial.report(sum(losses) / len(losses), number)
         if trial.should_prune():

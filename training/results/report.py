@@ -10,7 +10,7 @@ import yaml
 
 from features.raw_tables import LABEL
 from quality.bootstrap import RESAMPLINGS, Interval
-from training.protocol import search
+from training.protocol import lessons, search
 from training.protocol.candidates import MODEL_FEATURES, unused_features
 from training.protocol.experiment import FOLDS, TEST_SHARE, CandidateResult, Findings
 
@@ -121,6 +121,9 @@ decision.
 predictions for the others: the champion, the threshold and the margin. The candidates were then fitted on all
 of the others, and the test set was used once. Intervals: 95 % of {resamplings} bootstraps.
 
+A model was fitted on {hidden_share} of its clients as if they had no history, because applicants often have
+none. {without_history}
+
 {candidates}
 
 The champion is the cheapest that can be delivered; among those whose difference in cost cannot be told from
@@ -178,6 +181,8 @@ def text(findings: Findings, source: Source) -> str:
         test_share=f"{TEST_SHARE:.0%}",
         folds=FOLDS,
         resamplings=f"{RESAMPLINGS:,}",
+        hidden_share=f"{settings.hidden_share:.0%}",
+        without_history=_without_history(findings),
         runner_up=_runner_up(findings),
         candidates=_table(("candidate", "AUC", "cost", "cost over the champion's"), _candidates(findings)),
         false_negative=f"{settings.costs.false_negative:g}",
@@ -197,6 +202,18 @@ def _candidates(findings: Findings) -> Iterator[tuple[str, ...]]:
         yield result.candidate.name, _short(result.test["auc"]), _short(result.test["cost_per_client"]), extra
     if findings.truth is not None:
         yield "the true probabilities", _short(findings.truth), "", ""
+
+
+def _without_history(findings: Findings) -> str:
+    """The price of it: clients who truly have no history are others than those whose history is hidden."""
+    has_none = lessons.without_history(findings.test).to_numpy()
+    if not has_none.any():
+        return "All clients of the test set have one."
+    predicted = findings.champion.probabilities[has_none].mean()
+    return (
+        f"Of the {has_none.sum():,} clients of the test set who truly have none, it predicts "
+        f"{predicted:.2%} to default, and {findings.test[LABEL][has_none].mean():.2%} did."
+    )
 
 
 def _runner_up(findings: Findings) -> str:
