@@ -119,7 +119,8 @@ decision.
 
 {test_share} of the clients were set aside, stratified. Everything was chosen on {folds}-fold out-of-fold
 predictions for the others: the champion, the threshold and the margin. The candidates were then fitted on all
-of the others, and the test set was used once. Intervals: 95 % of {resamplings} bootstraps.
+of the others, and the test set was used once. Intervals: 95 % of {resamplings} bootstraps of
+clients. They take the fitted model, the split and the data as given: another training would vary more.
 
 A model was fitted on {hidden_share} of its clients as if they had no history, because applicants often have
 none. {without_history}
@@ -140,7 +141,7 @@ Lending to a defaulter costs {false_negative}, refusing a client who would repay
 {figures}
 
 The cost counts each client as decided by the threshold alone. ECE: ten bins of equal numbers of clients;
-its interval is corrected for what the bootstrap adds.
+its interval is corrected for what the bootstrap adds.{generator}
 
 ## Fairness on the test set
 
@@ -148,8 +149,23 @@ Approved: below the grey zone. Equal opportunity: the share approved of those wh
 
 {fairness}
 
-Of these attributes the model knows the age alone, as DAYS_BIRTH. Differences in approval follow those in
-risk; whether they are acceptable is the bank's to judge.
+The model knows the age: as DAYS_BIRTH, and from ANNUITY_BIRTH_RATIO with AMT_ANNUITY. It does not know the
+sex, which other features may tell in part. Differences in approval follow those in risk; whether they are
+acceptable is the bank's to judge.{artefact}
+
+## Use
+
+For the bank to fill in before anybody is decided on:
+
+| | |
+| --- | --- |
+| intended use | decisions on consumer loans; a loan officer decides in the grey zone |
+| excluded use | refusals that no person reviews; other kinds of credit; other countries than the data's |
+| definition of default | TARGET; Home Credit's: late by over X days in one of the first Y instalments |
+| horizon of default | Home Credit does not tell X and Y |
+| representativeness for your applicants | |
+| owner | |
+| next review | |
 
 ## Limits
 
@@ -164,6 +180,14 @@ risk; whether they are acceptable is the bank's to judge.
 With the pins of `requirements.txt`, on one machine, the same data and seed give the same trees to the last
 digit, for any number of threads{searched}.
 """
+_GENERATOR = """
+
+The clients are drawn: these figures say how well the model agrees with a generator. The AUC of the
+generator's own probabilities was set, to 0.778 over the whole population, and is no measurement. The
+project's `benchmarks/RESULTS.md` has figures on real clients."""
+_ARTEFACT = """
+In a drawn portfolio the outcome follows from the features alone: a difference between the sexes at the same
+features is an artefact."""
 _SEARCHED = """\
 , but for {name}: the search stops by the clock, and may find
 other parameters next time. This time it found {parameters}"""
@@ -190,6 +214,8 @@ def text(findings: Findings, source: Source) -> str:
         policy=_policy(findings),
         figures=_table(("figure", "value [95 %]"), _figures(findings)),
         fairness=_fairness(findings),
+        generator="" if findings.truth is None else _GENERATOR,
+        artefact="" if findings.truth is None else _ARTEFACT,
         unused=", ".join(_unused(findings)) or "none",
         command=source.command,
         searched=_searched(findings),
