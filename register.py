@@ -9,10 +9,11 @@ import argparse
 import atexit
 import gc
 import getpass
+import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,13 @@ if __name__ == "__main__":
 
 from mlflow_model import arguments
 from mlflow_model.bundle import signing
+from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.errors import ModelUnavailable
 from mlflow_model.handover import model_files
 from mlflow_model.registry.aliases import RollbackRefused, Term
 from mlflow_model.registry.leases import Overtaken
-from promotion import gate, own_policy
-from promotion.portfolio import REFERENCE, BadReference
+from promotion import cuts, gate, own_policy
+from promotion.portfolio import REFERENCE, BadReference, Portfolio
 
 DEFAULT_PICKLE = ROOT / "models" / "lgbm_final_model.pkl"
 NOT_DONE, BEYOND_LIMITS = 2, 3
@@ -77,6 +79,8 @@ def _register(options: argparse.Namespace) -> None:
     built, model_card = model_files.bundle_of(model, options.pickle, options.threshold, options.margin)
     if options.threshold is not None or options.margin is not None:
         model_card = own_policy.card(built, model_card)
+    for cut in _fine_cuts(built):
+        _say(f"Warning: {cut}, so that a client's rounding may decide")
     if model.unused:
         _say(f"Not used: {', '.join(map(repr, model.unused))}")
     _say("Opening the registry (the first time takes a few seconds)")
@@ -104,6 +108,16 @@ def _register(options: argparse.Namespace) -> None:
         _say(f"python register.py {of_this_model}promote {done.number} {effect}")
     elif done.alias == versions.CHAMPION and done.replaced is not None:
         _say(f"It was not compared with version {done.replaced}, which was champion")
+
+
+def _fine_cuts(built: Bundle) -> Iterator[cuts.FineCut]:
+    """Of the model, beside the shipped reference; none where that cannot be read."""
+    try:
+        observed = Portfolio.read().columns
+    except BadReference:
+        return iter(())
+    features = json.loads(built.files["features.json"])
+    return cuts.fine_cuts(built.files["model.txt"].decode(), features, observed)
 
 
 def _list(options: argparse.Namespace) -> None:
