@@ -13,8 +13,8 @@ import numpy as np
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import Scorer
 from mlflow_model.handover.card import ModelCard
-from promotion import gate
 from promotion.portfolio import REFERENCE, BadReference, Portfolio
+from quality import costs
 
 # Of the training's figures, those that follow from the pickle's threshold and margin.
 _OF_THE_POLICY = ("cost_per_client", "approval_rate", "grey_rate", "default_rate_of_approved")
@@ -81,8 +81,8 @@ def _measured(scorer: Scorer, portfolio: Portfolio, training: ModelCard) -> dict
     }
     outcome = portfolio.outcome
     if outcome is not None:
-        costs = gate.usable_costs(training.provenance.get("costs")) or gate.DEFAULT_COSTS
-        each = costs.of_each(decisions["probability_class_1"], policy.threshold, outcome[accepted])
+        used = costs.usable(training.provenance.get("costs")) or costs.DEFAULT
+        each = used.of_each(decisions["probability_class_1"], policy.threshold, outcome[accepted])
         approved = outcome[accepted][labels == policy.reliable]
         found["default rate of the approved"] = float(approved.mean()) if len(approved) else math.nan
         found["cost per client"] = float(each.mean())

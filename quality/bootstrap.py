@@ -1,6 +1,7 @@
 """How sure a figure is: bootstrap intervals, from 1,000 resamplings of the clients."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from quality.scores import Doubles
 
 CONFIDENCE = 0.95
 RESAMPLINGS = 1000
+_MOST_COUNTS = 2**21  # that are held at a time
 
 
 class Interval(NamedTuple):
@@ -63,6 +65,39 @@ def _draws(clients: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
 def interval_of_mean(values: Doubles, seed: int) -> Interval:
     """The mean of one value per client, with its interval."""
     return interval(values.mean(), np.array([values[drawn].mean() for drawn in _draws(len(values), seed)]))
+
+
+class Summed(NamedTuple):
+    """A figure that is a function of sums over the clients: a mean, a rate, a ratio of rates.
+
+    `columns`: what each client adds, of shape (clients, k). `of`: from sums of shape (..., k) to figures of
+    shape (...).
+    """
+
+    columns: Doubles
+    of: Callable[[Doubles], Doubles]
+
+    @property
+    def value(self) -> float:
+        return float(self.of(self.columns.sum(axis=0)))
+
+
+def mean(values: npt.ArrayLike) -> Summed:
+    """The mean of one value per client."""
+    each = np.asarray(values, dtype=np.float64)
+    return Summed(np.column_stack([each, np.ones(len(each))]), lambda sums: sums[..., 0] / sums[..., 1])
+
+
+def resampled(figures: Sequence[Summed], seed: int) -> list[Doubles]:
+    """Each figure in each resampling, of shape (RESAMPLINGS,). Equal figures stay equal to the last digit."""
+    clients = len(figures[0].columns)
+    drawn = resamplings(clients, seed)
+    found: list[list[Doubles]] = [[] for _ in figures]
+    while some := list(islice(drawn, max(1, _MOST_COUNTS // clients))):
+        counts = np.array(some)
+        for values, figure in zip(found, figures, strict=True):
+            values.append(figure.of(counts @ figure.columns))
+    return [np.concatenate(values) for values in found]
 
 
 def interval(value: float, resampled: Doubles) -> Interval:

@@ -4,7 +4,9 @@ A client is charged as the threshold alone decides, without the margin: above it
 client in the grey zone is thus charged like any other, by the side of the threshold on which they stand.
 """
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +38,18 @@ class Costs:
         """
         refused, default = is_refused(probabilities, threshold), np.asarray(outcomes, dtype=np.float64)
         return np.asarray(self.charge(np.where(refused, 0.0, default), np.where(refused, 1.0 - default, 0.0)))
+
+
+DEFAULT = Costs()
+
+
+def usable(stated: object) -> Costs | None:
+    """The costs that a policy's provenance states; None unless they are two positive numbers."""
+    if not isinstance(stated, Mapping):
+        return None
+    found: dict[str, Any] = {name: stated.get(name) for name in asdict(DEFAULT)}
+    is_usable = all(type(cost) in (int, float) and 0 < cost < math.inf for cost in found.values())
+    return Costs(**{name: float(cost) for name, cost in found.items()}) if is_usable else None
 
 
 def is_refused(probabilities: Doubles, threshold: float) -> npt.NDArray[np.bool_]:

@@ -1,10 +1,12 @@
 """How good probabilities are: discrimination, calibration and cost of scored clients."""
 
 import numpy as np
+import numpy.typing as npt
 
 from mlflow_model.bundle.scoring import DecisionPolicy
+from quality.bootstrap import Summed
 from quality.costs import Costs, is_refused
-from quality.scores import Doubles, ScoredClients, ScoreDistribution
+from quality.scores import BINS, Doubles, ScoredClients, ScoreDistribution
 
 
 def measure(
@@ -29,6 +31,36 @@ def auc(scores: ScoreDistribution) -> float:
     repaid_below = np.cumsum(scores.repaid) - scores.repaid
     pairs = scores.defaulted @ (repaid_below + scores.repaid / 2)
     return float(pairs / (scores.defaulted.sum() * scores.repaid.sum()))
+
+
+def auc_influence(target: npt.ArrayLike, probabilities: Doubles) -> Doubles:
+    """How each client moves the AUC, of shape (n,): its empirical influence function, of mean 0.
+
+    The AUC's variance is the mean of the squares, divided by n. With outcomes of 0 and 1 that is the variance
+    of DeLong, DeLong and Clarke-Pearson (Biometrics 44, 1988) but for their divisors m - 1 and n - 1.
+    Outcomes may be default probabilities. NaN if all clients defaulted, or none.
+    """
+    outcome = np.asarray(target, dtype=np.float64)
+    _, of = np.unique(probabilities, return_inverse=True)
+    defaulted, repaid = np.bincount(of, outcome), np.bincount(of, 1.0 - outcome)
+    defaults, repayments = defaulted.sum(), repaid.sum()
+    if not defaults * repayments:
+        return np.full(len(outcome), np.nan)
+    # What a default, or a repayment, with this probability adds to the pairs that are in the right order.
+    below, above = np.cumsum(repaid) - repaid / 2, defaults - np.cumsum(defaulted) + defaulted / 2
+    pairs = defaulted @ below
+    of_each = outcome * below[of] + (1.0 - outcome) * above[of]
+    expected = outcome / defaults + (1.0 - outcome) / repayments
+    return np.asarray(len(outcome) / (defaults * repayments) * (of_each - pairs * expected))
+
+
+def calibration(target: npt.ArrayLike, probabilities: Doubles) -> Summed:
+    """`ScoredClients.calibration_error` as a figure of sums. The bins are those of all clients throughout."""
+    scored, clients = ScoredClients(target, probabilities), len(probabilities)
+    columns = np.zeros((clients, BINS + 1))
+    columns[np.arange(clients), scored.bin_of_each()] = probabilities - np.asarray(target, dtype=np.float64)
+    columns[:, BINS] = 1.0
+    return Summed(columns, lambda sums: np.abs(sums[..., :BINS]).sum(axis=-1) / sums[..., BINS])
 
 
 def kolmogorov_smirnov(scores: ScoreDistribution) -> float:

@@ -68,6 +68,13 @@ class ScoredClients:
         )
         return Bins(sizes, expected, observed)
 
+    def bin_of_each(self) -> npt.NDArray[np.intp]:
+        """The number of each client's bin, in the order in which the clients were given."""
+        bins = np.empty(len(self), dtype=np.intp)
+        firsts = self._starts[self._bins]
+        bins[self._order] = np.searchsorted(firsts, np.arange(len(self)), side="right") - 1
+        return bins
+
     def _summed(self, values: Doubles) -> Doubles:
         return values if len(self._starts) == len(self) else np.add.reduceat(values, self._starts)
 
