@@ -161,11 +161,10 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
 
 def _print_terms(alias: str, terms: Sequence[Term]) -> None:
     """Print which version the alias named from when to when, newest first."""
-    rows = [(alias, "from (UTC)", "until (UTC)", "how", "by", "why")]
-    rows += [
-        (str(term.version), _time(term.since), _time(term.until), term.how, term.by or "-", term.why or "-")
-        for term in reversed(terms)
-    ]
+    rows: list[tuple[str, ...]] = [(alias, "from (UTC)", "until (UTC)", "how", "by", "overridden", "why")]
+    for term in reversed(terms):
+        said = (one or "-" for one in (term.by, term.overridden, term.why))
+        rows.append((str(term.version), _time(term.since), _time(term.until), term.how, *said))
     _print_table(rows)
 
 
@@ -174,44 +173,67 @@ def _time(moment: datetime | None) -> str:
 
 
 def _promote(options: argparse.Namespace) -> None:
-    if options.force and not options.why:
+    if options.force is not None and not options.why:
         raise Refused("--force needs --why: the reason is kept in the history")
     signer = _signer(options)
     is_asked = signer or os.environ.get(signing.PUBLIC_KEY)
     asked = "" if is_asked else f" ({signing.PUBLIC_KEY} asks for no signature)"
     _say(f"Comparing version {options.version} with the {options.alias}{asked}")
-    from promotion import examination
+    from promotion import examination, promoting, record
 
-    limits = gate.Limits(
-        options.max_changed, options.max_cost_increase, options.min_clients, options.max_left_out
-    )
     examined = examination.examine(
         options.version,
         name=options.name,
         alias=options.alias,
         reference_file=options.reference,
-        limits=limits,
+        limits=_limits(options),
         signer=signer,
+        anchor=options.anchor,
     )
     print(examined.text)
     for objection in examined.objections:
-        _say(f"Objection: {objection}")
+        _say(f"Objection ({objection.name}): {objection.sentence}")
     if options.dry_run:
         return
-    if examined.objections and not options.force:
-        examination.record(examined, "refused", by=options.by)
+    override = options.force or gate.NOTHING_OVERRIDDEN
+    if left := override.left(examined.objections):
+        record.record(examined, "refused", options.why, options.by)
+        names = ",".join(dict.fromkeys(one.name for one in examined.objections))
         raise Refused(
-            f'{options.alias} stays where it is; --force --why "…" promotes all the same', BEYOND_LIMITS
+            f"{options.alias} stays where it is{_because(left, examined.objections)}; "
+            f'--force {names} --why "…" promotes all the same',
+            BEYOND_LIMITS,
         )
-    examination.promote(examined, options.why, options.by, signer)
+    promoting.promote(examined, options.why, options.by, signer, override)
     _say(f"{options.alias} of {options.name} points at version {options.version}")
+
+
+def _because(left: Sequence[gate.Objection], objections: Sequence[gate.Objection]) -> str:
+    """What --force did not name, if it named something."""
+    if len(left) == len(objections):
+        return ""
+    return f", since --force does not name {', '.join(dict.fromkeys(one.name for one in left))}"
+
+
+def _limits(options: argparse.Namespace) -> gate.Limits:
+    return gate.Limits(
+        changed=options.max_changed,
+        cost_increase=options.max_cost_increase,
+        clients=options.min_clients,
+        left_out=options.max_left_out,
+        approval=options.max_approval_change,
+        auc_loss=options.max_auc_loss,
+        calibration=options.max_calibration_increase,
+        groups=options.max_group_change,
+        anchor_changed=options.max_anchor_changed,
+    )
 
 
 def _rollback(options: argparse.Namespace) -> None:
     signer = _signer(options)
-    from promotion import examination
+    from promotion import promoting
 
-    number = examination.rollback(
+    number = promoting.rollback(
         name=options.name,
         alias=options.alias,
         by=options.by,
@@ -326,7 +348,6 @@ def _add_validity(parser: argparse.ArgumentParser, default: Any = argparse.SUPPR
 
 
 def _add_gate(promote: argparse.ArgumentParser) -> None:
-    limits = gate.Limits()
     add = promote.add_argument
     add("version", type=arguments.version, help="its number, as `register.py list` shows it")
     add(
@@ -336,36 +357,69 @@ def _add_gate(promote: argparse.ArgumentParser) -> None:
         help="portfolio to decide on, Parquet or CSV (default: models/reference.parquet)",
     )
     add(
-        "--max-changed",
-        type=arguments.share,
-        default=limits.changed,
-        metavar="SHARE",
-        help="of the clients that may get another label (default: %(default)s)",
+        "--anchor",
+        type=arguments.version,
+        metavar="VERSION",
+        help="to compare with too, so that small steps do not lead far (default: the first champion)",
     )
+    _add_limits(promote)
+    add("--dry-run", action="store_true", help="show the comparison, change and record nothing")
+    add(
+        "--force",
+        type=_override,
+        nargs="?",
+        const=gate.Override(None),
+        metavar="NAME,…",
+        help="promote in spite of the objections of these names, or of all without a name; after the version",
+    )
+    add("--why", type=arguments.reason, metavar="REASON", help="kept in the history")
+
+
+def _override(text: str) -> gate.Override:
+    names = frozenset(name.strip() for name in text.split(","))
+    if unknown := sorted(names - {*gate.NAMES}):
+        raise argparse.ArgumentTypeError(
+            f"no objection is called {', '.join(map(repr, unknown))}; their names are "
+            f"{', '.join(gate.NAMES)}. Without a name, --force stands behind the version"
+        )
+    return gate.Override(names)
+
+
+def _add_limits(promote: argparse.ArgumentParser) -> None:
+    limits = gate.Limits()
+
+    def add(option: str, kind: Callable[[str], object], default: float, metavar: str, meaning: str) -> None:
+        shown = f"{meaning} (default: %(default)s)"
+        promote.add_argument(option, type=kind, default=default, metavar=metavar, help=shown)
+
+    share, cost = arguments.share, arguments.cost
+    add("--max-changed", share, limits.changed, "SHARE", "of the clients that may get another label")
+    add("--max-anchor-changed", share, limits.anchor_changed, "SHARE", "the same, beside the anchor")
+    add("--max-approval-change", share, limits.approval, "SHARE", "of the clients, up or down")
     add(
         "--max-cost-increase",
-        type=arguments.cost,
-        default=limits.cost_increase,
-        metavar="COST",
-        help="that the cost per client may rise, a good client refused costing 1 (default: %(default)s)",
+        cost,
+        limits.cost_increase,
+        "COST",
+        "that the cost per client may rise, a good client refused costing 1",
     )
+    add("--max-auc-loss", share, limits.auc_loss, "AUC", "that the AUC may fall")
+    add("--max-calibration-increase", share, limits.calibration, "ECE", "that the calibration error may rise")
     add(
-        "--min-clients",
-        type=arguments.clients,
-        default=limits.clients,
-        metavar="NUMBER",
-        help="of different clients that must be compared (default: %(default)s)",
+        "--max-group-change",
+        share,
+        limits.groups,
+        "SHARE",
+        "that an approval ratio of groups may fall, and a gap of equal opportunity rise",
     )
+    add("--min-clients", arguments.clients, limits.clients, "NUMBER", "of different clients to compare")
     add(
         "--max-left-out",
-        type=arguments.share,
-        default=limits.left_out,
-        metavar="SHARE",
-        help="of the clients that may lack what one of the models needs (default: %(default)s)",
+        share,
+        limits.left_out,
+        "SHARE",
+        "of the clients that may lack what one of the models needs",
     )
-    add("--dry-run", action="store_true", help="show the comparison, change and record nothing")
-    add("--force", action="store_true", help="promote in spite of objections")
-    add("--why", type=arguments.reason, metavar="REASON", help="kept in the history")
 
 
 def _add_command(commands: Any, name: str, run: Callable[..., None], purpose: str) -> argparse.ArgumentParser:

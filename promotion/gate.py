@@ -1,27 +1,36 @@
-"""Compares two models on a reference portfolio: what would change if the candidate became champion.
+"""The gate: how far a candidate may go from another version, and what stops it.
 
-Costs follow the rule of `quality.costs`. Outcomes are the clients' true default probabilities if the
-portfolio has them (TRUE_PROBABILITY), else what became of them (TARGET). If it has neither, costs are not
-known.
+A figure passes if it can be told that it is not worse by more than a non-inferiority margin: if the bound of
+its 95 % interval on the worse side is within the limit. That is a one-sided test of 2.5 % (CHMP,
+EMEA/CPMP/EWP/2158/99, on the choice of the non-inferiority margin). docs/gate.md has the limits, their
+reasons, and what the gate finds at which number of clients.
 """
 
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
-import numpy as np
+from promotion import comparison
+from promotion.comparison import Change, Difference
 
-from promotion.portfolio import TARGET, TRUE_PROBABILITY, BadReference, Portfolio
-from quality.bootstrap import interval_of_mean
-from quality.costs import Costs
-from quality.scores import Doubles
-
-if TYPE_CHECKING:
-    from mlflow_model.bundle.trial import Answers
-
-MOST_CHANGED = 10
-DEFAULT_COSTS = Costs()
+CLIENTS, LEFT_OUT, REFERENCE = "clients", "left-out", "reference"
+CHANGED, APPROVAL, COST, AUC = "changed", "approval", "cost", "auc"
+CALIBRATION, GROUPS = "calibration", "groups"
+FEATURES, COLUMNS, COSTS, SIGNATURE = "features", "columns", "costs", "signature"
+CHAMPION, ANCHOR = "champion", "anchor"
+_OF_THE_PORTFOLIO = (CLIENTS, LEFT_OUT, REFERENCE)
+_OF_FIGURES = (CHANGED, APPROVAL, COST, AUC, CALIBRATION, GROUPS)
+_OF_CALLERS = (FEATURES, COLUMNS)
+_TO_THE_ANCHOR = f"{ANCHOR}-"
+NAMES = (
+    *_OF_THE_PORTFOLIO,
+    *_OF_FIGURES,
+    *_OF_CALLERS,
+    COSTS,
+    SIGNATURE,
+    CHAMPION,
+    ANCHOR,
+    *(f"{_TO_THE_ANCHOR}{name}" for name in (*_OF_THE_PORTFOLIO, *_OF_FIGURES)),
+)
 
 
 @dataclass(frozen=True)
@@ -29,205 +38,159 @@ class Limits:
     """How far a candidate may go without an objection. A value equal to its limit is allowed.
 
     `changed`: share of clients with another label. `cost_increase`: per client. `clients`: the fewest
-    different clients. `left_out`: share of the portfolio's clients who cannot be compared.
+    different clients. `left_out`: share of the portfolio's clients who cannot be compared. `approval`: how
+    far the approved share may move, up or down. `auc_loss`, `calibration`: how far the AUC may fall, and the
+    calibration error rise. `groups`: how far an approval ratio may fall, and an equal opportunity gap rise.
+    `anchor_changed` is `changed` for the anchor; its other limits are those of the champion.
     """
 
     changed: float = 0.10
     cost_increase: float = 0.002
     clients: int = 1_000
     left_out: float = 0.05
+    approval: float = 0.05
+    auc_loss: float = 0.01
+    calibration: float = 0.005
+    groups: float = 0.03
+    anchor_changed: float = 0.20
 
 
 @dataclass(frozen=True)
-class Decisions:
-    """One model's decisions on the compared clients. `cost` is per client, None if outcomes are not known."""
-
-    probabilities: Doubles
-    labels: np.ndarray[Any, Any]
-    cost: Doubles | None
-
-    def share(self, label: str) -> float:
-        return float((self.labels == label).mean())
-
-
-@dataclass(frozen=True)
-class Change:
-    """A figure under the champion and the candidate. `low` and `high` bound the difference, if known."""
+class Objection:
+    """Why the candidate should be promoted only if somebody gives a reason. `name`: one of NAMES."""
 
     name: str
-    champion: float
-    candidate: float
-    low: float = math.nan
-    high: float = math.nan
+    sentence: str
 
-    @property
-    def difference(self) -> float:
-        return self.candidate - self.champion
+    def __str__(self) -> str:
+        return f"{self.name}: {self.sentence}"
 
 
 @dataclass(frozen=True)
-class Difference:
-    """What differs between two models on the compared clients. `moves[from, to]` counts clients by labels.
+class Override:
+    """The objections in spite of which somebody promotes. `names`: None for all of them, whichever come."""
 
-    `most_changed` holds row numbers among the compared clients. `left_out` counts clients with a missing
-    value that one of the models does not accept. `distinct` counts clients who differ in a feature of either
-    model. `added` and `removed` are features, `answered` and `unanswered` columns of the decision, that only
-    the candidate or only the champion has.
-    """
+    names: frozenset[str] | None = frozenset()
 
-    clients: int
-    distinct: int
-    left_out: int
-    labels: tuple[str, ...]
-    moves: dict[tuple[str, str], int]
-    changes: list[Change]
-    champion: Decisions
-    candidate: Decisions
-    most_changed: list[int]
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-    answered: tuple[str, ...] = ()
-    unanswered: tuple[str, ...] = ()
+    def left(self, objections: Sequence[Objection]) -> list[Objection]:
+        """The objections that still stand."""
+        return [one for one in objections if self.names is not None and one.name not in self.names]
 
-    @property
-    def changed(self) -> float:
-        """The share of clients whose label changes."""
-        return sum(count for (before, after), count in self.moves.items() if before != after) / self.clients
-
-    @property
-    def cost(self) -> Change | None:
-        return next((change for change in self.changes if change.name == "cost per client"), None)
-
-    def objections(self, limits: Limits) -> list[str]:
-        """Why the candidate should be promoted only if somebody gives a reason."""
-        found = []
-        if self.distinct < limits.clients:
-            found.append(f"{self.distinct:,} different clients are compared, fewer than {limits.clients:,}")
-        if not (share := self.left_out / (self.clients + self.left_out)) <= limits.left_out:
-            found.append(f"{share:.1%} of the clients are left out, more than {limits.left_out:.1%}")
-        if not self.changed <= limits.changed:
-            found.append(f"{self.changed:.1%} of the labels change, more than {limits.changed:.1%}")
-        cost = self.cost
-        if cost is None:
-            found.append(f"the cost is not known: the reference has neither {TRUE_PROBABILITY} nor {TARGET}")
-        elif not cost.difference <= limits.cost_increase:
-            found.append(
-                f"the cost per client rises by {cost.difference:.4f} [{cost.low:.4f}, {cost.high:.4f}], "
-                f"more than {limits.cost_increase:g}"
-            )
-        if self.added:
-            found.append(f"callers would have to send {', '.join(self.added)}")
-        if self.removed:
-            found.append(f"the candidate leaves out {', '.join(self.removed)}")
-        if self.answered:
-            found.append(f"callers would get {', '.join(self.answered)} too")
-        if self.unanswered:
-            found.append(f"callers would no longer get {', '.join(self.unanswered)}")
-        return found
+    def recorded(self, objections: Sequence[Objection]) -> str | None:
+        """The names of the objections that were overridden, after « all: » if nobody named them."""
+        standing = {one.name for one in self.left(objections)}
+        names = ", ".join(dict.fromkeys(one.name for one in objections if one.name not in standing))
+        if not names:
+            return None
+        return f"all: {names}" if self.names is None else names
 
 
-def usable_costs(stated: object) -> Costs | None:
-    """The costs that a policy's provenance states; None unless they are two positive numbers."""
-    if not isinstance(stated, Mapping):
-        return None
-    found: dict[str, Any] = {name: stated.get(name) for name in asdict(DEFAULT_COSTS)}
-    is_usable = all(type(cost) in (int, float) and 0 < cost < math.inf for cost in found.values())
-    return Costs(**{name: float(cost) for name, cost in found.items()}) if is_usable else None
+NOTHING_OVERRIDDEN = Override()
 
 
-def compare(
-    champion: "Answers",
-    candidate: "Answers",
-    portfolio: Portfolio,
-    costs: Costs = DEFAULT_COSTS,
-) -> Difference:
-    """Compare two models' answers to this portfolio, on the clients whom both accept. Raises BadReference.
-
-    A model does not accept a client who lacks a value that it needs.
-    """
-    outcome = portfolio.outcome
-    for answers in (champion, candidate):
-        portfolio.require(answers.features)
-        if answers.refusal is not None:
-            raise BadReference(f"a model cannot decide on the reference portfolio: {answers.refusal}")
-    accepted = champion.accepted & candidate.accepted
-    if not accepted.any():
-        raise BadReference("no client of the reference portfolio is accepted by both models")
-    outcome = None if outcome is None else outcome[accepted]
-    before, after = (_decisions(answers, accepted, outcome, costs) for answers in (champion, candidate))
-    labels = tuple(dict.fromkeys(champion.labels + candidate.labels))
-    moves = {
-        (one, other): int(((before.labels == one) & (after.labels == other)).sum())
-        for one in labels
-        for other in labels
-    }
-    features = dict.fromkeys(champion.features + candidate.features)
-    return Difference(
-        clients=len(before.labels),
-        distinct=_distinct([portfolio.columns[name][accepted] for name in features]),
-        left_out=int((~accepted).sum()),
-        labels=labels,
-        moves=moves,
-        changes=_changes(champion, candidate, before, after, outcome),
-        champion=before,
-        candidate=after,
-        most_changed=_most_changed(before, after, labels),
-        added=tuple(name for name in candidate.features if name not in champion.features),
-        removed=tuple(name for name in champion.features if name not in candidate.features),
-        answered=tuple(name for name in candidate.columns if name not in champion.columns),
-        unanswered=tuple(name for name in champion.columns if name not in candidate.columns),
-    )
-
-
-def _distinct(columns: list[Doubles]) -> int:
-    """The number of different rows. By their bytes: NumPy's `unique` treats two NaN as different."""
-    return len({row.tobytes() for row in np.column_stack(columns)})
-
-
-def _decisions(
-    answers: "Answers",
-    accepted: np.ndarray[Any, np.dtype[np.bool_]],
-    outcome: Doubles | None,
-    costs: Costs,
-) -> Decisions:
-    probabilities = answers.probabilities[accepted]
-    cost = None if outcome is None else costs.of_each(probabilities, answers.threshold, outcome)
-    return Decisions(probabilities, answers.predictions[accepted], cost)
-
-
-def _changes(
-    one: "Answers",
-    other: "Answers",
-    before: Decisions,
-    after: Decisions,
-    outcome: Doubles | None,
-) -> list[Change]:
-    changes = [
-        Change("approved", before.share(one.reliable), after.share(other.reliable)),
-        Change("grey", before.share(one.uncertain), after.share(other.uncertain)),
-        Change("refused", before.share(one.risky), after.share(other.risky)),
-        Change(
-            "mean default probability", float(before.probabilities.mean()), float(after.probabilities.mean())
-        ),
-    ]
-    if outcome is None or before.cost is None or after.cost is None:
-        return changes
-    defaults = [
-        float(outcome[decisions.labels == label].mean()) if decisions.share(label) else math.nan
-        for decisions, label in ((before, one.reliable), (after, other.reliable))
-    ]
-    _, low, high = interval_of_mean(after.cost - before.cost, seed=0)
+def objections(difference: Difference, limits: Limits) -> list[Objection]:
+    """What stands against the candidate beside the champion."""
     return [
-        *changes,
-        Change("default rate of the approved", *defaults),
-        Change("cost per client", float(before.cost.mean()), float(after.cost.mean()), low, high),
+        *_to_the_portfolio(difference, limits),
+        *_to_figures(difference, limits),
+        *_of_the_callers(difference),
     ]
 
 
-def _most_changed(before: Decisions, after: Decisions, labels: tuple[str, ...]) -> list[int]:
-    """The rows of the most changed clients: by how far the label moves, then how far the probability does."""
-    places = {label: place for place, label in enumerate(labels)}
-    steps = np.abs([places[after.labels[row]] - places[label] for row, label in enumerate(before.labels)])
-    distance = np.abs(after.probabilities - before.probabilities)
-    order = np.lexsort((-distance, -steps))[:MOST_CHANGED]
-    return [int(row) for row in order if steps[row] or distance[row]]
+def objections_to_drift(difference: Difference, limits: Limits, anchor: str) -> list[Objection]:
+    """What stands against the candidate beside the anchor, of this version number.
+
+    The callers are those of the champion: what they send and get is not compared.
+    """
+    theirs = replace(limits, changed=limits.anchor_changed)
+    return [
+        Objection(f"{_TO_THE_ANCHOR}{one.name}", f"beside the anchor, version {anchor}, {one.sentence}")
+        for one in (*_to_the_portfolio(difference, theirs), *_to_figures(difference, theirs))
+    ]
+
+
+def _to_the_portfolio(difference: Difference, limits: Limits) -> Iterator[Objection]:
+    if difference.distinct < limits.clients:
+        yield Objection(
+            CLIENTS, f"{difference.distinct:,} different clients are compared, fewer than {limits.clients:,}"
+        )
+    if not (share := difference.left_out / (difference.clients + difference.left_out)) <= limits.left_out:
+        yield Objection(LEFT_OUT, f"{share:.1%} of the clients are left out, more than {limits.left_out:.1%}")
+    if difference.cost is None:
+        yield Objection(
+            REFERENCE,
+            "cost, discrimination and calibration are not known: the reference has neither TRUE_PROBABILITY "
+            "nor TARGET",
+        )
+
+
+def _to_figures(difference: Difference, limits: Limits) -> Iterator[Objection]:
+    if not difference.changed <= limits.changed:
+        yield Objection(
+            CHANGED, f"{difference.changed:.1%} of the labels change, more than {limits.changed:.1%}"
+        )
+    for change in difference.changes:
+        yield from _to_change(change, limits)
+
+
+def _of_the_callers(difference: Difference) -> Iterator[Objection]:
+    if difference.added:
+        yield Objection(FEATURES, f"callers would have to send {', '.join(difference.added)}")
+    if difference.removed:
+        yield Objection(FEATURES, f"the candidate leaves out {', '.join(difference.removed)}")
+    if difference.answered:
+        yield Objection(COLUMNS, f"callers would get {', '.join(difference.answered)} too")
+    if difference.unanswered:
+        yield Objection(COLUMNS, f"callers would no longer get {', '.join(difference.unanswered)}")
+
+
+# ---- Non-inferiority
+
+
+@dataclass(frozen=True)
+class _Margin:
+    """A non-inferiority margin: how far a figure may rise, fall, or move at all. `name`: the objection's."""
+
+    name: str
+    limit: float
+    may_rise: bool = False  # without limit
+    may_fall: bool = False
+
+    def exceeded(self, figure: str, change: Change) -> str | None:
+        """The sentence of the objection, if it cannot be told that the change is within the margin."""
+        by, low, high, verb = change.difference, change.low, change.high, "rises"
+        if self.may_rise or (not self.may_fall and by < 0):
+            by, low, high, verb = -by, -high, -low, "falls"
+        worst = high if self.may_rise or self.may_fall else max(-low, high)
+        if worst <= self.limit:
+            return None
+        shown = f"{by:.4f} [{low:.4f}, {high:.4f}]"
+        if by > self.limit:
+            return f"the {figure} {verb} by {shown}, more than {self.limit:g}"
+        if by <= self.limit:
+            return (
+                f"whether the {figure} {verb} by more than {self.limit:g} cannot be told from so few "
+                f"clients: it {verb} by {shown}"
+            )
+        return f"the {figure} is not known for these clients"
+
+
+def _to_change(change: Change, limits: Limits) -> Iterator[Objection]:
+    margin = _margin(change.name, limits)
+    figure = "approved share" if change.name == comparison.APPROVED else change.name
+    if margin is not None and (sentence := margin.exceeded(figure, change)):
+        yield Objection(margin.name, sentence)
+
+
+def _margin(figure: str, limits: Limits) -> _Margin | None:
+    """The margin of a figure, if it has one."""
+    if figure.startswith(comparison.APPROVAL_RATIO):
+        return _Margin(GROUPS, limits.groups, may_rise=True)
+    if figure.startswith(comparison.OPPORTUNITY_GAP):
+        return _Margin(GROUPS, limits.groups, may_fall=True)
+    return {
+        comparison.APPROVED: _Margin(APPROVAL, limits.approval),
+        comparison.COST: _Margin(COST, limits.cost_increase, may_fall=True),
+        comparison.AUC: _Margin(AUC, limits.auc_loss, may_rise=True),
+        comparison.CALIBRATION: _Margin(CALIBRATION, limits.calibration, may_fall=True),
+    }.get(figure)

@@ -7,16 +7,20 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from features import csv_dialect
 from mlflow_model import files
+from quality import fairness
 from quality.scores import Doubles
 
 TRUE_PROBABILITY, TARGET = _OUTCOMES = "TRUE_PROBABILITY", "TARGET"
 REFERENCE = Path(__file__).resolve().parents[1] / "models" / "reference.parquet"
+ORIGIN = b"origin"  # the key of a Parquet file's metadata
+_LONGEST_ORIGIN = 300
 _MOST_BYTES = 2**28
 
 
@@ -29,13 +33,16 @@ class Portfolio:
     """The reference clients: columns of doubles, with NaN for a missing value. `sha256`: of the file.
 
     `spoilt`: columns that are left out since a cell is no number, with the row of the first such cell. A
-    column without any number is a text and not spoilt, unless it is an outcome's.
+    column without any number is a text and not spoilt, unless it is an outcome's. `genders`: the texts of
+    CODE_GENDER, which no model sees. `origin`: what the file says of where its clients are from.
     """
 
     columns: Mapping[str, Doubles]
     sha256: str
     name: str
     spoilt: Mapping[str, int]
+    genders: npt.NDArray[Any] | None = None
+    origin: str | None = None
 
     @classmethod
     def read(cls, file: Path = REFERENCE) -> "Portfolio":
@@ -45,7 +52,7 @@ class Portfolio:
         try:
             # Read once, so that the digest is that of what is compared.
             content = files.read(file, _MOST_BYTES, own=False, link=True)
-            columns, spoilt = (_of_csv if file.suffix.lower() == ".csv" else _of_parquet)(content)
+            found = (_of_csv if file.suffix.lower() == ".csv" else _of_parquet)(content)
         except FileNotFoundError as error:
             raise BadReference(f"the reference portfolio {file.name} is not there") from error
         except files.TooLarge as error:
@@ -60,13 +67,14 @@ class Portfolio:
             form = "Parquet or UTF-8 CSV"
             raise BadReference(f"{file.name} cannot be read as a portfolio in {form}") from error
         for name in _OUTCOMES:
-            if name in spoilt:
-                raise _no_number(name, spoilt[name])
-        if not any(map(len, columns.values())):
+            if name in found.spoilt:
+                raise _no_number(name, found.spoilt[name])
+        if not any(map(len, found.columns.values())):
             raise BadReference(f"{file.name} has no clients")
-        if not columns.keys() - set(_OUTCOMES):
-            raise BadReference(f"{file.name} has no features, only {', '.join(columns)}")
-        return cls(columns, hashlib.sha256(content).hexdigest(), file.name, spoilt)
+        if not found.columns.keys() - set(_OUTCOMES):
+            raise BadReference(f"{file.name} has no features, only {', '.join(found.columns)}")
+        digest = hashlib.sha256(content).hexdigest()
+        return cls(found.columns, digest, file.name, found.spoilt, found.genders, found.origin)
 
     @property
     def known(self) -> dict[str, Doubles]:
@@ -82,10 +90,20 @@ class Portfolio:
             raise BadReference(f"the reference portfolio lacks {', '.join(lacking)}")
 
     @property
+    def outcome_name(self) -> str | None:
+        """The column of the outcomes: true probabilities go before what became of the clients."""
+        return next((name for name in _OUTCOMES if name in self.columns), None)
+
+    @property
+    def attributes(self) -> dict[str, npt.NDArray[Any]]:
+        """The groups of each attribute that these clients have: by age band, and by sex."""
+        return fairness.attributes(self.columns.get("DAYS_BIRTH"), self.genders)
+
+    @property
     def outcome(self) -> Doubles | None:
         """Each client's outcome, or its expectation, the default probability. Raises BadReference."""
-        name = TRUE_PROBABILITY if TRUE_PROBABILITY in self.columns else TARGET
-        if name not in self.columns:
+        name = self.outcome_name
+        if name is None:
             return None
         outcome = self.columns[name]
         wrong = int((~((outcome >= 0) & (outcome <= 1))).sum())
@@ -105,7 +123,13 @@ class _Uneven(Exception):
     """The number of a row that has not a cell for each name."""
 
 
-_Columns = tuple[dict[str, Doubles], dict[str, int]]
+class _Content(NamedTuple):
+    """What a file holds: see `Portfolio`."""
+
+    columns: dict[str, Doubles]
+    spoilt: dict[str, int]
+    genders: npt.NDArray[Any] | None
+    origin: str | None
 
 
 def _no_number(name: str, row: int) -> BadReference:
@@ -120,7 +144,7 @@ def _check_names(names: Sequence[str]) -> None:
 # ---- Parquet
 
 
-def _of_parquet(content: bytes) -> _Columns:
+def _of_parquet(content: bytes) -> _Content:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -128,7 +152,20 @@ def _of_parquet(content: bytes) -> _Columns:
     _check_names(table.column_names)
     numeric = [name for name in table.column_names if _is_numeric(table[name].type)]
     spoilt = {name: 1 for name in table.column_names if name in _OUTCOMES and name not in numeric}
-    return {name: _doubles(table[name]) for name in numeric}, spoilt
+    texts = fairness.GENDER in table.column_names and fairness.GENDER not in numeric
+    genders = table[fairness.GENDER].to_pylist() if texts else None
+    return _Content(
+        {name: _doubles(table[name]) for name in numeric},
+        spoilt,
+        None if genders is None else np.array(genders, dtype=object),
+        _origin(table.schema.metadata),
+    )
+
+
+def _origin(metadata: Mapping[bytes, bytes] | None) -> str | None:
+    """What the file's metadata say under ORIGIN, on one line of a terminal."""
+    said = (metadata or {}).get(ORIGIN, b"").decode("utf-8", "replace")
+    return "".join(one if one.isprintable() else "?" for one in said[:_LONGEST_ORIGIN]) or None
 
 
 def _is_numeric(kind: Any) -> bool:
@@ -148,7 +185,7 @@ def _doubles(column: Any) -> Doubles:
 # ---- CSV
 
 
-def _of_csv(content: bytes) -> _Columns:
+def _of_csv(content: bytes) -> _Content:
     """The columns that have a name and hold numbers, by the rule of batches: a library would guess.
 
     It would take 0x10 and true for numbers, and leave out a whole feature for one odd cell. A column without
@@ -171,7 +208,8 @@ def _of_csv(content: bytes) -> _Columns:
             columns[name] = np.array(numbers, dtype=np.float64)
         elif name in _OUTCOMES or (name.strip() and any(one == one for one in numbers if one is not None)):
             spoilt[name] = 1 + numbers.index(None)
-    return columns, spoilt
+    genders = [row[header.index(fairness.GENDER)] for row in filled] if fairness.GENDER in header else None
+    return _Content(columns, spoilt, None if genders is None else np.array(genders, dtype=object), None)
 
 
 def _number(cell: str) -> float | None:

@@ -2,26 +2,61 @@
 
 from typing import TYPE_CHECKING, Any
 
-from promotion.gate import Change, Difference
+from promotion.comparison import Change, Difference
+from promotion.portfolio import TARGET, TRUE_PROBABILITY, Portfolio
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_OUTCOMES = {
+    TRUE_PROBABILITY: f"expected outcomes: true default probabilities ({TRUE_PROBABILITY}), of drawn clients",
+    TARGET: f"observed outcomes ({TARGET})",
+    None: "no outcomes",
+}
 
-def lines(difference: Difference) -> str:
-    """The whole report as text."""
-    parts = [
+
+def origin(portfolio: Portfolio, last_sha256: str | None) -> str:
+    """Which clients the figures are of, and of which kind of outcomes they come."""
+    said = f"Reference: {described(portfolio)}"
+    if last_sha256 in (None, portfolio.sha256):
+        return said
+    return (
+        f"{said}\nThis is another reference than at the last promotion: "
+        f"sha256 {str(last_sha256)[:12]} then, {portfolio.sha256[:12]} now."
+    )
+
+
+def described(portfolio: Portfolio) -> str:
+    """The file, its digest, its origin if it tells one, and the kind of its outcomes."""
+    of_file = f"{portfolio.name}, sha256 {portfolio.sha256[:12]}"
+    told = f" ({portfolio.origin})" if portfolio.origin else ""
+    return f"{of_file}{told}, {_OUTCOMES[portfolio.outcome_name]}"
+
+
+def lines(difference: Difference, portfolio: Portfolio) -> str:
+    """The whole report as text. Where outcomes were observed, the figures lead: they are of real people."""
+    clients = (
         f"{difference.clients} reference clients, {difference.changed:.2%} of them with another label"
-        + (f"; {difference.left_out} left out for a missing value" if difference.left_out else ""),
-        _moves(difference),
-        "\n".join(_change(change) for change in difference.changes),
-    ]
+        + (f"; {difference.left_out} left out for a missing value" if difference.left_out else "")
+    )
+    parts = [_moves(difference), _changes(difference)]
+    if portfolio.outcome_name == TARGET:
+        parts.reverse()
     if difference.most_changed:
         parts += [
             "Most changed clients (row: default probability, label):",
             "\n".join(_client(difference, row) for row in difference.most_changed),
         ]
-    return "\n\n".join(parts)
+    return "\n\n".join([clients, *parts])
+
+
+def summary(difference: Difference) -> str:
+    """The shares and figures alone."""
+    return f"{difference.changed:.2%} with another label\n{_changes(difference)}"
+
+
+def _changes(difference: Difference) -> str:
+    return "\n".join(map(_change, difference.changes))
 
 
 def _moves(difference: Difference) -> str:
@@ -38,7 +73,7 @@ def _moves(difference: Difference) -> str:
 def _change(change: Change) -> str:
     interval = "" if change.low != change.low else f" [{change.low:+.4f}, {change.high:+.4f}]"
     return (
-        f"{change.name.ljust(30)}{change.champion:.4f} -> {change.candidate:.4f}  "
+        f"{change.name.ljust(34)}{change.champion:.4f} -> {change.candidate:.4f}  "
         f"({change.difference:+.4f}{interval})"
     )
 

@@ -27,9 +27,11 @@ from mlflow_model.handover.card import ModelCard
 from mlflow_model.registry import aliases, connection, listing, moves, registration, versions
 from mlflow_model.registry.aliases import Move
 from mlflow_model.registry.leases import Overtaken
-from promotion import examination, gate
-from promotion.gate import Difference, Limits
+from promotion import comparison, examination, gate, promoting
+from promotion.comparison import Difference
+from promotion.gate import Limits
 from promotion.portfolio import REFERENCE, BadReference, Portfolio
+from quality import costs
 from quality.costs import Costs
 from tests import servers
 from tests.command_line import register_py
@@ -85,10 +87,14 @@ def compared(
     before: Scorer,
     after: Scorer,
     clients: Mapping[str, Doubles],
-    costs: Costs = gate.DEFAULT_COSTS,
+    by: Costs = costs.DEFAULT,
 ) -> Difference:
     reference = Portfolio(clients, "", "made here", {})
-    return gate.compare(answers(before, clients), answers(after, clients), reference, costs)
+    return comparison.compare(answers(before, clients), answers(after, clients), reference, by)
+
+
+def sentences(difference: Difference, limits: Limits) -> list[str]:
+    return [objection.sentence for objection in gate.objections(difference, limits)]
 
 
 def test_labels_and_rates_are_those_that_each_policy_gives_by_hand(bundle: Bundle) -> None:
@@ -152,19 +158,20 @@ def test_clients_whom_a_model_cannot_take_are_left_out_and_counted(bundle: Bundl
 def test_a_cost_that_nobody_knows_is_an_objection(bundle: Bundle) -> None:
     difference = compared(bundle.scorer(), bundle.scorer(), portfolio(50))
 
-    assert difference.objections(Limits(clients=50)) == [
-        "the cost is not known: the reference has neither TRUE_PROBABILITY nor TARGET"
+    assert sentences(difference, Limits(clients=50)) == [
+        "cost, discrimination and calibration are not known: the reference has neither TRUE_PROBABILITY nor "
+        "TARGET"
     ]
 
 
 @pytest.mark.parametrize("stated", [None, "5:1", [5, 1], {}, {"false_negative": 5.0}])
 def test_costs_that_are_not_two_are_not_known(stated: object) -> None:
-    assert gate.usable_costs(stated) is None
+    assert costs.usable(stated) is None
 
 
 @pytest.mark.parametrize("wrong", [0.0, -1.0, float("nan"), float("inf"), "1", True, None])
 def test_costs_that_are_no_positive_numbers_are_not_known(wrong: object) -> None:
-    assert gate.usable_costs({"false_negative": 5.0, "false_positive": wrong}) is None
+    assert costs.usable({"false_negative": 5.0, "false_positive": wrong}) is None
 
 
 def test_another_column_of_the_decision_is_an_objection(bundle: Bundle) -> None:
@@ -173,10 +180,10 @@ def test_another_column_of_the_decision_is_an_objection(bundle: Bundle) -> None:
     eight = replace(seven, columns=(*seven.columns, "distance"))
     reference = Portfolio(clients, "", "made here", {})
 
-    more, fewer = gate.compare(seven, eight, reference), gate.compare(eight, seven, reference)
+    more, fewer = comparison.compare(seven, eight, reference), comparison.compare(eight, seven, reference)
 
-    assert "callers would get distance too" in more.objections(Limits())
-    assert "callers would no longer get distance" in fewer.objections(Limits())
+    assert "callers would get distance too" in sentences(more, Limits())
+    assert "callers would no longer get distance" in sentences(fewer, Limits())
 
 
 def test_a_difference_that_is_no_number_is_beyond_every_limit(bundle: Bundle) -> None:
@@ -185,27 +192,27 @@ def test_a_difference_that_is_no_number_is_beyond_every_limit(bundle: Bundle) ->
 
     difference = compared(bundle.scorer(), bundle.scorer(), clients, unknown)
 
-    assert difference.objections(Limits(changed=1.0, cost_increase=float("inf"), clients=50))
+    assert sentences(difference, Limits(changed=1.0, cost_increase=float("inf"), clients=50))
 
 
 def test_few_clients_are_an_objection_and_one_client_many_times_is_one(bundle: Bundle) -> None:
-    drawn = portfolio(1, TARGET=np.zeros(1))
+    drawn = portfolio(1, TRUE_PROBABILITY=np.array([0.1]))
     clients = {name: np.repeat(values, 2_000) for name, values in drawn.items()}
 
     difference = compared(bundle.scorer(), bundle.scorer(), clients)
 
-    assert difference.objections(Limits()) == ["1 different clients are compared, fewer than 1,000"]
+    assert sentences(difference, Limits()) == ["1 different clients are compared, fewer than 1,000"]
 
 
 def test_clients_left_out_are_an_objection_beyond_their_share(bundle: Bundle) -> None:
-    clients = portfolio(50, TARGET=np.zeros(50))
+    clients = portfolio(50, TRUE_PROBABILITY=np.full(50, 0.1))
     unknown = next(name for name in FEATURES if name not in SOMETIMES_MISSING)
     clients[unknown] = np.concatenate([[np.nan] * 3, clients[unknown][3:]])
 
     difference = compared(bundle.scorer(), bundle.scorer(), clients)
 
-    assert difference.objections(Limits(clients=47)) == ["6.0% of the clients are left out, more than 5.0%"]
-    assert difference.objections(Limits(clients=47, left_out=0.06)) == []
+    assert sentences(difference, Limits(clients=47)) == ["6.0% of the clients are left out, more than 5.0%"]
+    assert sentences(difference, Limits(clients=47, left_out=0.06)) == []
 
 
 def test_a_model_is_not_told_what_became_of_the_clients() -> None:
@@ -229,7 +236,7 @@ def test_too_large_a_change_leaves_the_champion_and_says_why(candidates: Path) -
     refused = register_py("promote", "3")
 
     assert (refused.returncode, champion()) == (3, 1)
-    assert re.search(r"Objection: [\d.]+% of the labels change, more than 10.0%", refused.stderr)
+    assert re.search(r"Objection \(changed\): [\d.]+% of the labels change, more than 10.0%", refused.stderr)
     assert refused.stderr.splitlines()[-1].startswith("champion stays where it is")
 
 
@@ -357,7 +364,7 @@ def test_one_client_is_no_reference(candidates: Path, tmp_path: Path) -> None:
     refused = register_py("promote", "2", "--reference", str(tmp_path / "one.parquet"))
 
     assert (refused.returncode, champion()) == (3, 1)
-    assert "Objection: 1 different clients are compared, fewer than 1,000" in refused.stderr
+    assert "Objection (clients): 1 different clients are compared, fewer than 1,000" in refused.stderr
 
 
 def test_the_reference_and_the_operator_are_recorded_and_a_changed_reference_is_shown(
@@ -450,10 +457,10 @@ def outcome_of(version: int) -> str:
 
 def test_of_two_promotions_that_examined_the_same_champion_one_is_made(candidates: Path) -> None:
     first, second = examined(2), examined(3)
-    examination.promote(first, None)
+    promoting.promote(first, None)
 
     with pytest.raises(Overtaken, match="champion of scoring-client names version 2 by now: compare with"):
-        examination.promote(second, None)
+        promoting.promote(second, None)
 
     assert (champion(), outcome_of(2), outcome_of(3)) == (2, "promoted", "overtaken")
     assert [term.version for term in moves.history()] == [1, 2]
@@ -466,7 +473,7 @@ def test_two_promotions_at_once_say_what_is_true(candidates: Path) -> None:
     def promoted(one: examination.Examination) -> bool:
         at_once.wait()
         try:
-            examination.promote(one, None)
+            promoting.promote(one, None)
         except Overtaken:
             return False
         return True
@@ -487,7 +494,7 @@ def test_a_version_that_was_exchanged_after_its_examination_is_not_promoted(
     client.set_model_version_tag(versions.NAME, str(version), "bundle.sha256", "0" * 64)
 
     with pytest.raises(Overtaken, match=f"version {version} of scoring-client was exchanged meanwhile"):
-        examination.promote(found, None)
+        promoting.promote(found, None)
 
     assert champion() == 1
 
@@ -701,7 +708,7 @@ def test_a_damaged_champion_is_an_objection(candidates: Path) -> None:
     refused = register_py("promote", "2")
 
     assert (refused.returncode, champion()) == (3, 1)
-    assert "Objection: the champion, version 1, cannot be loaded" in refused.stderr
+    assert "Objection (champion): the champion, version 1, cannot be loaded" in refused.stderr
 
 
 def test_a_damaged_champion_can_be_replaced_with_a_word_which_is_recorded(candidates: Path) -> None:
@@ -713,7 +720,7 @@ def test_a_damaged_champion_can_be_replaced_with_a_word_which_is_recorded(candid
     run = client.get_run(client.get_model_version(versions.NAME, "2").tags["examination.run"])
     assert (forced.returncode, champion()) == (0, 2)
     assert (run.data.tags["outcome"], run.data.tags["why"]) == ("forced", "the disk was damaged")
-    assert run.data.tags["objections"].startswith("the champion, version 1, cannot be loaded")
+    assert run.data.tags["objections"].startswith("champion: the champion, version 1, cannot be loaded")
 
 
 # ---- The costs
@@ -745,7 +752,7 @@ def test_a_candidate_made_for_other_costs_than_the_champion_s_needs_a_word(
     refused = register_py("promote", "2", "--max-cost-increase", "inf", "--max-changed", "1")
 
     assert (refused.returncode, champion()) == (3, 1)
-    assert f"Objection: the candidate was made for the costs {sentence}" in refused.stderr
+    assert f"Objection (costs): the candidate was made for the costs {sentence}" in refused.stderr
 
 
 def test_the_candidate_s_own_costs_do_not_hide_what_it_costs(
@@ -762,7 +769,7 @@ def test_the_candidate_s_own_costs_do_not_hide_what_it_costs(
     )
 
     assert (refused.returncode, champion()) == (3, 1)
-    assert "Objection: the cost per client rises by" in refused.stderr
+    assert "Objection (cost): the cost per client rises by" in refused.stderr
 
 
 @pytest.mark.parametrize("costs", [None, {"false_negative": 5.0, "false_positive": 1.0}])

@@ -41,9 +41,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=SEED, help="(default: %(default)s)")
     parser.add_argument("--out", type=Path, default=FILE, help="(default: models/reference.parquet)")
     options = parser.parse_args()
-    parquet.write_table(
-        drawn(options.clients, options.seed), options.out, compression="zstd", compression_level=19
-    )
+    origin = f"drawn by python -m training.reference --clients {options.clients} --seed {options.seed}"
+    found = drawn(options.clients, options.seed).replace_schema_metadata({"origin": origin})
+    parquet.write_table(found, options.out, compression="zstd", compression_level=19)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ class RollbackRefused(Exception):
 class Term:
     """A version that an alias named, since when and until when; None for what was not recorded.
 
-    `portfolio`: the SHA-256 of the reference portfolio on which the version was examined.
+    `portfolio`: the SHA-256 of the reference portfolio on which the version was examined. `overridden`: the
+    names of the objections in spite of which it was promoted.
     """
 
     version: int
@@ -40,17 +41,19 @@ class Term:
     why: str | None = None
     by: str | None = None
     portfolio: str | None = None
+    overridden: str | None = None
 
 
 @dataclass(frozen=True)
 class Move:
-    """An alias is to go to a version. `by`: the operator. `portfolio`: as in `Term`."""
+    """An alias is to go to a version. `by`: the operator. `portfolio`, `overridden`: as in `Term`."""
 
     version: int
     how: str
     why: str | None = None
     by: str | None = None
     portfolio: str | None = None
+    overridden: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ def move(client: Any, name: str, alias: str, step: Move) -> None:
         "why": step.why,
         "by": step.by,
         "reference": step.portfolio,
+        "overridden": step.overridden,
         "time": datetime.now(UTC).isoformat(),
     }
     key = f"history.{alias}.{number:06d}-{secrets.token_hex(3)}"
@@ -95,7 +99,7 @@ def history(client: Any, name: str, alias: str) -> list[Term]:
     taken = list(_effective(_moves(model.tags, alias), _named(model, alias)))
     ends = [*(one.time for one in taken[1:]), None]
     return [
-        Term(one.version, one.time, end, one.how, one.why, one.by, one.portfolio)
+        Term(one.version, one.time, end, one.how, one.why, one.by, one.portfolio, one.overridden)
         for one, end in zip(taken, ends, strict=False)
     ]
 
@@ -172,6 +176,7 @@ def _read(text: str) -> RecordedMove | None:
             _text(content["why"]),
             _text(content.get("by")),
             _text(content.get("reference")),
+            _text(content.get("overridden")),
             origin=None if origin is None else int(origin),
             time=datetime.fromisoformat(content["time"]),
         )

@@ -19,6 +19,7 @@ def promote(
     why: str | None = None,
     by: str | None = None,
     portfolio: str | None = None,
+    overridden: str | None = None,
     ready: Callable[[MlflowClient], object] = lambda _: None,
 ) -> None:
     """Point the alias at a version under the lease, and record when, how, by whom and why.
@@ -27,6 +28,7 @@ def promote(
     Overtaken.
     """
     client = connection.connect()
+    step = Move(number, aliases.PROMOTION, why, by, portfolio, overridden)
     with failures.in_words(f"promotion de la version {number} de {name}"):
         versions.require_registered(client.get_model_version(name, str(number)))
         with lease(client, name, by) as held:
@@ -34,7 +36,7 @@ def promote(
             ready(client)
             if aliases.named(client, name, alias) != number:
                 held.check()
-                aliases.move(client, name, alias, Move(number, aliases.PROMOTION, why, by, portfolio))
+                aliases.move(client, name, alias, step)
 
 
 def rollback(

@@ -1,0 +1,248 @@
+"""Compares two models on a reference portfolio: what would change if the candidate took the other's place.
+
+Costs follow the rule of `quality.costs`. Outcomes are the clients' true default probabilities if the
+portfolio has them (TRUE_PROBABILITY), else what became of them (TARGET). If it has neither, cost,
+discrimination and calibration are not known.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from promotion.portfolio import BadReference, Portfolio
+from quality import bootstrap, costs, fairness, measures, paired
+from quality.bootstrap import Summed
+from quality.costs import Costs
+from quality.scores import Doubles
+
+if TYPE_CHECKING:
+    from mlflow_model.bundle.trial import Answers
+
+MOST_CHANGED = 10
+APPROVED, COST, AUC, CALIBRATION = "approved", "cost per client", "AUC", "calibration error (ECE)"
+APPROVAL_RATIO, OPPORTUNITY_GAP = "approval ratio by ", "equal opportunity gap by "  # and an attribute
+_SEED = 0
+
+_Labels = npt.NDArray[Any]
+_Pair = tuple[Summed, Summed]
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """One model's decisions on the compared clients. `cost` is per client, None if outcomes are not known."""
+
+    probabilities: Doubles
+    labels: _Labels
+    approved: npt.NDArray[np.bool_]
+    cost: Doubles | None
+
+    def share(self, label: str) -> float:
+        return float((self.labels == label).mean())
+
+
+@dataclass(frozen=True)
+class Change:
+    """A figure under the champion and the candidate. `low` and `high` bound the difference, if known."""
+
+    name: str
+    champion: float
+    candidate: float
+    low: float = math.nan
+    high: float = math.nan
+
+    @property
+    def difference(self) -> float:
+        return self.candidate - self.champion
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What differs between two models on the compared clients. `moves[from, to]` counts clients by labels.
+
+    `most_changed` holds row numbers among the compared clients. `left_out` counts clients with a missing
+    value that one of the models does not accept. `distinct` counts clients who differ in a feature of either
+    model. `added` and `removed` are features, `answered` and `unanswered` columns of the decision, that only
+    the candidate or only the champion has.
+    """
+
+    clients: int
+    distinct: int
+    left_out: int
+    labels: tuple[str, ...]
+    moves: dict[tuple[str, str], int]
+    changes: list[Change]
+    champion: Decisions
+    candidate: Decisions
+    most_changed: list[int]
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    answered: tuple[str, ...] = ()
+    unanswered: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> float:
+        """The share of clients whose label changes."""
+        return sum(count for (before, after), count in self.moves.items() if before != after) / self.clients
+
+    def change(self, name: str) -> Change | None:
+        return next((change for change in self.changes if change.name == name), None)
+
+    @property
+    def cost(self) -> Change | None:
+        return self.change(COST)
+
+
+def compare(
+    champion: "Answers",
+    candidate: "Answers",
+    portfolio: Portfolio,
+    by: Costs = costs.DEFAULT,
+) -> Difference:
+    """Compare two models' answers to this portfolio, on the clients whom both accept. Raises BadReference.
+
+    A model does not accept a client who lacks a value that it needs.
+    """
+    outcome = portfolio.outcome
+    for answers in (champion, candidate):
+        portfolio.require(answers.features)
+        if answers.refusal is not None:
+            raise BadReference(f"a model cannot decide on the reference portfolio: {answers.refusal}")
+    accepted = champion.accepted & candidate.accepted
+    if not accepted.any():
+        raise BadReference("no client of the reference portfolio is accepted by both models")
+    outcome = None if outcome is None else outcome[accepted]
+    groups = {attribute: names[accepted] for attribute, names in portfolio.attributes.items()}
+    before, after = (_decisions(answers, accepted, outcome, by) for answers in (champion, candidate))
+    labels = tuple(dict.fromkeys(champion.labels + candidate.labels))
+    features = dict.fromkeys(champion.features + candidate.features)
+    return Difference(
+        clients=len(before.labels),
+        distinct=_distinct([portfolio.columns[name][accepted] for name in features]),
+        left_out=int((~accepted).sum()),
+        labels=labels,
+        moves=_moves(before.labels, after.labels, labels),
+        changes=_changes(champion, candidate, before, after, outcome, groups),
+        champion=before,
+        candidate=after,
+        most_changed=_most_changed(before, after, labels),
+        added=tuple(name for name in candidate.features if name not in champion.features),
+        removed=tuple(name for name in champion.features if name not in candidate.features),
+        answered=tuple(name for name in candidate.columns if name not in champion.columns),
+        unanswered=tuple(name for name in champion.columns if name not in candidate.columns),
+    )
+
+
+def _distinct(columns: list[Doubles]) -> int:
+    """The number of different rows. By their bytes: NumPy's `unique` treats two NaN as different."""
+    return len({row.tobytes() for row in np.column_stack(columns)})
+
+
+def _moves(before: _Labels, after: _Labels, labels: tuple[str, ...]) -> dict[tuple[str, str], int]:
+    return {
+        (one, other): int(((before == one) & (after == other)).sum()) for one in labels for other in labels
+    }
+
+
+def _decisions(
+    answers: "Answers",
+    accepted: npt.NDArray[np.bool_],
+    outcome: Doubles | None,
+    by: Costs,
+) -> Decisions:
+    probabilities, labels = answers.probabilities[accepted], answers.predictions[accepted]
+    cost = None if outcome is None else by.of_each(probabilities, answers.threshold, outcome)
+    return Decisions(probabilities, labels, np.asarray(labels == answers.reliable, dtype=bool), cost)
+
+
+# ---- The figures
+
+
+def _changes(
+    one: "Answers",
+    other: "Answers",
+    before: Decisions,
+    after: Decisions,
+    outcome: Doubles | None,
+    groups: dict[str, _Labels],
+) -> list[Change]:
+    approved, *others = _with_intervals(before, after, outcome, groups)
+    means = (float(decisions.probabilities.mean()) for decisions in (before, after))
+    return [
+        approved,
+        Change("grey", before.share(one.uncertain), after.share(other.uncertain)),
+        Change("refused", before.share(one.risky), after.share(other.risky)),
+        Change("mean default probability", *means),
+        *([] if outcome is None else [_defaults_of_approved(before, after, outcome)]),
+        *others,
+    ]
+
+
+def _with_intervals(
+    before: Decisions, after: Decisions, outcome: Doubles | None, groups: dict[str, _Labels]
+) -> list[Change]:
+    """The figures that the gate asks about, as far as the portfolio tells them: first what is approved."""
+    pairs = {
+        APPROVED: (bootstrap.mean(before.approved), bootstrap.mean(after.approved)),
+        **_of_outcomes(before, after, outcome),
+        **_of_groups(before, after, outcome, groups),
+    }
+    found = paired.compare(pairs, _SEED)
+    if outcome is not None:
+        found[AUC] = paired.auc(outcome, before.probabilities, after.probabilities)
+    return [
+        Change(name, one.before, one.after, one.difference.low, one.difference.high)
+        for name, one in found.items()
+    ]
+
+
+def _of_outcomes(before: Decisions, after: Decisions, outcome: Doubles | None) -> dict[str, _Pair]:
+    if outcome is None or before.cost is None or after.cost is None:
+        return {}
+    return {
+        COST: (bootstrap.mean(before.cost), bootstrap.mean(after.cost)),
+        CALIBRATION: (
+            measures.calibration(outcome, before.probabilities),
+            measures.calibration(outcome, after.probabilities),
+        ),
+    }
+
+
+def _of_groups(
+    before: Decisions, after: Decisions, outcome: Doubles | None, attributes: dict[str, _Labels]
+) -> dict[str, _Pair]:
+    """By each attribute of which at least two groups are large enough."""
+    found: dict[str, _Pair] = {}
+    for attribute, names in attributes.items():
+        groups = fairness.large_groups(names)
+        if len(groups) < 2:
+            continue
+        found[f"{APPROVAL_RATIO}{attribute}"] = (
+            fairness.approval_ratio(names, groups, before.approved),
+            fairness.approval_ratio(names, groups, after.approved),
+        )
+        if outcome is not None:
+            found[f"{OPPORTUNITY_GAP}{attribute}"] = (
+                fairness.opportunity_gap(names, groups, before.approved, outcome),
+                fairness.opportunity_gap(names, groups, after.approved, outcome),
+            )
+    return found
+
+
+def _defaults_of_approved(before: Decisions, after: Decisions, outcome: Doubles) -> Change:
+    rates = (
+        float(outcome[decisions.approved].mean()) if decisions.approved.any() else math.nan
+        for decisions in (before, after)
+    )
+    return Change("default rate of the approved", *rates)
+
+
+def _most_changed(before: Decisions, after: Decisions, labels: tuple[str, ...]) -> list[int]:
+    """The rows of the most changed clients: by how far the label moves, then how far the probability does."""
+    places = {label: place for place, label in enumerate(labels)}
+    steps = np.abs([places[after.labels[row]] - places[label] for row, label in enumerate(before.labels)])
+    distance = np.abs(after.probabilities - before.probabilities)
+    order = np.lexsort((-distance, -steps))[:MOST_CHANGED]
+    return [int(row) for row in order if steps[row] or distance[row]]
