@@ -20,6 +20,7 @@ from benchmarks import (
     beside,
     compared,
     features,
+    gate,
     live,
     predict_function,
     quality,
@@ -60,6 +61,7 @@ BENCHMARKS: Mapping[str, tuple[str, Callable[..., str]]] = {
     "batch_http": ("Batches over HTTP", batch_http.report),
     "beside": ("/predict beside batches", beside.report),
     "features": ("Features of 356,255 clients from 28 million rows", features.report),
+    "gate": ("Power and size of the gate", gate.report),
     "quality": ("The models", lambda: quality.report(real=REAL if REAL.is_dir() else None)),
 }
 TITLE = """# Results
