@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from promotion.portfolio import BadReference, Portfolio
-from quality import bootstrap, costs, fairness, measures, paired
+from quality import bootstrap, costs, groups, measures, paired
 from quality.bootstrap import Summed
 from quality.costs import Costs
 from quality.scores import Doubles
@@ -114,7 +114,7 @@ def compare(
     if not accepted.any():
         raise BadReference("no client of the reference portfolio is accepted by both models")
     outcome = None if outcome is None else outcome[accepted]
-    groups = {attribute: names[accepted] for attribute, names in portfolio.attributes.items()}
+    attributes = {attribute: names[accepted] for attribute, names in portfolio.attributes.items()}
     before, after = (_decisions(answers, accepted, outcome, by) for answers in (champion, candidate))
     labels = tuple(dict.fromkeys(champion.labels + candidate.labels))
     features = dict.fromkeys(champion.features + candidate.features)
@@ -124,7 +124,7 @@ def compare(
         left_out=int((~accepted).sum()),
         labels=labels,
         moves=_moves(before.labels, after.labels, labels),
-        changes=_changes(champion, candidate, before, after, outcome, groups),
+        changes=_changes(champion, candidate, before, after, outcome, attributes),
         champion=before,
         candidate=after,
         most_changed=_most_changed(before, after, labels),
@@ -166,9 +166,9 @@ def _changes(
     before: Decisions,
     after: Decisions,
     outcome: Doubles | None,
-    groups: dict[str, _Labels],
+    attributes: dict[str, _Labels],
 ) -> list[Change]:
-    approved, *others = _with_intervals(before, after, outcome, groups)
+    approved, *others = _with_intervals(before, after, outcome, attributes)
     means = (float(decisions.probabilities.mean()) for decisions in (before, after))
     return [
         approved,
@@ -181,13 +181,13 @@ def _changes(
 
 
 def _with_intervals(
-    before: Decisions, after: Decisions, outcome: Doubles | None, groups: dict[str, _Labels]
+    before: Decisions, after: Decisions, outcome: Doubles | None, attributes: dict[str, _Labels]
 ) -> list[Change]:
     """The figures that the gate asks about, as far as the portfolio tells them: first what is approved."""
     pairs = {
         APPROVED: (bootstrap.mean(before.approved), bootstrap.mean(after.approved)),
         **_of_outcomes(before, after, outcome),
-        **_of_groups(before, after, outcome, groups),
+        **_of_groups(before, after, outcome, attributes),
     }
     found = paired.compare(pairs, _SEED)
     if outcome is not None:
@@ -216,17 +216,17 @@ def _of_groups(
     """By each attribute of which at least two groups are large enough."""
     found: dict[str, _Pair] = {}
     for attribute, names in attributes.items():
-        groups = fairness.large_groups(names)
-        if len(groups) < 2:
+        large = groups.large(names)
+        if len(large) < 2:
             continue
         found[f"{APPROVAL_RATIO}{attribute}"] = (
-            fairness.approval_ratio(names, groups, before.approved),
-            fairness.approval_ratio(names, groups, after.approved),
+            groups.approval_ratio(names, large, before.approved),
+            groups.approval_ratio(names, large, after.approved),
         )
         if outcome is not None:
             found[f"{OPPORTUNITY_GAP}{attribute}"] = (
-                fairness.opportunity_gap(names, groups, before.approved, outcome),
-                fairness.opportunity_gap(names, groups, after.approved, outcome),
+                groups.opportunity_gap(names, large, before.approved, outcome),
+                groups.opportunity_gap(names, large, after.approved, outcome),
             )
     return found
 

@@ -161,7 +161,8 @@ class _Margin:
         by, low, high, verb = change.difference, change.low, change.high, "rises"
         if self.may_rise or (not self.may_fall and by < 0):
             by, low, high, verb = -by, -high, -low, "falls"
-        worst = high if self.may_rise or self.may_fall else max(-low, high)
+        is_one_sided = self.may_rise or self.may_fall
+        worst = high if is_one_sided else max(-low, high)
         if worst <= self.limit:
             return None
         shown = f"{by:.4f} [{low:.4f}, {high:.4f}]"
@@ -169,8 +170,8 @@ class _Margin:
             return f"the {figure} {verb} by {shown}, more than {self.limit:g}"
         if by <= self.limit:
             return (
-                f"whether the {figure} {verb} by more than {self.limit:g} cannot be told from so few "
-                f"clients: it {verb} by {shown}"
+                f"whether the {figure} {verb if is_one_sided else 'moves'} by more than {self.limit:g} "
+                f"cannot be told from so few clients: it {verb} by {shown}"
             )
         return f"the {figure} is not known for these clients"
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from features import csv_dialect
 from mlflow_model import files
-from quality import fairness
+from quality import groups
 from quality.scores import Doubles
 
 TRUE_PROBABILITY, TARGET = _OUTCOMES = "TRUE_PROBABILITY", "TARGET"
@@ -97,7 +97,7 @@ class Portfolio:
     @property
     def attributes(self) -> dict[str, npt.NDArray[Any]]:
         """The groups of each attribute that these clients have: by age band, and by sex."""
-        return fairness.attributes(self.columns.get("DAYS_BIRTH"), self.genders)
+        return groups.attributes(self.columns.get("DAYS_BIRTH"), self.genders)
 
     @property
     def outcome(self) -> Doubles | None:
@@ -152,8 +152,8 @@ def _of_parquet(content: bytes) -> _Content:
     _check_names(table.column_names)
     numeric = [name for name in table.column_names if _is_numeric(table[name].type)]
     spoilt = {name: 1 for name in table.column_names if name in _OUTCOMES and name not in numeric}
-    texts = fairness.GENDER in table.column_names and fairness.GENDER not in numeric
-    genders = table[fairness.GENDER].to_pylist() if texts else None
+    texts = groups.GENDER in table.column_names and groups.GENDER not in numeric
+    genders = table[groups.GENDER].to_pylist() if texts else None
     return _Content(
         {name: _doubles(table[name]) for name in numeric},
         spoilt,
@@ -208,7 +208,7 @@ def _of_csv(content: bytes) -> _Content:
             columns[name] = np.array(numbers, dtype=np.float64)
         elif name in _OUTCOMES or (name.strip() and any(one == one for one in numbers if one is not None)):
             spoilt[name] = 1 + numbers.index(None)
-    genders = [row[header.index(fairness.GENDER)] for row in filled] if fairness.GENDER in header else None
+    genders = [row[header.index(groups.GENDER)] for row in filled] if groups.GENDER in header else None
     return _Content(columns, spoilt, None if genders is None else np.array(genders, dtype=object), None)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from quality import bootstrap, fairness, measures, paired
+from quality import bootstrap, groups, measures, paired
 from quality.scores import Doubles, ScoredClients
 
 CLIENTS = 1_500
@@ -110,19 +110,19 @@ APPROVED = np.array([1, 1, 1, 0, 1, 0, 0, 0, 1, 1], dtype=bool)
 
 
 def test_the_approval_ratio_is_that_of_the_lowest_rate_to_the_highest() -> None:
-    ratio = fairness.approval_ratio(NAMES, ["women", "men"], APPROVED)
+    ratio = groups.approval_ratio(NAMES, ["women", "men"], APPROVED)
 
     assert ratio.value == pytest.approx((2 / 5) / (3 / 4))
 
 
 def test_nobody_approved_is_no_difference_between_groups() -> None:
-    assert fairness.approval_ratio(NAMES, ["women", "men"], np.zeros(10, dtype=bool)).value == 1.0
+    assert groups.approval_ratio(NAMES, ["women", "men"], np.zeros(10, dtype=bool)).value == 1.0
 
 
 def test_the_opportunity_gap_is_that_of_the_repayers() -> None:
     defaulted = np.array([0, 0, 1, 0, 0, 0, 0, 0, 1, 0], dtype=float)
 
-    gap = fairness.opportunity_gap(NAMES, ["women", "men"], APPROVED, defaulted)
+    gap = groups.opportunity_gap(NAMES, ["women", "men"], APPROVED, defaulted)
 
     assert gap.value == pytest.approx(2 / 3 - 1 / 4)
 
@@ -130,14 +130,14 @@ def test_the_opportunity_gap_is_that_of_the_repayers() -> None:
 def test_groups_are_told_by_age_and_by_sex_where_these_are_known() -> None:
     ages = np.array([20.0, 29.99, 30.0, 61.0, np.nan, -1.0])
 
-    found = fairness.attributes(-ages * 365.25, np.array(["F", "M", "XNA", None, "F", "F"], dtype=object))
+    found = groups.attributes(-ages * 365.25, np.array(["F", "M", "XNA", None, "F", "F"], dtype=object))
 
     assert list(found["age band"]) == ["under 30", "under 30", "30 to 39", "60 and over", "", ""]
     assert list(found["sex"]) == ["women", "men", "", "", "women", "women"]
-    assert fairness.attributes(None, None) == {}
+    assert groups.attributes(None, None) == {}
 
 
 def test_a_group_of_few_clients_is_not_compared() -> None:
-    names = np.array(["women"] * fairness.SMALLEST_GROUP + ["men"] * (fairness.SMALLEST_GROUP - 1))
+    names = np.array(["women"] * groups.SMALLEST_GROUP + ["men"] * (groups.SMALLEST_GROUP - 1))
 
-    assert fairness.large_groups(names) == ["women"]
+    assert groups.large(names) == ["women"]

@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +21,7 @@ from mlflow import MlflowClient
 from pyarrow import csv, parquet
 
 import register
+from benchmarks import gate as benchmarked
 from mlflow_model.bundle import bundles
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import DecisionPolicy, Doubles, Scorer
@@ -27,8 +30,8 @@ from mlflow_model.handover.card import ModelCard
 from mlflow_model.registry import aliases, connection, listing, moves, registration, versions
 from mlflow_model.registry.aliases import Move
 from mlflow_model.registry.leases import Overtaken
-from promotion import comparison, examination, gate, promoting
-from promotion.comparison import Difference
+from promotion import comparison, examination, gate, promoting, report
+from promotion.comparison import Change, Difference
 from promotion.gate import Limits
 from promotion.portfolio import REFERENCE, BadReference, Portfolio
 from quality import costs
@@ -39,6 +42,7 @@ from tests.conftest import FEATURES, SOMETIMES_MISSING, random_clients
 from tests.live import policy_of
 
 CARD = ModelCard("# Card\n")
+ROOT = Path(register.__file__).parent
 
 
 def champion() -> int | None:
@@ -220,6 +224,188 @@ def test_a_model_is_not_told_what_became_of_the_clients() -> None:
 
     assert {"TARGET", "TRUE_PROBABILITY"} & set(known) == set()
     assert set(FEATURES) <= set(known)
+
+
+# ---- What can be told
+
+
+def with_change(difference: Difference, name: str, by: float, low: float, high: float) -> Difference:
+    """The difference with one more figure, which rises by this much."""
+    return replace(difference, changes=[*difference.changes, Change(name, 0.5, 0.5 + by, low, high)])
+
+
+@pytest.fixture(scope="module")
+def twins(bundle: Bundle) -> Difference:
+    """A model beside itself, on clients of whom nothing but the approval is compared."""
+    found = compared(bundle.scorer(), bundle.scorer(), portfolio(50, TRUE_PROBABILITY=np.full(50, 0.1)))
+    return replace(found, changes=[change for change in found.changes if change.name == comparison.APPROVED])
+
+
+NOT_INFERIOR: dict[str, tuple[str, float, float, float]] = {
+    "a cost that falls": (comparison.COST, -0.5, -0.6, -0.4),
+    "a cost that rises up to the limit": (comparison.COST, 0.001, 0.0, 0.002),
+    "an AUC that rises": (comparison.AUC, 0.5, 0.4, 0.6),
+    "an AUC that falls up to the limit": (comparison.AUC, -0.005, -0.01, 0.1),
+    "a calibration error that falls": (comparison.CALIBRATION, -0.5, -0.6, -0.4),
+    "an approval ratio that rises": (f"{comparison.APPROVAL_RATIO}sex", 0.5, 0.4, 0.6),
+    "an opportunity gap that falls": (f"{comparison.OPPORTUNITY_GAP}sex", -0.5, -0.6, -0.4),
+    "a share without a limit": ("grey", 0.9, 0.9, 0.9),
+}
+
+
+@pytest.mark.parametrize("case", NOT_INFERIOR)
+def test_what_is_surely_not_worse_than_its_limit_is_no_objection(case: str, twins: Difference) -> None:
+    assert sentences(with_change(twins, *NOT_INFERIOR[case]), Limits(clients=50))[1:] == []
+
+
+INFERIOR: dict[str, tuple[tuple[str, float, float, float], str, str]] = {
+    "dearer": (
+        (comparison.COST, 0.01, 0.009, 0.011),
+        gate.COST,
+        "the cost per client rises by 0.0100 [0.0090, 0.0110], more than 0.002",
+    ),
+    "perhaps dearer": (
+        (comparison.COST, -0.001, -0.004, 0.0021),
+        gate.COST,
+        "whether the cost per client rises by more than 0.002 cannot be told from so few clients: "
+        "it rises by -0.0010 [-0.0040, 0.0021]",
+    ),
+    "discriminating less": (
+        (comparison.AUC, -0.02, -0.03, -0.01),
+        gate.AUC,
+        "the AUC falls by 0.0200 [0.0100, 0.0300], more than 0.01",
+    ),
+    "perhaps discriminating less": (
+        (comparison.AUC, -0.005, -0.011, 0.001),
+        gate.AUC,
+        "whether the AUC falls by more than 0.01 cannot be told from so few clients: it falls by "
+        "0.0050 [-0.0010, 0.0110]",
+    ),
+    "of an unknown AUC": (
+        (comparison.AUC, np.nan, np.nan, np.nan),
+        gate.AUC,
+        "the AUC is not known for these clients",
+    ),
+    "calibrated worse": (
+        (comparison.CALIBRATION, 0.006, 0.0055, 0.0065),
+        gate.CALIBRATION,
+        "the calibration error (ECE) rises by 0.0060 [0.0055, 0.0065], more than 0.005",
+    ),
+    "approving fewer of a group": (
+        (f"{comparison.APPROVAL_RATIO}sex", -0.04, -0.05, -0.03),
+        gate.GROUPS,
+        "the approval ratio by sex falls by 0.0400 [0.0300, 0.0500], more than 0.03",
+    ),
+    "unequal to repayers": (
+        (f"{comparison.OPPORTUNITY_GAP}age band", 0.04, 0.03, 0.05),
+        gate.GROUPS,
+        "the equal opportunity gap by age band rises by 0.0400 [0.0300, 0.0500], more than 0.03",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", INFERIOR)
+def test_what_may_be_worse_than_its_limit_is_an_objection_with_its_name(case: str, twins: Difference) -> None:
+    change, name, sentence = INFERIOR[case]
+
+    *_, objection = gate.objections(with_change(twins, *change), Limits(clients=50))
+
+    assert (objection.name, objection.sentence) == (name, sentence)
+
+
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [
+        ((0.06, 0.055, 0.065), "the approved share rises by 0.0600 [0.0550, 0.0650], more than 0.05"),
+        ((-0.06, -0.065, -0.055), "the approved share falls by 0.0600 [0.0550, 0.0650], more than 0.05"),
+        (
+            (0.001, -0.06, 0.04),
+            "whether the approved share moves by more than 0.05 cannot be told from so few clients: "
+            "it rises by 0.0010 [-0.0600, 0.0400]",
+        ),
+    ],
+)
+def test_approval_may_move_neither_up_nor_down(
+    interval: tuple[float, float, float], said: str, twins: Difference
+) -> None:
+    moved = with_change(replace(twins, changes=[]), comparison.APPROVED, *interval)
+
+    assert said in sentences(moved, Limits(clients=50))
+
+
+def test_a_model_that_cannot_be_told_from_a_dearer_one_at_500_clients_is_not_promoted() -> None:
+    """Its cost rises by 0.01 on average, five times the limit; on these clients it falls."""
+    generator = np.random.default_rng(2)
+    defaulted = (generator.random(500) < 0.08).astype(float)
+    before, after = np.full(500, 0.1), np.where(generator.random(500) < 0.02, 0.3, 0.1)
+    clients = {"CLIENT": np.arange(500.0), "TARGET": defaulted}
+
+    difference = comparison.compare(
+        benchmarked.answers(before), benchmarked.answers(after), Portfolio(clients, "", "made here", {})
+    )
+
+    assert difference.cost is not None
+    assert difference.cost.difference < 0 < 0.002 < difference.cost.high
+    assert gate.COST in {objection.name for objection in gate.objections(difference, Limits())}
+
+
+def test_groups_are_compared_by_the_attributes_that_the_reference_has() -> None:
+    """The candidate refuses women alone. With few clients nobody is called a group."""
+    women = np.tile([True, False], 600)
+    before, after = np.full(1_200, 0.1), np.where(women, 0.3, 0.1)
+    clients = {"CLIENT": np.arange(1_200.0), "TRUE_PROBABILITY": np.full(1_200, 0.1)}
+    sexes = np.where(women, "F", "M").astype(object)
+
+    def objections(size: int) -> set[str]:
+        one, other = (benchmarked.answers(found[:size]) for found in (before, after))
+        columns = {name: values[:size] for name, values in clients.items()}
+        reference = Portfolio(columns, "", "made here", {}, sexes[:size])
+        return {one.name for one in gate.objections(comparison.compare(one, other, reference), Limits())}
+
+    assert gate.GROUPS in objections(1_200)
+    assert gate.GROUPS not in objections(100)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_the_sex_of_the_clients_is_read_and_is_no_column_for_a_model(tmp_path: Path, suffix: str) -> None:
+    table, file = pa.table({"CODE_GENDER": ["F", "M"], "AMT_CREDIT": [1.0, 2.0]}), tmp_path / f"mine.{suffix}"
+    (csv.write_csv if suffix == "csv" else parquet.write_table)(table, file)
+
+    read = Portfolio.read(file)
+
+    assert list(read.attributes["sex"]) == ["women", "men"]
+    assert list(read.known) == ["AMT_CREDIT"]
+
+
+# ---- Which clients
+
+
+def test_the_report_says_which_clients_and_which_kind_of_outcomes(tmp_path: Path) -> None:
+    columns = {"AMT_CREDIT": [1.0], "TARGET": [0]}
+    file = tmp_path / "mine.parquet"
+    table = pa.table(columns).replace_schema_metadata({"origin": "loans of 2024\x1b"})
+    parquet.write_table(table, file)
+
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+    assert report.described(Portfolio.read(file)) == (
+        f"mine.parquet, sha256 {digest} (loans of 2024?), observed outcomes (TARGET)"
+    )
+    assert "true default probabilities (TRUE_PROBABILITY), of drawn clients" in report.described(
+        Portfolio.read()
+    )
+
+
+def test_figures_of_observed_outcomes_lead_the_report(bundle: Bundle) -> None:
+    def places(**outcome: Doubles) -> tuple[int, int]:
+        clients = portfolio(50, **outcome)
+        reference = Portfolio(clients, "", "made here", {})
+        shown = report.lines(compared(bundle.scorer(), bundle.scorer(), clients), reference)
+        return shown.index("cost per client"), shown.index("From the champion's label")
+
+    cost, labels = places(TARGET=np.tile([0.0, 1.0], 25))
+    assert cost < labels
+    cost, labels = places(TRUE_PROBABILITY=np.full(50, 0.1))
+    assert labels < cost
 
 
 # ---- The command
@@ -721,6 +907,166 @@ def test_a_damaged_champion_can_be_replaced_with_a_word_which_is_recorded(candid
     assert (forced.returncode, champion()) == (0, 2)
     assert (run.data.tags["outcome"], run.data.tags["why"]) == ("forced", "the disk was damaged")
     assert run.data.tags["objections"].startswith("champion: the champion, version 1, cannot be loaded")
+
+
+# ---- An anchor
+
+
+def test_small_steps_do_not_lead_far_from_the_first_champion(
+    registered: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    """Each step changes a tenth of the labels at the most, and the second one is too far from the first."""
+    first, clients = bundle.scorer(), portfolio(4_000, TRUE_PROBABILITY=np.full(4_000, 0.25))
+    parquet.write_table(pa.table(clients), tmp_path / "mine.parquet")
+    found = np.sort(first.probabilities(first.matrix(clients)))
+    place = int(np.searchsorted(found, first.policy.threshold))
+    for step in (140, 280):  # clients more who are approved
+        registration.register(policy_of(bundle, float(found[place + step])), CARD, alias="candidate")
+    options = ["--max-cost-increase", "inf", "--max-group-change", "1"]
+    options += ["--reference", str(tmp_path / "mine.parquet")]
+
+    one, two = (register_py("promote", number, *options) for number in ("2", "3"))
+
+    assert (one.returncode, two.returncode, champion()) == (0, 3, 2)
+    assert "Beside the anchor" not in one.stdout
+    assert "Beside the anchor, version 1:" in two.stdout
+    (objection,) = [line for line in two.stderr.splitlines() if line.startswith("Objection")]
+    assert objection.startswith(
+        "Objection (anchor-approval): beside the anchor, version 1, the approved share rises by 0.0"
+    )
+
+
+def test_the_anchor_is_the_version_that_is_named(candidates: Path) -> None:
+    moves.promote(2)
+
+    shown = register_py("promote", "1", "--anchor", "3", "--dry-run")
+
+    assert "Beside the anchor, version 3:" in shown.stdout
+    assert "Objection (anchor-changed): beside the anchor, version 3, " in shown.stderr
+
+
+@pytest.mark.parametrize("anchor", ["2", "3"])
+def test_an_anchor_that_is_champion_or_candidate_is_compared_with_once(candidates: Path, anchor: str) -> None:
+    moves.promote(2)
+
+    shown = register_py("promote", "3", "--anchor", anchor, "--dry-run")
+
+    assert "version 3 beside version 2" in shown.stdout
+    assert "anchor" not in shown.stdout + shown.stderr
+
+
+def test_more_labels_may_change_beside_the_anchor(twins: Difference) -> None:
+    reliable, _, risky = twins.labels
+    moved = replace(twins, moves={(reliable, reliable): 43, (reliable, risky): 7}, changes=[])
+
+    names = {one.name for one in gate.objections(moved, Limits())}
+    beside = {one.name for one in gate.objections_to_drift(moved, Limits(), "1")}
+
+    assert gate.CHANGED in names
+    assert f"anchor-{gate.CHANGED}" not in beside
+    assert f"anchor-{gate.CLIENTS}" in beside
+    assert beside <= {*gate.NAMES}
+
+
+@pytest.mark.parametrize("anchor", ["damaged", "gone"])
+def test_an_anchor_that_cannot_be_loaded_is_an_objection(candidates: Path, anchor: str) -> None:
+    moves.promote(2)
+    if anchor == "damaged":
+        damage(candidates, 1)
+    else:
+        connection.connect().delete_model_version(versions.NAME, "1")
+    everything = ("--max-cost-increase", "inf", "--max-changed", "1", "--max-approval-change", "1")
+
+    refused = register_py("promote", "3", *everything, "--max-group-change", "1")
+    forced = register_py("promote", "3", "--force", "--why", "it is gone")
+
+    assert (refused.returncode, forced.returncode, champion()) == (3, 0, 3)
+    assert "Objection (anchor): the anchor, version 1, cannot be compared with (" in refused.stderr
+    assert "; --anchor names another" in refused.stderr
+
+
+def test_an_anchor_that_is_exchanged_meanwhile_stops_the_promotion(candidates: Path) -> None:
+    moves.promote(2)
+    found = examined(3)
+    connection.connect().set_model_version_tag(versions.NAME, "1", "bundle.sha256", "0" * 64)
+
+    with pytest.raises(Overtaken, match="version 1 of scoring-client was exchanged meanwhile"):
+        promoting.promote(found, None)
+
+
+# ---- Overrides by name
+
+
+def run_of(version: int) -> Any:
+    client = MlflowClient()
+    return client.get_run(client.get_model_version(versions.NAME, str(version)).tags["examination.run"]).data
+
+
+def names_of(told: str) -> list[str]:
+    return list(dict.fromkeys(re.findall(r"^Objection \((.+?)\): ", told, re.MULTILINE)))
+
+
+def test_only_the_named_objections_are_overridden(candidates: Path) -> None:
+    names = names_of(register_py("promote", "3", "--dry-run").stderr)
+    first, *others = names
+
+    some = register_py("promote", "3", "--force", first, "--why", "the new costs")
+    assert (some.returncode, champion()) == (3, 1)
+    assert f"since --force does not name {', '.join(others)}; --force {','.join(names)}" in some.stderr
+    assert run_of(3).tags["overridden"] == "none"
+
+    every = register_py("promote", "3", "--force", ",".join(names), "--why", "the new costs")
+    assert (every.returncode, champion()) == (0, 3)
+    assert (run_of(3).tags["overridden"], run_of(3).tags["outcome"]) == (", ".join(names), "forced")
+    assert moves.history()[-1].overridden == ", ".join(names)
+    assert ", ".join(names) in register_py("list").stdout
+
+
+def test_force_without_names_overrides_all_and_is_recorded_as_that(candidates: Path) -> None:
+    names = names_of(register_py("promote", "3", "--dry-run").stderr)
+
+    register_py("promote", "3", "--force", "--why", "the new costs")
+
+    assert moves.history()[-1].overridden == f"all: {', '.join(names)}" == run_of(3).tags["overridden"]
+
+
+def test_what_was_not_objected_to_was_not_overridden(candidates: Path) -> None:
+    done = register_py("promote", "2", "--max-cost-increase", "9", "--force", "--why", "to be sure")
+
+    assert done.returncode == 0
+    assert (moves.history()[-1].overridden, run_of(2).tags["outcome"]) == (None, "promoted")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unknown"), [(("3", "--force", "costly,auc"), "'costly'"), (("--force", "3"), "'3'")]
+)
+def test_a_name_of_no_objection_is_refused_with_the_names(
+    arguments: tuple[str, ...], unknown: str, candidates: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        register.main(["promote", *arguments, "--why", "x"])
+
+    told = capsys.readouterr().err
+    assert f"no objection is called {unknown}; their names are clients, left-out, reference, changed" in told
+
+
+def test_the_run_says_of_which_clients_its_figures_are(candidates: Path) -> None:
+    moves.promote(2)
+
+    register_py("promote", "3")
+
+    tags, metrics = run_of(3).tags, run_of(3).metrics
+    assert (tags["champion"], tags["anchor"]) == ("2", "1")
+    assert tags["reference.origin"] == report.described(Portfolio.read())
+    assert {"AUC", "calibration_error_ECE", "cost_per_client", "anchor_cost_per_client"} <= {*metrics}
+
+
+def test_the_command_line_does_not_wait_for_the_libraries_of_tables() -> None:
+    code = "import register, sys; print({'pandas', 'ibis'} & {*sys.modules})"
+
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT, text=True, check=True)
+
+    assert said.stdout == "set()\n"
 
 
 # ---- The costs
