@@ -16,6 +16,7 @@ rewrites what the documents show; until then the tests say that they are behind.
 
 import contextlib
 import doctest
+import functools
 import io
 import json
 import os
@@ -48,7 +49,7 @@ from tests import model_zoo
 from tests.looking import look_once
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "docs/api.md", "docs/models.md", "docs/operations.md")
+DOCUMENTS = ("README.md", "docs/api.md", "docs/gate.md", "docs/models.md", "docs/operations.md")
 CARD = ROOT / "models" / "lgbm_final_model.md"
 
 EXAMPLE = re.compile(
@@ -402,13 +403,11 @@ def _metrics(project: Project) -> str:
     return "".join(_row(row) + "\n" for row in rows)
 
 
-def _ratios(_: Project) -> str:
-    """The first table of the servers' section in the results."""
+def _result(name: str, number: int, _: Project) -> str:
+    """A table of a section of the results."""
     results = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
-    section = results.partition("<!-- server -->")[2]
-    table = re.search(r"(?:^\|[^\n]*\n)+", section, re.MULTILINE)
-    assert table is not None
-    return table[0]
+    section = results.partition(f"<!-- {name} -->")[2]
+    return re.findall(r"(?:^\|[^\n]*\n)+", section, re.MULTILINE)[number]
 
 
 def _forms(project: Project) -> str:
@@ -435,7 +434,9 @@ _TABLES: dict[str, Callable[[Project], str]] = {
     "features": _features,
     "figures": _figures,
     "metrics": _metrics,
-    "ratios": _ratios,
+    "ratios": functools.partial(_result, "server", 0),
+    "power": functools.partial(_result, "gate", 0),
+    "measured": functools.partial(_result, "gate", 1),
     "forms": _forms,
     "refusals": _refusals,
 }

@@ -33,6 +33,7 @@ PAGES = [
     ROOT / "SECURITY.md",
     ROOT / "docs" / "api.md",
     ROOT / "docs" / "architecture.md",
+    ROOT / "docs" / "gate.md",
     ROOT / "docs" / "models.md",
     ROOT / "docs" / "operations.md",
     ROOT / "docs" / "decisions" / "README.md",
