@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from benchmarks import portfolio_quality, quality
+from promotion.portfolio import Portfolio
 from tests import processors
 from training import reference
 from training.synthetic import chunks
@@ -135,6 +136,16 @@ def test_an_older_processor_draws_the_same_bytes(processor: str, folder: Path, t
 
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
     assert contents(tmp_path / "again") == contents(folder)
+
+
+def test_a_reference_says_how_it_was_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "made.parquet"
+    monkeypatch.setattr(sys, "argv", ["reference", "--clients", "300", "--seed", "7", "--out", str(file)])
+
+    reference.main()
+
+    origin = "drawn by python -m training.reference --clients 300 --seed 7"
+    assert Portfolio.read(file).origin == origin
 
 
 @pytest.mark.parametrize("processor", ["this one", *processors.OLDER])
