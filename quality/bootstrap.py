@@ -43,10 +43,16 @@ def intervals(
     resampled = [measure(counts) for counts in resamplings(clients, seed)]
     return {
         name: (interval_of_error if name == "ece" else interval)(
-            value, np.array([figures[name] for figures in resampled])
+            value, _known(np.array([figures[name] for figures in resampled]))
         )
         for name, value in once.items()
     }
+
+
+def _known(resampled: Doubles) -> Doubles:
+    """Without the resamplings that have no such figure: among few clients some draw no defaulter."""
+    known = resampled[~np.isnan(resampled)]
+    return known if len(known) else resampled
 
 
 def resamplings(clients: int, seed: int) -> Iterator[Doubles]:
