@@ -206,7 +206,8 @@ def _promote(options: argparse.Namespace) -> None:
             BEYOND_LIMITS,
         )
     promoting.promote(examined, options.why, options.by, signer, override)
-    _say(f"{options.alias} of {options.name} points at version {options.version}")
+    already = " already" if examined.is_of_the_champion and signer is None else ""
+    _say(f"{options.alias} of {options.name} points at version {options.version}{already}")
 
 
 def _because(left: Sequence[gate.Objection], objections: Sequence[gate.Objection]) -> str:

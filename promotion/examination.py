@@ -46,6 +46,10 @@ class Examination:
     last_portfolio_sha256: str | None = None
 
     @property
+    def is_of_the_champion(self) -> bool:
+        return self.champion is not None and self.champion.version == self.candidate.version
+
+    @property
     def text(self) -> str:
         if self.portfolio is None or self.champion is None:
             return f"{self.alias} of {self.name} names no other version: there is nothing to compare with"

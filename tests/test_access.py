@@ -261,7 +261,7 @@ def test_a_person_at_a_terminal_reads_text(documented_pickle: Path, tmp_path: Pa
         first = door.said.splitlines()[0]
 
     assert first.endswith(
-        f"INFO Scoring Client listens on {door.url} (documentation: /docs; process {door.pid})"
+        f"INFO Scoring Client listens on {door.url} for POST /predict and GET /docs (process {door.pid})"
     )
 
 

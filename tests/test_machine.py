@@ -201,59 +201,52 @@ def test_ctrl_c_while_a_command_imports_what_it_needs_ends_it_quietly(name: str,
     assert "Traceback" not in log.read_text()
 
 
-def test_ctrl_c_ends_a_command_whose_package_makes_another_error_of_it() -> None:
-    code = """
+BEGUN = """
 import signal
 from mlflow_model import command
 signal.signal(signal.SIGINT, signal.default_int_handler)
 command.begin()
-try:  # as a package that is being imported may
+"""
+INTERRUPTED: dict[str, tuple[str, str]] = {
+    "a package that is imported makes another error of it": (
+        """
+try:
     signal.raise_signal(signal.SIGINT)
 except BaseException as error:
     raise ImportError from error
-"""
-
-    stopped = ended([sys.executable, "-c", code])
-
-    assert (stopped.returncode, stopped.stdout, stopped.stderr) == (130, "", "")
-
-
-def test_ctrl_c_lets_a_command_put_its_things_in_order() -> None:
-    code = """
-import signal
-from mlflow_model import command
-signal.signal(signal.SIGINT, signal.default_int_handler)
-command.begin()
+""",
+        "",
+    ),
+    "the command puts its things in order": (
+        """
 def main():
     try:
         signal.raise_signal(signal.SIGINT)
     finally:
         print("in order")
 command.run(main)
-"""
-
-    stopped = ended([sys.executable, "-c", code])
-
-    assert (stopped.returncode, stopped.stdout, stopped.stderr) == (130, "in order\n", "")
-
-
-def test_ctrl_c_ends_a_command_quietly_whatever_a_library_makes_of_it() -> None:
-    code = """
-import signal
-from mlflow_model import command
-signal.signal(signal.SIGINT, signal.default_int_handler)
-command.begin()
+""",
+        "in order\n",
+    ),
+    "a library makes another error of it": (
+        """
 def main():
     try:
         signal.raise_signal(signal.SIGINT)
     except KeyboardInterrupt as error:
         raise ValueError from error
 command.run(main)
-"""
+""",
+        "",
+    ),
+}
 
-    stopped = ended([sys.executable, "-c", code])
 
-    assert (stopped.returncode, stopped.stdout, stopped.stderr) == (130, "", "")
+@pytest.mark.parametrize(("code", "output"), INTERRUPTED.values(), ids=list(INTERRUPTED))
+def test_ctrl_c_ends_a_command_quietly_whatever_becomes_of_it(code: str, output: str) -> None:
+    stopped = ended([sys.executable, "-c", BEGUN + code])
+
+    assert (stopped.returncode, stopped.stdout, stopped.stderr) == (130, output, "")
 
 
 def _is_importing(pid: int, name: str) -> bool:

@@ -1321,3 +1321,10 @@ def test_promotions_at_once_leave_one_champion_and_a_history_that_can_be_read(ca
     told = [term.version for term in moves.history()]
     assert (told[0], told[-1]) == (1, champion())
     assert moves.rollback() == told[-2]
+
+
+def test_promoting_the_champion_says_that_it_is_that_already(candidates: Path) -> None:
+    told = register_py("promote", "1")
+
+    assert told.returncode == 0
+    assert told.stderr.splitlines()[-1] == "champion of scoring-client points at version 1 already"

@@ -428,6 +428,7 @@ def test_options_before_a_command_are_kept(registered: Path) -> None:
 def test_the_pages_of_the_registry_are_listed(registered: Path) -> None:
     version = MlflowClient().get_model_version("scoring-client", "1")
     run = MlflowClient().get_run(str(version.run_id)).info
+    MlflowClient().create_run(run.experiment_id, tags={"threshold.reason": "of one candidate"})
 
     listed = list(addresses.lines("http://127.0.0.1:5001"))
 

@@ -273,7 +273,8 @@ def test_the_log_says_where_it_answers(socket_door: SocketDoor) -> None:
     first = json.loads(socket_door.said.splitlines()[0])
 
     assert first["event"] == (
-        f"Scoring Client listens on {socket_door.url} (documentation: /docs; process {socket_door.pid})"
+        f"Scoring Client listens on {socket_door.url} for POST /predict and GET /docs "
+        f"(process {socket_door.pid})"
     )
 
 

@@ -34,5 +34,8 @@ def announce(listening: socket.socket) -> None:
     host, port = listening.getsockname()[:2]
     host = f"[{host}]" if ":" in host else host
     _log.info(
-        "Scoring Client listens on http://%s:%s (documentation: /docs; process %s)", host, port, os.getpid()
+        "Scoring Client listens on http://%s:%s for POST /predict and GET /docs (process %s)",
+        host,
+        port,
+        os.getpid(),
     )

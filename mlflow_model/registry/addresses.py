@@ -8,15 +8,18 @@ import sys
 import time
 import urllib.request
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote
+
+from mlflow.entities import Run
 
 from mlflow_model import command
 from mlflow_model.errors import LoadingFailed
 from mlflow_model.registry import connection, failures, versions
 
 _PATIENCE_SECONDS = 60.0
-_RUNS_SHOWN = 3
+_RUNS_SHOWN, _RUNS_READ = 3, 30
+_CANDIDATES_TAG = "threshold.reason"  # as training/results/tracking.py writes it
 
 
 def lines(url: str) -> Iterator[str]:
@@ -29,11 +32,16 @@ def lines(url: str) -> Iterator[str]:
             return
         place = f"{url}/#/experiments/{experiment.experiment_id}"
         yield f"all runs  {place}/runs"
-        runs = client.search_runs([experiment.experiment_id], max_results=_RUNS_SHOWN)
-        for run in runs:
+        runs = client.search_runs([experiment.experiment_id], max_results=_RUNS_READ)
+        for run in _of_people(runs)[:_RUNS_SHOWN]:
             yield f"a run     {place}/runs/{run.info.run_id}  ({run.info.run_name})"
         for model in client.search_registered_models(f"name = '{versions.NAME}'"):
             yield f"versions  {url}/#/models/{quote(model.name)}"
+
+
+def _of_people(runs: Iterable[Run]) -> list[Run]:
+    """Without those of single candidates, whose training's run has the figures of the best."""
+    return [run for run in runs if _CANDIDATES_TAG not in run.data.tags]
 
 
 def main() -> int:
