@@ -1,6 +1,7 @@
 """Who may import which library. Who may import whom of ours stands in pyproject.toml, for `lint-imports`."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -57,3 +58,14 @@ def test_nothing_reads_pickles_by_pickle_and_only_training_writes_one() -> None:
     others_do = {"benchmarks/contenders/plain_flask.py"}  # the speed of unpickling is compared with ours
     assert importers_of("pickle") - others_do == {"training/__main__.py"}
     assert importers_of("joblib") | importers_of("cloudpickle") | importers_of("dill") == set()
+
+
+def test_no_group_of_a_pattern_has_a_possessive_quantifier() -> None:
+    """Before Python 3.11.5 it matches too much (CPython issue 106052); `csv_dialect.POSSESSIVE` looks."""
+    possessive = re.compile(r"\)(?:[?*+]|\{[0-9,]+\})\+|\(\?>")
+    found = {
+        str(path.relative_to(ROOT)): possessive.findall(path.read_text())
+        for path in [*FILES, ROOT / "register.py", ROOT / "install.py"]
+    }
+
+    assert {path: groups for path, groups in found.items() if groups} == {"features/csv_dialect.py": [")?+"]}

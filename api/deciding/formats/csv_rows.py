@@ -23,18 +23,16 @@ from mlflow_model.errors import BadData, BadRow, MissingFeatures, NotUtf8, TooMa
 
 MEDIA_TYPE = "text/csv; charset=utf-8"
 
-_SURELY_EXACT = r"-?+(?:0|[1-9][0-9]{0,14}+)" + FRACTION  # an integer of 16 digits may not fit in a double
+_SURELY_EXACT = r"-?(?:0|[1-9][0-9]{0,14}+)" + FRACTION  # an integer of 16 digits may not fit in a double
 _INTEGER_CELL = re.compile(INTEGER)
 _NUMBER_CELL = re.compile(INTEGER + FRACTION)
-_PLAIN_CELLS = re.compile(rf"(?:{_SURELY_EXACT})?+(?:;(?:{_SURELY_EXACT})?+)*+")
+_PLAIN_CELLS = re.compile(rf"(?:{_SURELY_EXACT})?(?:;(?:{_SURELY_EXACT})?)*{csv_dialect.POSSESSIVE}")
 _FAULTS = {
-    re.compile(r" *+(?:null|none|nan|#?n/?a) *+", re.IGNORECASE): (
+    r"(?i: *+(?:null|none|nan|#?n/?a) *+)": (
         "doit être un nombre : laissez la cellule vide si la valeur est inconnue"
     ),
-    re.compile(r" *+[-+]?(?:inf|infini|infinity|∞) *+", re.IGNORECASE): (
-        "doit être un nombre fini, et non infini"
-    ),
-    re.compile(r"[-+]?[0-9]{1,3}(?:[ \u00a0\u202f'.][0-9]{3})+(?:\.[0-9]*)?"): (
+    r"(?i: *+[-+]?(?:inf|infini|infinity|∞) *+)": "doit être un nombre fini, et non infini",
+    r"[-+]?[0-9]{1,3}(?:[ \u00a0\u202f'.][0-9]{3})+(?:\.[0-9]*)?": (
         "doit être un nombre sans séparateur de milliers"
     ),
 }
@@ -150,7 +148,7 @@ def _value(cell: str) -> float | str | None:
 
 def _fault(value: object) -> str | None:
     cell = value if isinstance(value, str) else ""
-    return next((fault for form, fault in _FAULTS.items() if form.fullmatch(cell)), None)
+    return next((fault for form, fault in _FAULTS.items() if re.fullmatch(form, cell)), None)
 
 
 def _cell(delimiter: str, number: Callable[[float], str], value: object) -> str:

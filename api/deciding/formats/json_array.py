@@ -21,7 +21,7 @@ MEDIA_TYPE = "application/json"
 _OPENING = re.compile(r"[ \t\n\r]*+\[[ \t\n\r]*+")
 _EMPTY = re.compile(r"[ \t\n\r]*+\[[ \t\n\r]*+\][ \t\n\r]*+")
 _SEPARATOR = re.compile(r"[ \t\n\r]*+([,\]])[ \t\n\r]*+")
-_NEXT_BRACKET = re.compile(r'[^"{}\[\]]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"{}\[\]]*+)*+[{}\[\]]', re.DOTALL)
+_NEXT_BRACKET = re.compile(r'[^"{}\[\]]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*"[^"{}\[\]]*+)*[{}\[\]]', re.DOTALL)
 
 
 class _Number(NamedTuple):
