@@ -2,10 +2,12 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from mlflow_model.registry import (
     listing,
     moves,
     registration,
+    store,
     versions,
 )
 from mlflow_model.registry.aliases import RollbackRefused
@@ -430,13 +433,13 @@ def test_the_pages_of_the_registry_are_listed(registered: Path) -> None:
     run = MlflowClient().get_run(str(version.run_id)).info
     MlflowClient().create_run(run.experiment_id, tags={"threshold.reason": "of one candidate"})
 
-    listed = list(addresses.lines("http://127.0.0.1:5001"))
+    listed = list(addresses.pages("http://127.0.0.1:5001"))
 
     place = f"http://127.0.0.1:5001/#/experiments/{run.experiment_id}"
     assert listed == [
-        f"all runs  {place}/runs",
-        f"a run     {place}/runs/{run.run_id}  (registration of version 1)",
-        "versions  http://127.0.0.1:5001/#/models/scoring-client",
+        ("all runs", f"{place}/runs"),
+        ("registration of version 1", f"{place}/runs/{run.run_id}"),
+        ("versions", "http://127.0.0.1:5001/#/models/scoring-client"),
     ]
 
 
@@ -492,6 +495,84 @@ def test_a_registry_whose_making_was_killed_is_made_by_the_next_command(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", environment["MLFLOW_TRACKING_URI"])
     assert "version 1 registered" in register_py().stderr
     assert not unfinished()
+
+
+PLACES = {"a percent sign": "a%20b", "a question mark": "what?", "a hash and a letter": "é #1"}
+
+
+@pytest.mark.parametrize("folder", PLACES.values(), ids=list(PLACES))
+def test_a_registry_may_lie_in_any_folder(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / folder
+    place.mkdir()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri_of(place / "mlflow.db"))
+
+    assert "version 1 registered" in register_py().stderr
+    assert "version 2 registered" in register_py("--margin", "0.03").stderr
+    assert sorted(one.name for one in place.iterdir()) == ["mlartifacts", "mlflow.db"]
+
+
+def test_the_project_s_own_registry_may_lie_in_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "ROOT", tmp_path / "100%")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    assert store.uri() == f"sqlite:///{tmp_path}/100%25/mlflow.db"
+
+
+def test_what_sqlite_left_of_a_registry_that_is_gone_is_not_replayed_into_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a process leaves it that was killed while it wrote."""
+    file, journal = tmp_path / "mlflow.db", tmp_path / "mlflow.db-journal"
+    with closing(sqlite3.connect(file, isolation_level=None)) as writing:
+        writing.execute("CREATE TABLE filled AS SELECT randomblob(1000000) AS content")
+        writing.execute("PRAGMA cache_size = 1")
+        writing.execute("BEGIN")
+        writing.execute("UPDATE filled SET content = randomblob(1000000)")
+        left = journal.read_bytes()
+        writing.execute("ROLLBACK")
+    file.unlink()
+    journal.write_bytes(left)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
+
+    assert "version 1 registered" in register_py().stderr
+    with closing(sqlite3.connect(file)) as opened:
+        assert opened.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_a_link_to_a_registry_that_is_absent_stays_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "mlflow.db").symlink_to(tmp_path / "kept" / "registry.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+
+    assert "version 1 registered" in register_py().stderr
+    assert (tmp_path / "mlflow.db").is_symlink()
+    assert (tmp_path / "kept" / "registry.db").is_file()
+
+
+@pytest.mark.parametrize("content", ["another database", "no database"])
+def test_a_file_that_is_no_registry_is_left_as_it_is(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "accounts.db"
+    if content == "another database":
+        with closing(sqlite3.connect(file)) as opened:
+            opened.execute("CREATE TABLE accounts (number)")
+    else:
+        file.write_text("accounts\n" * 1000)
+    before = file.read_bytes()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
+
+    refused = [register_py(), register_py("list")]
+
+    assert [one.returncode for one in refused] == [2, 2]
+    assert all("« accounts.db » n’est pas un registre de MLflow" in one.stderr for one in refused)
+    assert file.read_bytes() == before
 
 
 def test_a_registry_that_cannot_grow_says_so_in_one_sentence(registered: Path) -> None:

@@ -22,21 +22,20 @@ _RUNS_SHOWN, _RUNS_READ = 3, 30
 _CANDIDATES_TAG = "threshold.reason"  # as training/results/tracking.py writes it
 
 
-def lines(url: str) -> Iterator[str]:
-    """What the registry holds, each with its page; what to do if it holds nothing. Raises LoadingFailed."""
+def pages(url: str) -> Iterator[tuple[str, str]]:
+    """What the registry holds, each with its page; nothing if it holds nothing. Raises LoadingFailed."""
     client = connection.connect()
     with failures.in_words("lecture du registre"):
         experiment = client.get_experiment_by_name(connection.EXPERIMENT)
         if experiment is None:
-            yield "nothing yet: make register, or make train"
             return
         place = f"{url}/#/experiments/{experiment.experiment_id}"
-        yield f"all runs  {place}/runs"
+        yield "all runs", f"{place}/runs"
         runs = client.search_runs([experiment.experiment_id], max_results=_RUNS_READ)
         for run in _of_people(runs)[:_RUNS_SHOWN]:
-            yield f"a run     {place}/runs/{run.info.run_id}  ({run.info.run_name})"
+            yield str(run.info.run_name), f"{place}/runs/{run.info.run_id}"
         for model in client.search_registered_models(f"name = '{versions.NAME}'"):
-            yield f"versions  {url}/#/models/{quote(model.name)}"
+            yield "versions", f"{url}/#/models/{quote(model.name)}"
 
 
 def _of_people(runs: Iterable[Run]) -> list[Run]:
@@ -49,12 +48,16 @@ def main() -> int:
     if not _answers(url, server):
         return 1
     try:
-        said = list(lines(url))
+        found = list(pages(url))
     except LoadingFailed as problem:
-        said = [command.named_here(str(problem))]
+        sys.stderr.write(f"\n  {command.named_here(str(problem))}\n")
+        return 0
+    width = max((len(what) for what, _ in found), default=0)
+    said = [f"{what.ljust(width)}  {page}" for what, page in found]
+    said = said or ["nothing yet: make register, or make train"]
     sys.stderr.write("\n" + "".join(f"  {line}\n" for line in said))
-    if sys.stderr.isatty() and "DISPLAY" in os.environ and said[0].startswith("all runs"):
-        webbrowser.open(said[0].split()[-1])
+    if sys.stderr.isatty() and "DISPLAY" in os.environ and found:
+        webbrowser.open(found[0][1])
     return 0
 
 

@@ -31,11 +31,12 @@ def connect(*, create: bool = False) -> MlflowClient:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("mlflow.utils.git_utils").setLevel(logging.ERROR)  # git may well be absent
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # would show what `in_words` says
-    anew = _ALWAYS_OPENED_ANEW if sqlite.file() is not None else {}
+    anew = _ALWAYS_OPENED_ANEW if store.sqlite_file() is not None else {}
     for variable, value in (_PATIENCE | anew).items():
         os.environ.setdefault(variable, value)
     mlflow.set_tracking_uri(store.uri())
     _check_store()
+    sqlite.check_is_a_registry()
     if sqlite.is_absent() and not create:
         raise LoadingFailed("aucun registre de modèles : lancez « python register.py »")
     with failures.in_words("ouverture du registre"):
@@ -61,13 +62,13 @@ def experiment(client: MlflowClient) -> str | None:
 
 def _artifact_root() -> str | None:
     """Artifacts go beside a SQLite store, whatever the current folder. A server has a place of its own."""
-    file = sqlite.file()
+    file = store.sqlite_file()
     return None if file is None else (file.parent / "mlartifacts").as_uri()
 
 
 def _check_store() -> None:
     """Refuse at once a store that cannot be opened or would be forgotten: MLflow retries for minutes."""
-    file = sqlite.file()
+    file = store.sqlite_file()
     if file is not None and (file.is_dir() or not file.parent.is_dir()):
         raise LoadingFailed("MLFLOW_TRACKING_URI ne nomme pas un fichier SQLite dans un dossier existant")
     if store.uri().startswith("sqlite:") and (file is None or file.name == ":memory:"):

@@ -4,29 +4,24 @@ import fcntl
 import glob
 import os
 import shutil
+import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from mlflow import MlflowClient
 
 from mlflow_model import files
-from mlflow_model.errors import OutOfReach
+from mlflow_model.errors import LoadingFailed, OutOfReach
 from mlflow_model.registry import store
 
 _LONGEST_WRITING_SECONDS = 300.0
 
 
-def file() -> Path | None:
-    """The file that MLFLOW_TRACKING_URI names; None for a registry of another kind."""
-    scheme, separator, path = store.uri().partition("sqlite:///")
-    return Path(path).absolute() if separator and not scheme else None
-
-
 def is_absent() -> bool:
-    place = file()
+    place = store.sqlite_file()
     return place is not None and not place.exists()
 
 
@@ -37,24 +32,51 @@ def make_if_absent() -> None:
     interruption. To be called `alone`: what a killed command left is removed. Raises OutOfReach if the file
     or its folder is read-only, and what MLflow raises.
     """
-    place = file()
+    place = store.sqlite_file()
     if place is None:
         return
     _check_writable(place)
+    place = place.resolve()  # what a link names is made, and the link stays
     if not place.exists():
         beginning = f".{place.name}-unfinished-"
         for abandoned in place.parent.glob(f"{glob.escape(beginning)}*"):
             shutil.rmtree(abandoned, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=beginning, dir=place.parent) as unfinished:
             new = Path(unfinished) / place.name
-            MlflowClient(f"sqlite:///{new}").search_experiments(max_results=1)
+            MlflowClient(store.uri_of(new)).search_experiments(max_results=1)
             files.settle(new)
+            _forget_journals(place)
             new.rename(place)
 
 
-def _check_writable(store: Path) -> None:
+def _forget_journals(place: Path) -> None:
+    """SQLite would replay what was left beside a file that is gone, into the new one."""
+    for end in ("-journal", "-wal", "-shm"):
+        place.with_name(place.name + end).unlink(missing_ok=True)
+
+
+def check_is_a_registry() -> None:
+    """Raises LoadingFailed for a file that holds something else, to which MLflow would add its tables."""
+    place = store.sqlite_file()
+    if place is None or not place.exists() or not place.stat().st_size:
+        return
+    try:
+        with closing(sqlite3.connect(f"{place.as_uri()}?mode=ro", uri=True)) as opened:
+            tables = opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        fits = not tables or ("experiments",) in tables
+    except sqlite3.OperationalError:  # locked, or out of reach: MLflow tells
+        fits = True
+    except sqlite3.DatabaseError:
+        fits = False
+    if not fits:
+        raise LoadingFailed(
+            f"« {place.name} » n’est pas un registre de MLflow ; vérifiez MLFLOW_TRACKING_URI"
+        )
+
+
+def _check_writable(registry: Path) -> None:
     """SQLite keeps its journal in the folder."""
-    for place in (store, store.parent):
+    for place in (registry, registry.parent):
         if place.exists() and not os.access(place, os.W_OK):
             raise OutOfReach(
                 f"ouverture du registre : « {place.name} » est en lecture seule ; vérifiez ses droits, "
@@ -69,7 +91,7 @@ def alone() -> Iterator[None]:
     MLflow fails where two make its tables at once, and two that register one pickle would both find it new.
     Where the file system has no locks, nobody waits. Raises OutOfReach.
     """
-    place = file()
+    place = store.sqlite_file()
     with ExitStack() as locks:
         if place is not None:
             with suppress(OSError):
