@@ -4,7 +4,6 @@
 role, SHA-256 of the token in hexadecimal, name. A token is 32 random bytes, so that no slow hash is needed.
 """
 
-import argparse
 import hashlib
 import hmac
 import logging
@@ -19,7 +18,6 @@ from pathlib import Path
 from api.followed_file import BadFile, FollowedFile
 from api.paths import BY_PATH, ROLES
 from api.settings import TOKENS_FILE
-from mlflow_model import command
 from mlflow_model.errors import Forbidden, Unauthorized
 
 _LOOK_SECONDS = 0.5
@@ -112,7 +110,9 @@ def _token(number: int, line: str) -> Token:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    from mlflow_model import arguments
+
+    parser = arguments.Parser(
         prog="python -m api.tokens",
         description="Make a token, shown once on standard error; standard output has the line for "
         f"{TOKENS_FILE}.",
@@ -128,5 +128,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    from mlflow_model import command
+
     command.begin()
     command.run(main)

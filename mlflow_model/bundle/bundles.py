@@ -22,20 +22,13 @@ from typing import Any
 import numpy as np
 
 from mlflow_model import files
-from mlflow_model.bundle import model_text
+from mlflow_model.bundle.limits import MOST_BYTES
 from mlflow_model.bundle.scoring import DecisionPolicy, Doubles, Scorer
 from mlflow_model.errors import REGISTER_AGAIN, LoadingFailed
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 FILES = frozenset({"model.txt", "policy.json", "features.json", "golden.json", "scoring.py"})
-# The largest size of each file of a bundle, wherever the bundle comes from.
-MOST_BYTES = {
-    MANIFEST: 2**16,
-    "model.txt": model_text.MOST_BYTES,
-    "golden.json": 2**24,
-    **dict.fromkeys(("policy.json", "features.json", "scoring.py"), 2**20),
-}
 GOLDEN_ROWS = 64
 FEWEST_GOLDEN_ROWS = 50
 SCORING_SOURCE = Path(__file__).with_name("scoring.py")
@@ -131,6 +124,9 @@ def verified(contents: Mapping[str, bytes]) -> Bundle:
 
 
 def _checked(bundle: Bundle) -> Bundle:
+    # Imported here: the workers read again what was checked, and start sooner without it.
+    from mlflow_model.bundle import model_text
+
     try:
         model_text.check(bundle.files["model.txt"].decode(), json.loads(bundle.files["features.json"]))
     except ValueError as error:

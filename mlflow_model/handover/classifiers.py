@@ -4,6 +4,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from mlflow_model.bundle import model_text
+from mlflow_model.bundle.limits import MOST_BYTES
 from mlflow_model.handover import arrays, inert, unused
 from mlflow_model.handover.inert import Name, Object
 from mlflow_model.handover.refusals import NotUsable, shown
@@ -58,7 +59,7 @@ def text_of(model: Any, default_class: str | None) -> str:
     _check_own_attributes(booster)
     attributes = inert.state(booster)
     text = attributes.get("_handle", attributes.get("handle"))  # before LightGBM 4: handle
-    if type(text) is not str or len(text) > model_text.MOST_BYTES:
+    if type(text) is not str or len(text) > MOST_BYTES["model.txt"]:
         raise NotUsable(_not_trained())
     return _as_predicted(text, attributes.get("best_iteration"))
 

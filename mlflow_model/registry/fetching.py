@@ -13,6 +13,7 @@ from requests import RequestException
 from mlflow_model import files, processes
 from mlflow_model.bundle import bundles
 from mlflow_model.bundle.bundles import MANIFEST, Bundle
+from mlflow_model.bundle.limits import MOST_BYTES
 from mlflow_model.errors import REGISTER_AGAIN, LoadingFailed, NotInRegistry, OutOfReach
 from mlflow_model.registry import connection, failures, versions
 from mlflow_model.registry.versions import Reference
@@ -22,7 +23,7 @@ class _Absent(OutOfReach):
     """The storage answers, and has no such file."""
 
 
-_LARGEST = max(bundles.MOST_BYTES.values())
+_LARGEST = max(MOST_BYTES.values())
 
 
 def download(reference: Reference, folder: Path | None = None) -> Bundle:
@@ -108,7 +109,7 @@ def _fetched(files_of_version: ArtifactRepository, name: str, reference: Referen
     try:
         with processes.no_file_beyond(_LARGEST):
             files_of_version._download_file(f"artifacts/bundle/{name}", str(arriving))
-        return files.read(arriving, bundles.MOST_BYTES[name], own=False)
+        return files.read(arriving, MOST_BYTES[name], own=False)
     except files.TooLarge as error:
         raise LoadingFailed(bundles.too_large(name)) from error
     except failures.FAILURES as error:

@@ -1,0 +1,8 @@
+"""How large each file of a bundle may be, in bytes, wherever the bundle comes from."""
+
+MOST_BYTES = {
+    "manifest.json": 2**16,
+    "model.txt": 2**26,
+    "golden.json": 2**24,
+    **dict.fromkeys(("policy.json", "features.json", "scoring.py"), 2**20),
+}
