@@ -7,6 +7,7 @@ python register.py list | promote 2 | rollback | sign 2 --key KEY.pem
 
 import argparse
 import atexit
+import functools
 import gc
 import json
 import os
@@ -15,7 +16,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))  # the root must be importable from any folder
@@ -25,14 +26,15 @@ from mlflow_model import command
 if __name__ == "__main__":
     command.begin("mlflow", "lightgbm", "pandas", "pyarrow", "cryptography")
 
+from mlflow_model import arguments
 from mlflow_model.bundle import signing
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.errors import ModelUnavailable
 from mlflow_model.handover import model_files
+from mlflow_model.registry import command_options
 from mlflow_model.registry.aliases import RollbackRefused, Term
 from mlflow_model.registry.leases import Overtaken
-from promotion import cuts, gate, own_policy
-from promotion.options import read
+from promotion import cuts, gate, gate_options, own_policy
 from promotion.portfolio import BadReference, Portfolio
 
 if TYPE_CHECKING:
@@ -49,9 +51,9 @@ class Refused(Exception):
         self.code = code
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(given: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code; the help explains each."""
-    options = read(_COMMANDS, arguments)
+    options = _read(given)
     try:
         options.run(options)
     except (ModelUnavailable, BadReference, signing.SigningRefused, RollbackRefused, Overtaken) as error:
@@ -187,17 +189,20 @@ def _promote(options: argparse.Namespace) -> None:
         name=options.name,
         alias=options.alias,
         reference_file=options.reference,
-        limits=_limits(options),
+        limits=gate_options.limits(options),
         signer=signer,
         anchor=options.anchor,
     )
-    print(examined.text)
+    print(examined.text, flush=True)  # before the objections, also where both go into one file
     for objection in examined.objections:
         _say(f"Objection ({objection.name}): {objection.sentence}")
-    if options.dry_run:
-        return
     override = options.force or gate.NOTHING_OVERRIDDEN
-    if left := override.left(examined.objections):
+    left = override.left(examined.objections)
+    if options.dry_run:
+        would = "refuse" if left else "promote"
+        _say(f"Dry run: this would {would} version {options.version}{_because(left, examined.objections)}")
+        return
+    if left:
         record.record(examined, "refused", options.why, options.by)
         names = ",".join(dict.fromkeys(one.name for one in examined.objections))
         raise Refused(
@@ -212,23 +217,9 @@ def _promote(options: argparse.Namespace) -> None:
 
 def _because(left: Sequence[gate.Objection], objections: Sequence[gate.Objection]) -> str:
     """What --force did not name, if it named something."""
-    if len(left) == len(objections):
+    if len(left) in (0, len(objections)):
         return ""
     return f", since --force does not name {', '.join(dict.fromkeys(one.name for one in left))}"
-
-
-def _limits(options: argparse.Namespace) -> gate.Limits:
-    return gate.Limits(
-        changed=options.max_changed,
-        cost_increase=options.max_cost_increase,
-        clients=options.min_clients,
-        left_out=options.max_left_out,
-        approval=options.max_approval_change,
-        auc_loss=options.max_auc_loss,
-        calibration=options.max_calibration_increase,
-        groups=options.max_group_change,
-        anchor_changed=options.max_anchor_changed,
-    )
 
 
 def _rollback(options: argparse.Namespace) -> None:
@@ -265,6 +256,76 @@ def _say(message: str) -> None:
 
 
 _COMMANDS = {"register": _register, "list": _list, "promote": _promote, "rollback": _rollback, "sign": _sign}
+
+
+# ---- Options
+
+
+def _read(given: Sequence[str] | None) -> argparse.Namespace:
+    """The options. `run` among them is the command that was asked for, by default that called "register"."""
+    parser = _parser()
+    options = parser.parse_args(given)
+    is_signing = getattr(options, "sign", None) or options.run is _COMMANDS["sign"]
+    if getattr(options, "valid_for", None) and not is_signing:
+        parser.error("--valid-days is that of a signature: --sign KEY.pem makes one")
+    if options.run is not _COMMANDS["register"]:
+        options.alias = options.alias or "champion"
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = arguments.Parser(
+        prog="register.py",
+        description="Register a model's file, of which nothing is executed, and say which version serves.",
+        epilog="MLFLOW_TRACKING_URI names another registry than this folder's mlflow.db. Exit codes: 0 done, "
+        "2 refused with one sentence and no alias moved, 3 promotion refused: too much would change.",
+    )
+    command_options.add_name(made, "scoring-client")
+    command_options.add_operator(made, command_options.operator())
+    made.add_argument(
+        "--alias",
+        type=arguments.alias,
+        help="alias to move (default: champion for the first version, else candidate, for promote)",
+    )
+    command_options.add_file(made)
+    command_options.add_signing(made, None)
+    command_options.add_unsigned(made, False)
+    made.add_argument("--unless-champion", action="store_true", help="nothing to do if the alias is taken")
+    made.set_defaults(run=_COMMANDS["register"])
+    others = made.add_subparsers(metavar="{list,promote,rollback,sign}")
+    add = functools.partial(_add_command, others)
+    add("list", "show the versions")
+    add = functools.partial(_add_move, others)
+    promote = add("promote", "compare a version with the champion, and point the alias at it")
+    gate_options.add(promote)
+    command_options.add_signing(promote)
+    rollback = add("rollback", "back to the previous champion")
+    command_options.add_signing(rollback)
+    command_options.add_unsigned(rollback)
+    sign = add("sign", "sign a version anew that one of the keys has signed before")
+    sign.add_argument("version", type=arguments.version, help="its number, as `register.py list` shows it")
+    sign.add_argument("--key", type=Path, metavar="KEY.pem", required=True, help="private Ed25519 key")
+    command_options.add_validity(sign)
+    return made
+
+
+def _add_command(parsers: Any, name: str, purpose: str) -> argparse.ArgumentParser:
+    added: argparse.ArgumentParser = parsers.add_parser(name, help=purpose, description=purpose.capitalize())
+    # Without SUPPRESS the command's defaults would silently undo options that stand before it.
+    command_options.add_name(added, argparse.SUPPRESS)
+    added.add_argument(
+        "--alias", type=arguments.alias, default=argparse.SUPPRESS, help="alias (default: champion)"
+    )
+    added.set_defaults(run=_COMMANDS[name])
+    return added
+
+
+def _add_move(parsers: Any, name: str, purpose: str) -> argparse.ArgumentParser:
+    """A command that the history tells of, with who ran it."""
+    added = _add_command(parsers, name, purpose)
+    command_options.add_operator(added, argparse.SUPPRESS)
+    return added
+
 
 if __name__ == "__main__":
     gc.disable()  # collecting garbage among what MLflow loads took half of the time

@@ -48,12 +48,12 @@ def create_app(served: ServedModel | None = None) -> Flask:
     return app
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(given: Sequence[str] | None = None) -> None:
     """Serve until interrupted or terminated."""
     from api.settings import Settings
 
     settings = Settings.from_environment()
-    options = _parser(settings).parse_args(arguments)
+    options = _parser(settings).parse_args(given)
     from api import logs
     from api.server import kept_files
     from mlflow_model import processes
@@ -101,7 +101,9 @@ def _is_loopback(host: str) -> bool:
 
 
 def _parser(settings: Settings) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    from mlflow_model import arguments
+
+    parser = arguments.Parser(
         prog="api/app.py",
         description="Serve POST /predict: one process supervises, the workers answer.",
         epilog="MODEL_URI names the model (default models:/scoring-client@champion), MLFLOW_TRACKING_URI the "

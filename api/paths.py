@@ -6,7 +6,7 @@ Flask's routes, the access tokens, the OpenAPI document and the server's limits 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mlflow_model.errors import size
+from mlflow_model.errors import written_bytes
 
 ROLES = ("score", "review", "audit")
 # The most clients of a batch, in text (JSON or CSV) and in Arrow.
@@ -47,7 +47,7 @@ PREDICT = Endpoint(
         "400": "Variables manquantes, JSON malformé, valeur refusée ou null refusé.",
         **_WHO,
         "408": "La requête n’est pas arrivée entière en 10 s.",
-        "413": f"Corps de plus de {size(_CLIENT_BYTES)}.",
+        "413": f"Corps de plus de {written_bytes(_CLIENT_BYTES)}.",
         "415": "Le type de contenu n’est pas application/json, ou le corps est compressé.",
         "500": "Erreur interne, avec une référence.",
         "503": _NO_MODEL,
@@ -63,7 +63,7 @@ BATCH = Endpoint(
         **PREDICT.answers,
         "200": "Les décisions, dans l’ordre et le format de la requête.",
         "400": "Variables manquantes, corps malformé, valeur refusée (avec sa ligne) ou aucun client.",
-        "413": f"Corps ou réponse de plus de {size(_BATCH_BYTES)}, ou trop de clients.",
+        "413": f"Corps ou réponse de plus de {written_bytes(_BATCH_BYTES)}, ou trop de clients.",
         "415": "Le type de contenu n’est pas l’un des trois, ou le corps est compressé.",
         "503": "Trop de lots en cours (avec Retry-After), ou aucun modèle n’est chargé.",
     },

@@ -1,13 +1,21 @@
-"""Types of the arguments of a command line: each reads a text, or says what it should have been."""
+"""What the command lines share: their parser, and types that say what a text should have been."""
 
 import argparse
 import math
 import re
 from datetime import timedelta
+from typing import NoReturn
 
 LONGEST_REASON = 1_000
 LONGEST_NAME = 128
 LONGEST_VALIDITY = 36_500  # days
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses in one sentence, before which argparse would show all options."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"Refused: {message}\n")
 
 
 def version(text: str) -> int:
@@ -37,6 +45,19 @@ def share(text: str) -> float:
     if not 0 <= (share := _number(text)) <= 1:
         raise argparse.ArgumentTypeError(f"a share is a number from 0 to 1, not {text!r}")
     return share
+
+
+def part(text: str) -> float:
+    """A share of which something is left."""
+    if not 0 <= (part := _number(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be a share from 0 to below 1, not {text!r}")
+    return part
+
+
+def positive(text: str) -> float:
+    if not 0 < (number := _number(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
+    return number
 
 
 def clients(text: str) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 REGISTER_AGAIN = "réenregistrez le modèle avec « python register.py »"
 
 
-def size(limit: int) -> str:
+def written_bytes(limit: int) -> str:
     """A limit of bytes, in French."""
     return f"{limit // 1024} Kio" if limit < 1024 * 1024 else f"{limit // 1024 // 1024} Mio"
 
@@ -84,7 +84,7 @@ class BodyTooLarge(BadData):
     status = 413
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"le corps de la requête dépasse la limite de {size(limit)}")
+        super().__init__(f"le corps de la requête dépasse la limite de {written_bytes(limit)}")
 
 
 class TooManyClients(BadData):
@@ -106,7 +106,7 @@ class AnswerTooLarge(BadData):
 
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"la réponse dépasse la limite de {size(limit)} ; "
+            f"la réponse dépasse la limite de {written_bytes(limit)} ; "
             "demandez moins de colonnes par keep, ou envoyez moins de clients à la fois"
         )
 

@@ -18,6 +18,10 @@ class NotTrusted(OSError):
     """Not a regular file, or one that another user may have written."""
 
 
+class StillWritten(OSError):
+    """The file grew or shrank while it was read."""
+
+
 class TooLarge(OSError):
     """The file is larger than the caller allows."""
 
@@ -26,7 +30,7 @@ def read(path: Path, most: int, *, own: bool = True, link: bool = False) -> byte
     """The content of a regular file of at most `most` bytes. Devices and pipes are refused without waiting.
 
     `own`: only this user or root may be able to write to it. `link`: the path may be a symbolic link. Raises
-    OSError, among them NotTrusted and TooLarge.
+    OSError, among them NotTrusted, TooLarge and StillWritten.
     """
     follow = 0 if link else os.O_NOFOLLOW
     file = os.open(path, os.O_RDONLY | follow | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -42,6 +46,8 @@ def read(path: Path, most: int, *, own: bool = True, link: bool = False) -> byte
         os.close(file)
     if max(len(content), found.st_size) > most:
         raise TooLarge(str(path))
+    if len(content) != found.st_size:
+        raise StillWritten(errno.EAGAIN, "the file changes while it is read", str(path))
     return content
 
 

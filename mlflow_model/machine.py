@@ -28,9 +28,13 @@ def require(*packages: str) -> None:
     if sys.version_info < OLDEST:
         refuse(f"{_another_python()}: run make serve, or source .venv/bin/activate")
     if missing_packages(*packages):
-        refuse(_PACKAGES_ARE_MISSING)
+        refuse(_in_this_environment() if sys.prefix != sys.base_prefix else _PACKAGES_ARE_MISSING)
     if "lightgbm" in packages:
         _require_library()
+
+
+def _in_this_environment() -> str:
+    return f"packages are missing in this environment: {sys.executable} -m pip install -r requirements.txt"
 
 
 def require_of_child(*packages: str) -> None:

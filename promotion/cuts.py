@@ -3,17 +3,16 @@
 A sender who rounds a feature otherwise than the training did then gets another decision.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from mlflow_model.bundle import model_text
 from quality.scores import Doubles
 
 CLOSEST = 1e-6  # of the larger value's size
-_SPLITS = re.compile(r"(?m)^split_feature=(.+)\n(?:.+\n)*?threshold=(.+)$")
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,12 @@ class FineCut:
         return f"{self.feature} is split {times} between values like {self.below!r} and {self.above!r}"
 
 
-def fine_cuts(model_text: str, features: Sequence[str], observed: Mapping[str, Doubles]) -> Iterator[FineCut]:
+def fine_cuts(text: str, features: Sequence[str], observed: Mapping[str, Doubles]) -> Iterator[FineCut]:
     """The features that LightGBM's text splits between two observed values closer than CLOSEST.
 
     `observed`: columns of a portfolio by name; those of features that it lacks are left out.
     """
-    for feature, thresholds in _thresholds(model_text).items():
+    for feature, thresholds in _thresholds(text).items():
         values = np.unique(observed.get(features[feature], np.empty(0)))
         values = values[np.isfinite(values)]
         places = np.searchsorted(values, np.array(sorted(thresholds)), side="right")
@@ -47,10 +46,9 @@ def fine_cuts(model_text: str, features: Sequence[str], observed: Mapping[str, D
             yield FineCut(features[feature], int(close.sum()), float(below[first]), float(above[first]))
 
 
-def _thresholds(model_text: str) -> dict[int, set[float]]:
+def _thresholds(text: str) -> dict[int, set[float]]:
     """The different thresholds of each feature, by its place."""
     found: defaultdict[int, set[float]] = defaultdict(set)
-    for places, thresholds in _SPLITS.findall(model_text):
-        for place, threshold in zip(places.split(), thresholds.split(), strict=True):
-            found[int(place)].add(float(threshold))
+    for place, threshold in model_text.splits(text):
+        found[place].add(threshold)
     return dict(sorted(found.items()))

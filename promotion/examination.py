@@ -16,6 +16,7 @@ from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.signing import Signer
 from mlflow_model.errors import LoadingFailed
 from mlflow_model.registry import fetching, listing, moves, signed_versions, versions
+from mlflow_model.registry.aliases import Term
 from mlflow_model.registry.versions import Reference
 from promotion import comparison, gate, report
 from promotion.comparison import Difference
@@ -29,9 +30,9 @@ from quality.costs import Costs
 class Examination:
     """A candidate compared with the version that the alias names, if there is another one that can be loaded.
 
-    `anchor`: the version with which it was compared too; None if that is the champion or the candidate.
-    `portfolio`: the reference; None if nothing was compared. `last_portfolio_sha256`: of the reference of the
-    last promotion.
+    `anchor_number`: that of the anchor; None if nothing was compared. `anchor`: the anchor, if it is neither
+    the champion nor the candidate. `portfolio`: the reference; None if nothing was compared.
+    `last_portfolio_sha256`: of the reference of the last promotion.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Examination:
     champion: Reference | None
     candidate: Reference
     difference: Difference | None = None
+    anchor_number: int | None = None
     anchor: Reference | None = None
     from_anchor: Difference | None = None
     objections: Sequence[Objection] = ()
@@ -98,7 +100,8 @@ def examine(
     """Verify the candidate, and compare it with the champion and the anchor on the reference portfolio.
 
     Each version runs in a limited process of its own, and only after its signature was checked. `anchor`: the
-    number of a version; None for the first champion. Raises LoadingFailed, BadReference, SigningRefused.
+    number of a version; None for the first champion. Raises LoadingFailed, also for an anchor that is not
+    registered, BadReference, SigningRefused.
     """
     candidate = versions.resolve(f"models:/{name}/{number}")
     _check_signature(candidate, number, signer)
@@ -109,19 +112,21 @@ def examine(
     if champion is None or present == number:
         _verify(bundle)
         return examined
+    history = moves.history(name, alias)
+    anchor_number = _first_champion(history) if anchor is None else _registered(name, anchor)
     portfolio = Portfolio.read(reference_file)
     answered = _Answered(bundle, _answers(bundle, portfolio))
     examined = replace(
         examined,
+        anchor_number=anchor_number,
         objections=_foreseen(candidate, champion) if signer is None else [],
         portfolio=portfolio,
-        last_portfolio_sha256=_last_portfolio(name, alias),
+        last_portfolio_sha256=_last_portfolio(history),
     )
     examined, yardstick = _beside_champion(champion, examined, answered, portfolio, limits)
-    first = _first_champion(name, alias) if anchor is None else anchor
-    if first in (present, number):
+    if anchor_number in (present, number):
         return examined
-    return _beside_anchor(first, examined, answered, portfolio, limits, yardstick)
+    return _beside_anchor(anchor_number, examined, answered, portfolio, limits, yardstick)
 
 
 def _check_signature(candidate: Reference, number: int, signer: Signer | None) -> None:
@@ -144,7 +149,7 @@ def _verify(bundle: Bundle) -> None:
 def _foreseen(candidate: Reference, champion: Reference) -> list[Objection]:
     """The objection of a service that asks for signatures, if it has one."""
     objection = signed_versions.foreseen(candidate.statement, f"version {candidate.version}", champion)
-    return [Objection(gate.SIGNATURE, objection)] if objection else []
+    return [Objection(gate.SIGNATURE, f"{objection}; --sign KEY.pem signs it anew")] if objection else []
 
 
 def _beside_champion(
@@ -219,14 +224,20 @@ def _in_folder(bundle: Bundle) -> Iterator[Path]:
         yield Path(folder) / bundle.digest
 
 
-def _first_champion(name: str, alias: str) -> int:
+def _first_champion(history: Sequence[Term]) -> int:
     """The version that the alias named first. The alias names one now, so that there is a first."""
-    return moves.history(name, alias)[0].version
+    return history[0].version
 
 
-def _last_portfolio(name: str, alias: str) -> str | None:
+def _registered(name: str, number: int) -> int:
+    """The number of a version that somebody named. Raises LoadingFailed if there is none."""
+    versions.resolve(f"models:/{name}/{number}")
+    return number
+
+
+def _last_portfolio(history: Sequence[Term]) -> str | None:
     """The portfolio of the last move that followed an examination."""
-    known = [term.portfolio for term in moves.history(name, alias) if term.portfolio is not None]
+    known = [term.portfolio for term in history if term.portfolio is not None]
     return known[-1] if known else None
 
 

@@ -171,9 +171,8 @@ def _origin(metadata: Mapping[bytes, bytes] | None) -> str | None:
 def _is_numeric(kind: Any) -> bool:
     from pyarrow import types
 
-    return bool(
-        types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_null(kind)
-    )
+    kinds = (types.is_integer, types.is_floating, types.is_decimal, types.is_boolean, types.is_null)
+    return any(is_one(kind) for is_one in kinds)
 
 
 def _doubles(column: Any) -> Doubles:

@@ -3,7 +3,8 @@
 The alias stays where it is if anything has changed since the examination.
 """
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -37,8 +38,7 @@ def promote(
             signed_versions.sign(client, signer, examined.name, number, digest)
 
     run = record.record(examined, "examined", why, by, overridden)
-    outcome = "interrupted"
-    try:
+    with _outcome_kept(run, "forced" if examined.objections else "promoted"):
         moves.promote(
             number,
             name=examined.name,
@@ -49,9 +49,20 @@ def promote(
             overridden=overridden,
             ready=ready,
         )
-        outcome = "forced" if examined.objections else "promoted"
+
+
+@contextmanager
+def _outcome_kept(run: str | None, success: str) -> Iterator[None]:
+    """Write into the examination's run what became of it."""
+    outcome = "interrupted"
+    try:
+        yield
+        outcome = success
     except aliases.Overtaken:
         outcome = "overtaken"
+        raise
+    except Exception:
+        outcome = "failed"
         raise
     finally:
         if run is not None:
@@ -86,13 +97,13 @@ def rollback(
     Returns that version. Raises RollbackRefused, Overtaken and SigningRefused; also SigningRefused if a
     service that asks for signatures would refuse the version, unless `unsigned`.
     """
-    number = moves.rollback_target(name, alias)
+    number, overridden = moves.rollback_target(name, alias), None
     if signer is not None:
         signed_versions.vouched(signer, number, name)
-    elif not unsigned and (present := listing.version_at(name, alias)) is not None:
-        wanted, served = (versions.resolve(f"models:/{name}/{one}") for one in (number, present))
-        if foreseen := signed_versions.foreseen(wanted.statement, f"version {number}", served):
+    elif foreseen := _foreseen(name, alias, number):
+        if not unsigned:
             raise SigningRefused(f"{foreseen}; --sign KEY.pem signs it anew, --unsigned returns all the same")
+        overridden = aliases.SIGNATURE
 
     def ready(client: MlflowClient, returning: int) -> None:
         if returning != number:
@@ -101,4 +112,13 @@ def rollback(
             version = signed_versions.vouched(signer, number, name)
             signed_versions.sign(client, signer, name, number, str(version.digest))
 
-    return moves.rollback(name=name, alias=alias, by=by, ready=ready)
+    return moves.rollback(name=name, alias=alias, by=by, overridden=overridden, ready=ready)
+
+
+def _foreseen(name: str, alias: str, number: int) -> str | None:
+    """Why a service that asks for signatures would refuse this version after the present one, or None."""
+    present = listing.version_at(name, alias)
+    if present is None:
+        return None
+    wanted, served = (versions.resolve(f"models:/{name}/{one}") for one in (number, present))
+    return signed_versions.foreseen(wanted.statement, f"version {number}", served)

@@ -43,7 +43,7 @@ def _tags(examined: Examination, outcome: str) -> dict[str, str]:
     portfolio = examined.portfolio
     return {
         "champion": _number(examined.champion),
-        "anchor": _number(examined.anchor or examined.champion),
+        "anchor": str(examined.anchor_number),
         "candidate": _number(examined.candidate),
         "alias": examined.alias,
         "outcome": outcome,

@@ -12,32 +12,20 @@ from promotion.cuts import FineCut, fine_cuts
 from promotion.portfolio import Portfolio
 from tests.command_line import register_py
 
-TEXT = """\
-tree
-version=v4
-
-Tree=0
-num_leaves=3
-num_cat=0
-split_feature=0 1
-split_gain=2 1
-threshold=1.0000000005 0.25
-decision_type=2 2
-
-Tree=1
-num_leaves=2
-num_cat=0
-split_feature=0
-split_gain=1
-threshold=7
-decision_type=2
-
-"""
+RATIOS = np.repeat([1.0, 1.000000001, 2.0], 50)
 OBSERVED = {"ratio": np.array([1.0, 1.000000001, 2.0, np.nan]), "score": np.array([0.2, 0.3, 0.2, 0.4])}
 
 
-def test_a_split_between_two_roundings_of_a_value_is_found() -> None:
-    assert list(fine_cuts(TEXT, ["ratio", "score"], OBSERVED)) == [FineCut("ratio", 1, 1.0, 1.000000001)]
+@pytest.fixture(scope="module")
+def text() -> str:
+    """A model with splits of the ratio between 1 and a little more, and between that and 2, in two trees."""
+    clients = pd.DataFrame({"score": np.tile([0.2, 0.3], 75), "ratio": RATIOS})
+    model = LGBMClassifier(n_estimators=2, min_child_samples=1, num_leaves=3, verbosity=-1)
+    return str(model.fit(clients, np.repeat([0, 1, 0], 50)).booster_.model_to_string())
+
+
+def test_a_split_between_two_roundings_of_a_value_is_found(text: str) -> None:
+    assert list(fine_cuts(text, ["score", "ratio"], OBSERVED)) == [FineCut("ratio", 1, 1.0, 1.000000001)]
 
 
 @pytest.mark.parametrize(
@@ -50,8 +38,8 @@ def test_a_split_between_two_roundings_of_a_value_is_found() -> None:
     ],
     ids=["unknown", "far", "aside", "missing"],
 )
-def test_other_splits_are_not(observed: dict[str, np.ndarray]) -> None:
-    assert not list(fine_cuts(TEXT, ["ratio", "score"], observed))
+def test_other_splits_are_not(observed: dict[str, np.ndarray], text: str) -> None:
+    assert not list(fine_cuts(text, ["score", "ratio"], observed))
 
 
 def test_registering_such_a_model_warns(registered: Path, tmp_path: Path) -> None:

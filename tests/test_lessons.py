@@ -46,7 +46,7 @@ def test_a_client_of_probability_p_counts_p_times_as_a_default_and_else_as_a_rep
 
 
 def test_only_a_candidate_that_learns_from_probabilities_is_given_them() -> None:
-    """All defaulted, and all probabilities are 0.1."""
+    """All but five defaulted, and all probabilities are 0.1."""
     target = CLIENTS.assign(TARGET=np.repeat([0, 1], [5, 3_995]))
     truth = pd.Series(0.1, CLIENTS.index)
     settings = Settings(margin_rule("0.02"), hidden_share=0.0)

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from promotion.options import DEFAULT_PICKLE
+from mlflow_model.registry.command_options import DEFAULT_PICKLE
 from tests import servers
 from tests.servers import ROOT
 

@@ -52,7 +52,7 @@ def test_training_again_gives_the_shipped_trees(split: tuple[pd.DataFrame, pd.Da
     development, _ = split
 
     settings = experiment.Settings(policy.margin_rule("0.02"), seed=0)
-    candidate = candidates.lightgbm("LightGBM, true probabilities", learns_probabilities=True)
+    candidate = candidates.lightgbm("LightGBM, fitted on probabilities", learns_probabilities=True)
     model = experiment.fitted(candidate, development, settings, development["TRUE_PROBABILITY"])
 
     shipped_text = model_files.convert(PICKLE)[0].files["model.txt"].decode()

@@ -859,6 +859,7 @@ def test_a_rollback_without_the_key_is_possible_if_it_is_meant(three_signed: Pat
     done = register_py("rollback", "--unsigned")
 
     assert (done.returncode, listing.version_at()) == (0, 1)
+    assert moves.history()[-1].overridden == "signature"
 
 
 def test_a_rollback_to_a_signature_of_the_old_form_needs_a_key_or_a_word(candidates: Path, key: Key) -> None:
@@ -891,6 +892,7 @@ def test_a_registration_takes_no_signed_champion_s_place_unsigned_without_a_word
         "is; --sign KEY.pem signs it, --unsigned moves champion all the same\n"
     )
     assert (meant.returncode, listing.version_at()) == (0, before[0].number + 1)
+    assert moves.history()[-1].overridden == "signature"
 
 
 def test_a_registration_takes_a_signed_champion_s_place_with_the_key(three_signed: Path, key: Key) -> None:

@@ -8,7 +8,6 @@ if __name__ == "__main__":
 import argparse
 import contextlib
 import hashlib
-import math
 import pickle
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from mlflow.entities import Run
 from tqdm import tqdm
 
 from features import aggregate, raw_tables
+from mlflow_model import arguments
 from quality.costs import Costs
 from training import command_line
 from training.command_line import seed, threads
@@ -50,6 +50,7 @@ figures and the data in MLflow (MLFLOW_TRACKING_URI, or this repository's own st
 
 Exit codes: 0 written, 2 refused or not shown in MLflow, with one sentence that says why, 130 interrupted.
 """
+_OF_SEARCHING = "look for better LightGBM parameters"
 _OF_HIDING = "learn from so many clients as if they had no history (default: 0.25)"
 _OF_KAGGLE = 'Tables in the layout of Kaggle\'s "Home Credit Default Risk".'
 _OF_NOBODY = (
@@ -57,8 +58,8 @@ _OF_NOBODY = (
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+def main(given: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(given)
     try:
         with command_line.terminable():
             _train(options)
@@ -83,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="python -m training",
         description="Train the scoring model on the raw Home Credit tables and choose its policy.",
         epilog=command.named_here(EPILOG),
@@ -96,10 +97,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, default=Path("trained"), help="folder to write to (default: trained)")
     add("--seed", type=seed, default=0, help="of the drawn clients, the split and the models (default: 0)")
     add("--margin", type=_margin, default="0.02", help="a number, or see below (default: 0.02)")
-    add("--cost-fn", type=_cost, default=5.0, help="cost of lending to a defaulter (default: 5)")
-    add("--cost-fp", type=_cost, default=1.0, help="cost of refusing a good client (default: 1)")
-    add("--hide-history", type=_share, default=lessons.HIDDEN_SHARE, metavar="SHARE", help=_OF_HIDING)
-    add("--search", type=_cost, default=0.0, metavar="MINUTES", help="look for better LightGBM parameters")
+    add("--cost-fn", type=arguments.positive, default=5.0, help="cost of lending to a defaulter (default: 5)")
+    add("--cost-fp", type=arguments.positive, default=1.0, help="cost of refusing a good client (default: 1)")
+    add("--hide-history", type=arguments.part, default=lessons.HIDDEN_SHARE, metavar="SHARE", help=_OF_HIDING)
+    add(
+        "--search",
+        type=arguments.positive,
+        default=0.0,
+        metavar="MINUTES",
+        help="look for better LightGBM parameters",
+    )
     add("--n-jobs", type=threads, default=1, help="threads; they do not change the model (default: 1)")
     return parser
 
@@ -111,30 +118,15 @@ def _margin(text: str) -> policy.MarginRule:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = math.nan
-    if not 0.0 <= share < 1.0:
-        raise argparse.ArgumentTypeError("must be a share from 0 to below 1")
-    return share
-
-
-def _cost(text: str) -> float:
-    try:
-        cost = float(text)
-    except ValueError:
-        cost = math.nan
-    if not 0.0 < cost < math.inf:
-        raise argparse.ArgumentTypeError("must be a number above 0")
-    return cost
-
-
 def _train(options: argparse.Namespace) -> None:
     costs = Costs(options.cost_fn, options.cost_fp)
     settings = Settings(
-        options.margin, costs, options.seed, options.search, options.hide_history, options.n_jobs
+        margin=options.margin,
+        costs=costs,
+        seed=options.seed,
+        search_minutes=options.search,
+        hidden_share=options.hide_history,
+        n_jobs=options.n_jobs,
     )
     command_line.try_writing(options.out, options.out)
     with _raw_data(options) as (folder, raw):
@@ -210,12 +202,11 @@ def _command(options: argparse.Namespace) -> str:
     """The command that trains again, without any path of this machine."""
     source = "--data-dir DIR" if options.clients is None else f"--clients {options.clients}"
     search = f" --search {options.search:g}" if options.search else ""
-    search += (
-        "" if options.hide_history == lessons.HIDDEN_SHARE else f" --hide-history {options.hide_history:g}"
-    )
+    is_usual = options.hide_history == lessons.HIDDEN_SHARE
+    hiding = "" if is_usual else f" --hide-history {options.hide_history:g}"
     return (
         f"python -m training {source} --seed {options.seed} --margin {options.margin.text}"
-        f" --cost-fn {options.cost_fn:g} --cost-fp {options.cost_fp:g}{search}"
+        f" --cost-fn {options.cost_fn:g} --cost-fp {options.cost_fp:g}{search}{hiding}"
     )
 
 

@@ -8,7 +8,7 @@ from mlflow_model import command
 if __name__ == "__main__":
     command.begin("pandas", "pyarrow", "duckdb", "ibis")
 
-import argparse
+import sys
 import tempfile
 from pathlib import Path
 
@@ -16,6 +16,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from features import aggregate, raw_tables
+from mlflow_model import arguments
+from training import command_line
 from training.synthetic import writing
 
 CLIENTS, SEED = 10_000, 20_261_124
@@ -36,14 +38,16 @@ def drawn(clients: int, seed: int) -> pa.Table:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training.reference", description=__doc__)
-    parser.add_argument("--clients", type=int, default=CLIENTS, help="(default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=SEED, help="(default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=FILE, help="(default: models/reference.parquet)")
+    parser = arguments.Parser(prog="python -m training.reference", description=__doc__)
+    add = parser.add_argument
+    add("--clients", type=command_line.clients, default=CLIENTS, metavar="N", help="(default: %(default)s)")
+    add("--seed", type=command_line.seed, default=SEED, metavar="S", help="(default: %(default)s)")
+    add("--out", type=Path, default=FILE, metavar="FILE", help="(default: models/reference.parquet)")
     options = parser.parse_args()
     origin = f"drawn by python -m training.reference --clients {options.clients} --seed {options.seed}"
     found = drawn(options.clients, options.seed).replace_schema_metadata({"origin": origin})
     parquet.write_table(found, options.out, compression="zstd", compression_level=19)
+    sys.stderr.write(f"{options.out}: {found.num_rows:,} clients, {origin}\n")
 
 
 if __name__ == "__main__":

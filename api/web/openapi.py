@@ -6,7 +6,7 @@ from api.deciding.formats import kept_columns
 from api.paths import BATCH, METRICS, MOST_IN_ARROW, MOST_IN_TEXT, PATHS, PREDICT, Endpoint
 from features.catalogue import BY_NAME, example_client
 from mlflow_model.bundle.scoring import Scorer
-from mlflow_model.errors import size
+from mlflow_model.errors import written_bytes
 
 _MEANINGS = {
     "prediction": "La décision, en mots.",
@@ -63,7 +63,7 @@ _MORE: dict[Endpoint, dict[str, Any]] = {
     BATCH: {
         "operationId": "predictBatch",
         "description": f"Tableau JSON ou CSV\u00a0: 1 à {_french(MOST_IN_TEXT)} clients\u00a0; "
-        f"flux Arrow\u00a0: 1 à {_french(MOST_IN_ARROW)}\u00a0; {size(BATCH.body_limit)}.",
+        f"flux Arrow\u00a0: 1 à {_french(MOST_IN_ARROW)}\u00a0; {written_bytes(BATCH.body_limit)}.",
         "parameters": [
             {
                 "name": "keep",

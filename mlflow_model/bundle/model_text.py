@@ -8,10 +8,7 @@ https://github.com/lightgbm-org/LightGBM/blob/v4.6.0/src/boosting/gbdt_model_tex
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-
-# The longest text of a model, wherever it comes from.
-MOST_BYTES = 64 * 2**20
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _NUMBERS = re.compile(rf"{_NUMBER}(?: {_NUMBER})*")
@@ -138,6 +135,15 @@ def check(text: str, features: Sequence[str]) -> None:
 def names(text: str) -> list[str]:
     """The names of the features, as LightGBM keeps them. Raises BadModelText."""
     return _split(text)[0]["feature_names"].split(" ")
+
+
+def splits(text: str) -> Iterator[tuple[int, float]]:
+    """Each split's feature, by its place, and its threshold. Raises BadModelText."""
+    header, trees, _ = _split(text)
+    for number, tree in enumerate(trees):
+        values = _tree_values(number, tree, header["version"])
+        places = _numbers(_TRUNCATED, values["split_feature"], _INTEGERS)
+        yield from zip(map(int, places), map(float, values["threshold"].split()), strict=True)
 
 
 def first_trees(text: str, count: int) -> str:

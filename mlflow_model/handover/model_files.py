@@ -126,6 +126,10 @@ def _bytes(path: Path) -> bytes:
         raise LoadingFailed(
             f"le fichier « {path.name} » dépasse {MOST_BYTES // 2**20} Mio ; {WAY_OUT}"
         ) from error
+    except files.StillWritten as error:
+        raise LoadingFailed(
+            f"« {path.name} » change pendant la lecture ; attendez qu’il soit écrit"
+        ) from error
     except OSError as error:
         raise LoadingFailed(f"le fichier « {path.name} » est illisible ; vérifiez ses droits") from error
 

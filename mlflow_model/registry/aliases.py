@@ -20,6 +20,7 @@ from mlflow_model.registry.leases import Overtaken
 
 REGISTRATION, PROMOTION, ROLLBACK = "registration", "promotion", "rollback"
 ELSEWHERE = "moved elsewhere"
+SIGNATURE = "signature"  # the name of the objection that `--unsigned` overrides
 
 
 class RollbackRefused(Exception):

@@ -44,6 +44,7 @@ def rollback(
     name: str = versions.NAME,
     alias: str = versions.CHAMPION,
     by: str | None = None,
+    overridden: str | None = None,
     ready: Callable[[MlflowClient, int], object] = lambda *_: None,
 ) -> int:
     """Verify the version that the alias named before, and point the alias back at it. Returns that version.
@@ -60,7 +61,7 @@ def rollback(
             held.check()
             ready(client, number)
             held.check()
-            aliases.move(client, name, alias, Move(number, aliases.ROLLBACK, by=by))
+            aliases.move(client, name, alias, Move(number, aliases.ROLLBACK, by=by, overridden=overridden))
         return number
 
 

@@ -80,22 +80,23 @@ def register(
         client = connection.connect(create=True)
         with failures.in_words("enregistrement du modèle"):
             known = _version_of_bundle(client, name, bundle.digest)
-            asks = signer is None and not unsigned and alias not in (None, versions.CANDIDATE)
+            asks = signer is None and alias not in (None, versions.CANDIDATE)
             if asks:
-                _must_be_served(name, str(alias), known)
+                _must_be_served(name, str(alias), known, unsigned)
             number = known if known is not None else _new_version(client, bundle, card, name)
             fetching.download(versions.resolve(f"models:/{name}/{number}"))
             with moves.lease(client, name, by) as held:
-                chosen = alias or _default_alias(client, name, number)
+                chosen, overridden = alias or _default_alias(client, name, number), None
                 held.check()
                 if signer is not None:
                     signed_versions.sign(client, signer, name, number, bundle.digest)
                 elif asks:
-                    _must_be_served(name, chosen, number)
+                    overridden = _must_be_served(name, chosen, number, unsigned)
                 held.check()
                 before = aliases.named(client, name, chosen)
                 if before != number:
-                    aliases.move(client, name, chosen, Move(number, aliases.REGISTRATION, by=by))
+                    step = Move(number, aliases.REGISTRATION, by=by, overridden=overridden)
+                    aliases.move(client, name, chosen, step)
         return Registered(number, known is None, chosen, None if before == number else before)
 
 
@@ -104,19 +105,22 @@ def _default_alias(client: MlflowClient, name: str, number: int) -> str:
     return versions.CHAMPION if champion in (None, number) else versions.CANDIDATE
 
 
-def _must_be_served(name: str, alias: str, number: int | None) -> None:
+def _must_be_served(name: str, alias: str, number: int | None, unsigned: bool) -> str | None:
     """Raises SigningRefused if a service that asks for signatures would refuse the alias's next version.
 
-    `number`: the version that the alias is to name; None if it does not exist yet.
+    If `unsigned`, returns the name of the objection that is overridden instead, or None. `number`: the
+    version that the alias is to name; None if it does not exist yet.
     """
     present = listing.version_at(name, alias)
     if present is None or present == number:
-        return
+        return None
     served = versions.resolve(f"models:/{name}/{present}")
     signed = None if number is None else versions.resolve(f"models:/{name}/{number}").statement
     wanted = "the new version" if number is None else f"version {number}"
-    if foreseen := signed_versions.foreseen(signed, wanted, served):
+    foreseen = signed_versions.foreseen(signed, wanted, served)
+    if foreseen and not unsigned:
         raise SigningRefused(f"{foreseen}; --sign KEY.pem signs it, --unsigned moves {alias} all the same")
+    return aliases.SIGNATURE if foreseen else None
 
 
 def _new_version(client: MlflowClient, bundle: Bundle, card: ModelCard, name: str) -> int:

@@ -85,7 +85,7 @@ def boosted(*, are_probabilities_known: bool) -> tuple[Candidate, ...]:
     )
     if not are_probabilities_known:
         return of_outcomes
-    return *of_outcomes, lightgbm("LightGBM, true probabilities", learns_probabilities=True)
+    return *of_outcomes, lightgbm("LightGBM, fitted on probabilities", learns_probabilities=True)
 
 
 def _logistic_regression(seed: int) -> Any:

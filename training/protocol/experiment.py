@@ -126,7 +126,8 @@ def fitted(
 ) -> Any:
     """The candidate's model, fitted on these clients. `truth`: for one that learns from probabilities."""
     hidden_share, seed = settings.hidden_share, settings.seed
-    if candidate.learns_probabilities and truth is not None:
+    if candidate.learns_probabilities:
+        assert truth is not None  # noqa: S101 - no such candidate is made where they are not known
         learnt = lessons.of_probabilities(clients, truth, hidden_share, seed)
     else:
         learnt = lessons.of_outcomes(clients, hidden_share, seed)

@@ -9,8 +9,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from mlflow_model import arguments
 from training import command_line
 from training.command_line import NotWritable
 from training.synthetic.calibration import Calibration
@@ -25,14 +25,8 @@ Exit codes: 0 written, 2 refused, with one sentence that says why, 130 interrupt
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One sentence, without the usage that argparse puts before it."""
-        self.exit(2, f"Refused: {message}\n")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+def main(given: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(given)
     try:
         with command_line.terminable():
             command_line.try_writing(options.out.resolve().parent, options.out)
@@ -54,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = arguments.Parser(
         prog="python -m training.synthetic",
         description="Draw the raw Home Credit tables of clients who do not exist.",
         epilog=EPILOG,
