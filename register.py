@@ -9,7 +9,6 @@ import argparse
 import atexit
 import functools
 import gc
-import json
 import os
 import shlex
 import sys
@@ -78,7 +77,7 @@ def _register(options: argparse.Namespace) -> None:
     if options.threshold is not None or options.margin is not None:
         model_card = own_policy.card(built, model_card)
     for cut in _fine_cuts(built):
-        _say(f"Warning: {cut}, so that a client's rounding may decide")
+        _say(f"Warning: {cut}")
     if model.unused:
         _say(f"Not used: {', '.join(map(repr, model.unused))}")
     _say("Opening the registry (the first time takes a few seconds)")
@@ -119,8 +118,7 @@ def _fine_cuts(built: Bundle) -> Iterator[cuts.FineCut]:
         observed = Portfolio.read().columns
     except BadReference:
         return iter(())
-    features = json.loads(built.files["features.json"])
-    return cuts.fine_cuts(built.files["model.txt"].decode(), features, observed)
+    return cuts.of_bundle(built, observed)
 
 
 def _list(options: argparse.Namespace) -> None:

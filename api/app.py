@@ -76,21 +76,28 @@ def main(given: Sequence[str] | None = None) -> None:
 
 def _check_access(options: argparse.Namespace, settings: Settings) -> None:
     """Refuse to serve decisions to a network unless tokens are asked for, or --no-auth says so."""
-    from api.followed_file import BadFile
     from api.settings import TOKENS_FILE
-    from api.tokens import Guard
     from mlflow_model import command
 
-    try:
-        Guard(settings.tokens_file)
-    except BadFile as error:
-        sys.exit(str(error))
+    if settings.tokens_file:
+        _check_tokens(settings.tokens_file)
     if not (_is_loopback(options.host) or settings.tokens_file or options.no_auth):
         sentence = (
             f"--host {options.host} is open to others: set {TOKENS_FILE} (python -m api.tokens --help), "
             "or say --no-auth where something else lets only the right ones pass"
         )
         sys.exit(command.named_here(sentence))
+
+
+def _check_tokens(file: Path) -> None:
+    """Read the file once: the workers follow it, and a service that nobody may use is not started."""
+    from api.followed_file import BadFile
+    from api.tokens import Guard
+
+    try:
+        Guard(file)
+    except BadFile as error:
+        sys.exit(str(error))
 
 
 def _is_loopback(host: str) -> bool:

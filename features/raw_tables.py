@@ -68,6 +68,8 @@ TEXT = None
 
 Columns = Mapping[str, Kind | None]
 
+_DATE = r"\d{4}-\d{2}(?:-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?)?"
+
 _TRAIN, _TEST = "application_train", "application_test"
 _APPLICATION_COLUMNS: Columns = {
     KEY: IDENTIFIER,
@@ -144,6 +146,41 @@ def true_probabilities(folder: Path, clients: pd.Index) -> pd.Series | None:
     return truth
 
 
+def order(folder: Path, column: str) -> pd.Series:
+    """The values of a column of application_train by SK_ID_CURR, to put clients in order.
+
+    They are numbers, or texts that order as the dates that they are (ISO 8601). Raises BadTable.
+    """
+    file = _required(folder, _TRAIN)
+    assert file is not None  # noqa: S101 - it is not optional
+    with _readable(file):
+        found = _as_it_is(file, column).to_pyarrow().to_pandas()
+    values = pd.Series(found[column].to_numpy(), pd.Index(found[KEY].astype("int64"), name=KEY), name=column)
+    if values.isna().any():
+        raise BadTable(
+            file.name, f"column {column} lacks {values.isna().sum()} value(s): nothing to split by"
+        )
+    return _ordered(values, file.name)
+
+
+def _as_it_is(file: Path, column: str) -> ir.Table:
+    """The key and another column, of any type that a Parquet file has; of a CSV, as text."""
+    kinds: Columns = {KEY: IDENTIFIER, column: TEXT}
+    return _open(ibis.duckdb.connect(), file, kinds, whatever=True)
+
+
+def _ordered(values: pd.Series, file: str) -> pd.Series:
+    """Numbers, or texts of dates. Raises BadTable."""
+    if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_any_dtype(values):
+        return values
+    texts = values.astype(str)
+    if texts.str.fullmatch(csv_dialect.NUMBER_RE2).all():
+        return texts.astype("float64")
+    if texts.str.fullmatch(_DATE).all():
+        return texts
+    raise BadTable(file, f"column {values.name} holds neither numbers nor dates as 2026-01-31")
+
+
 def require_outcomes(raw: RawTables, at_least: int) -> None:
     """Raises BadTable unless each outcome has at least `at_least` clients."""
     (file,) = (file for file in raw.rows if file.stem == _TRAIN)
@@ -194,23 +231,24 @@ def _is_parquet(file: Path) -> bool:
     return file.suffix == ".parquet"
 
 
-def _open(connection: BaseBackend, file: Path, kinds: Columns) -> ir.Table:
-    """The wanted columns, as they are in the file."""
+def _open(connection: BaseBackend, file: Path, kinds: Columns, *, whatever: bool = False) -> ir.Table:
+    """The wanted columns, as they are in the file; `whatever` the types of a Parquet file's are."""
     with warnings.catch_warnings():
         # ibis 12.0.0 describes a view by a method that duckdb 2.0.0 deprecates; ibis PR 12001 fixes it.
         warnings.filterwarnings("ignore", "fetch_arrow_table", DeprecationWarning)
-        open_file = _open_parquet if _is_parquet(file) else _open_csv
-        return open_file(connection, file, kinds)
+        if _is_parquet(file):
+            return _open_parquet(connection, file, kinds, whatever)
+        return _open_csv(connection, file, kinds)
 
 
-def _open_parquet(connection: BaseBackend, file: Path, kinds: Columns) -> ir.Table:
+def _open_parquet(connection: BaseBackend, file: Path, kinds: Columns, whatever: bool) -> ir.Table:
     # Otherwise DuckDB answers isnan() from the file's statistics, which ignore NaN (duckdb issue 25521).
     raw = connection.read_parquet(file, can_have_nan=True)
     _expect_columns(file, raw.columns, kinds)
     for name, kind in kinds.items():
         dtype = raw[name].type()
         is_numeric = dtype.is_numeric() and not dtype.is_boolean()
-        if not (dtype.is_string() or (kind is not TEXT and is_numeric)):
+        if not (whatever or dtype.is_string() or (kind is not TEXT and is_numeric)):
             raise BadTable(file.name, f"column {name} holds neither numbers nor text")
     return raw.select(*kinds)
 

@@ -3,6 +3,7 @@
 A sender who rounds a feature otherwise than the training did then gets another decision.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlflow_model.bundle import model_text
+from mlflow_model.bundle.bundles import Bundle
 from quality.scores import Doubles
 
 CLOSEST = 1e-6  # of the larger value's size
@@ -26,7 +28,14 @@ class FineCut:
 
     def __str__(self) -> str:
         times = "once" if self.cuts == 1 else f"{self.cuts} times"
-        return f"{self.feature} is split {times} between values like {self.below!r} and {self.above!r}"
+        between = f"between values like {self.below!r} and {self.above!r}"
+        return f"{self.feature} is split {times} {between}, so that a client's rounding may decide"
+
+
+def of_bundle(bundle: Bundle, observed: Mapping[str, Doubles]) -> Iterator[FineCut]:
+    """Those of a bundle's model. `observed`: columns of a portfolio by name."""
+    features = json.loads(bundle.files["features.json"])
+    return fine_cuts(bundle.files["model.txt"].decode(), features, observed)
 
 
 def fine_cuts(text: str, features: Sequence[str], observed: Mapping[str, Doubles]) -> Iterator[FineCut]:

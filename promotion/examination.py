@@ -18,7 +18,7 @@ from mlflow_model.errors import LoadingFailed
 from mlflow_model.registry import fetching, listing, moves, signed_versions, versions
 from mlflow_model.registry.aliases import Term
 from mlflow_model.registry.versions import Reference
-from promotion import comparison, gate, report
+from promotion import comparison, cuts, gate, report
 from promotion.comparison import Difference
 from promotion.gate import Limits, Objection
 from promotion.portfolio import BadReference, Portfolio
@@ -174,6 +174,7 @@ def _beside_champion(
     objections = [
         *gate.objections(difference, limits),
         *_other_costs(candidate.bundle, yardstick),
+        *(Objection(gate.SPLITS, str(cut)) for cut in cuts.of_bundle(candidate.bundle, portfolio.columns)),
         *examined.objections,
     ]
     return replace(examined, difference=difference, objections=objections), yardstick

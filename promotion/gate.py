@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from mlflow_model.registry import aliases
 from promotion import comparison
 from promotion.comparison import Change, Difference
+from quality import costs
 
 CLIENTS, LEFT_OUT, REFERENCE = "clients", "left-out", "reference"
 CHANGED, APPROVAL, COST, AUC = "changed", "approval", "cost", "auc"
 CALIBRATION, GROUPS = "calibration", "groups"
 FEATURES, COLUMNS, COSTS, SIGNATURE = "features", "columns", "costs", aliases.SIGNATURE
+SPLITS = "splits"
 CHAMPION, ANCHOR = "champion", "anchor"
 _OF_THE_PORTFOLIO = (CLIENTS, LEFT_OUT, REFERENCE)
 _OF_FIGURES = (CHANGED, APPROVAL, COST, AUC, CALIBRATION, GROUPS)
@@ -28,6 +30,7 @@ NAMES = (
     *_OF_FIGURES,
     *_OF_CALLERS,
     COSTS,
+    SPLITS,
     SIGNATURE,
     CHAMPION,
     ANCHOR,
@@ -47,7 +50,7 @@ class Limits:
     """
 
     changed: float = 0.10
-    cost_increase: float = 0.002
+    cost_increase: float = costs.NEGLIGIBLE
     clients: int = 1_000
     left_out: float = 0.05
     approval: float = 0.05

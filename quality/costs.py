@@ -41,6 +41,8 @@ class Costs:
 
 
 DEFAULT = Costs()
+# Of the cost per client: a difference that is not worth a worse model otherwise.
+NEGLIGIBLE = 0.002
 
 
 def usable(stated: object) -> Costs | None:

@@ -8,8 +8,12 @@ import pandas as pd
 
 from features.raw_tables import LABEL
 from mlflow_model.bundle.scoring import DecisionPolicy
-from quality.groups import AGE_BANDS, GENDER, SEXES, attributes
+from quality import bootstrap, groups
+from quality.bootstrap import Interval, Summed
+from quality.groups import AGE_BANDS, GENDER, SEXES, Names
 from quality.scores import Doubles
+
+FOUR_FIFTHS = 0.8  # of the highest approval rate: 29 CFR 1607.4(D)
 
 
 @dataclass(frozen=True)
@@ -21,58 +25,75 @@ class Group:
 
     name: str
     clients: int
-    default_rate: float
+    default_rate: Interval
     mean_probability: float
-    approval_rate: float
+    approval_rate: Interval
     equal_opportunity: float
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The groups of one attribute, side by side."""
+    """The groups of one attribute, side by side.
+
+    The approval ratio and the equal opportunity gap are of the groups with at least SMALLEST_GROUP clients;
+    None if there are not two.
+    """
 
     attribute: str
     groups: tuple[Group, ...]
+    approval_ratio: Interval | None
+    opportunity_gap: Interval | None
 
     @property
-    def approval_gap(self) -> float:
-        return _spread(group.approval_rate for group in self.groups)
-
-    @property
-    def equal_opportunity_gap(self) -> float:
-        return _spread(group.equal_opportunity for group in self.groups)
+    def is_below_four_fifths(self) -> bool:
+        return self.approval_ratio is not None and self.approval_ratio.value < FOUR_FIFTHS
 
 
-def compare(clients: pd.DataFrame, probabilities: Doubles, policy: DecisionPolicy) -> tuple[Comparison, ...]:
+def compare(
+    clients: pd.DataFrame, probabilities: Doubles, policy: DecisionPolicy, seed: int
+) -> tuple[Comparison, ...]:
     """One comparison per attribute that has at least two groups among these labelled clients."""
-    judged = pd.DataFrame(
-        {
-            "defaulted": clients[LABEL].to_numpy() == 1,
-            "probability": probabilities,
-            "approved": probabilities < policy.lower_bound,
-        }
-    )
-    known = attributes(clients["DAYS_BIRTH"].to_numpy(np.float64), clients[GENDER].to_numpy(object))
-    found = (Comparison(attribute, tuple(_groups(judged, names))) for attribute, names in known.items())
-    return tuple(comparison for comparison in found if len(comparison.groups) > 1)
+    defaulted = clients[LABEL].to_numpy(np.float64)
+    approved = probabilities < policy.lower_bound
+    known = groups.attributes(clients["DAYS_BIRTH"].to_numpy(np.float64), clients[GENDER].to_numpy(object))
+    found = []
+    for attribute, names in known.items():
+        of_each = tuple(_groups(names, defaulted, probabilities, approved, seed))
+        if len(of_each) > 1:
+            found.append(Comparison(attribute, of_each, *_between(names, approved, defaulted, seed)))
+    return tuple(found)
 
 
-def _groups(judged: pd.DataFrame, names: np.ndarray) -> Iterable[Group]:
+def _groups(
+    names: Names, defaulted: Doubles, probabilities: Doubles, approved: np.ndarray, seed: int
+) -> Iterable[Group]:
     for name in (*AGE_BANDS, *SEXES.values()):
-        members = judged[names == name]
-        if members.empty:
+        members = names == name
+        if not members.any():
             continue
-        repaid = members[~members["defaulted"]]
+        repaid = members & (defaulted == 0)
         yield Group(
             name,
-            len(members),
-            float(members["defaulted"].mean()),
-            float(members["probability"].mean()),
-            float(members["approved"].mean()),
-            float(repaid["approved"].mean()) if len(repaid) else np.nan,
+            int(members.sum()),
+            _interval(bootstrap.mean(defaulted[members]), seed),
+            float(probabilities[members].mean()),
+            _interval(bootstrap.mean(approved[members]), seed),
+            float(approved[repaid].mean()) if repaid.any() else np.nan,
         )
 
 
-def _spread(values: Iterable[float]) -> float:
-    known = [value for value in values if not np.isnan(value)]
-    return max(known) - min(known)
+def _between(
+    names: Names, approved: np.ndarray, defaulted: Doubles, seed: int
+) -> tuple[Interval | None, Interval | None]:
+    """The approval ratio and the equal opportunity gap of the large groups."""
+    large = groups.large(names)
+    if len(large) < 2:
+        return None, None
+    ratio = groups.approval_ratio(names, large, approved)
+    gap = groups.opportunity_gap(names, large, approved, defaulted)
+    return _interval(ratio, seed), _interval(gap, seed)
+
+
+def _interval(figure: Summed, seed: int) -> Interval:
+    (drawn,) = bootstrap.resampled([figure], seed)
+    return bootstrap.interval(figure.value, drawn)

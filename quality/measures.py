@@ -1,5 +1,7 @@
 """How good probabilities are: discrimination, calibration and cost of scored clients."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,7 +14,10 @@ from quality.scores import BINS, Doubles, ScoredClients, ScoreDistribution
 def measure(
     clients: ScoredClients, policy: DecisionPolicy, costs: Costs, counts: Doubles | None = None
 ) -> dict[str, float]:
-    """Every figure that the model card and MLflow show of scored clients under a policy."""
+    """Every figure that the model card and MLflow show of scored clients under a policy.
+
+    NaN for those that compare defaulters with repayers, if one of them is not there.
+    """
     scores = clients.distribution(counts)
     discrimination = auc(scores)
     return {
@@ -30,7 +35,7 @@ def auc(scores: ScoreDistribution) -> float:
     """How often a random defaulter has a higher probability than a random repayer; a tie counts half."""
     repaid_below = np.cumsum(scores.repaid) - scores.repaid
     pairs = scores.defaulted @ (repaid_below + scores.repaid / 2)
-    return float(pairs / (scores.defaulted.sum() * scores.repaid.sum()))
+    return float(pairs / (scores.defaulted.sum() * scores.repaid.sum())) if scores.has_both else math.nan
 
 
 def auc_influence(target: npt.ArrayLike, probabilities: Doubles) -> Doubles:
@@ -65,12 +70,16 @@ def calibration(target: npt.ArrayLike, probabilities: Doubles) -> Summed:
 
 def kolmogorov_smirnov(scores: ScoreDistribution) -> float:
     """The largest distance between the cumulative score distributions of defaulters and repayers."""
+    if not scores.has_both:
+        return math.nan
     defaulted, repaid = (np.cumsum(part) / part.sum() for part in (scores.defaulted, scores.repaid))
     return float(np.abs(defaulted - repaid).max())
 
 
 def average_precision(scores: ScoreDistribution) -> float:
     """The area under the precision-recall curve, as a sum of steps."""
+    if not scores.has_both:
+        return math.nan
     found = np.cumsum(scores.defaulted[::-1])
     drawn = np.cumsum((scores.defaulted + scores.repaid)[::-1])
     precision = np.divide(found, drawn, out=np.zeros_like(found), where=drawn > 0)

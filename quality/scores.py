@@ -23,6 +23,11 @@ class ScoreDistribution:
     def clients(self) -> float:
         return float(self.defaulted.sum() + self.repaid.sum())
 
+    @property
+    def has_both(self) -> bool:
+        """Whether some defaulted and some repaid."""
+        return bool(self.defaulted.sum() and self.repaid.sum())
+
 
 class Bins(NamedTuple):
     """By ascending risk: the clients of each bin, and their defaults as expected and as observed."""

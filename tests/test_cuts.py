@@ -42,7 +42,7 @@ def test_other_splits_are_not(observed: dict[str, np.ndarray], text: str) -> Non
     assert not list(fine_cuts(text, ["score", "ratio"], observed))
 
 
-def test_registering_such_a_model_warns(registered: Path, tmp_path: Path) -> None:
+def test_registering_such_a_model_warns_and_the_gate_objects(registered: Path, tmp_path: Path) -> None:
     """It is split between the two closest values of a feature of the reference."""
     values = np.unique(Portfolio.read().columns["EXT_SOURCE_2"])
     values = values[np.isfinite(values)]
@@ -58,3 +58,6 @@ def test_registering_such_a_model_warns(registered: Path, tmp_path: Path) -> Non
 
     assert told.returncode == 0
     assert "Warning: EXT_SOURCE_2 is split once between values like" in told.stderr
+
+    refused = register_py("promote", "2", "--dry-run")
+    assert "Objection (splits): EXT_SOURCE_2 is split once between values like" in refused.stderr

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,21 @@ def test_a_version_carries_its_policy_its_source_and_its_card(store: Path, bundl
         "bundle.sha256": bundle.digest,
     }
     assert version.description == "# Card\n\nText.\n"
+
+
+def test_a_card_that_is_too_long_for_a_description_ends_with_where_the_rest_is(
+    store: Path, bundle: Bundle
+) -> None:
+    long = "\n\n".join(["# Card", *(f"Paragraph {number} {'x' * 90}" for number in range(80))])
+    registration.register(bundle, replace(CARD, text=long))
+
+    described = str(MlflowClient().get_model_version("scoring-client", "1").description)
+
+    *shown, last = described.split("\n\n")
+    assert 4_700 < len(described) <= 5_000
+    assert "\n\n".join(shown) == long[: len("\n\n".join(shown))]
+    assert all(len(paragraph) > 90 for paragraph in shown[1:])
+    assert last == "The rest is in `model_card.md`, an artifact of this version's run.\n"
 
 
 def test_versions_can_be_searched_by_their_policy(store: Path, bundle: Bundle) -> None:

@@ -14,7 +14,7 @@ from mlflow_model.bundle.scoring import Scorer
 from mlflow_model.handover import model_files
 from quality import measures
 from quality.scores import ScoredClients
-from training.protocol import candidates, experiment, policy
+from training.protocol import candidates, experiment, partition, policy
 from training.protocol.experiment import Settings
 from training.protocol.policy import margin_rule
 from training.synthetic import writing
@@ -43,8 +43,8 @@ def shipped() -> Scorer:
 
 @pytest.fixture(scope="module")
 def split(portfolio: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    known, unseen = experiment.split(portfolio[raw_tables.LABEL], seed=0)
-    return portfolio.iloc[known], portfolio.iloc[unseen]
+    parts = partition.by_chance(portfolio, seed=0)
+    return portfolio.iloc[parts.development], portfolio.iloc[parts.test]
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import hashlib
 import pickle
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,10 +24,10 @@ from mlflow_model import arguments
 from quality.costs import Costs
 from training import command_line
 from training.command_line import seed, threads
-from training.protocol import experiment, lessons, policy
+from training.protocol import experiment, lessons, partition, policy
 from training.protocol.candidates import MODEL_FEATURES
 from training.protocol.experiment import Findings, Settings
-from training.results import report, tracking
+from training.results import doubts, report, tracking
 from training.synthetic import writing
 
 NAME = "lgbm_final_model"
@@ -50,6 +51,9 @@ figures and the data in MLflow (MLFLOW_TRACKING_URI, or this repository's own st
 
 Exit codes: 0 written, 2 refused or not shown in MLflow, with one sentence that says why, 130 interrupted.
 """
+_OF_SPLITTING = (
+    "test on the last clients by this column of application_train, of dates or numbers (default: by chance)"
+)
 _OF_SEARCHING = "look for better LightGBM parameters"
 _OF_HIDING = "learn from so many clients as if they had no history (default: 0.25)"
 _OF_KAGGLE = 'Tables in the layout of Kaggle\'s "Home Credit Default Risk".'
@@ -68,6 +72,8 @@ def main(given: Sequence[str] | None = None) -> int:
     except (
         raw_tables.BadTable,
         experiment.TooFewClients,
+        experiment.NothingLearnt,
+        partition.NothingToSplitBy,
         policy.BadMargin,
         tracking.CannotOpen,
         OSError,
@@ -99,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--margin", type=_margin, default="0.02", help="a number, or see below (default: 0.02)")
     add("--cost-fn", type=arguments.positive, default=5.0, help="cost of lending to a defaulter (default: 5)")
     add("--cost-fp", type=arguments.positive, default=1.0, help="cost of refusing a good client (default: 1)")
+    add("--split-by", metavar="COLUMN", help=_OF_SPLITTING)
     add("--hide-history", type=arguments.part, default=lessons.HIDDEN_SHARE, metavar="SHARE", help=_OF_HIDING)
     add(
         "--search",
@@ -133,11 +140,14 @@ def _train(options: argparse.Namespace) -> None:
         _say(f"Aggregating {sum(raw.rows.values()):,} rows to one row a client")
         clients = _labelled(raw)
         truth = raw_tables.true_probabilities(folder, clients.index)
+        order = None if options.split_by is None else raw_tables.order(folder, options.split_by)
         source = _source(options, folder, raw)
     with tracking.training_run("training") as run:
         _say(f"Comparing models on {len(clients):,} labelled clients")
         with tqdm(unit=" steps", disable=None, leave=False) as bar:
-            findings = experiment.run(clients, settings, _shown_on(bar), truth)
+            findings = experiment.run(clients, settings, _shown_on(bar), truth, order)
+        for doubt in doubts.of(findings):
+            _say(f"Warning: {doubt}")
         _deliver(options, run, findings, source)
     _say(f"Its run in MLflow: {run.info.run_id}")
 
@@ -202,11 +212,12 @@ def _command(options: argparse.Namespace) -> str:
     """The command that trains again, without any path of this machine."""
     source = "--data-dir DIR" if options.clients is None else f"--clients {options.clients}"
     search = f" --search {options.search:g}" if options.search else ""
+    splitting = "" if options.split_by is None else f" --split-by {shlex.quote(options.split_by)}"
     is_usual = options.hide_history == lessons.HIDDEN_SHARE
     hiding = "" if is_usual else f" --hide-history {options.hide_history:g}"
     return (
         f"python -m training {source} --seed {options.seed} --margin {options.margin.text}"
-        f" --cost-fn {options.cost_fn:g} --cost-fp {options.cost_fp:g}{search}{hiding}"
+        f" --cost-fn {options.cost_fn:g} --cost-fp {options.cost_fp:g}{search}{splitting}{hiding}"
     )
 
 

@@ -45,6 +45,7 @@ _DESCRIPTION = (
     "`champion` names the version that is served, `candidate` the last one that waits for "
     "`python register.py promote`, `challenger` one that decides beside the champion without being heard."
 )
+_THE_REST = "\n\nThe rest is in `model_card.md`, an artifact of this version's run.\n"
 _DESCRIPTION_LIMIT = 5_000  # characters, the column's size in MLflow's schema
 
 
@@ -139,13 +140,12 @@ def _new_version(client: MlflowClient, bundle: Bundle, card: ModelCard, name: st
         versions.DIGEST_TAG: bundle.digest,
     }
     tags |= {"training.run": training} if training is not None else {}
-    description = card.text[:_DESCRIPTION_LIMIT]
     version = client.create_model_version(
         name,
         model.model_uri,
         run.info.run_id,
         tags,
-        description=description,
+        description=_described(card.text),
         model_id=model.model_id,  # a tracking server asks for it
     )
     if given is None:
@@ -153,6 +153,14 @@ def _new_version(client: MlflowClient, bundle: Bundle, card: ModelCard, name: st
     if training is not None:
         client.set_tag(training, "registered.version", f"{name}/{version.version}")
     return int(version.version)
+
+
+def _described(card: str) -> str:
+    """The card as far as a description may hold it, by whole paragraphs, and where the rest is."""
+    if len(card) <= _DESCRIPTION_LIMIT:
+        return card
+    paragraphs = card[: _DESCRIPTION_LIMIT - len(_THE_REST)].split("\n\n")
+    return "\n\n".join(paragraphs[:-1]) + _THE_REST
 
 
 def _create_model(client: MlflowClient, name: str) -> None:

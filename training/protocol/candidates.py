@@ -21,6 +21,7 @@ from training.protocol.lessons import Lessons
 
 # In the order of the documented request. PREV_CNT_PAYMENT belongs to a sibling of the documented model.
 MODEL_FEATURES = tuple(name for name in FEATURES if name != "PREV_CNT_PAYMENT")
+CONSTANT = "constant"
 PARAMETERS: dict[str, Any] = {
     "n_estimators": 300,
     "learning_rate": 0.05,
@@ -72,7 +73,7 @@ def lightgbm(name: str, *, learns_probabilities: bool = False, **changed: Any) -
 def baselines() -> tuple[Candidate, ...]:
     """Simple models. A model that does not beat them is not worth its complexity."""
     return (
-        Candidate("constant", lambda _: DummyClassifier(strategy="prior"), {"strategy": "prior"}),
+        Candidate(CONSTANT, lambda _: DummyClassifier(strategy="prior"), {"strategy": "prior"}),
         Candidate("logistic regression", _logistic_regression, {"impute": "median", "C": 1.0}),
     )
 

@@ -7,22 +7,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from features.raw_tables import LABEL
 from mlflow_model.bundle.scoring import DecisionPolicy
 from quality import bootstrap, fairness, measures
 from quality.bootstrap import Interval
-from quality.costs import Costs
+from quality.costs import NEGLIGIBLE, Costs, cheapest_threshold
 from quality.scores import ScoredClients
-from training.protocol import candidates, lessons, policy, search
+from training.protocol import candidates, lessons, partition, policy, search
 from training.protocol.candidates import Candidate, Doubles
+from training.protocol.partition import FOLDS, Alike, Partition
 from training.protocol.policy import BadMargin, Evidence, MarginRule, Threshold
 
-FOLDS = 5
-TEST_SHARE = 0.2
 FEWEST = 2 * FOLDS
-"""Clients of each outcome, so that each fold and the test set hold some."""
+"""Different clients of each outcome, so that each fold and the test set hold some."""
 
 Step = Callable[[str], None]
 """Called with the name of each piece of work before it begins."""
@@ -32,7 +30,16 @@ class TooFewClients(ValueError):
     """One class has too few clients for each fold and the test set to hold one."""
 
     def __init__(self, outcome: int, count: int) -> None:
-        super().__init__(f"column TARGET is {outcome} for {count} client(s): at least {FEWEST} are needed")
+        super().__init__(
+            f"column TARGET is {outcome} for {count} different client(s): at least {FEWEST} are needed"
+        )
+
+
+class NothingLearnt(ValueError):
+    """The champion gives all clients the same probability."""
+
+    def __init__(self, name: str, clients: int) -> None:
+        super().__init__(f"no tree of {name} could tell any of {clients:,} clients apart: more are needed")
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,11 @@ class CandidateResult:
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that a training found. `truth`: the AUC of the true probabilities, if they are known."""
+    """Everything that a training found.
+
+    `truth`: the AUC of the true probabilities, if they are known. `first_of_test`: the value of `order` from
+    which on clients are in the test set; None if chance has chosen them.
+    """
 
     settings: Settings
     development: pd.DataFrame
@@ -81,17 +92,25 @@ class Findings:
     champion: CandidateResult
     truth: Interval | None
     fairness: tuple[fairness.Comparison, ...]
+    first_of_test: Any = None
 
 
-def run(clients: pd.DataFrame, settings: Settings, step: Step, truth: pd.Series | None = None) -> Findings:
+def run(
+    clients: pd.DataFrame,
+    settings: Settings,
+    step: Step,
+    truth: pd.Series | None = None,
+    order: pd.Series | None = None,
+) -> Findings:
     """Train and compare all candidates on labelled clients, one per row.
 
     `truth`: true default probabilities by the index of `clients`. One candidate learns from those of the
-    development clients. What is chosen and measured is so by outcomes alone. Raises TooFewClients, BadMargin.
+    development clients. What is chosen and measured is so by outcomes alone. `order`: values, as dates, by
+    the same index: the last clients are the test set, instead of some by chance. Raises TooFewClients,
+    NothingToSplitBy, NothingLearnt, BadMargin.
     """
-    _check_outcomes(clients[LABEL])
-    known, unseen = split(clients[LABEL], settings.seed)
-    development, test = clients.iloc[known], clients.iloc[unseen]
+    parts = _parts(clients, settings.seed, order)
+    development, test = clients.iloc[parts.development], clients.iloc[parts.test]
     competing = [*candidates.baselines(), *candidates.boosted(are_probabilities_known=truth is not None)]
     if settings.search_minutes:
         minutes, hidden_share = settings.search_minutes, settings.hidden_share
@@ -99,9 +118,11 @@ def run(clients: pd.DataFrame, settings: Settings, step: Step, truth: pd.Series 
             search.best(development, settings.seed, minutes, hidden_share, settings.n_jobs, step)
         )
     drafts = [_draft(candidate, development, settings, step, truth) for candidate in competing]
-    compared = _compared(drafts, development[LABEL], settings)
+    compared = _compared(drafts, _charges(drafts, development, settings), settings.seed)
     results = tuple(_tested(one, development, test, settings, step, truth) for one in compared)
     champion = next(result for result, one in zip(results, compared, strict=True) if one.is_champion)
+    if len(candidates.unused_features(champion.model)) == len(candidates.MODEL_FEATURES):
+        raise NothingLearnt(champion.candidate.name, len(development))
     return Findings(
         settings,
         development,
@@ -109,16 +130,19 @@ def run(clients: pd.DataFrame, settings: Settings, step: Step, truth: pd.Series 
         results,
         champion,
         None if truth is None else _true_auc(test[LABEL], truth[test.index], settings.seed),
-        fairness.compare(test, champion.probabilities, champion.policy),
+        fairness.compare(test, champion.probabilities, champion.policy, settings.seed),
+        None if order is None else order.loc[test.index].min(),
     )
 
 
-def split(target: pd.Series, seed: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """The positions of the development clients and of the test clients, both in ascending order."""
-    known, unseen = train_test_split(
-        np.arange(len(target)), test_size=TEST_SHARE, stratify=target, random_state=seed
-    )
-    return np.sort(known), np.sort(unseen)
+def _parts(clients: pd.DataFrame, seed: int, order: pd.Series | None) -> Partition:
+    if order is not None:
+        parts = partition.by_order(order.loc[clients.index])
+        for positions in (parts.development, parts.test):
+            _check_outcomes(Alike.of(clients.iloc[positions]).outcomes)
+        return parts
+    _check_outcomes(Alike.of(clients).outcomes)
+    return partition.by_chance(clients, seed)
 
 
 def fitted(
@@ -143,8 +167,7 @@ def out_of_fold(
 ) -> Doubles:
     """Probabilities of shape (n,). Each is from a model that has not seen the client."""
     found = np.empty(len(clients))
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=settings.seed)
-    for number, (known, unseen) in enumerate(folds.split(clients, clients[LABEL]), start=1):
+    for number, (known, unseen) in enumerate(partition.folds(clients, settings.seed), start=1):
         step(f"{candidate.name}: fold {number} of {FOLDS}")
         model = fitted(candidate, clients.iloc[known], settings, truth)
         found[unseen] = candidates.probabilities(model, clients.iloc[unseen], settings.n_jobs)
@@ -183,30 +206,43 @@ class _Compared:
     extra_cost: Interval
 
 
-def _compared(drafts: list[_Draft], target: pd.Series, settings: Settings) -> list[_Compared]:
+def _charges(drafts: list[_Draft], development: pd.DataFrame, settings: Settings) -> Doubles:
+    """The out-of-fold cost of each client under each draft, of shape (drafts, n).
+
+    A threshold that was chosen by cost is chosen again for each fold, on the others: else the candidate that
+    fits chance best would seem the cheapest.
+    """
+    target, costs = development[LABEL].to_numpy(), settings.costs
+    charged = np.stack(
+        [costs.of_each(draft.probabilities, draft.threshold.chosen, target) for draft in drafts]
+    )
+    for known, unseen in partition.folds(development, settings.seed):
+        for draft, of_each in zip(drafts, charged, strict=True):
+            if draft.threshold.chosen != draft.threshold.ideal:
+                others = ScoredClients(target[known], draft.probabilities[known]).distribution()
+                threshold = cheapest_threshold(others, costs)
+                of_each[unseen] = costs.of_each(draft.probabilities[unseen], threshold, target[unseen])
+    return charged
+
+
+def _compared(drafts: list[_Draft], charged: Doubles, seed: int) -> list[_Compared]:
     """Choose the champion, and compare every draft with it.
 
-    The cheapest deliverable candidate wins, with one exception: a candidate that gives probabilities of
-    default wins over a cheaper one that does not, if the interval of their difference in cost holds zero.
+    The cheapest deliverable candidate that gives probabilities of default wins, unless another one is surely
+    cheaper by more than NEGLIGIBLE. `charged`: as `_charges` finds them.
     """
-    charged = np.stack(
-        [settings.costs.of_each(draft.probabilities, draft.threshold.chosen, target) for draft in drafts]
-    )
+    clients = charged.shape[1]
     once = charged.mean(axis=1)
-    again = np.stack([charged @ counts for counts in bootstrap.resamplings(len(target), settings.seed)])
-    again /= len(target)
+    again = np.stack([charged @ counts for counts in bootstrap.resamplings(clients, seed)]) / clients
 
     def extra_cost(one: int, other: int) -> Interval:
         return bootstrap.interval(once[one] - once[other], again[:, one] - again[:, other])
 
     deliverable = [place for place, draft in enumerate(drafts) if draft.candidate.deliverable]
     cheapest = min(deliverable, key=lambda place: once[place])
-    equals = [
-        place
-        for place in deliverable
-        if drafts[place].candidate.calibrated and extra_cost(place, cheapest).holds_zero
-    ]
-    chosen = min(equals, key=lambda place: once[place], default=cheapest)
+    calibrated = [place for place in deliverable if drafts[place].candidate.calibrated]
+    best = min(calibrated, key=lambda place: once[place], default=cheapest)
+    chosen = cheapest if extra_cost(best, cheapest).low > NEGLIGIBLE else best
     return [
         _Compared(
             draft,
@@ -272,7 +308,7 @@ def _true_auc(target: pd.Series, truth: pd.Series, seed: int) -> Interval:
     )["auc"]
 
 
-def _check_outcomes(target: pd.Series) -> None:
+def _check_outcomes(target: npt.NDArray[np.generic]) -> None:
     for outcome in (0, 1):
         if (count := int((target == outcome).sum())) < FEWEST:
             raise TooFewClients(outcome, count)

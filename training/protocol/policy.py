@@ -53,11 +53,15 @@ class Evidence:
 
 @dataclass(frozen=True)
 class MarginRule:
-    """How to find the margin. `text` is the rule as the command line takes it, `meaning` says it in words."""
+    """How to find the margin. `text` is the rule as the command line takes it, `meaning` says it in words.
+
+    `review`: what a review costs, in units of one refused good client, where the rule asks for that.
+    """
 
     text: str
     meaning: str
     margin: Callable[[Evidence], float]
+    review: float | None = None
 
     def policy(self, evidence: Evidence) -> DecisionPolicy:
         """The threshold with this rule's margin. Raises BadMargin."""
@@ -74,7 +78,11 @@ def margin_rule(text: str) -> MarginRule:
     """Read `0.02`, `auto:ci`, `auto:capacity=0.05` or `auto:chow=0.8`. Raises ValueError with a sentence."""
     kind, _, argument = text.partition("=")
     if kind == "auto:ci" and not argument:
-        return MarginRule(text, "covers the bootstrap interval of the cheapest threshold", _of_interval)
+        meaning = (
+            "covers the bootstrap interval of the cheapest threshold: how unsure the line is, and not the "
+            "probability of a client"
+        )
+        return MarginRule(text, meaning, _of_interval)
     if kind == "auto:capacity":
         share = _number(argument, 1.0, "the share of clients that can be reviewed")
         meaning = f"the widest that sends at most {share:.1%} of the clients to a loan officer"
@@ -84,7 +92,7 @@ def margin_rule(text: str) -> MarginRule:
         meaning = (
             f"the cheapest when a review costs {review:g} times a refused good client (Chow's reject option)"
         )
-        return MarginRule(text, meaning, lambda evidence: _of_reject_option(evidence, review))
+        return MarginRule(text, meaning, lambda evidence: _of_reject_option(evidence, review), review)
     margin = _number(text, 0.5, "a margin (or auto:ci, auto:capacity=SHARE, auto:chow=COST)")
     return MarginRule(text, "given, not estimated", lambda _: margin)
 
@@ -98,6 +106,28 @@ def _number(text: str, highest: float, what: str) -> float:
         limit = f"from 0 to {highest:g}" if np.isfinite(highest) else "from 0 on"
         raise ValueError(f"must be a number {limit}: {what}")
     return value
+
+
+@dataclass(frozen=True)
+class ReviewedCosts:
+    """Expected costs per client where a review costs something and is never wrong: without any, with those of
+    a symmetric grey zone, and with those of Chow's own zone, which is wider on one side of the threshold."""
+
+    without: float
+    with_zone: float
+    with_chows: float
+
+
+def reviewed_costs(evidence: Evidence, review: float, margin: float) -> ReviewedCosts:
+    """By the out-of-fold probabilities, taken for true. `review`: in units of one refused good client."""
+    threshold, p = evidence.threshold.chosen, evidence.probabilities
+    expected, price = evidence.costs.of_each(p, threshold, outcomes=p), review * evidence.costs.false_positive
+    is_grey = np.abs(p - threshold) <= margin
+    return ReviewedCosts(
+        float(expected.mean()),
+        float(np.where(is_grey, price, expected).mean()),
+        float(np.minimum(price, expected).mean()),
+    )
 
 
 def _of_interval(evidence: Evidence) -> float:

@@ -7,14 +7,12 @@ from typing import Any
 import optuna
 import pandas as pd
 from sklearn.metrics import log_loss
-from sklearn.model_selection import StratifiedKFold
 
 from features.raw_tables import LABEL
-from training.protocol import candidates, lessons
+from training.protocol import candidates, lessons, partition
 from training.protocol.candidates import Candidate
 
 NAME = "LightGBM, searched"
-FOLDS = 5
 # A better outside score never means a higher risk.
 MONOTONE = [-1 if name.startswith("EXT_SOURCE") else 0 for name in candidates.MODEL_FEATURES]
 
@@ -81,8 +79,7 @@ def _loss(
     n_jobs: int,
 ) -> float:
     losses: list[float] = []
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed + 1)
-    for number, (known, unseen) in enumerate(folds.split(clients, clients[LABEL])):
+    for number, (known, unseen) in enumerate(partition.folds(clients, seed + 1)):
         seen, tried = clients.iloc[known], clients.iloc[unseen]
         model = candidates.fit(candidate, lessons.of_outcomes(seen, hidden_share, seed), seed, n_jobs)
         losses.append(log_loss(tried[LABEL], candidates.probabilities(model, tried, n_jobs)))

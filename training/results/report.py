@@ -10,9 +10,15 @@ import yaml
 
 from features.raw_tables import LABEL
 from quality.bootstrap import RESAMPLINGS, Interval
+from quality.costs import NEGLIGIBLE
+from quality.fairness import Comparison
 from training.protocol import lessons, search
 from training.protocol.candidates import MODEL_FEATURES, unused_features
-from training.protocol.experiment import FOLDS, TEST_SHARE, CandidateResult, Findings
+from training.protocol.experiment import CandidateResult, Findings
+from training.protocol.partition import FOLDS, TEST_SHARE
+from training.protocol.policy import Evidence, reviewed_costs
+from training.results import doubts
+from training.synthetic.calibration import AUC_OF_TRUTH
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ def _sha256(file: Path) -> str:
 def summary(findings: Findings) -> str:
     """The figures and the policy, as the command line prints them at the end."""
     figures = "\n".join(f"{name}: {value}" for name, value in _figures(findings))
-    return f"best candidate: {findings.champion.candidate.name}\n{_policy(findings)}\n{figures}"
+    return f"champion: {findings.champion.candidate.name}\n{_policy(findings)}\n{figures}"
 
 
 def card(findings: Findings, source: Source, pickle_sha256: str) -> str:
@@ -117,7 +123,7 @@ decision.
 
 ## Protocol
 
-{test_share} of the clients were set aside, stratified. Everything was chosen on {folds}-fold out-of-fold
+{set_aside} Everything was chosen on {folds}-fold out-of-fold
 predictions for the others: the champion, the threshold and the margin. The candidates were then fitted on all
 of the others, and the test set was used once. Intervals: 95 % of {resamplings} bootstraps of
 clients. They take the fitted model, the split and the data as given: another training would vary more.
@@ -127,9 +133,10 @@ none. {without_history}
 
 {candidates}
 
-The champion is the cheapest that can be delivered; among those whose difference in cost cannot be told from
-zero, one that gives probabilities of default. The last column is out of fold.
-{runner_up}
+The champion is the cheapest that can be delivered and gives probabilities of default, unless another one is
+surely cheaper by more than {negligible}. The last column is out of fold, a chosen threshold chosen without
+the client's fold. {runner_up}
+{doubts}
 
 ## Policy
 
@@ -145,7 +152,8 @@ its interval is corrected for what the bootstrap adds.{generator}
 
 ## Fairness on the test set
 
-Approved: below the grey zone. Equal opportunity: the share approved of those who repaid.
+Approved: below the grey zone. Equal opportunity: the share approved of those who repaid. Four fifths: the
+rule of 29 CFR 1607.4(D).
 
 {fairness}
 
@@ -183,7 +191,7 @@ digit, for any number of threads{searched}.
 _GENERATOR = """
 
 The clients are drawn: these figures say how well the model agrees with a generator. The AUC of the
-generator's own probabilities was set, to 0.778 over the whole population, and is no measurement. The
+generator's own probabilities, {possible} over the whole population, was set and is no measurement. The
 project's `benchmarks/RESULTS.md` has figures on real clients."""
 _ARTEFACT = """
 In a drawn portfolio the outcome follows from the features alone: a difference between the sexes at the same
@@ -202,7 +210,9 @@ def text(findings: Findings, source: Source) -> str:
         clients=f"{len(findings.development) + len(findings.test):,}",
         default_rate=f"{findings.test[LABEL].mean():.2%}",
         data_sha256=source.sha256,
-        test_share=f"{TEST_SHARE:.0%}",
+        set_aside=_set_aside(findings),
+        negligible=f"{NEGLIGIBLE:g}",
+        doubts=_doubts(findings),
         folds=FOLDS,
         resamplings=f"{RESAMPLINGS:,}",
         hidden_share=f"{settings.hidden_share:.0%}",
@@ -214,7 +224,7 @@ def text(findings: Findings, source: Source) -> str:
         policy=_policy(findings),
         figures=_table(("figure", "value [95 %]"), _figures(findings)),
         fairness=_fairness(findings),
-        generator="" if findings.truth is None else _GENERATOR,
+        generator="" if findings.truth is None else _GENERATOR.format(possible=AUC_OF_TRUTH),
         artefact="" if findings.truth is None else _ARTEFACT,
         unused=", ".join(_unused(findings)) or "none",
         command=source.command,
@@ -245,8 +255,28 @@ def _without_history(findings: Findings) -> str:
 def _runner_up(findings: Findings) -> str:
     others = (result for result in findings.results if result is not findings.champion)
     second = min(others, key=lambda result: result.extra_cost.value)
-    extra = _short(second.extra_cost)
-    return f"There the runner-up, {second.candidate.name}, costs {extra} more per client."
+    return f"There the runner-up, {second.candidate.name}, costs {_more(second.extra_cost)} per client."
+
+
+def _more(extra: Interval) -> str:
+    """A difference in cost in words: `0.0167 [0.0150, 0.0184] less`."""
+    if extra.value >= 0:
+        return f"{_short(extra)} more"
+    return f"{_short(Interval(-extra.value, -extra.high, -extra.low))} less"
+
+
+def _set_aside(findings: Findings) -> str:
+    if findings.first_of_test is None:
+        return f"{TEST_SHARE:.0%} of the clients were set aside, stratified."
+    share = len(findings.test) / (len(findings.test) + len(findings.development))
+    first = findings.first_of_test
+    shown = f"{first:g}" if isinstance(first, float) else f"{first}"
+    return f"The last {share:.0%} of the clients, from {shown} on, were set aside."
+
+
+def _doubts(findings: Findings) -> str:
+    found = doubts.of(findings)
+    return "\n".join(["", "Doubts:", "", *(f"- {doubt}" for doubt in found)]) if found else ""
 
 
 def _searched_parameters(findings: Findings) -> Mapping[str, Any] | None:
@@ -267,8 +297,21 @@ def _policy(findings: Findings) -> str:
     threshold = champion.threshold
     return (
         f"Threshold {champion.policy.threshold:.4f}: {threshold.reason} "
-        f"(theory {threshold.ideal:.4f}, cheapest {_short(threshold.optimum)}).\n"
-        f"Margin {champion.policy.margin:.4f} ({margin.text}): {margin.meaning}."
+        f"(theory {threshold.ideal:.4f}, cheapest {_in_hundredths(threshold.optimum)}).\n"
+        f"Margin {champion.policy.margin:.4f} ({margin.text}): {margin.meaning}.{_reviewed(findings)}"
+    )
+
+
+def _reviewed(findings: Findings) -> str:
+    """What the margin has minimised, if the rule asks what a review costs."""
+    champion, review = findings.champion, findings.settings.margin.review
+    if review is None:
+        return ""
+    evidence = Evidence(champion.threshold, champion.out_of_fold, True, findings.settings.costs)
+    cost = reviewed_costs(evidence, review, champion.policy.margin)
+    return (
+        f"\nWith these reviews, never wrong, a client is expected to cost {cost.with_zone:.4f} out of fold: "
+        f"{cost.without:.4f} without any, {cost.with_chows:.4f} with Chow's own zone, wider on one side."
     )
 
 
@@ -299,28 +342,40 @@ def _fairness(findings: Findings) -> str:
             (
                 group.name,
                 f"{group.clients:,}",
-                *(
-                    f"{rate:.1%}"
-                    for rate in (
-                        group.default_rate,
-                        group.mean_probability,
-                        group.approval_rate,
-                        group.equal_opportunity,
-                    )
-                ),
+                _share(group.default_rate),
+                f"{group.mean_probability:.1%}",
+                _share(group.approval_rate),
+                f"{group.equal_opportunity:.1%}",
             )
             for group in comparison.groups
         ]
-        rows.append(
-            ("gap", "", "", "", f"{comparison.approval_gap:.1%}", f"{comparison.equal_opportunity_gap:.1%}")
-        )
-        tables.append(_table(header, rows))
+        tables.append(f"{_table(header, rows)}\n\n{_between(comparison)}")
     return "\n\n".join(tables) or "The data allows no comparison."
+
+
+def _between(comparison: Comparison) -> str:
+    ratio, gap = comparison.approval_ratio, comparison.opportunity_gap
+    if ratio is None or gap is None:
+        return f"Too few clients in each {comparison.attribute} to compare."
+    below = ", below four fifths," if comparison.is_below_four_fifths else ""
+    return (
+        f"Lowest approval rate over the highest (adverse impact): {_in_hundredths(ratio)}{below} "
+        f"and the gap in equal opportunity {_share(gap)}."
+    )
+
+
+def _share(figure: Interval) -> str:
+    return f"{figure.value:.1%} [{figure.low:.1%}, {figure.high:.1%}]"
 
 
 def _unused(findings: Findings) -> tuple[str, ...]:
     unused = unused_features(findings.champion.model)
     return tuple(name for name in MODEL_FEATURES if name in unused)
+
+
+def _in_hundredths(figure: Interval) -> str:
+    """The cheapest threshold is not known to more: the cost is flat about it."""
+    return f"{figure.value:.2f} [{figure.low:.2f}, {figure.high:.2f}]"
 
 
 def _short(figure: Interval) -> str:

@@ -18,8 +18,9 @@ from features.raw_tables import LABEL
 from mlflow_model.errors import ModelUnavailable
 from mlflow_model.registry import connection, sqlite
 from training.protocol.candidates import MODEL_FEATURES
-from training.protocol.experiment import FOLDS, CandidateResult, Findings
-from training.results import figures, report
+from training.protocol.experiment import CandidateResult, Findings
+from training.protocol.partition import FOLDS
+from training.results import doubts, figures, report
 from training.results.report import Source
 
 
@@ -100,7 +101,9 @@ def _log_training(run: Run, findings: Findings, source: Source, card: str, pickl
             "champion": champion.candidate.name,
         }
     )
-    mlflow.set_tags({MLFLOW_RUN_NOTE: card, "pickle.sha256": pickle_sha256, "data.sha256": source.sha256})
+    told = {"doubts": "; ".join(doubts.of(findings)) or "none"}
+    digests = {"pickle.sha256": pickle_sha256, "data.sha256": source.sha256}
+    mlflow.set_tags({MLFLOW_RUN_NOTE: card, **told, **digests})
     mlflow.log_metrics(_metrics(champion))
     if findings.truth is not None:
         mlflow.log_metric("auc_of_true_probabilities", findings.truth.value)

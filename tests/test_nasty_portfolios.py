@@ -1,0 +1,244 @@
+"""Portfolios from which nothing good can be learnt, or too much: what a training then does and says."""
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from features import raw_tables
+from quality import bootstrap, stability
+from quality.bootstrap import Interval
+from quality.costs import NEGLIGIBLE, Costs
+from tests.test_features_from_tables import ROOT, portfolio, write_portfolio
+from training.__main__ import main
+from training.protocol import candidates, experiment, partition
+from training.protocol.candidates import MODEL_FEATURES
+from training.protocol.experiment import Findings, Settings
+from training.protocol.policy import Threshold, margin_rule
+from training.results import doubts, report
+
+SETTINGS = Settings(margin_rule("0.02"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_training() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(candidates.PARAMETERS, "n_estimators", 60)
+        patch.setattr(bootstrap, "RESAMPLINGS", 40)
+        yield
+
+
+def clients(number: int, default_rate: float = 0.1, seed: int = 0) -> pd.DataFrame:
+    """Clients whose features say nothing of what became of them."""
+    generator = np.random.default_rng(seed)
+    drawn = pd.DataFrame({name: generator.normal(size=number) for name in MODEL_FEATURES})
+    return drawn.assign(
+        DAYS_BIRTH=generator.uniform(-25_000, -8_000, number),
+        CODE_GENDER=generator.choice(["F", "M"], number),
+        TARGET=(generator.random(number) < default_rate).astype(int),
+    )
+
+
+def trained(portfolio: pd.DataFrame, order: pd.Series | None = None) -> Findings:
+    return experiment.run(portfolio, SETTINGS, lambda _: None, order=order)
+
+
+def test_a_model_that_is_a_constant_is_not_delivered() -> None:
+    few = clients(300)
+
+    with pytest.raises(experiment.NothingLearnt, match="no tree of LightGBM could tell any of 240 clients"):
+        trained(few)
+
+
+def test_noise_is_no_skill_and_leaves_the_threshold_where_theory_has_it() -> None:
+    found = trained(clients(3_000))
+
+    assert found.champion.candidate.name == "LightGBM"
+    assert found.champion.policy.threshold == pytest.approx(1 / 6)
+    assert any(doubt.startswith("the champion is not surely cheaper than one") for doubt in doubts.of(found))
+
+
+def test_the_same_clients_under_new_numbers_do_not_seem_to_be_known() -> None:
+    """Their outcomes are noise: a model that has seen a client's twin would know the client's."""
+    once = clients(2_000, 0.3)
+    found = trained(pd.concat([once, once], ignore_index=True))
+
+    assert abs(found.champion.test["auc"].value - 0.5) < 0.1
+    assert doubts.of(found)[0] == (
+        "2,000 of 4,000 clients have the same features as another one; these were kept together"
+    )
+
+
+def test_clients_who_are_alike_are_in_one_part() -> None:
+    once = clients(100, 0.3)
+    everyone = pd.concat([once, once.sample(frac=1, random_state=0)], ignore_index=True)
+    alike = partition.Alike.of(everyone).of_each
+
+    chosen = partition.by_chance(everyone, seed=0)
+    parts = list(partition.folds(everyone, seed=0))
+
+    for one, other in [(chosen.development, chosen.test), *parts]:
+        assert not {*alike[one]} & {*alike[other]}
+        assert sorted([*one, *other]) == list(range(200))
+
+
+def test_a_feature_that_knows_the_outcome_is_told() -> None:
+    drawn = clients(2_000, 0.3)
+    leaking = drawn.assign(EXT_SOURCE_1=drawn["TARGET"] + np.random.default_rng(1).normal(0, 0.1, 2_000))
+
+    by_figure, by_gain = doubts.of(trained(leaking))
+
+    assert by_figure.endswith("is more than can be known before a loan: a feature may know the outcome")
+    assert by_gain.startswith("EXT_SOURCE_1 alone brings ")
+
+
+def draft(candidate: candidates.Candidate, probabilities: np.ndarray, chosen: float) -> experiment._Draft:
+    return experiment._Draft(candidate, probabilities, Threshold(0.5, Interval(0.5, 0.5, 0.5), chosen))
+
+
+@pytest.mark.parametrize(("times", "champion"), [(0.5, "calibrated"), (2.0, "weighted")])
+def test_probabilities_are_not_given_up_for_a_negligible_cost(times: float, champion: str) -> None:
+    """The weighted model costs surely less, by a part or a multiple of what is negligible."""
+    drafts = [
+        draft(candidates.lightgbm("calibrated"), np.zeros(100), 0.5),
+        draft(candidates.lightgbm("weighted", class_weight="balanced"), np.zeros(100), 0.5),
+    ]
+    charged = np.array([np.full(100, 0.3), np.full(100, 0.3 - times * NEGLIGIBLE)])
+
+    found = experiment._compared(drafts, charged, seed=0)
+
+    assert [one.draft.candidate.name for one in found if one.is_champion] == [champion]
+
+
+def test_a_threshold_that_was_fitted_to_chance_is_charged_for_it() -> None:
+    """The cheapest threshold of noise costs less on the clients that it was chosen by than on others."""
+    costs, generator = Costs(1, 1), np.random.default_rng(3)
+    settings = Settings(margin_rule("0"), costs)
+    once, nested = [], []
+    for seed in range(20):
+        drawn, noise = clients(400, 0.5, seed), generator.random(400)
+        target = drawn["TARGET"].to_numpy()
+        chosen = experiment.cheapest_threshold(experiment.ScoredClients(target, noise).distribution(), costs)
+        once.append(costs.of_each(noise, chosen, target).mean())
+        nested.append(experiment._charges([draft(candidates.lightgbm(""), noise, chosen)], drawn, settings))
+
+    assert np.mean(once) < 0.47
+    assert np.mean(nested) > 0.49
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (Interval(0.01, 0.005, 0.02), "0.0100 [0.0050, 0.0200] more"),
+        (Interval(-0.0167, -0.02, 0.001), "0.0167 [-0.0010, 0.0200] less"),
+    ],
+)
+def test_a_difference_in_cost_is_said_without_a_sign(extra: Interval, said: str) -> None:
+    assert report._more(extra) == said
+
+
+# ---- Out of time
+
+
+def test_the_last_clients_test_the_model_and_a_drift_is_told() -> None:
+    """After the first of the years half of the clients default, and their score has moved too."""
+    years = pd.Series(np.repeat([2021, 2022, 2023], [1_000, 1_400, 600]))
+    drawn = clients(3_000, 0.1)
+    late = (years == 2023).to_numpy()
+    drifting = drawn.assign(
+        TARGET=np.where(late, np.arange(3_000) % 2, drawn["TARGET"]),
+        EXT_SOURCE_2=drawn["EXT_SOURCE_2"] + 2.0 * late - drawn["TARGET"],
+    )
+
+    found = trained(drifting, order=years)
+
+    assert (found.first_of_test, len(found.test), set(years[found.test.index])) == (2023, 600, {2023})
+    said = doubts.of(found)
+    assert any(doubt.startswith("the default rate moved from ") for doubt in said)
+    assert any(doubt.startswith("the probabilities moved: their PSI in the test set is ") for doubt in said)
+    text = report.text(found, report.Source("Somebody.", {}, "python -m training"))
+    assert "The last 20% of the clients, from 2023 on, were set aside." in text
+    assert all(f"- {doubt}" in text for doubt in said)
+
+
+def test_clients_of_one_value_are_not_divided() -> None:
+    halves = pd.Series(np.repeat([1.0, 2.0], 50))
+
+    found = partition.by_order(halves)
+
+    assert (len(found.development), len(found.test)) == (50, 50)
+    with pytest.raises(partition.NothingToSplitBy):
+        partition.by_order(pd.Series(np.ones(10)))
+
+
+@pytest.mark.parametrize("values", ["2024-01-31", "7.5", "no date", "", "01/02/2024"])
+def test_what_puts_clients_in_order_is_a_date_or_a_number(values: str, tmp_path: Path) -> None:
+    raw = portfolio(30)
+    raw["application_train"] = raw["application_train"].assign(OPENED=values)
+    folder = write_portfolio(tmp_path, raw)
+
+    if values in ("2024-01-31", "7.5"):
+        assert set(raw_tables.order(folder, "OPENED").astype(str)) == {values}
+    else:
+        with pytest.raises(raw_tables.BadTable, match=r"application_train.csv: column OPENED (holds|lacks)"):
+            raw_tables.order(folder, "OPENED")
+
+
+def test_a_parquet_file_may_hold_dates(tmp_path: Path) -> None:
+    days = pd.date_range("2024-01-01", periods=3)
+    pd.DataFrame({"SK_ID_CURR": [3, 1, 2], "OPENED": days}).to_parquet(tmp_path / "application_train.parquet")
+
+    found = raw_tables.order(tmp_path, "OPENED")
+
+    assert found.sort_values().index.tolist() == [3, 1, 2]
+
+
+def test_the_command_splits_by_a_column_and_says_so_in_the_card(store: Path, tmp_path: Path) -> None:
+    raw = portfolio(1_500)
+    table = raw["application_train"]
+    raw["application_train"] = table.assign(
+        OPENED=[f"2024-{1 + row % 12:02}-01" for row in range(len(table))]
+    )
+    folder, out = write_portfolio(tmp_path, raw), tmp_path / "out"
+
+    assert main(["--data-dir", str(folder), "--out", str(out), "--split-by", "OPENED"]) == 0
+
+    card = (out / "lgbm_final_model.md").read_text()
+    assert "The last 17% of the clients, from 2024-11-01 on, were set aside." in card
+    assert "--split-by OPENED" in card
+
+
+def test_psi_is_that_of_the_textbook_formula() -> None:
+    """Of two bins, the shares move from a half each to 0.8 and 0.2."""
+    expected, actual = np.repeat([0.0, 1.0], 50), np.repeat([0.0, 1.0], [80, 20])
+
+    found = stability.population_stability_index(expected, actual)
+
+    assert found == pytest.approx(0.3 * np.log(0.8 / 0.5) - 0.3 * np.log(0.2 / 0.5))
+    assert stability.population_stability_index(expected, expected) == 0.0
+
+
+def test_a_portfolio_that_is_too_small_is_refused_in_one_sentence(store: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "training", "--clients", "300", "--out", str(tmp_path / "out")]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("Refused: ")
+    assert "Warning" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_few_clients_bring_no_warning_of_a_library() -> None:
+    """Many resamplings of the test set have no defaulter."""
+    few = clients(600)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = trained(few.assign(TARGET=(np.arange(600) < 10).astype(int)))
+
+    assert not np.isnan(found.champion.test["auc"]).any()
