@@ -18,6 +18,7 @@ from pathlib import Path
 from benchmarks import (
     batch_http,
     beside,
+    changes,
     compared,
     features,
     gate,
@@ -62,6 +63,10 @@ BENCHMARKS: Mapping[str, tuple[str, Callable[..., str]]] = {
     "beside": ("/predict beside batches", beside.report),
     "features": ("Features of 356,255 clients from 28 million rows", features.report),
     "gate": ("Power and size of the gate", gate.report),
+    "changes": (
+        "What each change of the training brought",
+        lambda: changes.report(real=REAL if REAL.is_dir() else None),
+    ),
     "quality": ("The models", lambda: quality.report(real=REAL if REAL.is_dir() else None)),
 }
 TITLE = """# Results

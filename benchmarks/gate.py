@@ -6,35 +6,35 @@ Reference portfolios are then drawn from the population, and the gate itself jud
 the limit passes is the size of the test; how often one passes that costs no more is its power.
 """
 
-import argparse
 import functools
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
 from benchmarks.markdown import table
-from mlflow_model import command
+from mlflow_model import arguments, command
 from mlflow_model.bundle.trial import Answers
 from promotion import comparison, gate
 from promotion.gate import Limits
 from promotion.portfolio import TARGET, TRUE_PROBABILITY, Portfolio
-from quality import costs
-from quality.scores import Doubles
+from quality import costs, groups
+from quality.scores import Doubles, ScoredClients
+from training import command_line
 
 POPULATION = 200_000
 SIZES = (500, 2_000, 10_000)
 ROUNDS = 300
 LIMITS = Limits(clients=1)  # the number of clients is what is varied
 MARGIN = 0.02
-CHAMPIONS_NOISE = (
-    0.25  # of the log odds: an AUC 0.003 below that of the true probabilities, as the shipped one
-)
+# Of the log odds: an AUC 0.003 below that of the true probabilities, as the shipped model's.
+CHAMPIONS_NOISE = 0.25
 LABELS = ("reliable", "uncertain", "risky")
 OUTCOMES = {TRUE_PROBABILITY: "expected", TARGET: "observed"}
 # How much more than the champion a candidate costs, per client.
@@ -48,6 +48,9 @@ _INTRODUCTION = f"""{{}} reference portfolios of each kind. The limits are the g
 fewest clients; the cost may rise by {LIMITS.cost_increase:g} per client. Outcomes are expected (the true
 default probabilities) or observed (drawn from these). A candidate at the limit should pass in at most 2.5 %
 of the rounds: that is the size of the test."""
+# Candidates that are worse otherwise, by exactly the limit of an objection.
+_CALIBRATION, _GROUPS = "calibrated worse", "approving fewer of the youngest"
+OTHERS = {_CALIBRATION: gate.CALIBRATION, _GROUPS: gate.GROUPS}
 _MOST_NOISE = 4.0
 _NEIGHBOURS = 400
 
@@ -76,12 +79,54 @@ class Population:
     def candidate(self, dearer: float) -> Doubles:
         """The probabilities of a model that costs so much more per client, by bisection of its noise."""
         wanted = self.cost(self.champion).mean() + dearer
-        low, high = 0.0, _MOST_NOISE
-        for _ in range(30):
-            middle = (low + high) / 2
-            is_cheaper = self.cost(calibrated(self.truth, middle * self.noise)).mean() < wanted
-            low, high = (middle, high) if is_cheaper else (low, middle)
-        return calibrated(self.truth, low * self.noise)
+        return _largest(
+            _MOST_NOISE,
+            lambda noise: calibrated(self.truth, noise * self.noise),
+            lambda found: bool(self.cost(found).mean() < wanted),
+        )
+
+    def calibrated_worse(self, by: float) -> Doubles:
+        """The champion with all log odds shifted, so that its calibration error is larger by so much."""
+        wanted = self._calibration_error(self.champion) + by
+        return _largest(
+            1.0,
+            lambda shift: _shifted(self.champion, shift),
+            lambda found: self._calibration_error(found) < wanted,
+        )
+
+    def _calibration_error(self, probabilities: Doubles) -> float:
+        scored = ScoredClients(self.truth, probabilities)
+        return scored.calibration_error(scored.distribution())
+
+    def approving_fewer(self, by: float) -> Doubles:
+        """The champion with the log odds of the youngest shifted, so that its approval ratio is lower."""
+        names = groups.attributes(self.days_birth, None)["age band"]
+        youngest = names == next(iter(groups.AGE_BANDS))
+        wanted = self._approval_ratio(names, self.champion) - by
+        return _largest(
+            1.0,
+            lambda shift: _shifted(self.champion, shift * youngest),
+            lambda found: self._approval_ratio(names, found) > wanted,
+        )
+
+    def _approval_ratio(self, names: groups.Names, probabilities: Doubles) -> float:
+        approved = probabilities < costs.DEFAULT.ideal_threshold - MARGIN
+        return groups.approval_ratio(names, groups.large(names), approved).value
+
+
+def _largest(most: float, made: Callable[[float], Doubles], fits: Callable[[Doubles], bool]) -> Doubles:
+    """The probabilities made with the largest number up to `most` with which they fit, by bisection."""
+    low, high = 0.0, most
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if fits(made(middle)) else (low, middle)
+    return made(low)
+
+
+def _shifted(probabilities: Doubles, shift: float | Doubles) -> Doubles:
+    """With this added to their log odds."""
+    odds = probabilities / (1.0 - probabilities) * np.exp(shift)
+    return np.asarray(odds / (1.0 + odds))
 
 
 def calibrated(truth: Doubles, noise: Doubles) -> Doubles:
@@ -97,7 +142,9 @@ def calibrated(truth: Doubles, noise: Doubles) -> Doubles:
 def report(rounds: int = ROUNDS, jobs: int = 2) -> str:
     population = Population.made()
     models = {name: population.candidate(dearer) for name, dearer in CANDIDATES.items()}
-    cells = [(kind, name, size) for kind in OUTCOMES for name in CANDIDATES for size in SIZES]
+    models[_CALIBRATION] = population.calibrated_worse(LIMITS.calibration)
+    models[_GROUPS] = population.approving_fewer(LIMITS.groups)
+    cells = [(kind, name, size) for kind in OUTCOMES for name in models for size in SIZES]
     judge = functools.partial(judged, population, models, rounds)
     with ProcessPoolExecutor(jobs) as pool:
         counted = list(tqdm(pool.map(judge, cells), total=len(cells), unit=" cells", disable=None))
@@ -105,11 +152,13 @@ def report(rounds: int = ROUNDS, jobs: int = 2) -> str:
     return "\n\n".join(
         [
             _INTRODUCTION.format(rounds),
-            _shares("passes the limit of cost", found, rounds, lambda seen: seen[gate.COST]),
+            _shares("passes the limit of cost", CANDIDATES, found, rounds, lambda _, seen: seen[gate.COST]),
             "With the rule of before, which asked only whether the measured rise was within the limit:",
-            _shares("passed", found, rounds, lambda seen: seen[_ONLY_MEASURED]),
+            _shares("passed", CANDIDATES, found, rounds, lambda _, seen: seen[_ONLY_MEASURED]),
+            "Candidates at the limit of another objection, and how often that one let them pass:",
+            _shares("is worse", OTHERS, found, rounds, lambda name, seen: seen[OTHERS[name]]),
             "All objections together, and which of them came how often at the largest size:",
-            _shares("passes the gate", found, rounds, lambda seen: seen[_ANY]),
+            _shares("passes the gate", CANDIDATES, found, rounds, lambda _, seen: seen[_ANY]),
             _by_name(found, rounds),
             "So many clients let an equal candidate pass the limit of cost in 80 % of all cases:",
             _clients_needed(population, models["equal"]),
@@ -176,23 +225,27 @@ def answers(probabilities: Doubles) -> Answers:
 
 
 def _shares(
-    title: str, found: dict[_Cell, Counter[str]], rounds: int, objections: Callable[[Counter[str]], int]
+    title: str,
+    names: Iterable[str],
+    found: dict[_Cell, Counter[str]],
+    rounds: int,
+    objections: Callable[[str, Counter[str]], int],
 ) -> str:
     heads = ["outcomes", f"candidate that {title}", *(f"{size:,} clients" for size in SIZES)]
     rows = [
         [
             shown,
             _named(name),
-            *(f"{1 - objections(found[kind, name, size]) / rounds:.1%}" for size in SIZES),
+            *(f"{1 - objections(name, found[kind, name, size]) / rounds:.1%}" for size in SIZES),
         ]
         for kind, shown in OUTCOMES.items()
-        for name in CANDIDATES
+        for name in names
     ]
     return table(heads, rows)
 
 
 def _named(name: str) -> str:
-    return f"{name} ({CANDIDATES[name]:+g})"
+    return f"{name} ({CANDIDATES[name]:+g})" if name in CANDIDATES else name
 
 
 def _by_name(found: dict[_Cell, Counter[str]], rounds: int) -> str:
@@ -208,13 +261,13 @@ def _by_name(found: dict[_Cell, Counter[str]], rounds: int) -> str:
 def _clients_needed(population: Population, equal: Doubles) -> str:
     """By the normal approximation: (z of 0.975 + z of 0.8)^2 times the variance, over the squared margin."""
     before, after = (found > costs.DEFAULT.ideal_threshold for found in (population.champion, equal))
-    sign = (
-        after.astype(float) - before
-    )  # of what a client costs more: 1 - 6 times the outcome, if refused anew
+    # Of what a client costs more: 1 - 6 times the outcome, if refused anew.
+    sign = after.astype(float) - before
     truth, costly = population.truth, costs.DEFAULT.false_negative + costs.DEFAULT.false_positive
     expected = (sign * (1.0 - costly * truth)).var()
     observed = expected + (sign**2 * costly**2 * truth * (1.0 - truth)).mean()
-    factor = (1.959964 + 0.841621) ** 2 / LIMITS.cost_increase**2
+    quantile = NormalDist().inv_cdf
+    factor = (quantile(0.975) + quantile(0.8)) ** 2 / LIMITS.cost_increase**2
     rows = [
         [shown, f"{math.sqrt(variance):.3f}", f"{factor * variance:,.0f}"]
         for shown, variance in zip(OUTCOMES.values(), (expected, observed), strict=True)
@@ -222,11 +275,11 @@ def _clients_needed(population: Population, equal: Doubles) -> str:
     return table(["outcomes", "standard deviation of a client's difference", "clients"], rows)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gate", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="(default: %(default)s)")
-    parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
-    options = parser.parse_args(arguments)
+def main(given: Sequence[str] | None = None) -> int:
+    parser = arguments.Parser(prog="python -m benchmarks.gate", description=__doc__)
+    parser.add_argument("--rounds", type=command_line.clients, default=ROUNDS, help="(default: %(default)s)")
+    parser.add_argument("--jobs", type=command_line.threads, default=2, help="processes (default: 2)")
+    options = parser.parse_args(given)
     print(report(options.rounds, options.jobs))
     return 0
 

@@ -135,8 +135,7 @@ none. {without_history}
 
 The champion is the cheapest that can be delivered and gives probabilities of default, unless another one is
 surely cheaper by more than {negligible}. The last column is out of fold, a chosen threshold chosen without
-the client's fold. {runner_up}
-{doubts}
+the client's fold. {runner_up}{doubts}
 
 ## Policy
 
@@ -276,7 +275,7 @@ def _set_aside(findings: Findings) -> str:
 
 def _doubts(findings: Findings) -> str:
     found = doubts.of(findings)
-    return "\n".join(["", "Doubts:", "", *(f"- {doubt}" for doubt in found)]) if found else ""
+    return "\n".join(["\n", "Doubts:", "", *(f"- {doubt}" for doubt in found)]) if found else ""
 
 
 def _searched_parameters(findings: Findings) -> Mapping[str, Any] | None:
@@ -357,10 +356,10 @@ def _between(comparison: Comparison) -> str:
     ratio, gap = comparison.approval_ratio, comparison.opportunity_gap
     if ratio is None or gap is None:
         return f"Too few clients in each {comparison.attribute} to compare."
-    below = ", below four fifths," if comparison.is_below_four_fifths else ""
+    below = ", below four fifths" if comparison.is_below_four_fifths else ""
     return (
-        f"Lowest approval rate over the highest (adverse impact): {_in_hundredths(ratio)}{below} "
-        f"and the gap in equal opportunity {_share(gap)}."
+        f"Lowest approval rate over the highest (adverse impact): {_in_hundredths(ratio)}{below}. "
+        f"Gap in equal opportunity: {_share(gap)}."
     )
 
 
