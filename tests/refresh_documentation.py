@@ -437,6 +437,7 @@ _TABLES: dict[str, Callable[[Project], str]] = {
     "ratios": functools.partial(_result, "server", 0),
     "power": functools.partial(_result, "gate", 0),
     "measured": functools.partial(_result, "gate", 1),
+    "others": functools.partial(_result, "gate", 2),
     "forms": _forms,
     "refusals": _refusals,
 }
