@@ -1,5 +1,6 @@
 """The registry: versions with their provenance, moving aliases, and only verified bundles handed back."""
 
+import fcntl
 import json
 import os
 import sqlite3
@@ -35,6 +36,7 @@ from mlflow_model.registry import (
     listing,
     moves,
     registration,
+    sqlite,
     store,
     versions,
 )
@@ -442,6 +444,24 @@ def test_options_before_a_command_are_kept(registered: Path) -> None:
     assert register_py("--alias", "challenger", "promote", "1").returncode == 0
 
     assert listing.version_at(alias="challenger") == 1
+
+
+def test_a_command_that_waits_for_another_one_says_so_and_not_for_ever(
+    registered: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sqlite, "_SILENT_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite, "_LONGEST_WRITING_SECONDS", 0.5)
+    folder = os.open(registered, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    try:
+        with pytest.raises(OutOfReach, match="une autre commande y écrit depuis des minutes"), sqlite.alone():
+            pytest.fail("it did not wait")
+    finally:
+        os.close(folder)
+
+    assert capsys.readouterr().err == "Waiting for another command that writes to the registry\n"
+    with sqlite.alone():
+        pass
 
 
 def test_the_pages_of_the_registry_are_listed(registered: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from api.deciding.formats import kept_columns
 from api.paths import BATCH, METRICS, MOST_IN_ARROW, MOST_IN_TEXT, PATHS, PREDICT, Endpoint
 from features.catalogue import BY_NAME, example_client
+from mlflow_model.bundle import bundles
 from mlflow_model.bundle.scoring import Scorer
 from mlflow_model.errors import written_bytes
 
@@ -134,9 +135,10 @@ def _feature(name: str, *, nullable: bool) -> dict[str, Any]:
 
 def _decision(scorer: Scorer) -> dict[str, Any]:
     policy = scorer.policy
-    columns = [*scorer.decide_table({name: () for name in scorer.features})]  # of the served version's code
+    columns = bundles.columns(scorer)
     properties: dict[str, Any] = {
-        name: {"type": "number", "description": _MEANINGS.get(name, "")} for name in columns
+        name: {"type": "number"} | ({"description": _MEANINGS[name]} if name in _MEANINGS else {})
+        for name in columns
     }
     properties["prediction"] = {
         "type": "string",

@@ -76,6 +76,11 @@ class Bundle:
         return scorer
 
 
+def columns(scorer: Scorer) -> list[str]:
+    """The names of a decision's columns, of the version's own code."""
+    return [*scorer.decide_table({name: () for name in scorer.features})]
+
+
 def build(
     text: str,
     features: Sequence[str],

@@ -378,7 +378,7 @@ def _written_answers(scorer: Scorer, portfolio: Mapping[str, Doubles]) -> tuple[
             refusal = refused.detail
     head = {
         "features": list(scorer.features),
-        "columns": [*scorer.decide_table({name: () for name in scorer.features})],
+        "columns": bundles.columns(scorer),
         "nullable": sorted(scorer.nullable),
         "labels": labels,
         "numbers": [policy.threshold, policy.lower_bound, policy.upper_bound],

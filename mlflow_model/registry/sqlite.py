@@ -5,6 +5,7 @@ import glob
 import os
 import shutil
 import sqlite3
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from mlflow_model.errors import LoadingFailed, OutOfReach
 from mlflow_model.registry import store
 
 _LONGEST_WRITING_SECONDS = 300.0
+_SILENT_SECONDS = 3.0
 
 
 def is_absent() -> bool:
@@ -103,12 +105,16 @@ def alone() -> Iterator[None]:
 
 def _wait_for_lock(folder: int) -> None:
     """Raises OutOfReach if another process keeps the lock, OSError if there is none to be had."""
-    deadline = time.monotonic() + _LONGEST_WRITING_SECONDS
+    begun, is_said = time.monotonic(), False
     while True:
         try:
             return fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > deadline:
+            waited = time.monotonic() - begun
+            if waited > _SILENT_SECONDS and not is_said:
+                is_said = True
+                sys.stderr.write("Waiting for another command that writes to the registry\n")
+            if waited > _LONGEST_WRITING_SECONDS:
                 raise OutOfReach(
                     "ouverture du registre : une autre commande y écrit depuis des minutes ; "
                     "attendez qu’elle ait fini"
