@@ -14,7 +14,8 @@ DASHBOARD_PORT ?= 8501
 CLIENTS ?= 50000
 TRAINED ?= trained
 API_URL ?= http://127.0.0.1:$(PORT)
-STORE ?= sqlite:///$(CURDIR)/mlflow.db
+# With what SQLAlchemy decodes in a path, as mlflow_model/registry/store.py writes it.
+STORE ?= sqlite:///$(subst ?,%3F,$(subst %,%25,$(CURDIR)))/mlflow.db
 # More than the cores: many tests wait for a process that they started.
 TEST_PROCESSES ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 NOTEBOOK_VERSION := 7.6.5

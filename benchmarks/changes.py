@@ -1,8 +1,8 @@
 """`python -m benchmarks.changes`: what each change of the training brought, on drawn and on real clients.
 
-Each step keeps those before it. A seed draws the same clients for each step, and divides them alike; only
-their outcomes follow the label model of the step. On the real sample, the mean of the seeds is compared with
-the step before, client by client.
+Each step keeps those before it. A seed draws the same clients for each step; their outcomes, and with these
+the stratified division, follow the label model of the step. On the real sample, the mean of the seeds is
+compared with the step before, client by client.
 """
 
 import argparse
@@ -177,7 +177,7 @@ def main(given: Sequence[str] | None = None) -> int:
     options = parser.parse_args(given)
     try:
         print(report(options.clients, real=options.real))
-    except (NotADirectoryError, raw_tables.BadTable, experiment.TooFewClients) as error:
+    except (NotADirectoryError, raw_tables.BadTable) as error:
         parser.error(str(error))
     return 0
 

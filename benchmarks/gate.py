@@ -156,7 +156,7 @@ def report(rounds: int = ROUNDS, jobs: int = 2) -> str:
             "With the rule of before, which asked only whether the measured rise was within the limit:",
             _shares("passed", CANDIDATES, found, rounds, lambda _, seen: seen[_ONLY_MEASURED]),
             "Candidates at the limit of another objection, and how often that one let them pass:",
-            _shares("is worse", OTHERS, found, rounds, lambda name, seen: seen[OTHERS[name]]),
+            _shares("passes", OTHERS, found, rounds, lambda name, seen: seen[OTHERS[name]]),
             "All objections together, and which of them came how often at the largest size:",
             _shares("passes the gate", CANDIDATES, found, rounds, lambda _, seen: seen[_ANY]),
             _by_name(found, rounds),

@@ -149,13 +149,14 @@ def true_probabilities(folder: Path, clients: pd.Index) -> pd.Series | None:
 def order(folder: Path, column: str) -> pd.Series:
     """The values of a column of application_train by SK_ID_CURR, to put clients in order.
 
-    They are numbers, or texts that order as the dates that they are (ISO 8601). Raises BadTable.
+    They are numbers, or dates as 2026-01-31, perhaps with a time. Raises BadTable.
     """
     file = _required(folder, _TRAIN)
     assert file is not None  # noqa: S101 - it is not optional
     with _readable(file):
         found = _as_it_is(file, column).to_pyarrow().to_pandas()
-    values = pd.Series(found[column].to_numpy(), pd.Index(found[KEY].astype("int64"), name=KEY), name=column)
+    keys = pd.Index(pd.to_numeric(found[KEY]).astype("int64"), name=KEY)
+    values = pd.Series(found[column].to_numpy(), keys, name=column)
     if values.isna().any():
         raise BadTable(
             file.name, f"column {column} lacks {values.isna().sum()} value(s): nothing to split by"
@@ -174,10 +175,12 @@ def _ordered(values: pd.Series, file: str) -> pd.Series:
     if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_any_dtype(values):
         return values
     texts = values.astype(str)
-    if texts.str.fullmatch(csv_dialect.NUMBER_RE2).all():
-        return texts.astype("float64")
-    if texts.str.fullmatch(_DATE).all():
-        return texts
+    numbers = texts.str.replace(",", ".")
+    if numbers.str.fullmatch(csv_dialect.NUMBER_RE2).all():
+        return numbers.astype("float64")
+    dates = pd.to_datetime(texts.where(texts.str.fullmatch(_DATE)), format="ISO8601", errors="coerce")
+    if not dates.isna().any():
+        return dates
     raise BadTable(file, f"column {values.name} holds neither numbers nor dates as 2026-01-31")
 
 

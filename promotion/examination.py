@@ -100,8 +100,7 @@ def examine(
     """Verify the candidate, and compare it with the champion and the anchor on the reference portfolio.
 
     Each version runs in a limited process of its own, and only after its signature was checked. `anchor`: the
-    number of a version; None for the first champion. Raises LoadingFailed, also for an anchor that is not
-    registered, BadReference, SigningRefused.
+    number of a version; None for the first champion. Raises LoadingFailed, BadReference, SigningRefused.
     """
     candidate = versions.resolve(f"models:/{name}/{number}")
     _check_signature(candidate, number, signer)
@@ -169,12 +168,12 @@ def _beside_champion(
         unreadable = f"the {examined.alias}, version {champion.version}, cannot be loaded ({error.detail})"
         objections = [Objection(gate.CHAMPION, unreadable), *examined.objections]
         return replace(examined, objections=objections), costs.DEFAULT
-    yardstick = costs.usable(_stated_costs(present.bundle)) or costs.DEFAULT
+    yardstick = (costs.usable(_stated_costs(present.bundle)) or costs.DEFAULT).relative
     difference = comparison.compare(present.answers, candidate.answers, portfolio, yardstick)
     objections = [
         *gate.objections(difference, limits),
         *_other_costs(candidate.bundle, yardstick),
-        *(Objection(gate.SPLITS, str(cut)) for cut in cuts.of_bundle(candidate.bundle, portfolio.columns)),
+        *_finer_splits(present.bundle, candidate.bundle, portfolio),
         *examined.objections,
     ]
     return replace(examined, difference=difference, objections=objections), yardstick
@@ -249,10 +248,21 @@ def _stated_costs(bundle: Bundle) -> object:
 def _other_costs(candidate: Bundle, yardstick: Costs) -> list[Objection]:
     """An objection if the candidate states other costs. Both models are measured by the champion's costs."""
     stated = _stated_costs(candidate)
-    if stated is None or costs.usable(stated) == yardstick:
+    usable = costs.usable(stated)
+    if stated is None or (usable is not None and usable.relative == yardstick):
         return []
     made_for = f"the candidate was made for the costs {_costs_in_words(stated)}, not {_in_words(yardstick)}"
     return [Objection(gate.COSTS, made_for)]
+
+
+def _finer_splits(champion: Bundle, candidate: Bundle, portfolio: Portfolio) -> list[Objection]:
+    """The objections to splits between roundings of one value that the champion has not, or has fewer of."""
+    present = {cut.feature: cut.cuts for cut in cuts.of_bundle(champion, portfolio.columns)}
+    return [
+        Objection(gate.SPLITS, str(cut))
+        for cut in cuts.of_bundle(candidate, portfolio.columns)
+        if cut.cuts > present.get(cut.feature, 0)
+    ]
 
 
 def _costs_in_words(stated: object) -> str:

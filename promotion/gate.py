@@ -2,9 +2,9 @@
 
 A figure passes if it can be told that it is not worse by more than a non-inferiority margin: if the bound of
 its 95 % interval on the worse side is within the limit. For a mean, as the cost, and for the AUC that is a
-one-sided test of 2.5 % (CHMP, EMEA/CPMP/EWP/2158/99, on the choice of the non-inferiority margin). For the
-calibration error and between groups it is none: chance makes those figures larger than what they measure.
-docs/gate.md has the limits, their reasons, and what the gate finds at which number of clients.
+one-sided test of nominally 2.5 % (CHMP, EMEA/CPMP/EWP/2158/99, on the choice of the non-inferiority margin).
+For the calibration error and between groups it is none: chance makes those figures larger than what they
+measure. docs/gate.md has the limits, their reasons, and what the gate finds at which number of clients.
 """
 
 from collections.abc import Iterator, Sequence

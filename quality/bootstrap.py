@@ -27,10 +27,6 @@ class Interval(NamedTuple):
     def __str__(self) -> str:
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
-    @property
-    def holds_zero(self) -> bool:
-        return self.low <= 0.0 <= self.high
-
 
 def intervals(
     clients: int, seed: int, measure: Callable[[Doubles | None], Mapping[str, float]]
@@ -66,11 +62,6 @@ def _draws(clients: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
     generator = np.random.default_rng(seed)
     for _ in range(RESAMPLINGS):
         yield generator.integers(0, clients, clients)
-
-
-def interval_of_mean(values: Doubles, seed: int) -> Interval:
-    """The mean of one value per client, with its interval."""
-    return interval(values.mean(), np.array([values[drawn].mean() for drawn in _draws(len(values), seed)]))
 
 
 class Summed(NamedTuple):

@@ -27,6 +27,11 @@ class Costs:
         """Where both mistakes cost the same if the probabilities are right (Elkan, IJCAI 2001, eq. 2)."""
         return self.false_positive / (self.false_negative + self.false_positive)
 
+    @property
+    def relative(self) -> "Costs":
+        """The same in units of a refused client who would have repaid."""
+        return Costs(self.false_negative / self.false_positive, 1.0)
+
     def charge(self, accepted_defaults: Any, refused_repayers: Any) -> Any:
         """The cost of these numbers of mistakes, scalars or arrays. Expected numbers may be fractions."""
         return self.false_negative * accepted_defaults + self.false_positive * refused_repayers
@@ -41,7 +46,8 @@ class Costs:
 
 
 DEFAULT = Costs()
-# Of the cost per client: a difference that is not worth a worse model otherwise.
+# A difference in cost per client that is not worth a worse model otherwise, if refusing a client who would
+# repay costs 1.
 NEGLIGIBLE = 0.002
 
 

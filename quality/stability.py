@@ -1,5 +1,7 @@
 """How far a distribution has moved from another one."""
 
+from statistics import NormalDist
+
 import numpy as np
 
 from quality.scores import Doubles
@@ -17,6 +19,19 @@ def population_stability_index(expected: Doubles, actual: Doubles) -> float:
     edges = np.unique(np.quantile(expected, np.arange(1, BINS) / BINS))
     one, other = (_shares(values, edges) for values in (expected, actual))
     return float(((other - one) * np.log(other / one)).sum())
+
+
+def highest_by_chance(expected: int, actual: int) -> float:
+    """The PSI that samples of these sizes exceed in 5 % of all cases without any shift.
+
+    PSI / (1 / expected + 1 / actual) has a chi-square distribution of BINS - 1 degrees of freedom (Yurdakul
+    and Naranjo, Journal of Risk Model Validation 14(4), 2020), whose quantile is that of Wilson and Hilferty
+    (PNAS 17, 1931).
+    """
+    freedom = BINS - 1
+    part = 2.0 / (9.0 * freedom)
+    quantile = freedom * (1.0 - part + NormalDist().inv_cdf(0.95) * part**0.5) ** 3
+    return quantile * (1.0 / expected + 1.0 / actual)
 
 
 def _shares(values: Doubles, edges: Doubles) -> Doubles:

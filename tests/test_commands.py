@@ -135,7 +135,7 @@ def test_make_train_registers_a_candidate_and_leaves_the_champion(
 
     assert done.returncode == 0, done.stderr
     assert "scoring-client version 1 registered; candidate points at it" in done.stderr
-    assert "best candidate: LightGBM" in done.stdout
+    assert "champion: LightGBM" in done.stdout
 
 
 @pytest.mark.slow

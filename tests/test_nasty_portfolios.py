@@ -70,21 +70,57 @@ def test_the_same_clients_under_new_numbers_do_not_seem_to_be_known() -> None:
 
     assert abs(found.champion.test["auc"].value - 0.5) < 0.1
     assert doubts.of(found)[0] == (
-        "2,000 of 4,000 clients have the same features as another one; these were kept together"
+        "2,000 of 4,000 clients have the same features as another one; these were kept together, and the "
+        "intervals take them for different clients"
     )
 
 
 def test_clients_who_are_alike_are_in_one_part() -> None:
+    """Client n of the second hundred is client 99 - n of the first; the last two hundred are all one."""
     once = clients(100, 0.3)
-    everyone = pd.concat([once, once.sample(frac=1, random_state=0)], ignore_index=True)
-    alike = partition.Alike.of(everyone).of_each
+    one_many_times = once.iloc[np.zeros(200, dtype=int)]
+    everyone = pd.concat([once, once.iloc[::-1], one_many_times], ignore_index=True)
+    of_each = np.concatenate([np.arange(100), np.arange(100)[::-1], np.zeros(200)])
 
     chosen = partition.by_chance(everyone, seed=0)
     parts = list(partition.folds(everyone, seed=0))
 
     for one, other in [(chosen.development, chosen.test), *parts]:
-        assert not {*alike[one]} & {*alike[other]}
-        assert sorted([*one, *other]) == list(range(200))
+        assert not {*of_each[one]} & {*of_each[other]}
+        assert sorted([*one, *other]) == list(range(400))
+    assert 20 <= len(chosen.test) <= 80
+
+
+def test_what_is_negligible_is_a_part_of_what_refusing_a_client_costs() -> None:
+    """The same costs in units that are ten thousand times smaller, and the same champion."""
+    drafts = [
+        draft(candidates.lightgbm("calibrated"), np.zeros(100), 0.5),
+        draft(candidates.lightgbm("weighted", class_weight="balanced"), np.zeros(100), 0.5),
+    ]
+    charged = 10_000 * np.array([np.full(100, 0.3), np.full(100, 0.299)])
+    in_cents = Settings(margin_rule("0.02"), Costs(50_000, 10_000))
+
+    found = experiment._compared(drafts, charged, in_cents)
+
+    assert [one.draft.candidate.name for one in found if one.is_champion] == ["calibrated"]
+
+
+def test_clients_are_counted_once_for_each_outcome_that_they_have() -> None:
+    """Of each client there is one who repaid and one who defaulted: nobody is the first."""
+    once = clients(400)
+    both = pd.concat([once.assign(TARGET=0), once.assign(TARGET=1)], ignore_index=True)
+
+    assert len(trained(both).test) == 160
+
+
+def test_too_few_outcomes_of_a_part_are_told_of_that_part() -> None:
+    drawn = clients(1_000, 0.3)
+    late = drawn.assign(TARGET=np.where(np.arange(1_000) < 800, drawn["TARGET"], 0))
+
+    with pytest.raises(
+        experiment.TooFewClients, match=r"TARGET is 1 for 0 different client\(s\) of the test set"
+    ):
+        trained(late, order=pd.Series(np.arange(1_000.0)))
 
 
 def test_a_feature_that_knows_the_outcome_is_told() -> None:
@@ -110,7 +146,7 @@ def test_probabilities_are_not_given_up_for_a_negligible_cost(times: float, cham
     ]
     charged = np.array([np.full(100, 0.3), np.full(100, 0.3 - times * NEGLIGIBLE)])
 
-    found = experiment._compared(drafts, charged, seed=0)
+    found = experiment._compared(drafts, charged, SETTINGS)
 
     assert [one.draft.candidate.name for one in found if one.is_champion] == [champion]
 
@@ -176,17 +212,42 @@ def test_clients_of_one_value_are_not_divided() -> None:
         partition.by_order(pd.Series(np.ones(10)))
 
 
-@pytest.mark.parametrize("values", ["2024-01-31", "7.5", "no date", "", "01/02/2024"])
-def test_what_puts_clients_in_order_is_a_date_or_a_number(values: str, tmp_path: Path) -> None:
-    raw = portfolio(30)
-    raw["application_train"] = raw["application_train"].assign(OPENED=values)
-    folder = write_portfolio(tmp_path, raw)
+ORDERS = {
+    "dates": ["2024-01-31", "2023-12-31", "2024-02-01"],
+    "times": ["2024-01-31 23:00", "2024-01-31T08:00", "2024-02-01T07:00"],
+    "numbers": ["10", "9.5", "11"],
+    "numbers with decimal commas": ["10,5", "9,5", "11"],
+}
 
-    if values in ("2024-01-31", "7.5"):
-        assert set(raw_tables.order(folder, "OPENED").astype(str)) == {values}
-    else:
-        with pytest.raises(raw_tables.BadTable, match=r"application_train.csv: column OPENED (holds|lacks)"):
-            raw_tables.order(folder, "OPENED")
+
+def with_a_column(values: list[str], folder: Path) -> Path:
+    raw = portfolio(3)
+    table = raw["application_train"]
+    keys = [f"{key}.0" for key in table["SK_ID_CURR"]]  # as a library writes a column of doubles
+    raw["application_train"] = table.assign(OPENED=values, SK_ID_CURR=keys)
+    return write_portfolio(folder, raw)
+
+
+@pytest.mark.parametrize("kind", ORDERS)
+def test_clients_are_put_in_order_by_dates_or_numbers(kind: str, tmp_path: Path) -> None:
+    found = raw_tables.order(with_a_column(ORDERS[kind], tmp_path), "OPENED")
+
+    assert found.argsort().tolist() == [1, 0, 2]
+
+
+@pytest.mark.parametrize("value", ["no date", "", "01/02/2024", "2024-99-99", "2024-02-30"])
+def test_what_is_neither_a_date_nor_a_number_is_refused(value: str, tmp_path: Path) -> None:
+    folder = with_a_column(["2024-01-31", value, "2024-01-31"], tmp_path)
+
+    with pytest.raises(raw_tables.BadTable, match=r"application_train.csv: column OPENED (holds|lacks)"):
+        raw_tables.order(folder, "OPENED")
+
+
+def test_drawn_clients_have_no_column_to_split_by(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--clients", "2000", "--split-by", "OPENED"])
+
+    assert capsys.readouterr().err == "Refused: --split-by needs --data-dir: drawn clients have no dates\n"
 
 
 def test_a_parquet_file_may_hold_dates(tmp_path: Path) -> None:
@@ -221,6 +282,18 @@ def test_psi_is_that_of_the_textbook_formula() -> None:
 
     assert found == pytest.approx(0.3 * np.log(0.8 / 0.5) - 0.3 * np.log(0.2 / 0.5))
     assert stability.population_stability_index(expected, expected) == 0.0
+
+
+def test_a_psi_that_chance_explains_is_no_drift() -> None:
+    generator = np.random.default_rng(0)
+    indices = [
+        stability.population_stability_index(generator.random(4_000), generator.random(60))
+        for _ in range(400)
+    ]
+
+    above = np.mean(np.array(indices) > stability.highest_by_chance(4_000, 60))
+    assert np.mean(np.array(indices) > stability.NOTABLE) > 0.5
+    assert above < 0.15
 
 
 def test_a_portfolio_that_is_too_small_is_refused_in_one_sentence(store: Path, tmp_path: Path) -> None:

@@ -42,8 +42,8 @@ MARGIN, half the width of the grey zone, is a number or one of
   auto:capacity=0.05  the widest that sends at most this share of the clients to a loan officer
   auto:chow=0.8       the cheapest if a review costs this many times what refusing a good client costs
 
-A portfolio that `python -m training.synthetic` wrote may be DIR too: its card says so, and the best candidate
-is compared with the true probabilities.
+A portfolio that `python -m training.synthetic` wrote may be DIR too: its card says so, and the champion is
+compared with the true probabilities.
 
 Writes OUT/{NAME}.pkl and its model card OUT/{NAME}.md, or neither, and shows the candidates, their
 figures and the data in MLflow (MLFLOW_TRACKING_URI, or this repository's own store). `python register.py
@@ -63,7 +63,10 @@ _OF_NOBODY = (
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(given)
+    parser = _parser()
+    options = parser.parse_args(given)
+    if options.split_by is not None and options.data_dir is None:
+        parser.error("--split-by needs --data-dir: drawn clients have no dates")
     try:
         with command_line.terminable():
             _train(options)
@@ -137,10 +140,10 @@ def _train(options: argparse.Namespace) -> None:
     )
     command_line.try_writing(options.out, options.out)
     with _raw_data(options) as (folder, raw):
+        order = None if options.split_by is None else raw_tables.order(folder, options.split_by)
         _say(f"Aggregating {sum(raw.rows.values()):,} rows to one row a client")
         clients = _labelled(raw)
         truth = raw_tables.true_probabilities(folder, clients.index)
-        order = None if options.split_by is None else raw_tables.order(folder, options.split_by)
         source = _source(options, folder, raw)
     with tracking.training_run("training") as run:
         _say(f"Comparing models on {len(clients):,} labelled clients")

@@ -38,7 +38,6 @@ def make_if_absent() -> None:
     if place is None:
         return
     _check_writable(place)
-    place = place.resolve()  # what a link names is made, and the link stays
     if not place.exists():
         beginning = f".{place.name}-unfinished-"
         for abandoned in place.parent.glob(f"{glob.escape(beginning)}*"):

@@ -23,9 +23,9 @@ def uri_of(sqlite_file: Path) -> str:
 
 
 def sqlite_file() -> Path | None:
-    """The file of the store; None for a store of another kind, and for one in memory."""
+    """The file of the store, behind any link; None for a store of another kind."""
     given = os.environ.get("MLFLOW_TRACKING_URI")
     if not given:
         return ROOT / "mlflow.db"
     path = unquote(given.removeprefix(_SQLITE).partition("?")[0])
-    return Path(path).absolute() if given.startswith(_SQLITE) and path else None
+    return Path(path).resolve() if given.startswith(_SQLITE) and path else None

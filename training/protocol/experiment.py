@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from features.raw_tables import LABEL
@@ -29,9 +28,9 @@ Step = Callable[[str], None]
 class TooFewClients(ValueError):
     """One class has too few clients for each fold and the test set to hold one."""
 
-    def __init__(self, outcome: int, count: int) -> None:
+    def __init__(self, outcome: int, count: int, among: str = "") -> None:
         super().__init__(
-            f"column TARGET is {outcome} for {count} different client(s): at least {FEWEST} are needed"
+            f"column TARGET is {outcome} for {count} different client(s){among}: at least {FEWEST} are needed"
         )
 
 
@@ -118,7 +117,7 @@ def run(
             search.best(development, settings.seed, minutes, hidden_share, settings.n_jobs, step)
         )
     drafts = [_draft(candidate, development, settings, step, truth) for candidate in competing]
-    compared = _compared(drafts, _charges(drafts, development, settings), settings.seed)
+    compared = _compared(drafts, _charges(drafts, development, settings), settings)
     results = tuple(_tested(one, development, test, settings, step, truth) for one in compared)
     champion = next(result for result, one in zip(results, compared, strict=True) if one.is_champion)
     if len(candidates.unused_features(champion.model)) == len(candidates.MODEL_FEATURES):
@@ -138,10 +137,10 @@ def run(
 def _parts(clients: pd.DataFrame, seed: int, order: pd.Series | None) -> Partition:
     if order is not None:
         parts = partition.by_order(order.loc[clients.index])
-        for positions in (parts.development, parts.test):
-            _check_outcomes(Alike.of(clients.iloc[positions]).outcomes)
+        _check_outcomes(clients.iloc[parts.development], " before those of the test set")
+        _check_outcomes(clients.iloc[parts.test], " of the test set")
         return parts
-    _check_outcomes(Alike.of(clients).outcomes)
+    _check_outcomes(clients)
     return partition.by_chance(clients, seed)
 
 
@@ -225,15 +224,15 @@ def _charges(drafts: list[_Draft], development: pd.DataFrame, settings: Settings
     return charged
 
 
-def _compared(drafts: list[_Draft], charged: Doubles, seed: int) -> list[_Compared]:
+def _compared(drafts: list[_Draft], charged: Doubles, settings: Settings) -> list[_Compared]:
     """Choose the champion, and compare every draft with it.
 
     The cheapest deliverable candidate that gives probabilities of default wins, unless another one is surely
-    cheaper by more than NEGLIGIBLE. `charged`: as `_charges` finds them.
+    cheaper by more than what is negligible. `charged`: as `_charges` finds them.
     """
     clients = charged.shape[1]
     once = charged.mean(axis=1)
-    again = np.stack([charged @ counts for counts in bootstrap.resamplings(clients, seed)]) / clients
+    again = np.stack([charged @ counts for counts in bootstrap.resamplings(clients, settings.seed)]) / clients
 
     def extra_cost(one: int, other: int) -> Interval:
         return bootstrap.interval(once[one] - once[other], again[:, one] - again[:, other])
@@ -242,7 +241,8 @@ def _compared(drafts: list[_Draft], charged: Doubles, seed: int) -> list[_Compar
     cheapest = min(deliverable, key=lambda place: once[place])
     calibrated = [place for place in deliverable if drafts[place].candidate.calibrated]
     best = min(calibrated, key=lambda place: once[place], default=cheapest)
-    chosen = cheapest if extra_cost(best, cheapest).low > NEGLIGIBLE else best
+    negligible = NEGLIGIBLE * settings.costs.false_positive
+    chosen = cheapest if extra_cost(best, cheapest).low > negligible else best
     return [
         _Compared(
             draft,
@@ -308,7 +308,8 @@ def _true_auc(target: pd.Series, truth: pd.Series, seed: int) -> Interval:
     )["auc"]
 
 
-def _check_outcomes(target: npt.NDArray[np.generic]) -> None:
+def _check_outcomes(clients: pd.DataFrame, among: str = "") -> None:
+    alike, target = Alike.of(clients).of_each, clients[LABEL].to_numpy()
     for outcome in (0, 1):
-        if (count := int((target == outcome).sum())) < FEWEST:
-            raise TooFewClients(outcome, count)
+        if (count := len(np.unique(alike[target == outcome]))) < FEWEST:
+            raise TooFewClients(outcome, count, among)

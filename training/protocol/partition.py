@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.model_selection import StratifiedKFold, train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from features.raw_tables import LABEL
 from training.protocol.candidates import MODEL_FEATURES
@@ -21,7 +21,7 @@ Positions = npt.NDArray[np.intp]
 
 
 class NothingToSplitBy(ValueError):
-    """All clients have the same value, or all but too few."""
+    """All clients have the same value."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,18 @@ class Partition:
 
 
 def by_chance(clients: pd.DataFrame, seed: int) -> Partition:
-    """TEST_SHARE of the clients are the test set, stratified by outcome."""
+    """About TEST_SHARE of the clients are the test set, stratified by outcome."""
     alike = Alike.of(clients)
-    known, unseen = train_test_split(
-        np.arange(len(alike.outcomes)), test_size=TEST_SHARE, stratify=alike.outcomes, random_state=seed
-    )
-    return Partition(alike.clients(known), alike.clients(unseen))
+    if alike.repeated:
+        parts = StratifiedGroupKFold(round(1 / TEST_SHARE), shuffle=True, random_state=seed)
+        found = parts.split(alike.of_each, clients[LABEL], alike.of_each)
+        # One of them may hold many clients who are all alike.
+        known, unseen = min(found, key=lambda one: abs(len(one[1]) - TEST_SHARE * len(clients)))
+    else:
+        known, unseen = train_test_split(
+            np.arange(len(clients)), test_size=TEST_SHARE, stratify=clients[LABEL], random_state=seed
+        )
+    return Partition(np.sort(known), np.sort(unseen))
 
 
 def by_order(values: pd.Series) -> Partition:
@@ -59,36 +65,24 @@ def by_order(values: pd.Series) -> Partition:
 def folds(clients: pd.DataFrame, seed: int) -> Iterator[tuple[Positions, Positions]]:
     """For each of FOLDS parts, the positions of the others and its own, stratified by outcome."""
     alike = Alike.of(clients)
-    parts = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    for known, unseen in parts.split(np.empty(len(alike.outcomes)), alike.outcomes):
-        yield alike.clients(known), alike.clients(unseen)
+    kind = StratifiedGroupKFold if alike.repeated else StratifiedKFold
+    parts = kind(FOLDS, shuffle=True, random_state=seed)
+    yield from parts.split(alike.of_each, clients[LABEL], alike.of_each if alike.repeated else None)
 
 
 @dataclass(frozen=True)
 class Alike:
-    """Clients by their features. `of_each`: the number of each client's features, counted in their order.
-
-    `outcomes`: of the first client with each.
-    """
+    """Which clients have the same features. `of_each`: for each client a number that these share."""
 
     of_each: Positions
-    outcomes: npt.NDArray[np.generic]
 
     @classmethod
     def of(cls, clients: pd.DataFrame) -> "Alike":
         features = [name for name in MODEL_FEATURES if name in clients.columns]
         hashed = pd.util.hash_pandas_object(clients[features], index=False).to_numpy()
-        _, first, inverse = np.unique(hashed, return_index=True, return_inverse=True)
-        order = np.argsort(first)
-        place = np.empty(len(order), dtype=np.intp)
-        place[order] = np.arange(len(order))
-        return cls(place[inverse], clients[LABEL].to_numpy()[first[order]])
+        return cls(np.unique(hashed, return_inverse=True)[1])
 
     @property
     def repeated(self) -> int:
         """How many clients have the same features as one before."""
-        return len(self.of_each) - len(self.outcomes)
-
-    def clients(self, chosen: Positions) -> Positions:
-        """The positions of the clients with these features, in ascending order."""
-        return np.flatnonzero(np.isin(self.of_each, chosen))
+        return len(self.of_each) - len(np.unique(self.of_each))

@@ -120,13 +120,14 @@ class ReviewedCosts:
 
 def reviewed_costs(evidence: Evidence, review: float, margin: float) -> ReviewedCosts:
     """By the out-of-fold probabilities, taken for true. `review`: in units of one refused good client."""
-    threshold, p = evidence.threshold.chosen, evidence.probabilities
-    expected, price = evidence.costs.of_each(p, threshold, outcomes=p), review * evidence.costs.false_positive
+    threshold, p, costs = evidence.threshold.chosen, evidence.probabilities, evidence.costs
+    expected, price = costs.of_each(p, threshold, outcomes=p), review * costs.false_positive
     is_grey = np.abs(p - threshold) <= margin
+    of_the_better = np.minimum(costs.false_negative * p, costs.false_positive * (1.0 - p))
     return ReviewedCosts(
         float(expected.mean()),
         float(np.where(is_grey, price, expected).mean()),
-        float(np.minimum(price, expected).mean()),
+        float(np.minimum(price, of_the_better).mean()),
     )
 
 

@@ -32,7 +32,8 @@ def _about_repetitions(findings: Findings) -> Iterator[str]:
     if repeated := Alike.of(everyone).repeated:
         kept = "were kept together" if findings.first_of_test is None else "may be in both sets"
         yield (
-            f"{repeated:,} of {len(everyone):,} clients have the same features as another one; these {kept}"
+            f"{repeated:,} of {len(everyone):,} clients have the same features as another one; these {kept}, "
+            "and the intervals take them for different clients"
         )
 
 
@@ -76,5 +77,6 @@ def _about_time(findings: Findings) -> Iterator[str]:
         yield f"the default rate moved from {before.mean():.2%} to {after.mean():.2%} in the test set"
     champion = findings.champion
     index = stability.population_stability_index(champion.out_of_fold, champion.probabilities)
-    if index > stability.NOTABLE:
+    by_chance = stability.highest_by_chance(len(champion.out_of_fold), len(champion.probabilities))
+    if index > max(stability.NOTABLE, by_chance):
         yield f"the probabilities moved: their PSI in the test set is {index:.2f}"

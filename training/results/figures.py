@@ -51,18 +51,18 @@ def cost_curves(findings: Findings, result: CandidateResult) -> tuple[CostCurve,
 
 
 def of_comparison(findings: Findings) -> Figure:
-    """Each candidate's out-of-fold cost per client, and its cost over the best candidate's, which is red."""
+    """Each candidate's out-of-fold cost per client, and its cost over the champion's, which is red."""
     figure, (left, right) = _figure(2, "Candidates, out of fold")
     results = findings.results
     names = [
-        f"{result.candidate.name} (best)" if result is findings.champion else result.candidate.name
+        f"{result.candidate.name} (champion)" if result is findings.champion else result.candidate.name
         for result in results
     ]
     colours = [_BAD if result is findings.champion else _GOOD for result in results]
     costs = [result.out_of_fold_cost for result in results]
     _whiskers(left, costs, names, colours, "cost per client")
     extra_costs = [result.extra_cost for result in results]
-    _whiskers(right, extra_costs, None, colours, "cost over the best candidate's")
+    _whiskers(right, extra_costs, None, colours, "cost over the champion's")
     right.axvline(0.0, color=_GREY, linewidth=1)
     return figure
 

@@ -12,10 +12,11 @@ from features.raw_tables import LABEL
 from quality.bootstrap import RESAMPLINGS, Interval
 from quality.costs import NEGLIGIBLE
 from quality.fairness import Comparison
+from quality.groups import SMALLEST_GROUP
 from training.protocol import lessons, search
 from training.protocol.candidates import MODEL_FEATURES, unused_features
 from training.protocol.experiment import CandidateResult, Findings
-from training.protocol.partition import FOLDS, TEST_SHARE
+from training.protocol.partition import FOLDS
 from training.protocol.policy import Evidence, reviewed_costs
 from training.results import doubts
 from training.synthetic.calibration import AUC_OF_TRUTH
@@ -190,8 +191,8 @@ digit, for any number of threads{searched}.
 _GENERATOR = """
 
 The clients are drawn: these figures say how well the model agrees with a generator. The AUC of the
-generator's own probabilities, {possible} over the whole population, was set and is no measurement. The
-project's `benchmarks/RESULTS.md` has figures on real clients."""
+generator's own probabilities, {possible} over the whole population, follows from a scale that was chosen: it
+says nothing of people. The project's `benchmarks/RESULTS.md` has figures on real clients."""
 _ARTEFACT = """
 In a drawn portfolio the outcome follows from the features alone: a difference between the sexes at the same
 features is an artefact."""
@@ -210,7 +211,7 @@ def text(findings: Findings, source: Source) -> str:
         default_rate=f"{findings.test[LABEL].mean():.2%}",
         data_sha256=source.sha256,
         set_aside=_set_aside(findings),
-        negligible=f"{NEGLIGIBLE:g}",
+        negligible=f"{NEGLIGIBLE * settings.costs.false_positive:g}",
         doubts=_doubts(findings),
         folds=FOLDS,
         resamplings=f"{RESAMPLINGS:,}",
@@ -265,11 +266,11 @@ def _more(extra: Interval) -> str:
 
 
 def _set_aside(findings: Findings) -> str:
-    if findings.first_of_test is None:
-        return f"{TEST_SHARE:.0%} of the clients were set aside, stratified."
     share = len(findings.test) / (len(findings.test) + len(findings.development))
+    if findings.first_of_test is None:
+        return f"{share:.0%} of the clients were set aside, stratified."
     first = findings.first_of_test
-    shown = f"{first:g}" if isinstance(first, float) else f"{first}"
+    shown = f"{first:.15g}" if isinstance(first, float) else str(first).removesuffix(" 00:00:00")
     return f"The last {share:.0%} of the clients, from {shown} on, were set aside."
 
 
@@ -355,10 +356,10 @@ def _fairness(findings: Findings) -> str:
 def _between(comparison: Comparison) -> str:
     ratio, gap = comparison.approval_ratio, comparison.opportunity_gap
     if ratio is None or gap is None:
-        return f"Too few clients in each {comparison.attribute} to compare."
+        return f"By {comparison.attribute} no two groups have {SMALLEST_GROUP} clients: nothing is compared."
     below = ", below four fifths" if comparison.is_below_four_fifths else ""
     return (
-        f"Lowest approval rate over the highest (adverse impact): {_in_hundredths(ratio)}{below}. "
+        f"Lowest approval rate over the highest (adverse impact): {_in_thousandths(ratio)}{below}. "
         f"Gap in equal opportunity: {_share(gap)}."
     )
 
@@ -370,6 +371,10 @@ def _share(figure: Interval) -> str:
 def _unused(findings: Findings) -> tuple[str, ...]:
     unused = unused_features(findings.champion.model)
     return tuple(name for name in MODEL_FEATURES if name in unused)
+
+
+def _in_thousandths(figure: Interval) -> str:
+    return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
 
 
 def _in_hundredths(figure: Interval) -> str:
