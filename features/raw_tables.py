@@ -25,6 +25,9 @@ LABEL = "TARGET"
 APPLICATION = "application"
 
 
+TOO_LARGE = 1e15
+
+
 class BadTable(ValueError):
     """A file must not be used. The message names the file and the column, and quotes no value."""
 
@@ -44,7 +47,7 @@ class Kind:
 
 def _is_number(value: ir.FloatingValue) -> ir.BooleanValue:
     """Whether it is finite and below 1e15, so that a later cast to DECIMAL(18, 3) does not overflow."""
-    return value.abs() < 1e15
+    return value.abs() < TOO_LARGE
 
 
 def _is_whole(value: ir.FloatingValue) -> ir.BooleanValue:
@@ -251,9 +254,15 @@ def _open_parquet(connection: BaseBackend, file: Path, kinds: Columns, whatever:
     for name, kind in kinds.items():
         dtype = raw[name].type()
         is_numeric = dtype.is_numeric() and not dtype.is_boolean()
-        if not (whatever or dtype.is_string() or (kind is not TEXT and is_numeric)):
+        is_right = dtype.is_string() or (kind is not TEXT and is_numeric)
+        if not (whatever or is_right or _is_empty(raw[name])):
             raise BadTable(file.name, f"column {name} holds neither numbers nor text")
     return raw.select(*kinds)
+
+
+def _is_empty(column: ir.Value) -> bool:
+    """Whether nothing is known in it: then its type is whatever its writer has guessed."""
+    return int(column.count().to_pyarrow().as_py()) == 0
 
 
 def _open_csv(connection: BaseBackend, file: Path, kinds: Columns) -> ir.Table:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import NoReturn
 
 LONGEST_REASON = 1_000
+_TOO_LARGE = 1e15
 LONGEST_NAME = 128
 LONGEST_VALIDITY = 36_500  # days
 
@@ -55,8 +56,8 @@ def part(text: str) -> float:
 
 
 def positive(text: str) -> float:
-    if not 0 < (number := _number(text)) < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
+    if not 0 < (number := _number(text)) < _TOO_LARGE:
+        raise argparse.ArgumentTypeError(f"must be a number above 0 and below {_TOO_LARGE:g}, not {text!r}")
     return number
 
 

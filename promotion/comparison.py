@@ -57,12 +57,16 @@ class Change:
     def difference(self) -> float:
         return self.candidate - self.champion
 
+    def __str__(self) -> str:
+        return f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
+
 
 @dataclass(frozen=True)
 class Difference:
     """What differs between two models on the compared clients. `moves[from, to]` counts clients by labels.
 
-    `most_changed` holds row numbers among the compared clients. `left_out` counts clients with a missing
+    `most_changed` holds places among the compared clients, `rows` where each of these stands in the
+    portfolio, from 1. `left_out` counts clients with a missing
     value that one of the models does not accept. `distinct` counts clients who differ in a feature of either
     model. `added` and `removed` are features, `answered` and `unanswered` columns of the decision, that only
     the candidate or only the champion has.
@@ -77,6 +81,7 @@ class Difference:
     champion: Decisions
     candidate: Decisions
     most_changed: list[int]
+    rows: npt.NDArray[np.intp]
     added: tuple[str, ...]
     removed: tuple[str, ...]
     answered: tuple[str, ...] = ()
@@ -128,6 +133,7 @@ def compare(
         champion=before,
         candidate=after,
         most_changed=_most_changed(before, after, labels),
+        rows=np.flatnonzero(accepted) + 1,
         added=tuple(name for name in candidate.features if name not in champion.features),
         removed=tuple(name for name in champion.features if name not in candidate.features),
         answered=tuple(name for name in candidate.columns if name not in champion.columns),
@@ -240,7 +246,7 @@ def _defaults_of_approved(before: Decisions, after: Decisions, outcome: Doubles)
 
 
 def _most_changed(before: Decisions, after: Decisions, labels: tuple[str, ...]) -> list[int]:
-    """The rows of the most changed clients: by how far the label moves, then how far the probability does."""
+    """The places of the most changed: by how far the label moves, then how far the probability does."""
     places = {label: place for place, label in enumerate(labels)}
     steps = np.abs([places[after.labels[row]] - places[label] for row, label in enumerate(before.labels)])
     distance = np.abs(after.probabilities - before.probabilities)

@@ -175,13 +175,12 @@ class _Margin:
         worst = high if is_one_sided else max(-low, high)
         if worst <= self.limit:
             return None
-        shown = f"{by:.4f} [{low:.4f}, {high:.4f}]"
         if by > self.limit:
-            return f"the {figure} {verb} by {shown}, more than {self.limit:g}"
+            return f"the {figure} {verb} by {by:.4f} [{low:.4f}, {high:.4f}], more than {self.limit:g}"
         if by <= self.limit:
             return (
                 f"whether the {figure} {verb if is_one_sided else 'moves'} by more than {self.limit:g} "
-                f"cannot be told from so few clients: it {verb} by {shown}"
+                f"cannot be told from so few clients: the change is {change}"
             )
         return f"the {figure} is not known for these clients"
 

@@ -148,14 +148,20 @@ def _of_parquet(content: bytes) -> _Content:
     import pyarrow as pa
     from pyarrow import parquet
 
+    _check_names(parquet.read_schema(pa.BufferReader(content)).names)
     table = parquet.read_table(pa.BufferReader(content))
-    _check_names(table.column_names)
     numeric = [name for name in table.column_names if _is_numeric(table[name].type)]
     spoilt = {name: 1 for name in table.column_names if name in _OUTCOMES and name not in numeric}
+    columns: dict[str, Doubles] = {}
+    for name in numeric:
+        columns[name], inexact = _doubles(table[name])
+        if inexact is not None:
+            del columns[name]
+            spoilt[name] = inexact + 1
     texts = groups.GENDER in table.column_names and groups.GENDER not in numeric
     genders = table[groups.GENDER].to_pylist() if texts else None
     return _Content(
-        {name: _doubles(table[name]) for name in numeric},
+        columns,
         spoilt,
         None if genders is None else np.array(genders, dtype=object),
         _origin(table.schema.metadata),
@@ -175,10 +181,18 @@ def _is_numeric(kind: Any) -> bool:
     return any(is_one(kind) for is_one in kinds)
 
 
-def _doubles(column: Any) -> Doubles:
+def _doubles(column: Any) -> tuple[Doubles, int | None]:
+    """The values as doubles, and the place of the first integer that no double equals, if there is one."""
     import pyarrow as pa
+    from pyarrow import compute, types
 
-    return np.asarray(column.cast(pa.float64()).combine_chunks().to_numpy(zero_copy_only=False))
+    found = column.cast(pa.float64(), safe=False).combine_chunks()
+    doubles = np.asarray(found.to_numpy(zero_copy_only=False))
+    if not types.is_integer(column.type):
+        return doubles, None
+    differs = compute.not_equal(compute.cast(found, column.type, safe=False), column.combine_chunks())
+    places = np.flatnonzero(differs.fill_null(False).to_numpy(zero_copy_only=False))
+    return doubles, int(places[0]) if len(places) else None
 
 
 # ---- CSV

@@ -44,8 +44,8 @@ def lines(difference: Difference, portfolio: Portfolio) -> str:
         parts.reverse()
     if difference.most_changed:
         parts += [
-            "Most changed clients (row: default probability, label):",
-            "\n".join(_client(difference, row) for row in difference.most_changed),
+            "Most changed clients (row of the reference, from 1: default probability, label):",
+            "\n".join(_client(difference, place) for place in difference.most_changed),
         ]
     return "\n\n".join([clients, *parts])
 
@@ -78,11 +78,11 @@ def _change(change: Change) -> str:
     )
 
 
-def _client(difference: Difference, row: int) -> str:
+def _client(difference: Difference, place: int) -> str:
     before, after = difference.champion, difference.candidate
     return (
-        f"{row:>8}: {before.probabilities[row]:.4f} {before.labels[row]} -> "
-        f"{after.probabilities[row]:.4f} {after.labels[row]}"
+        f"{difference.rows[place]:>8}: {before.probabilities[place]:.4f} {before.labels[place]} -> "
+        f"{after.probabilities[place]:.4f} {after.labels[place]}"
     )
 
 

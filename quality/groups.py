@@ -28,7 +28,9 @@ def attributes(days_birth: Doubles | None, genders: Names | None) -> dict[str, N
     if days_birth is not None:
         found["age band"] = _age_bands(-days_birth / 365.25)
     if genders is not None:
-        found["sex"] = np.array([SEXES.get(one, "") for one in genders], dtype=object)
+        found["sex"] = np.array(
+            [SEXES.get(one, "") if isinstance(one, str) else "" for one in genders], dtype=object
+        )
     return found
 
 

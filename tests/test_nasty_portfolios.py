@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from features import raw_tables
+from features import aggregate, raw_tables
 from quality import bootstrap, stability
 from quality.bootstrap import Interval
 from quality.costs import NEGLIGIBLE, Costs
@@ -70,7 +70,7 @@ def test_the_same_clients_under_new_numbers_do_not_seem_to_be_known() -> None:
 
     assert abs(found.champion.test["auc"].value - 0.5) < 0.1
     assert doubts.of(found)[0] == (
-        "2,000 of 4,000 clients have the same features as another one; these were kept together, and the "
+        "4,000 of 4,000 clients have the same features as another one; these were kept together, and the "
         "intervals take them for different clients"
     )
 
@@ -241,6 +241,37 @@ def test_what_is_neither_a_date_nor_a_number_is_refused(value: str, tmp_path: Pa
 
     with pytest.raises(raw_tables.BadTable, match=r"application_train.csv: column OPENED (holds|lacks)"):
         raw_tables.order(folder, "OPENED")
+
+
+@pytest.mark.parametrize(
+    "costs", [("--cost-fn", "1e308"), ("--cost-fp", "1e9"), ("--cost-fn", "1e-7"), ("--cost-fn", "inf")]
+)
+def test_costs_that_leave_no_threshold_are_refused(
+    costs: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--clients", "2000", *costs])
+
+    assert capsys.readouterr().err.startswith("Refused: ")
+
+
+def test_a_ratio_beyond_every_number_is_missing(tmp_path: Path) -> None:
+    raw = portfolio(3)
+    raw["application_train"] = raw["application_train"].assign(AMT_ANNUITY=1e-300, AMT_CREDIT=1e14)
+
+    found = aggregate.client_features(raw_tables.read(write_portfolio(tmp_path, raw)).by_name)
+
+    assert found.to_pyarrow()["CREDIT_TERM"].null_count == 3
+
+
+def test_a_column_of_which_nothing_is_known_may_have_no_type(tmp_path: Path) -> None:
+    folder = write_portfolio(tmp_path, portfolio(3))
+    table = pd.read_csv(folder / "application_train.csv").assign(EXT_SOURCE_1=None, CODE_GENDER=None)
+    table.to_parquet(folder / "application_train.parquet")
+
+    found = aggregate.client_features(raw_tables.read(folder).by_name).to_pyarrow()
+
+    assert (found["EXT_SOURCE_1"].null_count, found["CODE_GENDER"].null_count) == (3, 3)
 
 
 def test_drawn_clients_have_no_column_to_split_by(capsys: pytest.CaptureFixture[str]) -> None:

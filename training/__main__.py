@@ -31,6 +31,7 @@ from training.results import doubts, report, tracking
 from training.synthetic import writing
 
 NAME = "lgbm_final_model"
+_FARTHEST = 1_000_000  # the costs of the two mistakes
 EPILOG = f"""\
 DIR holds application_train, bureau, previous_application, POS_CASH_balance and installments_payments in the
 layout of Kaggle's "Home Credit Default Risk", each as <table>.parquet or else <table>.csv. application_test
@@ -67,6 +68,8 @@ def main(given: Sequence[str] | None = None) -> int:
     options = parser.parse_args(given)
     if options.split_by is not None and options.data_dir is None:
         parser.error("--split-by needs --data-dir: drawn clients have no dates")
+    if not 1 / _FARTHEST <= options.cost_fn / options.cost_fp <= _FARTHEST:
+        parser.error(f"--cost-fn and --cost-fp must not differ by more than a factor of {_FARTHEST:,}")
     try:
         with command_line.terminable():
             _train(options)

@@ -1,6 +1,7 @@
 """Reads the model card that training writes beside a pickle: markdown under a YAML header for machines."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ class ModelCard:
     metrics: Mapping[str, float] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    population: Mapping[str, Any] = field(default_factory=dict)
 
 
 def beside(pickle_path: Path, sha256: str) -> ModelCard:
@@ -42,6 +44,7 @@ def beside(pickle_path: Path, sha256: str) -> ModelCard:
         metrics=metrics,
         parameters=_section(pickle_path, header, "parameters"),
         provenance=_section(pickle_path, header, "policy"),
+        population=_section(pickle_path, header, "population"),
     )
 
 
@@ -68,7 +71,7 @@ def _split(path: Path) -> tuple[dict[str, Any], str]:
     """The YAML header and the Markdown below; an empty header if none can be read."""
     try:
         card = files.read(path.resolve(), _MOST_BYTES, own=False)
-        _, head, text = card.decode().replace("\r\n", "\n").split("---\n", 2)
+        _, head, text = re.split(r"(?m)^---\n", card.decode().replace("\r\n", "\n"), maxsplit=2)
         header = yaml.safe_load(head)
     except (OSError, ValueError, yaml.YAMLError):
         return {}, ""

@@ -91,7 +91,7 @@ def boosted(*, are_probabilities_known: bool) -> tuple[Candidate, ...]:
 
 def _logistic_regression(seed: int) -> Any:
     return make_pipeline(
-        SimpleImputer(strategy="median", add_indicator=True),
+        SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
         StandardScaler(),
         LogisticRegression(max_iter=1000, random_state=seed),
     )

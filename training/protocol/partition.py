@@ -84,5 +84,6 @@ class Alike:
 
     @property
     def repeated(self) -> int:
-        """How many clients have the same features as one before."""
-        return len(self.of_each) - len(np.unique(self.of_each))
+        """How many clients have the same features as another one."""
+        counts = np.unique(self.of_each, return_counts=True)[1]
+        return int(counts[counts > 1].sum())
