@@ -8,7 +8,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mlflow_model.bundle import signing, trial
@@ -46,6 +46,7 @@ class Examination:
     objections: Sequence[Objection] = ()
     portfolio: Portfolio | None = None
     last_portfolio_sha256: str | None = None
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def is_of_the_champion(self) -> bool:
@@ -121,6 +122,7 @@ def examine(
         objections=_foreseen(candidate, champion) if signer is None else [],
         portfolio=portfolio,
         last_portfolio_sha256=_last_portfolio(history),
+        limits=limits,
     )
     examined, yardstick = _beside_champion(champion, examined, answered, portfolio, limits)
     if anchor_number in (present, number):

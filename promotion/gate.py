@@ -8,7 +8,7 @@ measure. docs/gate.md has the limits, their reasons, and what the gate finds at 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from mlflow_model.registry import aliases
 from promotion import comparison
@@ -58,6 +58,16 @@ class Limits:
     calibration: float = 0.005
     groups: float = 0.03
     anchor_changed: float = 0.20
+
+    @property
+    def own(self) -> str | None:
+        """Those that somebody has chosen, as the history tells of them; None if they are the defaults."""
+        chosen = [
+            f"{field.name} {getattr(self, field.name):g}"
+            for field in fields(self)
+            if getattr(self, field.name) != field.default
+        ]
+        return f"limits: {', '.join(chosen)}" if chosen else None
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ def promote(
     not overridden. Raises Overtaken, LoadingFailed.
     """
     number = int(str(examined.candidate.version))
-    overridden = override.recorded(examined.objections)
+    said = (override.recorded(examined.objections), examined.limits.own)
+    overridden = "; ".join(one for one in said if one is not None) or None
 
     def ready(client: MlflowClient) -> None:
         _must_be_unchanged(examined)

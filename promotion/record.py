@@ -47,6 +47,7 @@ def _tags(examined: Examination, outcome: str) -> dict[str, str]:
         "candidate": _number(examined.candidate),
         "alias": examined.alias,
         "outcome": outcome,
+        "limits": examined.limits.own or "defaults",
         "objections": "; ".join(map(str, examined.objections)) or "none",
         "reference.sha256": "" if portfolio is None else portfolio.sha256,
         "reference.origin": "" if portfolio is None else report.described(portfolio),

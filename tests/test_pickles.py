@@ -124,6 +124,9 @@ DAMAGED_SECTIONS = {
     "a policy that is a word": "policy: cheap",
     "a policy with a date": "policy: {since: 2026-01-01}",
     "a parameter without a name": "parameters: {1: 2}",
+    "a parameter of an empty name": 'parameters: {"": 2}',
+    "a metric that is a path": "metrics: {../x: 2}",
+    "a parameter of two lines": 'parameters: {"a\\nb": 2}',
 }
 
 
@@ -139,6 +142,43 @@ def test_a_damaged_card_of_this_very_pickle_is_refused(damage: str, tmp_path: Pa
         LoadingFailed, match=f"la rubrique « {section.partition(':')[0]} » de la fiche « model.md »"
     ):
         model_files.convert(pickle_path)
+
+
+ALIASES = "x: &x0 [1]\n" + "".join(
+    f"x{level}: &x{level} [{', '.join([f'*x{level - 1}'] * 10)}]\n" for level in range(1, 9)
+)
+DAMAGED = {
+    "no YAML": b"policy: :",
+    "a conflict of a merge": b"<<<<<<< HEAD",
+    "deep": b"parameters: {x: " + 700 * b"[" + 700 * b"]" + b"}",
+    "aliases of aliases": ALIASES.encode(),
+    "not UTF-8": b"text: \xff",
+    "very long": b"text: " + 2**20 * b"x",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_card_of_this_very_pickle_that_cannot_be_read_is_refused(damage: str, tmp_path: Path) -> None:
+    pickle_path = written(tmp_path / "model.pkl")
+    digest = hashlib.sha256(pickle_path.read_bytes()).hexdigest()
+    header = f"pickle_sha256: {digest}\n".encode() + DAMAGED[damage]
+    (tmp_path / "model.md").write_bytes(b"---\n" + header + b"\n---\n# Card\n")
+
+    with pytest.raises(
+        LoadingFailed, match=r"la fiche « model.md » (est corrompue|dépasse 1 Mio) ; refaites la"
+    ):
+        model_files.convert(pickle_path)
+
+
+def test_a_line_of_the_header_may_end_in_dashes(tmp_path: Path) -> None:
+    pickle_path = written(tmp_path / "model.pkl")
+    digest = hashlib.sha256(pickle_path.read_bytes()).hexdigest()
+    card = f"---\npickle_sha256: {digest}\ncommand: a command ---\nmetrics: {{auc: 0.7}}\n---\n# Card\n"
+    (tmp_path / "model.md").write_text(card)
+
+    _, read = model_files.convert(pickle_path)
+
+    assert (read.text, read.metrics) == ("# Card\n", {"auc": 0.7})
 
 
 def test_without_a_margin_there_is_no_grey_zone_but_the_threshold(tmp_path: Path) -> None:

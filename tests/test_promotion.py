@@ -1125,7 +1125,19 @@ def test_what_was_not_objected_to_was_not_overridden(candidates: Path) -> None:
     done = register_py("promote", "2", "--max-cost-increase", "9", "--force", "--why", "to be sure")
 
     assert done.returncode == 0
-    assert (moves.history()[-1].overridden, run_of(2).tags["outcome"]) == (None, "promoted")
+    assert run_of(2).tags["outcome"] == "promoted"
+    assert moves.history()[-1].overridden == "limits: cost_increase 9" == run_of(2).tags["limits"]
+
+
+def test_limits_that_let_everything_pass_are_kept(candidates: Path) -> None:
+    everything = ("--max-changed", "1", "--max-cost-increase", "inf", "--max-approval-change", "1")
+
+    register_py("promote", "3", *everything, "--max-group-change", "1", "--force", "auc", "--why", "x")
+
+    kept = "limits: changed 1, cost_increase inf, approval 1, groups 1"
+    assert str(moves.history()[-1].overridden).endswith(kept)
+    assert kept in register_py("list").stdout
+    assert run_of(3).tags["limits"] == kept
 
 
 @pytest.mark.parametrize(

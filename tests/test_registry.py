@@ -117,6 +117,15 @@ def test_versions_can_be_searched_by_their_policy(store: Path, bundle: Bundle) -
     assert [version.version for version in found] in (["1"], [1])
 
 
+def test_a_card_says_nothing_else_than_the_bundle(store: Path, bundle: Bundle) -> None:
+    boast = replace(CARD, parameters={"policy.threshold": 0.9}, metrics={"features": 99.0})
+    registration.register(bundle, boast)
+
+    data = MlflowClient().get_run(str(MlflowClient().get_model_version("scoring-client", "1").run_id)).data
+
+    assert (data.params["policy.threshold"], data.metrics["features"]) == ("0.25", 17.0)
+
+
 def test_the_run_shows_parameters_metrics_and_the_card(store: Path, bundle: Bundle) -> None:
     registration.register(bundle, CARD)
 
@@ -579,6 +588,13 @@ def test_what_sqlite_left_of_a_registry_that_is_gone_is_not_replayed_into_a_new_
         assert opened.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
+CREATED = {
+    "another database": "CREATE TABLE accounts (number)",
+    "a table called experiments": "CREATE TABLE experiments (number)",
+    "a view": "CREATE VIEW accounts AS SELECT 1",
+}
+
+
 def test_a_link_to_a_registry_that_is_absent_stays_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -591,14 +607,16 @@ def test_a_link_to_a_registry_that_is_absent_stays_one(
     assert (tmp_path / "kept" / "registry.db").is_file()
 
 
-@pytest.mark.parametrize("content", ["another database", "no database"])
+@pytest.mark.parametrize(
+    "content", ["another database", "a table called experiments", "a view", "no database"]
+)
 def test_a_file_that_is_no_registry_is_left_as_it_is(
     content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "accounts.db"
-    if content == "another database":
+    if content in CREATED:
         with closing(sqlite3.connect(file)) as opened:
-            opened.execute("CREATE TABLE accounts (number)")
+            opened.execute(CREATED[content])
     else:
         file.write_text("accounts\n" * 1000)
     before = file.read_bytes()

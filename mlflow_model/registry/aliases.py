@@ -32,7 +32,7 @@ class Term:
     """A version that an alias named, since when and until when; None for what was not recorded.
 
     `portfolio`: the SHA-256 of the reference portfolio on which the version was examined. `overridden`: the
-    names of the objections in spite of which it was promoted.
+    names of the objections in spite of which it was promoted, and the limits that were not the defaults.
     """
 
     version: int

@@ -128,8 +128,9 @@ def _new_version(client: MlflowClient, bundle: Bundle, card: ModelCard, name: st
     """Make a run with parameters, metrics and the bundle, then the version with all its tags at once."""
     given = os.environ.get("MLFLOW_RUN_ID")
     with mlflow.start_run(given, connection.experiment(client), run_name="registration") as run:
-        mlflow.log_params({**_policy_tags(bundle), **card.parameters})
-        mlflow.log_metrics({"features": len(_features(bundle)), **card.metrics})
+        # What the bundle says goes before what a card says.
+        mlflow.log_params({**card.parameters, **_policy_tags(bundle)})
+        mlflow.log_metrics({**card.metrics, "features": len(_features(bundle))})
         mlflow.log_text(card.text, "model_card.md")
         model = _log_model(client, bundle)
         training = _link_to_training(client, run, bundle)

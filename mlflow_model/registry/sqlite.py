@@ -20,6 +20,7 @@ from mlflow_model.registry import store
 
 _LONGEST_WRITING_SECONDS = 300.0
 _SILENT_SECONDS = 3.0
+_TABLES = {"alembic_version", "experiments", "runs"}  # some of MLflow's, in all of its versions
 
 
 def is_absent() -> bool:
@@ -63,8 +64,8 @@ def check_is_a_registry() -> None:
         return
     try:
         with closing(sqlite3.connect(f"{place.as_uri()}?mode=ro", uri=True)) as opened:
-            tables = opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        fits = not tables or ("experiments",) in tables
+            found = {name for (name,) in opened.execute("SELECT name FROM sqlite_master")}
+        fits = not found or found >= _TABLES
     except sqlite3.OperationalError:  # locked, or out of reach: MLflow tells
         fits = True
     except sqlite3.DatabaseError:
