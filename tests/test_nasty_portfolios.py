@@ -290,6 +290,16 @@ def test_a_parquet_file_may_hold_dates(tmp_path: Path) -> None:
     assert found.sort_values().index.tolist() == [3, 1, 2]
 
 
+def test_the_command_on_the_card_has_all_digits(store: Path, tmp_path: Path) -> None:
+    folder, out = write_portfolio(tmp_path, portfolio(1_500)), tmp_path / "out"
+    options = ["--cost-fn", "1234567.5", "--cost-fp", "246913.5", "--hide-history", "0.0040000001"]
+
+    assert main(["--data-dir", str(folder), "--out", str(out), *options]) == 0
+
+    card = (out / "lgbm_final_model.md").read_text()
+    assert "--cost-fn 1234567.5 --cost-fp 246913.5 --hide-history 0.0040000001\n" in card
+
+
 def test_the_command_splits_by_a_column_and_says_so_in_the_card(store: Path, tmp_path: Path) -> None:
     raw = portfolio(1_500)
     table = raw["application_train"]

@@ -217,14 +217,19 @@ def _source(options: argparse.Namespace, folder: Path, raw: raw_tables.RawTables
 def _command(options: argparse.Namespace) -> str:
     """The command that trains again, without any path of this machine."""
     source = "--data-dir DIR" if options.clients is None else f"--clients {options.clients}"
-    search = f" --search {options.search:g}" if options.search else ""
+    search = f" --search {_exact(options.search)}" if options.search else ""
     splitting = "" if options.split_by is None else f" --split-by {shlex.quote(options.split_by)}"
     is_usual = options.hide_history == lessons.HIDDEN_SHARE
-    hiding = "" if is_usual else f" --hide-history {options.hide_history:g}"
+    hiding = "" if is_usual else f" --hide-history {_exact(options.hide_history)}"
     return (
         f"python -m training {source} --seed {options.seed} --margin {options.margin.text}"
-        f" --cost-fn {options.cost_fn:g} --cost-fp {options.cost_fp:g}{search}{splitting}{hiding}"
+        f" --cost-fn {_exact(options.cost_fn)} --cost-fp {_exact(options.cost_fp)}{search}{splitting}{hiding}"
     )
+
+
+def _exact(number: float) -> str:
+    """To the last digit: the command is to give the same model."""
+    return repr(number).removesuffix(".0")
 
 
 def _deliver(options: argparse.Namespace, run: Run, findings: Findings, source: report.Source) -> None:

@@ -215,7 +215,7 @@ def text(findings: Findings, source: Source) -> str:
         doubts=_doubts(findings),
         folds=FOLDS,
         resamplings=f"{RESAMPLINGS:,}",
-        hidden_share=f"{settings.hidden_share:.0%}",
+        hidden_share=f"{100 * settings.hidden_share:g}%",
         without_history=_without_history(findings),
         runner_up=_runner_up(findings),
         candidates=_table(("candidate", "AUC", "cost", "cost over the champion's"), _candidates(findings)),
