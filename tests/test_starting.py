@@ -266,7 +266,7 @@ def test_a_port_that_is_no_number_is_a_usage_error(modelless: dict[str, str], po
     ended = run(["api/app.py"], modelless | {"PORT": port})
 
     assert ended.returncode == 2
-    assert ended.stderr.splitlines()[-1] == f"api/app.py: error: argument --port: invalid int value: '{port}'"
+    assert ended.stderr.splitlines()[-1] == f"Refused: argument --port: invalid int value: '{port}'"
 
 
 def test_the_log_says_where_it_answers(socket_door: SocketDoor) -> None:
