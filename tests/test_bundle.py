@@ -128,8 +128,10 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 MANIFESTS: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "another format": lambda manifest: manifest | {"format": 2},
-    "a format in words": lambda manifest: manifest | {"format": "1"},
+    "another format": lambda manifest: manifest | {"format": 3},
+    "the format of before": lambda manifest: manifest | {"format": 1},
+    "a format in words": lambda manifest: manifest | {"format": "2"},
+    "a format that is true": lambda manifest: manifest | {"format": True},
     "no format": lambda manifest: {"files": manifest["files"]},
     "no files": lambda manifest: {"format": 1},
     "files as a number": lambda manifest: manifest | {"files": 3},

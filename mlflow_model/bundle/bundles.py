@@ -1,9 +1,9 @@
 """A bundle holds everything that decides: trees, policy, features, code, golden rows, and the digest of each.
 
-Format 1 is one folder: model.txt, policy.json, features.json, golden.json, scoring.py, and manifest.json with
-the format number, the source and the SHA-256 of every other file. The digest of the manifest names the
-bundle. Increase FORMAT for any change that an older reader could misread: a reader refuses formats it does
-not know.
+Format 2 is one folder: model.txt, policy.json, features.json, population.json, golden.json, scoring.py, and
+manifest.json with the format number, the source and the SHA-256 of every other file. The digest of the
+manifest names the bundle. Format 1, which is read too, has no population.json, and its code does not explain.
+Increase FORMAT for any change that an older reader could misread: a reader refuses formats it does not know.
 """
 
 import hashlib
@@ -26,9 +26,11 @@ from mlflow_model.bundle.limits import MOST_BYTES
 from mlflow_model.bundle.scoring import DecisionPolicy, Doubles, Scorer
 from mlflow_model.errors import REGISTER_AGAIN, LoadingFailed
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
-FILES = frozenset({"model.txt", "policy.json", "features.json", "golden.json", "scoring.py"})
+_OF_1 = frozenset({"model.txt", "policy.json", "features.json", "golden.json", "scoring.py"})
+FILES = _OF_1 | {"population.json"}
+FILES_OF = {1: _OF_1, FORMAT: FILES}
 GOLDEN_ROWS = 64
 FEWEST_GOLDEN_ROWS = 50
 SCORING_SOURCE = Path(__file__).with_name("scoring.py")
@@ -88,12 +90,14 @@ def build(
     *,
     source: Mapping[str, str],
     provenance: Mapping[str, Any] | None = None,
+    population: Mapping[str, Any] | None = None,
     scoring_source: bytes | None = None,
 ) -> Bundle:
     """Assemble a bundle and record its own code's answers to its golden rows.
 
     The same arguments give the same bytes. `source`: what the bundle is made from (`kind`, `sha256`).
-    `provenance`: how the policy was chosen.
+    `provenance`: how the policy was chosen. `population`: what the clients of the training were like, if that
+    is known.
     """
     labels = {name: label for name, label in asdict(policy).items() if name not in ("threshold", "margin")}
     files = {
@@ -107,6 +111,7 @@ def build(
                 "provenance": dict(provenance or {}),
             }
         ),
+        "population.json": _canonical(dict(population or {})),
         "scoring.py": SCORING_SOURCE.read_bytes() if scoring_source is None else scoring_source,
     }
     files["golden.json"] = _canonical(_golden(_run(files["scoring.py"], "new").Scorer(files), text))
@@ -180,8 +185,8 @@ def _whole(contents: Mapping[str, bytes]) -> Bundle:
     """The bundle of these files, manifest included. Compares every digest. Raises LoadingFailed."""
     manifest = contents[MANIFEST]
     found = {name: content for name, content in contents.items() if name != MANIFEST}
-    declared = _declared_digests(manifest)
-    if set(found) != FILES or set(declared) != FILES:
+    expected, declared = _declared(manifest)
+    if set(found) != expected or set(declared) != expected:
         raise LoadingFailed(f"le bundle n’a pas exactement les fichiers attendus ; {REGISTER_AGAIN}")
     for name in sorted(found):
         if hashlib.sha256(found[name]).hexdigest() != declared[name]:
@@ -189,17 +194,23 @@ def _whole(contents: Mapping[str, bytes]) -> Bundle:
     return Bundle(types.MappingProxyType(found), manifest)
 
 
-def _declared_digests(manifest: bytes) -> dict[str, str]:
+def file_names(manifest: bytes) -> frozenset[str]:
+    """The files that a bundle with this manifest has beside it. Raises LoadingFailed."""
+    return _declared(manifest)[0]
+
+
+def _declared(manifest: bytes) -> tuple[frozenset[str], dict[str, str]]:
+    """The files of the bundle's format, and the digests that the manifest declares. Raises LoadingFailed."""
     try:
         content = json.loads(manifest)
         found, digests = content["format"], dict(content["files"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise LoadingFailed(f"le manifeste du bundle est illisible ; {REGISTER_AGAIN}") from error
-    if found != FORMAT:
+    if type(found) is not int or found not in FILES_OF:
         raise LoadingFailed(
             f"le format de bundle n’est pas pris en charge (attendu : {FORMAT}) ; {REGISTER_AGAIN}"
         )
-    return digests
+    return FILES_OF[found], digests
 
 
 def _canonical(content: object) -> bytes:

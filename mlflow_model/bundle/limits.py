@@ -4,5 +4,6 @@ MOST_BYTES = {
     "manifest.json": 2**16,
     "model.txt": 2**26,
     "golden.json": 2**24,
+    "population.json": 2**20,
     **dict.fromkeys(("policy.json", "features.json", "scoring.py"), 2**20),
 }

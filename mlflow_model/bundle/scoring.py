@@ -117,7 +117,8 @@ class DecisionPolicy:
 class Scorer:
     """One bundle, ready to decide.
 
-    `files` holds the bundle's verified bytes by name: nothing is read again.
+    `files` holds the bundle's verified bytes by name: nothing is read again. `population`: what the clients
+    of the training were like, by feature, for those who explain decisions; nothing here depends on it.
     """
 
     Refusal = Refusal
@@ -135,6 +136,7 @@ class Scorer:
         self._nullable_places = tuple(i for i, (_, nullable) in enumerate(self._admits_null) if nullable)
         self._values = _reader(self.features)
         self._booster = Booster(text, len(self.features))
+        self.population = json.loads(files.get("population.json", b"{}"))
 
     def decide(self, client: Mapping[str, object], margin: float | None = None) -> dict[str, str | float]:
         """Decide on one client.
@@ -199,6 +201,10 @@ class Scorer:
     def raw_scores(self, matrix: Doubles) -> Doubles:
         """Log-odds of shape (n,): sums of leaves, the same to the last bit on every machine."""
         return self._booster.raw_scores(matrix)
+
+    def contributions(self, row: Sequence[float]) -> list[float]:
+        """What each feature adds to one client's log-odds, and last what none of them adds."""
+        return self._booster.contributions(row)
 
 
 # NaN, infinities and integers that no double equals all fail `hypot(*row) < _USUAL_SIZE`: no value is greater
@@ -313,7 +319,7 @@ def _learnt_missing(model_text: str, width: int) -> list[bool]:
 
 # ---- LightGBM by its C API
 
-_NORMAL, _RAW_SCORE = 0, 1
+_NORMAL, _RAW_SCORE, _CONTRIBUTIONS = 0, 1, 3
 _FLOAT64 = 1
 _ROW_MAJOR = 1
 
@@ -373,9 +379,32 @@ class Booster:
             predict = self._per_thread.predict = self._fast_predict()
         return predict(row)
 
+    def contributions(self, row: Sequence[float]) -> list[float]:
+        """LightGBM's path-dependent TreeSHAP of one client: width + 1 numbers."""
+        try:
+            explain = self._per_thread.explain
+        except AttributeError:
+            explain = self._per_thread.explain = self._fast_contributions()
+        return explain(row)
+
+    def _fast_contributions(self) -> Callable[[Sequence[float]], list[float]]:
+        """The same prepared call. A call for a table takes 8 ms, whatever its size, and this one 0.2 ms."""
+        config = _FastConfig(self, self._width, _CONTRIBUTIONS)
+        function = _libraries()[0].LGBM_BoosterPredictForMatSingleRowFast
+        buffer, result = (ctypes.c_double * self._width)(), (ctypes.c_double * (self._width + 1))()
+        length, fill = ctypes.c_int64(), struct.Struct(f"{self._width}d").pack_into
+        arguments = (config.handle, ctypes.byref(buffer), ctypes.byref(length), ctypes.byref(result))
+
+        def explain(row: Sequence[float], config: _FastConfig = config) -> list[float]:
+            fill(buffer, 0, *row)
+            _check(function(*arguments))
+            return list(result)
+
+        return explain
+
     def _fast_predict(self) -> Callable[[Sequence[float]], float]:
         """LightGBM's prepared call for one row. It holds buffers: one a thread, never shared."""
-        config = _FastConfig(self, self._width)
+        config = _FastConfig(self, self._width, _NORMAL)
         function = self._held.LGBM_BoosterPredictForMatSingleRowFast
         buffer = (ctypes.c_double * self._width)()
         result, length = ctypes.c_double(), ctypes.c_int64()
@@ -428,14 +457,14 @@ class _FastConfig:
     Keeps the booster alive for as long as it may be called.
     """
 
-    def __init__(self, booster: Booster, width: int) -> None:
+    def __init__(self, booster: Booster, width: int, kind: int) -> None:
         self.handle = ctypes.c_void_p()
         self._booster_handle = booster._handle
         released, _ = _libraries()
         _check(
             released.LGBM_BoosterPredictForMatSingleRowFastInit(
                 booster._handle,
-                ctypes.c_int(_NORMAL),
+                ctypes.c_int(kind),
                 ctypes.c_int(0),
                 ctypes.c_int(-1),
                 ctypes.c_int(_FLOAT64),

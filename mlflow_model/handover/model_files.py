@@ -111,6 +111,7 @@ def bundle_of(
         model.policy(threshold, margin),
         source={"kind": "pickle", "sha256": model.sha256},
         provenance=provenance,
+        population=model_card.population,
     )
     return built, model_card
 

@@ -44,7 +44,7 @@ def download(reference: Reference, folder: Path | None = None) -> Bundle:
                 "l’empreinte du bundle n’est pas celle de la version "
                 f"{reference.version} de {reference.name} ; {REGISTER_AGAIN}"
             )
-        for name in sorted(bundles.FILES):
+        for name in sorted(bundles.file_names(contents[MANIFEST])):
             contents[name] = _fetched(files_of_version, name, reference, folder)
     return bundles.verified(contents)
 
