@@ -55,6 +55,18 @@ PREDICT = Endpoint(
     roles=frozenset({"score", "review"}),
     body_limit=_CLIENT_BYTES,
 )
+EXPLAIN = Endpoint(
+    "/explain",
+    "POST",
+    "Expliquer une décision, sans statuer de nouveau.",
+    {
+        **PREDICT.answers,
+        "200": "La décision, ses raisons et ses avertissements.",
+        "501": "La version servie ne sait pas expliquer ses décisions.",
+    },
+    roles=PREDICT.roles,
+    body_limit=_CLIENT_BYTES,
+)
 BATCH = Endpoint(
     "/predict/batch",
     "POST",
@@ -92,7 +104,7 @@ OPENAPI = Endpoint("/openapi.json", "GET", "Ce document.", {"200": "Document Ope
 DOCS = Endpoint("/docs", "GET", "La documentation, avec un formulaire d’essai.", {})
 FRONT = Endpoint("/", "GET", "L’accueil, avec un exemple de requête.", {})
 
-PATHS = (PREDICT, BATCH, HEALTH, READY, METRICS, OPENAPI, DOCS, FRONT)
+PATHS = (PREDICT, EXPLAIN, BATCH, HEALTH, READY, METRICS, OPENAPI, DOCS, FRONT)
 BY_PATH = {one.path: one for one in PATHS}
 if len(BY_PATH) < len(PATHS):
     raise ValueError("a path stands in the table once: who may ask for it must not depend on the order")

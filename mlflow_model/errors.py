@@ -115,6 +115,18 @@ class UnsupportedMediaType(BadData):
     status = 415
 
 
+class CannotExplain(ScoringError):
+    """The version decides, and was made before versions could explain, or its model cannot be explained."""
+
+    status = 501
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"La version servie ne sait pas expliquer ses décisions ; {REGISTER_AGAIN}, "
+            "ou prenez un autre modèle."
+        )
+
+
 class NotFound(ScoringError):
     status = 404
 

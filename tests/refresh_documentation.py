@@ -395,6 +395,21 @@ def _figures(_: Project) -> str:
     return "".join(_row(row) + "\n" for row in rows)
 
 
+def _reasons(project: Project) -> str:
+    """What POST /explain says of the client of the documented request."""
+    client = example_client(project.served.model.scorer.features)
+    body, headers = json.dumps(client).encode(), {"Content-Type": "application/json"}
+    _, _, answer = project.http("POST", "/explain", headers, body)
+    found = json.loads(answer)
+    said = [
+        *(("pour", one["sentence"]) for one in found["reasons"]["for"]),
+        *(("contre", one["sentence"]) for one in found["reasons"]["against"]),
+        *((f"`{one['code']}`", one["sentence"]) for one in found["warnings"]),
+    ]
+    rows = [["Où", "Ce que dit `/explain` du client documenté"], ["---", "---"], *map(list, said)]
+    return "".join(_row(row) + "\n" for row in rows)
+
+
 def _metrics(project: Project) -> str:
     """Every metric of the service, in its own words."""
     _, _, page = project.http("GET", "/metrics", {}, b"")
@@ -434,6 +449,7 @@ _TABLES: dict[str, Callable[[Project], str]] = {
     "features": _features,
     "figures": _figures,
     "metrics": _metrics,
+    "reasons": _reasons,
     "ratios": functools.partial(_result, "server", 0),
     "power": functools.partial(_result, "gate", 0),
     "measured": functools.partial(_result, "gate", 1),

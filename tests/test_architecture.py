@@ -6,7 +6,17 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-OURS = ("api", "benchmarks", "dashboard", "features", "mlflow_model", "promotion", "quality", "training")
+OURS = (
+    "api",
+    "benchmarks",
+    "dashboard",
+    "explain",
+    "features",
+    "mlflow_model",
+    "promotion",
+    "quality",
+    "training",
+)
 FILES = [path for folder in OURS for path in sorted((ROOT / folder).rglob("*.py"))]
 
 

@@ -29,6 +29,7 @@ def test_flask_has_the_paths_of_the_contract_and_no_other(bundle: Bundle) -> Non
         ("/openapi.json", "GET"),
         ("/predict", "POST"),
         ("/predict/batch", "POST"),
+        ("/explain", "POST"),
         ("/ready", "GET"),
     }
 
@@ -47,7 +48,7 @@ def test_the_openapi_document_of_a_service_with_tokens_says_which_paths_ask_for_
 
     document = FlaskDoor(flask_app(service)).get("/openapi.json").content
 
-    assert secured(document) == {"/predict", "/predict/batch", "/metrics"}
+    assert secured(document) == {"/predict", "/explain", "/predict/batch", "/metrics"}
     assert document["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
 
 
@@ -101,7 +102,7 @@ def test_a_listener_that_fails_changes_no_answer_and_no_count(
     [
         ("score", {"/metrics"}),
         ("review", {"/predict/batch", "/metrics"}),
-        ("audit", {"/predict", "/predict/batch"}),
+        ("audit", {"/predict", "/explain", "/predict/batch"}),
     ],
 )
 def test_each_role_may_ask_for_its_own_paths(

@@ -336,7 +336,7 @@ def test_the_store_by_default_is_remembered_like_any_other(
     """Without MLFLOW_TRACKING_URI, as the README starts it."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     release, cache = tmp_path / "release", {"MODEL_CACHE": str(tmp_path / "cache")}
-    for package in ("api", "mlflow_model", "features", "promotion", "quality"):
+    for package in ("api", "mlflow_model", "features", "promotion", "quality", "explain"):
         shutil.copytree(ROOT / package, release / package)
     shutil.copy(ROOT / "register.py", release)
     shutil.copy(migrated_store, release / "mlflow.db")

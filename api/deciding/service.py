@@ -1,5 +1,6 @@
 """Answers requests for decisions: body bytes in, status and body bytes out. Flask and the lane share one."""
 
+import json
 import threading
 import time
 from collections.abc import Sequence
@@ -64,6 +65,22 @@ class Service:
             answer = Answer.of(internal_error(error, asked_as), model)
         self.tally.answered(PREDICT.path, answer.status, time.perf_counter() - started)
         return answer
+
+    def explain(
+        self, content_type: str | None, content_encoding: str | None, body: bytes, asked_as: str
+    ) -> Answer:
+        """Explain what POST /predict would decide: nobody is told of a decision. Raises ModelUnavailable."""
+        from explain import explanation  # a worker decides before it has imported this
+
+        model = self.served.model
+        try:
+            client, decision = one_client.decide(model.scorer, content_type, content_encoding, body)
+            content = explanation.of(model.scorer, client, decision)
+            return Answer(200, json.dumps(content, ensure_ascii=False, allow_nan=False).encode(), model)
+        except ScoringError as error:
+            return Answer.of(error, model)
+        except BaseException as error:  # noqa: BLE001 - whatever a bundle's code raises
+            return Answer.of(internal_error(error, asked_as), model)
 
     def predict_batch(
         self,

@@ -3,7 +3,8 @@
 from typing import Any
 
 from api.deciding.formats import kept_columns
-from api.paths import BATCH, METRICS, MOST_IN_ARROW, MOST_IN_TEXT, PATHS, PREDICT, Endpoint
+from api.paths import BATCH, EXPLAIN, METRICS, MOST_IN_ARROW, MOST_IN_TEXT, PATHS, PREDICT, Endpoint
+from explain import guard_rails
 from features.catalogue import BY_NAME, example_client
 from mlflow_model.bundle import bundles
 from mlflow_model.bundle.scoring import Scorer
@@ -39,14 +40,20 @@ def document(scorer: Scorer, version: str | None, *, asks_for_tokens: bool = Fal
         },
         "paths": {one.path: {one.method.lower(): operation} for one, operation in described.items()},
         "components": {
-            "schemas": {"Client": _client(scorer), "Decision": _decision(scorer), "Error": _error()},
+            "schemas": {
+                "Client": _client(scorer),
+                "Decision": _decision(scorer),
+                "Explanation": _explanation(),
+                "Error": _error(),
+            },
             **schemes,
         },
     }
 
 
 def _operation(path: Endpoint) -> dict[str, Any]:
-    success = {"description": path.answers["200"], "content": _content(path, "Decision")}
+    told = "Explanation" if path is EXPLAIN else "Decision"
+    success = {"description": path.answers["200"], "content": _content(path, told)}
     refused = {status: _failure(meaning) for status, meaning in path.answers.items() if status != "200"}
     operation: dict[str, Any] = {"summary": path.summary, **_MORE.get(path, {})}
     if path.body_limit:
@@ -61,6 +68,12 @@ def _french(number: int) -> str:
 
 _MORE: dict[Endpoint, dict[str, Any]] = {
     PREDICT: {"operationId": "predict"},
+    EXPLAIN: {
+        "operationId": "explain",
+        "description": "Prend ce que prend /predict. Rien n’est décidé ni enregistré\u00a0: la décision est "
+        "celle que /predict rendrait. Les contributions (valeurs de Shapley) et base_log_odds se somment en "
+        "log_odds\u00a0; points les rapporte à la probabilité.",
+    },
     BATCH: {
         "operationId": "predictBatch",
         "description": f"Tableau JSON ou CSV\u00a0: 1 à {_french(MOST_IN_TEXT)} clients\u00a0; "
@@ -81,7 +94,7 @@ _MORE: dict[Endpoint, dict[str, Any]] = {
 def _content(path: Endpoint, schema: str) -> dict[str, Any]:
     """JSON in full; for CSV and Arrow what OpenAPI can say of a body that is not JSON."""
     text, stream = {"type": "string"}, {"type": "string", "format": "binary"}
-    if path is PREDICT:
+    if path in (PREDICT, EXPLAIN):
         return _json(schema)
     if path is BATCH:
         others = {"text/csv": {"schema": text}, "application/vnd.apache.arrow.stream": {"schema": stream}}
@@ -146,6 +159,52 @@ def _decision(scorer: Scorer) -> dict[str, Any]:
         "description": _MEANINGS["prediction"],
     }
     return {"type": "object", "required": columns, "properties": properties}
+
+
+def _explanation() -> dict[str, Any]:
+    number, text = {"type": "number"}, {"type": "string"}
+    contribution = {
+        "feature": text,
+        "value": {"type": ["number", "null"], "description": "Celle du client."},
+        "log_odds": {
+            "type": "number",
+            "description": "Ce que la variable ajoute aux log-cotes.",
+        },
+        "points": {"type": "number", "description": "Sa part de la probabilité de défaut."},
+    }
+    reason = {
+        "group": {"type": "string", "description": "Le groupe de variables liées."},
+        "feature": {"type": "string", "description": "Celle qui y pèse le plus."},
+        "points": {"type": "number", "description": "Ce que le groupe ajoute à la probabilité de défaut."},
+        "sentence": text,
+    }
+    caution = {
+        "code": {"type": "string", "enum": [*guard_rails.CODES]},
+        "feature": {"type": ["string", "null"]},
+        "sentence": text,
+    }
+    reasons = {
+        "for": {**_list_of(reason), "description": "Ce qui parle pour le crédit."},
+        "against": {**_list_of(reason), "description": "Ce qui parle contre lui."},
+    }
+    return _object(
+        {
+            "decision": {"$ref": "#/components/schemas/Decision"},
+            "base_log_odds": number,
+            "log_odds": number,
+            "contributions": _list_of(contribution),
+            "reasons": _object(reasons),
+            "warnings": _list_of(caution),
+        }
+    )
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": [*properties], "properties": properties}
+
+
+def _list_of(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": _object(properties)}
 
 
 def _error() -> dict[str, Any]:

@@ -16,7 +16,20 @@ from api import logs, request_id
 from api.deciding.answer import Answer, internal_error
 from api.deciding.service import Service
 from api.delivery.served import Model, ServedModel
-from api.paths import BATCH, BY_PATH, DOCS, FRONT, HEALTH, METRICS, OPENAPI, PATHS, PREDICT, READY, Endpoint
+from api.paths import (
+    BATCH,
+    BY_PATH,
+    DOCS,
+    EXPLAIN,
+    FRONT,
+    HEALTH,
+    METRICS,
+    OPENAPI,
+    PATHS,
+    PREDICT,
+    READY,
+    Endpoint,
+)
 from api.web import openapi
 from features.catalogue import example_client
 from mlflow_model.errors import (
@@ -44,6 +57,7 @@ def flask_app(service: Service) -> Flask:
     pages = _Pages(service)
     views: dict[Endpoint, Callable[[], ResponseReturnValue]] = {
         PREDICT: pages.predict,
+        EXPLAIN: pages.explain,
         BATCH: pages.predict_batch,
         HEALTH: pages.health,
         READY: pages.ready,
@@ -77,6 +91,10 @@ class _Pages:
                 g.request_id,
             )
         )
+
+    def explain(self) -> Response:
+        content_type, encoding = request.headers.get("Content-Type"), request.headers.get("Content-Encoding")
+        return _response(self._service.explain(content_type, encoding, request.get_data(), g.request_id))
 
     def predict_batch(self) -> Response:
         content_type, encoding = request.headers.get("Content-Type"), request.headers.get("Content-Encoding")

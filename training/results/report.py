@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
+from explain import population
 from features.raw_tables import LABEL
 from quality.bootstrap import RESAMPLINGS, Interval
 from quality.costs import NEGLIGIBLE
@@ -96,8 +98,26 @@ def _front_matter(findings: Findings, source: Source, pickle_sha256: str) -> dic
         "parameters": {**champion.candidate.parameters, "seed": settings.seed, "folds": FOLDS},
         **({} if searched is None else {"searched_parameters": dict(searched)}),
         "data": {name: asdict(file) for name, file in source.files.items()},
+        "population": _population(findings),
         "command": source.command,
     }
+
+
+class _OnOneLine(list[float]):
+    """Numbers that the header holds on one line."""
+
+
+yaml.SafeDumper.add_representer(
+    _OnOneLine,
+    lambda dumper, numbers: dumper.represent_sequence("tag:yaml.org,2002:seq", numbers, flow_style=True),
+)
+
+
+def _population(findings: Findings) -> dict[str, Any]:
+    """What the clients were like that the model was fitted on, for the reasons of its decisions."""
+    columns = {name: findings.development[name].to_numpy(np.float64) for name in MODEL_FEATURES}
+    facts = population.of_clients(columns)
+    return {name: {**kept, "quantiles": _OnOneLine(kept["quantiles"])} for name, kept in facts.items()}
 
 
 def _sizes(findings: Findings) -> dict[str, float]:

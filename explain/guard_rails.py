@@ -1,0 +1,109 @@
+"""Warnings about a client's values: what the training has not seen, and what contradicts itself.
+
+A warning is never a refusal. The decision stands; somebody should look at the values.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from explain import wording
+from explain.population import Population
+from explain.wording import NO_BREAK
+from features.identities import IDENTITIES, Ratio
+from mlflow_model.bundle.scoring import DecisionPolicy
+
+OUT_OF_RANGE, BROKEN_IDENTITY, RARE_NULL, NEAR_A_BOUND = (
+    "out_of_range",
+    "broken_identity",
+    "rare_null",
+    "near_a_bound",
+)
+CODES = (OUT_OF_RANGE, BROKEN_IDENTITY, RARE_NULL, NEAR_A_BOUND)
+_RARE = 0.01
+_NEAR = 0.005
+_FORMULAS = {
+    "CREDIT_TERM": "le montant du crédit divisé par l’échéance",
+    "ANNUITY_BIRTH_RATIO": "l’échéance divisée par l’âge en années",
+    "CREDIT_GOODS_RATIO": "le montant du crédit divisé par le prix du bien",
+}
+
+
+@dataclass(frozen=True)
+class Caution:
+    """`code`: one of CODES. `feature`: None where the decision itself is meant."""
+
+    code: str
+    feature: str | None
+    sentence: str
+
+
+def of(
+    values: Mapping[str, float], probability: float, policy: DecisionPolicy, population: Population
+) -> list[Caution]:
+    """What somebody should look at. `values`: the client's, by feature; NaN is a missing value."""
+    return [
+        *_unseen(values, population),
+        *_contradictions(values),
+        *_near_a_bound(probability, policy),
+    ]
+
+
+def _unseen(values: Mapping[str, float], population: Population) -> Iterator[Caution]:
+    for feature, value in values.items():
+        others = population.get(feature)
+        if others is None:
+            continue
+        words = wording.of(feature)
+        if math.isnan(value):
+            if others.missing < _RARE:
+                rare = f"{words.unknown}, ce qui est rare ({wording.clients(others.missing)})."
+                yield Caution(RARE_NULL, feature, _sentence(rare))
+            continue
+        low, high = others.ends
+        if not low <= value <= high:
+            least, most = (high, low) if words.descends else (low, high)
+            seen = f"hors de ce que l’entraînement a vu, de {words.said(least)} à {words.said(most)}"
+            said = f"{words.noun} de {words.said(value)}, {seen}."
+            yield Caution(OUT_OF_RANGE, feature, _sentence(said))
+
+
+def _contradictions(values: Mapping[str, float]) -> Iterator[Caution]:
+    """Features that are not what the features say of which they are made."""
+    for feature, identity in IDENTITIES.items():
+        expected = _expected(identity, values)
+        given = values.get(feature, math.nan)
+        if expected is None or math.isnan(given) or _holds(identity, given, expected):
+            continue
+        words = wording.of(feature)
+        other = f"alors que {_FORMULAS[feature]} donne {words.said(expected)}"
+        said = f"{words.noun} de {words.said(given)}, {other}."
+        yield Caution(BROKEN_IDENTITY, feature, _sentence(said))
+
+
+def _expected(identity: Ratio, values: Mapping[str, float]) -> float | None:
+    """The quotient, not rounded; None where a term is not known, or there is no quotient."""
+    if not {identity.numerator, identity.denominator} <= values.keys():
+        return None
+    above, below = identity.terms(values)
+    if math.isnan(above) or math.isnan(below) or not below:
+        return None
+    return float(above / below)
+
+
+def _holds(identity: Ratio, given: float, expected: float) -> bool:
+    """Within the rounding of the catalogue: a sender may send more digits, or exactly these."""
+    return abs(given - expected) <= 0.5000001 * 10.0**-identity.decimals
+
+
+def _near_a_bound(probability: float, policy: DecisionPolicy) -> Iterator[Caution]:
+    bound = min((policy.lower_bound, policy.upper_bound), key=lambda one: abs(probability - one))
+    if abs(probability - bound) <= _NEAR:
+        found, limit = (f"{wording.number(100 * one, 2)}{NO_BREAK}%" for one in (probability, bound))
+        near = f"probabilité de défaut de {found}, tout près de la borne de {limit}"
+        near += f"{NO_BREAK}: un petit écart changerait la décision."
+        yield Caution(NEAR_A_BOUND, None, _sentence(near))
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]

@@ -1,0 +1,103 @@
+"""The reasons of a decision: what speaks for and against the loan, group by group, as sentences.
+
+Features that are tied to each other often pull both ways. They are summed in groups, so that no two reasons
+of one group contradict each other.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from explain import wording
+from explain.population import Distribution, Population
+from explain.wording import NO_BREAK
+
+MOST = 4
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Scores externes": ("EXT_SOURCE_1", "EXT_SOURCE_2", "EXT_SOURCE_3"),
+    "Crédit demandé": ("AMT_CREDIT", "AMT_GOODS_PRICE", "CREDIT_GOODS_RATIO", "CREDIT_TERM"),
+    "Charge du crédit": ("AMT_ANNUITY", "ANNUITY_INCOME_PERCENT", "ANNUITY_BIRTH_RATIO"),
+    "Crédits ailleurs": ("DEBT_CREDIT_RATIO",),
+    "Crédits passés ici": (
+        "INSTA_AMT_PAYMENT",
+        "INSTA_NUM_INSTALMENT_VERSION",
+        "POS_CNT_INSTALMENT_FUTURE",
+        "PREV_CNT_PAYMENT",
+    ),
+    "Âge et papiers": ("DAYS_BIRTH", "DAYS_ID_PUBLISH", "DAYS_REGISTRATION"),
+}
+_GROUP_OF = {feature: group for group, features in GROUPS.items() for feature in features}
+_LEAST = 0.0005  # of probability: less would be said as « 0,0 point »
+_NEAR_THE_MEDIAN = (0.4, 0.6)
+_RARE = 0.01
+
+
+@dataclass(frozen=True)
+class Reason:
+    """What one group of features adds to the default probability. `feature`: the one that adds most to it."""
+
+    group: str
+    feature: str
+    points: float
+    sentence: str
+
+
+def of(
+    features: Sequence[str], values: Sequence[float], points: Sequence[float], population: Population
+) -> tuple[list[Reason], list[Reason]]:
+    """The reasons for the loan and those against it, up to MOST each, the weightiest first.
+
+    `points`: what each feature adds to the probability, in the order of `features`. NaN is a missing value.
+    """
+    found = sorted(_of_groups(features, values, points, population), key=lambda one: -abs(one.points))
+    speaking_for = [one for one in found if one.points < 0]
+    against = [one for one in found if one.points > 0]
+    return speaking_for[:MOST], against[:MOST]
+
+
+def _of_groups(
+    features: Sequence[str], values: Sequence[float], points: Sequence[float], population: Population
+) -> Iterator[Reason]:
+    places: dict[str, list[int]] = {}
+    for place, feature in enumerate(features):
+        places.setdefault(_GROUP_OF.get(feature, feature), []).append(place)
+    for group, members in places.items():
+        total = math.fsum(points[place] for place in members)
+        if abs(total) < _LEAST:
+            continue
+        main = max(members, key=lambda place: math.copysign(1.0, total) * points[place])
+        feature, value = features[main], values[main]
+        head = f"{group}{NO_BREAK}: " if group in GROUPS else ""
+        standing = _standing(feature, value, population.get(feature))
+        sentence = f"{head}{standing}. {_effect(total)}"
+        yield Reason(group, feature, total, sentence[0].upper() + sentence[1:])
+
+
+def _effect(points: float) -> str:
+    return f"Le risque {'augmente' if points > 0 else 'diminue'} de {wording.points(points)}."
+
+
+def _standing(feature: str, value: float, others: Distribution | None) -> str:
+    """The client's value, and where it stands among the others."""
+    words = wording.of(feature)
+    if math.isnan(value):
+        return _unknown(words.unknown, others)
+    said = f"{words.noun} de {words.said(value)}"
+    if others is None:
+        return said
+    median, below = words.said(others.median), others.share_below(value)
+    low, high = _NEAR_THE_MEDIAN
+    if low <= below <= high:
+        return f"{said}, près de la médiane ({median})"
+    who = f"{wording.clients(1 - below)} {words.more}"
+    if below > high:
+        who = f"{wording.clients(below)} {words.fewer}"
+    return f"{said}, contre une médiane de {median}{NO_BREAK}; {who}"
+
+
+def _unknown(said: str, others: Distribution | None) -> str:
+    if others is None:
+        return said
+    if others.missing < _RARE:
+        return f"{said}, ce qui est rare ({wording.clients(others.missing)})"
+    return f"{said}, comme pour {wording.clients(others.missing)}"

@@ -1,0 +1,116 @@
+"""How features, values and shares are said in French, so that a loan officer can read them aloud."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+NO_BREAK, NARROW = "\u00a0", "\u202f"
+_DAYS_PER_YEAR, _MONTHS_PER_YEAR = 365.25, 12
+
+
+@dataclass(frozen=True)
+class Words:
+    """A feature in words. `said`: a value with its unit. `is_feminine`: the noun, for « inconnue ».
+
+    `more`, `fewer`: what is true of the other clients who have a greater value, or a lower one. `descends`: a
+    greater value is said as a smaller one, as of days before today.
+    """
+
+    noun: str
+    said: Callable[[float], str]
+    is_feminine: bool = False
+    more: str = "ont plus"
+    fewer: str = "ont moins"
+    descends: bool = False
+
+    @property
+    def unknown(self) -> str:
+        return f"{self.noun} {'inconnue' if self.is_feminine else 'inconnu'}"
+
+
+def number(value: float, decimals: int = 0) -> str:
+    """1823436.4 as « 1 823 436 », with a true minus sign."""
+    text = f"{value:,.{decimals}f}".replace(",", NARROW).replace(".", ",")
+    return text.replace("-", "\u2212") if float(f"{value:.{decimals}f}") else text.lstrip("-")
+
+
+def percent(share: float) -> str:
+    """0.934 as « 93 % »; below one per cent with a decimal."""
+    return f"{number(100 * share, int(0 < 100 * share < 0.95))}{NO_BREAK}%"
+
+
+def points(probability: float) -> str:
+    """0.0314 as « 3,1 points » of probability. The singular ends at 2."""
+    tenths = round(1000 * abs(probability))
+    return f"{number(tenths / 10, 1)} point{'s' if tenths >= 20 else ''}"
+
+
+def count(one: str, decimals: int) -> Callable[[float], str]:
+    """What says so many of something: « 1 échéance », « 13,3 échéances »."""
+
+    def said(value: float) -> str:
+        text = number(value, decimals).removesuffix(",0")
+        return f"{text} {one if abs(value) < 2 else f'{one}s'}"
+
+    return said
+
+
+def clients(share: float) -> str:
+    """0.934 as « 93 % des clients », and what would be 100 % as all."""
+    return "tous les clients" if share >= 0.995 else f"{percent(share)} des clients"
+
+
+def _amount(value: float) -> str:
+    """Whole, unless little would be left of it."""
+    return number(value, 0 if abs(value) >= 10 or value == int(value) else 2)
+
+
+def _score(value: float) -> str:
+    return number(value, 2)
+
+
+def _decimal(value: float) -> str:
+    return number(value, 1)
+
+
+def _age(days: float) -> str:
+    """Of negative days: « 34 ans »."""
+    return _years(-days / _DAYS_PER_YEAR)
+
+
+def _years(years: float) -> str:
+    """Completed years, below two completed months."""
+    if 0 <= years < 2:
+        return f"{number(int(years * _MONTHS_PER_YEAR))} mois"
+    return f"{number(int(years))} ans"
+
+
+_MORE_RECENT = ("en ont une plus récente", "en ont une plus ancienne")
+WORDS = {
+    "EXT_SOURCE_1": Words("score externe 1", _score),
+    "EXT_SOURCE_2": Words("score externe 2", _score),
+    "EXT_SOURCE_3": Words("score externe 3", _score),
+    "AMT_CREDIT": Words("montant du crédit", _amount),
+    "AMT_GOODS_PRICE": Words("prix du bien", _amount),
+    "CREDIT_GOODS_RATIO": Words("crédit rapporté au prix du bien", percent),
+    "CREDIT_TERM": Words("durée", count("échéance", 1), is_feminine=True),
+    "AMT_ANNUITY": Words("échéance", _amount, is_feminine=True),
+    "ANNUITY_INCOME_PERCENT": Words("échéance rapportée au revenu", percent, is_feminine=True),
+    "ANNUITY_BIRTH_RATIO": Words("échéance par année d’âge", _amount, is_feminine=True),
+    "DEBT_CREDIT_RATIO": Words("part restant à rembourser des crédits pris ailleurs", percent, True),
+    "INSTA_AMT_PAYMENT": Words("paiement moyen des crédits passés", _amount),
+    "INSTA_NUM_INSTALMENT_VERSION": Words("version moyenne des échéanciers passés", _decimal, True),
+    "POS_CNT_INSTALMENT_FUTURE": Words("nombre moyen d’échéances restantes des achats à crédit", _decimal),
+    "PREV_CNT_PAYMENT": Words("durée moyenne des demandes passées", count("échéance", 1), True),
+    "DAYS_BIRTH": Words("âge", _age, more="sont plus jeunes", fewer="sont plus âgés", descends=True),
+    "DAYS_ID_PUBLISH": Words("ancienneté de la pièce d’identité", _age, True, *_MORE_RECENT, descends=True),
+    "DAYS_REGISTRATION": Words("ancienneté de l’enregistrement", _age, True, *_MORE_RECENT, descends=True),
+}
+
+
+def of(feature: str) -> Words:
+    """The words of a feature; of one that nobody has described, its name."""
+    return WORDS.get(feature) or Words(f"variable {feature}", _plain, is_feminine=True)
+
+
+def _plain(value: float) -> str:
+    return f"{value:.6g}".replace(".", ",")
