@@ -30,7 +30,7 @@ def regular(newcomer: dict[str, str], migrated_store: Path, tmp_path: Path) -> d
 
 @pytest.fixture(scope="module")
 def raw_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_portfolio(tmp_path_factory.mktemp("raw"), portfolio(300))
+    return write_portfolio(tmp_path_factory.mktemp("raw"), portfolio(600))
 
 
 def test_make_serve_registers_once_and_then_only_serves(
