@@ -5,7 +5,9 @@ the other and each first in turn; what is reported is the median of the pairs' r
 """
 
 import argparse
+import compileall
 import functools
+import hashlib
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
@@ -21,6 +23,7 @@ from benchmarks.markdown import table
 from benchmarks.serving import EARLIER, OURS, Contender, Running, contenders, cores, serving
 from mlflow_model import command
 
+ROOT = Path(__file__).resolve().parents[1]
 CONNECTIONS = (1, 8, 32, 200)
 RATE = 500
 
@@ -34,6 +37,7 @@ Pairs = dict[str, list[tuple[float, float]]]
 def report(earlier: Path, pairs: int = 12, seconds: int = 1, starts: int = 8) -> str:
     """The table, as markdown."""
     load.need_wrk()
+    _compile(ROOT, earlier)
     found: Pairs = {}
     with tempfile.TemporaryDirectory() as scratch, tqdm(total=pairs + starts, disable=None) as bar:
         both = [one for one in contenders(Path(scratch), earlier) if one.name in (OURS, EARLIER)]
@@ -42,7 +46,21 @@ def report(earlier: Path, pairs: int = 12, seconds: int = 1, starts: int = 8) ->
     rows = [_row(name, values) for name, values in found.items()]
     heads = ["medians", "this checkout", "the earlier one", "ratio (middle half)"]
     title = f"{pairs} pairs of {seconds} s under load, {starts} pairs of starts, one worker."
-    return f"{title}\n\n{table(heads, rows)}"
+    models = " and ".join(_model(checkout) for checkout in (ROOT, earlier))
+    return f"{title} The models served have the SHA-256 {models}.\n\n{table(heads, rows)}"
+
+
+def _compile(*checkouts: Path) -> None:
+    """As every start after the first finds them, also where Python is told to keep no bytecode."""
+    for checkout in checkouts:
+        packages = sorted({file.parent for file in checkout.glob("*/__init__.py")} | {checkout / "api"})
+        for package in packages:
+            compileall.compile_dir(package, quiet=2)
+
+
+def _model(checkout: Path) -> str:
+    content = (checkout / "models" / "lgbm_final_model.pkl").read_bytes()
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def _under_load(both: Sequence[Contender], pairs: int, seconds: int, found: Pairs, bar: tqdm) -> None:

@@ -105,6 +105,7 @@ def test_what_is_negligible_is_a_part_of_what_refusing_a_client_costs() -> None:
     assert [one.draft.candidate.name for one in found if one.is_champion] == ["calibrated"]
 
 
+@pytest.mark.slow
 def test_clients_are_counted_once_for_each_outcome_that_they_have() -> None:
     """Of each client there is one who repaid and one who defaulted: nobody is the first."""
     once = clients(400)
@@ -290,6 +291,7 @@ def test_a_parquet_file_may_hold_dates(tmp_path: Path) -> None:
     assert found.sort_values().index.tolist() == [3, 1, 2]
 
 
+@pytest.mark.slow
 def test_the_command_on_the_card_has_all_digits(store: Path, tmp_path: Path) -> None:
     folder, out = write_portfolio(tmp_path, portfolio(1_500)), tmp_path / "out"
     options = ["--cost-fn", "1234567.5", "--cost-fp", "246913.5", "--hide-history", "0.0040000001"]
@@ -300,6 +302,7 @@ def test_the_command_on_the_card_has_all_digits(store: Path, tmp_path: Path) -> 
     assert "--cost-fn 1234567.5 --cost-fp 246913.5 --hide-history 0.0040000001\n" in card
 
 
+@pytest.mark.slow
 def test_the_command_splits_by_a_column_and_says_so_in_the_card(store: Path, tmp_path: Path) -> None:
     raw = portfolio(1_500)
     table = raw["application_train"]
@@ -337,6 +340,7 @@ def test_a_psi_that_chance_explains_is_no_drift() -> None:
     assert above < 0.15
 
 
+@pytest.mark.slow
 def test_a_portfolio_that_is_too_small_is_refused_in_one_sentence(store: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training", "--clients", "300", "--out", str(tmp_path / "out")]
 
