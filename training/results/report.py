@@ -1,7 +1,7 @@
 """The model card: what a training found, as text for people under a YAML header for machines."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,12 @@ from explain import population
 from features.raw_tables import LABEL
 from quality.bootstrap import RESAMPLINGS, Interval
 from quality.costs import NEGLIGIBLE
-from quality.fairness import Comparison
-from quality.groups import SMALLEST_GROUP
 from training.protocol import lessons, search
 from training.protocol.candidates import MODEL_FEATURES, unused_features
 from training.protocol.experiment import CandidateResult, Findings
 from training.protocol.partition import FOLDS
 from training.protocol.policy import Evidence, reviewed_costs
-from training.results import doubts
+from training.results import doubts, fairness_tables, tables
 from training.synthetic.calibration import AUC_OF_TRUTH
 
 
@@ -238,12 +236,14 @@ def text(findings: Findings, source: Source) -> str:
         hidden_share=f"{100 * settings.hidden_share:g}%",
         without_history=_without_history(findings),
         runner_up=_runner_up(findings),
-        candidates=_table(("candidate", "AUC", "cost", "cost over the champion's"), _candidates(findings)),
+        candidates=tables.table(
+            ("candidate", "AUC", "cost", "cost over the champion's"), _candidates(findings)
+        ),
         false_negative=f"{settings.costs.false_negative:g}",
         false_positive=f"{settings.costs.false_positive:g}",
         policy=_policy(findings),
-        figures=_table(("figure", "value [95 %]"), _figures(findings)),
-        fairness=_fairness(findings),
+        figures=tables.table(("figure", "value [95 %]"), _figures(findings)),
+        fairness=fairness_tables.section(findings.fairness),
         generator="" if findings.truth is None else _GENERATOR.format(possible=AUC_OF_TRUTH),
         artefact="" if findings.truth is None else _ARTEFACT,
         unused=", ".join(_unused(findings)) or "none",
@@ -354,47 +354,9 @@ def _figures(findings: Findings) -> Iterator[tuple[str, str]]:
         yield _NAMES[name], _short(figure)
 
 
-def _fairness(findings: Findings) -> str:
-    tables = []
-    for comparison in findings.fairness:
-        header = (comparison.attribute, "clients", "defaulted", "predicted", "approved", "equal opportunity")
-        rows = [
-            (
-                group.name,
-                f"{group.clients:,}",
-                _share(group.default_rate),
-                f"{group.mean_probability:.1%}",
-                _share(group.approval_rate),
-                f"{group.equal_opportunity:.1%}",
-            )
-            for group in comparison.groups
-        ]
-        tables.append(f"{_table(header, rows)}\n\n{_between(comparison)}")
-    return "\n\n".join(tables) or "The data allows no comparison."
-
-
-def _between(comparison: Comparison) -> str:
-    ratio, gap = comparison.approval_ratio, comparison.opportunity_gap
-    if ratio is None or gap is None:
-        return f"By {comparison.attribute} no two groups have {SMALLEST_GROUP} clients: nothing is compared."
-    below = ", below four fifths" if comparison.is_below_four_fifths else ""
-    return (
-        f"Lowest approval rate over the highest (adverse impact): {_in_thousandths(ratio)}{below}. "
-        f"Gap in equal opportunity: {_share(gap)}."
-    )
-
-
-def _share(figure: Interval) -> str:
-    return f"{figure.value:.1%} [{figure.low:.1%}, {figure.high:.1%}]"
-
-
 def _unused(findings: Findings) -> tuple[str, ...]:
     unused = unused_features(findings.champion.model)
     return tuple(name for name in MODEL_FEATURES if name in unused)
-
-
-def _in_thousandths(figure: Interval) -> str:
-    return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
 
 
 def _in_hundredths(figure: Interval) -> str:
@@ -404,7 +366,3 @@ def _in_hundredths(figure: Interval) -> str:
 
 def _short(figure: Interval) -> str:
     return f"{figure.value:.4f} [{figure.low:.4f}, {figure.high:.4f}]"
-
-
-def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ("---",) * len(header), *rows))
