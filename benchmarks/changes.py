@@ -109,8 +109,8 @@ def _of_step(
     parts = partition.by_chance(drawn, seed)
     development, test = drawn.iloc[parts.development], drawn.iloc[parts.test]
     settings = Settings(policy.margin_rule("0"), seed=seed, hidden_share=step.hidden_share, n_jobs=2)
-    candidate = candidates.lightgbm(step.name, learns_probabilities=step.learns_probabilities)
-    model = experiment.fitted(candidate, development, settings, truth)
+    candidate = candidates.lightgbm(step.name, truth=truth if step.learns_probabilities else None)
+    model = experiment.fitted(candidate, development, settings)
     scored = ScoredClients(test[raw_tables.LABEL], candidates.probabilities(model, test))
     possible = ScoredClients(test[raw_tables.LABEL], truth[test.index].to_numpy())
     return Fitted(

@@ -64,7 +64,7 @@ def report(
             parts.append("The real sample was not at hand: its part is left out.")
         else:
             parts += [
-                _on_real_clients(findings, portfolio_quality.features(real), truth, bar),
+                _on_real_clients(findings, portfolio_quality.features(real), bar),
                 _by_absence(drawn, portfolio_quality.features(real)),
                 _by_group(findings, portfolio_quality.features(real)),
                 _likeness(folder, real),
@@ -116,9 +116,9 @@ def _synthetic(findings: Findings) -> str:
 # ---- Real clients
 
 
-def _on_real_clients(findings: Findings, real: Clients, truth: pd.Series, bar: tqdm) -> str:
+def _on_real_clients(findings: Findings, real: Clients, bar: tqdm) -> str:
     settings, champion = findings.settings, findings.champion
-    everyone = [*_of_the_candidates(findings, real), *_variants(findings, real, truth, bar)]
+    everyone = [*_of_the_candidates(findings, real), *_variants(findings, real, bar)]
     target = real[raw_tables.LABEL].to_numpy()
     reference = next(one for one in everyone if one.name == champion.candidate.name)
     rows = [_row(one, reference, findings.test, target, champion.policy, settings.costs) for one in everyone]
@@ -147,12 +147,12 @@ def _of_the_candidates(findings: Findings, real: Clients) -> Iterator[Scored]:
         yield Scored(result.candidate.name, result.probabilities, found)
 
 
-def _variants(findings: Findings, real: Clients, truth: pd.Series, bar: tqdm) -> Iterator[Scored]:
+def _variants(findings: Findings, real: Clients, bar: tqdm) -> Iterator[Scored]:
     """What might help on real clients, each thought of before any was measured."""
     champion, development, settings = findings.champion.candidate, findings.development, findings.settings
-    name, learns = champion.name, champion.learns_probabilities
-    monotone = candidates.lightgbm(name, learns_probabilities=learns, monotone_constraints=DIRECTIONS)
-    larger = candidates.lightgbm(name, learns_probabilities=learns, n_estimators=600, num_leaves=16)
+    name, truth = champion.name, champion.truth
+    monotone = candidates.lightgbm(name, truth=truth, monotone_constraints=DIRECTIONS)
+    larger = candidates.lightgbm(name, truth=truth, n_estimators=600, num_leaves=16)
     whole = replace(settings, hidden_share=0.0)
     variants: list[tuple[str, Candidate, Clients, Settings]] = [
         (f"{name}, no history hidden", champion, development, whole),
@@ -162,7 +162,7 @@ def _variants(findings: Findings, real: Clients, truth: pd.Series, bar: tqdm) ->
     ]
     for shown, candidate, clients, chosen in variants:
         _show(bar, shown)
-        model = experiment.fitted(candidate, clients, chosen, truth)
+        model = experiment.fitted(candidate, clients, chosen)
         on_test, on_real = (candidates.probabilities(model, rows) for rows in (findings.test, real))
         yield Scored(shown, on_test, on_real)
 

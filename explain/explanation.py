@@ -1,14 +1,18 @@
 """Explains one decision: the decision itself, what each feature adds to it, reasons and warnings in words."""
 
 import math
+import weakref
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from explain import contributions, guard_rails, population, reasons
 from explain.contributions import NotExact
+from explain.population import Population
 from mlflow_model.bundle.scoring import Scorer
 from mlflow_model.errors import CannotExplain
+
+_populations: weakref.WeakKeyDictionary[Scorer, Population] = weakref.WeakKeyDictionary()
 
 
 def of(scorer: Scorer, client: Mapping[str, Any], decision: Mapping[str, Any]) -> dict[str, Any]:
@@ -20,7 +24,7 @@ def of(scorer: Scorer, client: Mapping[str, Any], decision: Mapping[str, Any]) -
         found = contributions.of_row(scorer, values)
     except NotExact as error:
         raise CannotExplain from error
-    points, others = found.points, population.of_facts(scorer.population)
+    points, others = found.points, _population(scorer)
     speaking_for, against = reasons.of(scorer.features, values, points, others)
     cautions = guard_rails.of(
         dict(zip(scorer.features, values, strict=True)),
@@ -42,3 +46,11 @@ def of(scorer: Scorer, client: Mapping[str, Any], decision: Mapping[str, Any]) -
         },
         "warnings": [asdict(one) for one in cautions],
     }
+
+
+def _population(scorer: Scorer) -> Population:
+    """Read once for each version."""
+    known = _populations.get(scorer)
+    if known is None:
+        known = _populations[scorer] = population.of_facts(scorer.population)
+    return known

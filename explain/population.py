@@ -3,6 +3,7 @@
 They travel in the bundle, so that an explanation can say where a client stands among others.
 """
 
+import bisect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,8 +35,7 @@ class Distribution:
 
     def share_below(self, value: float) -> float:
         """The share of clients with a lower value; of those with an equal one, half."""
-        first = int(np.searchsorted(self.quantiles, value, side="left"))
-        beyond = int(np.searchsorted(self.quantiles, value, side="right"))
+        first, beyond = bisect.bisect_left(self.quantiles, value), bisect.bisect_right(self.quantiles, value)
         if beyond > first:
             return (LEVELS[first] + LEVELS[beyond - 1]) / 2
         if first in (0, len(LEVELS)):

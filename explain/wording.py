@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 NO_BREAK, NARROW = "\u00a0", "\u202f"
+_READABLE = 1e15
 _DAYS_PER_YEAR, _MONTHS_PER_YEAR = 365.25, 12
 
 
@@ -28,7 +29,9 @@ class Words:
 
 
 def number(value: float, decimals: int = 0) -> str:
-    """1823436.4 as « 1 823 436 », with a true minus sign."""
+    """1823436.4 as « 1 823 436 », with a true minus sign; what nobody could read aloud, by its size."""
+    if not abs(value) < _READABLE:
+        return f"{value:.0e}".replace("-", "\u2212")
     text = f"{value:,.{decimals}f}".replace(",", NARROW).replace(".", ",")
     return text.replace("-", "\u2212") if float(f"{value:.{decimals}f}") else text.lstrip("-")
 
@@ -78,7 +81,7 @@ def _age(days: float) -> str:
 
 
 def _years(years: float) -> str:
-    """Completed years, below two completed months."""
+    """Completed years; below two, completed months."""
     if 0 <= years < 2:
         return f"{number(int(years * _MONTHS_PER_YEAR))} mois"
     return f"{number(int(years))} ans"

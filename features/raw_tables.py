@@ -23,9 +23,7 @@ from features import csv_dialect
 KEY = "SK_ID_CURR"
 LABEL = "TARGET"
 APPLICATION = "application"
-
-
-TOO_LARGE = 1e15
+TOO_LARGE = 1e15  # for a number in a table, and for a ratio of two
 
 
 class BadTable(ValueError):
@@ -149,15 +147,15 @@ def true_probabilities(folder: Path, clients: pd.Index) -> pd.Series | None:
     return truth
 
 
-def order(folder: Path, column: str) -> pd.Series:
-    """The values of a column of application_train by SK_ID_CURR, to put clients in order.
+def order(raw: RawTables, column: str) -> pd.Series:
+    """The values of any column of application_train by SK_ID_CURR, to put clients in order.
 
     They are numbers, or dates as 2026-01-31, perhaps with a time. Raises BadTable.
     """
-    file = _required(folder, _TRAIN)
-    assert file is not None  # noqa: S101 - it is not optional
+    file = _train_file(raw)
+    kinds: Columns = {KEY: IDENTIFIER, column: TEXT}
     with _readable(file):
-        found = _as_it_is(file, column).to_pyarrow().to_pandas()
+        found = _open(ibis.duckdb.connect(), file, kinds, whatever=True).to_pyarrow().to_pandas()
     keys = pd.Index(pd.to_numeric(found[KEY]).astype("int64"), name=KEY)
     values = pd.Series(found[column].to_numpy(), keys, name=column)
     if values.isna().any():
@@ -165,12 +163,6 @@ def order(folder: Path, column: str) -> pd.Series:
             file.name, f"column {column} lacks {values.isna().sum()} value(s): nothing to split by"
         )
     return _ordered(values, file.name)
-
-
-def _as_it_is(file: Path, column: str) -> ir.Table:
-    """The key and another column, of any type that a Parquet file has; of a CSV, as text."""
-    kinds: Columns = {KEY: IDENTIFIER, column: TEXT}
-    return _open(ibis.duckdb.connect(), file, kinds, whatever=True)
 
 
 def _ordered(values: pd.Series, file: str) -> pd.Series:
@@ -189,13 +181,18 @@ def _ordered(values: pd.Series, file: str) -> pd.Series:
 
 def require_outcomes(raw: RawTables, at_least: int) -> None:
     """Raises BadTable unless each outcome has at least `at_least` clients."""
-    (file,) = (file for file in raw.rows if file.stem == _TRAIN)
+    file = _train_file(raw)
     target = raw.by_name[_TRAIN][LABEL]
     counts = _only_row(raw.by_name[_TRAIN].aggregate(zero=(target == 0).sum(), one=(target == 1).sum()))
     for outcome, count in enumerate((counts["zero"], counts["one"])):
         if count < at_least:
             fault = f"column {LABEL} is {outcome} for {count} client(s): at least {at_least} are needed"
             raise BadTable(file.name, fault)
+
+
+def _train_file(raw: RawTables) -> Path:
+    (file,) = (file for file in raw.rows if file.stem == _TRAIN)
+    return file
 
 
 def _required(folder: Path, name: str) -> Path | None:

@@ -55,15 +55,15 @@ def promote(
 @contextmanager
 def _outcome_kept(run: str | None, success: str) -> Iterator[None]:
     """Write into the examination's run what became of it."""
-    outcome = "interrupted"
+    outcome = "failed"
     try:
         yield
         outcome = success
     except aliases.Overtaken:
         outcome = "overtaken"
         raise
-    except Exception:
-        outcome = "failed"
+    except KeyboardInterrupt:
+        outcome = "interrupted"
         raise
     finally:
         if run is not None:

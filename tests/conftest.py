@@ -241,3 +241,16 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def short_training() -> Iterator[None]:
+    """Few trees and few bootstraps: for tests of what holds for any number of them."""
+    # Imported here: most tests train nothing.
+    from quality import bootstrap
+    from training.protocol import candidates
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(candidates.PARAMETERS, "n_estimators", 40)
+        patch.setattr(bootstrap, "RESAMPLINGS", 40)
+        yield

@@ -5,7 +5,7 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -14,11 +14,9 @@ import pytest
 from api.app import create_app
 from explain import explanation, guard_rails, population, reasons, wording
 from explain.population import Distribution
-from features.catalogue import example_client
 from mlflow_model.bundle import bundles
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import DecisionPolicy, Scorer
-from mlflow_model.errors import CannotExplain
 from mlflow_model.handover import model_files
 from promotion.portfolio import Portfolio
 from tests import servers
@@ -184,40 +182,34 @@ def test_an_explanation_is_no_decision_in_the_counts(shipped: Bundle, documented
     assert not re.search(r"^scoring_decisions_total\{", page, re.MULTILINE)
 
 
-def test_a_version_of_before_decides_and_says_that_it_cannot_explain(
-    bundle: Bundle, documented_request: Client
+NOT_EXPLAINED = {
+    "a version of before": lambda code: code.replace(
+        b'def contributions(self, row: Sequence[float]) -> list[float]:\n        """What each',
+        b'def of_today(self, row: Sequence[float]) -> list[float]:\n        """What each',
+    ),
+    "parts that do not sum to the score": lambda code: code.replace(b"list(result)", b"[*result[:-1], 0.0]"),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_EXPLAINED)
+def test_a_version_that_cannot_be_explained_decides_and_says_so(
+    kind: str, bundle: Bundle, documented_request: Client
 ) -> None:
-    source = bundle.files["scoring.py"].replace(
-        b"def contributions(self, row", b"def _contributions(self, row", 1
+    code = NOT_EXPLAINED[kind](bundle.files["scoring.py"])
+    text, policy = bundle.files["model.txt"].decode(), DecisionPolicy(0.25)
+    other = bundles.build(text, FEATURES, policy, source=bundle.source, scoring_source=code)
+    door, body = (
+        FlaskDoor(create_app(servers.serving(other.scorer()))),
+        json.dumps(documented_request).encode(),
     )
-    old = bundles.build(
-        bundle.files["model.txt"].decode(),
-        FEATURES,
-        DecisionPolicy(0.25),
-        source=bundle.source,
-        scoring_source=source,
-    )
-    door, body = FlaskDoor(create_app(servers.serving(old.scorer()))), json.dumps(documented_request).encode()
 
     decided, told = (ask(door, path, body) for path in ("/predict", "/explain"))
 
+    assert code != bundle.files["scoring.py"]
     assert (decided.status, told.status) == (200, 501)
-    assert told.content["error"].startswith("La version servie ne sait pas expliquer ses décisions ; ")
-
-
-def test_a_model_whose_contributions_do_not_sum_to_its_score_is_not_explained(scorer: Scorer) -> None:
-    class Wrong:
-        features, policy = scorer.features, scorer.policy
-        population: ClassVar[dict[str, object]] = {}
-        raw_scores = staticmethod(scorer.raw_scores)
-
-        @staticmethod
-        def contributions(row: list[float]) -> list[float]:
-            return [*scorer.contributions(row)[:-1], 0.0]
-
-    client = example_client(scorer.features)
-    with pytest.raises(CannotExplain):
-        explanation.of(Wrong(), client, scorer.decide(client))  # type: ignore[arg-type]
+    assert told.error.startswith(
+        "La version servie ne sait pas expliquer ses décisions ; réenregistrez le modèle "
+    )
 
 
 def test_a_model_of_features_that_nobody_described_is_explained_by_their_names() -> None:
@@ -312,6 +304,7 @@ def test_what_is_too_little_to_be_said_is_no_reason() -> None:
     [
         (wording.number(1_823_436.4), "1\u202f823\u202f436"),
         (wording.number(-0.2), "0"),
+        (wording.number(-1.7e308), "\u22122e+308"),
         (wording.number(-3.14, 1), "\u22123,1"),
         (wording.percent(0.934), "93\u00a0%"),
         (wording.percent(0.004), "0,4\u00a0%"),

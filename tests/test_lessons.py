@@ -53,9 +53,7 @@ def test_only_a_candidate_that_learns_from_probabilities_is_given_them() -> None
 
     found = [
         candidates.probabilities(
-            experiment.fitted(
-                candidates.lightgbm("any", learns_probabilities=learns), target, settings, truth
-            ),
+            experiment.fitted(candidates.lightgbm("any", truth=truth if learns else None), target, settings),
             target,
         ).mean()
         for learns in (True, False)

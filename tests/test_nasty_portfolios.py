@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pandas as pd
 import pytest
 
 from features import aggregate, raw_tables
-from quality import bootstrap, stability
+from quality import stability
 from quality.bootstrap import Interval
 from quality.costs import NEGLIGIBLE, Costs
 from tests.test_features_from_tables import ROOT, portfolio, write_portfolio
@@ -23,14 +22,7 @@ from training.protocol.policy import Threshold, margin_rule
 from training.results import doubts, report
 
 SETTINGS = Settings(margin_rule("0.02"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def short_training() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(candidates.PARAMETERS, "n_estimators", 60)
-        patch.setattr(bootstrap, "RESAMPLINGS", 40)
-        yield
+pytestmark = pytest.mark.usefixtures("short_training")
 
 
 def clients(number: int, default_rate: float = 0.1, seed: int = 0) -> pd.DataFrame:
@@ -231,7 +223,7 @@ def with_a_column(values: list[str], folder: Path) -> Path:
 
 @pytest.mark.parametrize("kind", ORDERS)
 def test_clients_are_put_in_order_by_dates_or_numbers(kind: str, tmp_path: Path) -> None:
-    found = raw_tables.order(with_a_column(ORDERS[kind], tmp_path), "OPENED")
+    found = raw_tables.order(raw_tables.read(with_a_column(ORDERS[kind], tmp_path)), "OPENED")
 
     assert found.argsort().tolist() == [1, 0, 2]
 
@@ -241,7 +233,7 @@ def test_what_is_neither_a_date_nor_a_number_is_refused(value: str, tmp_path: Pa
     folder = with_a_column(["2024-01-31", value, "2024-01-31"], tmp_path)
 
     with pytest.raises(raw_tables.BadTable, match=r"application_train.csv: column OPENED (holds|lacks)"):
-        raw_tables.order(folder, "OPENED")
+        raw_tables.order(raw_tables.read(folder), "OPENED")
 
 
 @pytest.mark.parametrize(
@@ -283,12 +275,14 @@ def test_drawn_clients_have_no_column_to_split_by(capsys: pytest.CaptureFixture[
 
 
 def test_a_parquet_file_may_hold_dates(tmp_path: Path) -> None:
-    days = pd.date_range("2024-01-01", periods=3)
-    pd.DataFrame({"SK_ID_CURR": [3, 1, 2], "OPENED": days}).to_parquet(tmp_path / "application_train.parquet")
+    folder = write_portfolio(tmp_path, portfolio(3))
+    table = pd.read_csv(folder / "application_train.csv")
+    days = pd.to_datetime(["2024-01-03", "2024-01-01", "2024-01-02"])
+    table.assign(OPENED=days).to_parquet(folder / "application_train.parquet")
 
-    found = raw_tables.order(tmp_path, "OPENED")
+    found = raw_tables.order(raw_tables.read(folder), "OPENED")
 
-    assert found.sort_values().index.tolist() == [3, 1, 2]
+    assert found.argsort().tolist() == [1, 2, 0]
 
 
 @pytest.mark.slow

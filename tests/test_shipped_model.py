@@ -52,8 +52,9 @@ def test_training_again_gives_the_shipped_trees(split: tuple[pd.DataFrame, pd.Da
     development, _ = split
 
     settings = experiment.Settings(policy.margin_rule("0.02"), seed=0)
-    candidate = candidates.lightgbm("LightGBM, fitted on probabilities", learns_probabilities=True)
-    model = experiment.fitted(candidate, development, settings, development["TRUE_PROBABILITY"])
+    truth = development["TRUE_PROBABILITY"]
+    candidate = candidates.lightgbm("LightGBM, fitted on probabilities", truth=truth)
+    model = experiment.fitted(candidate, development, settings)
 
     shipped_text = model_files.convert(PICKLE)[0].files["model.txt"].decode()
     assert _trees(model.booster_.model_to_string()) == _trees(shipped_text)

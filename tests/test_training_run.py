@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,15 +52,7 @@ DOCUMENTED_FEATURES = [
     "POS_CNT_INSTALMENT_FUTURE",
 ]
 SETTINGS = Settings(margin_rule("0.02"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def short_training() -> Iterator[None]:
-    """Few trees and few bootstraps, because what is tested here holds for any number."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(candidates.PARAMETERS, "n_estimators", 40)
-        patch.setattr(bootstrap, "RESAMPLINGS", 40)
-        yield
+pytestmark = pytest.mark.usefixtures("short_training")
 
 
 @pytest.fixture(scope="module")

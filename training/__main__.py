@@ -143,7 +143,7 @@ def _train(options: argparse.Namespace) -> None:
     )
     command_line.try_writing(options.out, options.out)
     with _raw_data(options) as (folder, raw):
-        order = None if options.split_by is None else raw_tables.order(folder, options.split_by)
+        order = None if options.split_by is None else raw_tables.order(raw, options.split_by)
         _say(f"Aggregating {sum(raw.rows.values()):,} rows to one row a client")
         clients = _labelled(raw)
         truth = raw_tables.true_probabilities(folder, clients.index)

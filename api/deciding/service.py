@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from api.counting.tally import Tally
 from api.deciding import many_clients, one_client
@@ -73,14 +73,13 @@ class Service:
         from explain import explanation  # a worker decides before it has imported this
 
         model = self.served.model
-        try:
+
+        def answer() -> Answer:
             client, decision = one_client.decide(model.scorer, content_type, content_encoding, body)
             content = explanation.of(model.scorer, client, decision)
             return Answer(200, json.dumps(content, ensure_ascii=False, allow_nan=False).encode(), model)
-        except ScoringError as error:
-            return Answer.of(error, model)
-        except BaseException as error:  # noqa: BLE001 - whatever a bundle's code raises
-            return Answer.of(internal_error(error, asked_as), model)
+
+        return _in_words(answer, model, asked_as)
 
     def predict_batch(
         self,
@@ -92,15 +91,14 @@ class Service:
     ) -> Answer:
         """Decide on many clients. `keep`: names of the body's columns to return. Raises ModelUnavailable."""
         model = self.served.model
-        try:
+
+        def answer() -> Answer:
             names = kept_columns.checked(keep)
             batch = many_clients.Batch(content_type, content_encoding, body, asked_as, names)
             with many_clients.PLACES.taken():
                 return self._batch(model, batch)
-        except ScoringError as error:
-            return Answer.of(error, model)
-        except BaseException as error:  # noqa: BLE001 - whatever a bundle's code raises
-            return Answer.of(internal_error(error, asked_as), model)
+
+        return _in_words(answer, model, asked_as)
 
     def _batch(self, model: Model, batch: many_clients.Batch) -> Answer:
         """Decide in a batch process if one takes the batch, otherwise in this thread."""
@@ -118,3 +116,13 @@ class Service:
         """Whether a thread takes too long for a batch. It cannot be ended: the worker must be replaced."""
         latest = time.monotonic() - SECONDS
         return any(since < latest for since in list(self._in_threads.values()))
+
+
+def _in_words(answer: Callable[[], Answer], model: Model, asked_as: str) -> Answer:
+    """The answer, or in the contract's form why there is none."""
+    try:
+        return answer()
+    except ScoringError as error:
+        return Answer.of(error, model)
+    except BaseException as error:  # noqa: BLE001 - whatever a bundle's code raises
+        return Answer.of(internal_error(error, asked_as), model)

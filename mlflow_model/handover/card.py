@@ -103,7 +103,7 @@ def _split(card: Path, content: bytes) -> tuple[Mapping[str, Any], str]:
     """The YAML header and the Markdown below. Raises LoadingFailed."""
     try:
         _, head, text = re.split(r"(?m)^---\n", content.decode().replace("\r\n", "\n"), maxsplit=2)
-        header = yaml.load(head, _Loader)  # noqa: S506 - derived from SafeLoader
+        header = _Loader(head).get_single_data()
         json.dumps(header, default=str)  # also as deep as other code can follow
     except (ValueError, TypeError, yaml.YAMLError, RecursionError) as error:
         raise _damaged(card, "est corrompue") from error

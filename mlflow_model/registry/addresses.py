@@ -19,7 +19,6 @@ from mlflow_model.registry import connection, failures, versions
 
 _PATIENCE_SECONDS = 60.0
 _RUNS_SHOWN, _RUNS_READ = 3, 30
-_CANDIDATES_TAG = "threshold.reason"  # as training/results/tracking.py writes it
 
 
 def pages(url: str) -> Iterator[tuple[str, str]]:
@@ -40,7 +39,7 @@ def pages(url: str) -> Iterator[tuple[str, str]]:
 
 def _of_people(runs: Iterable[Run]) -> list[Run]:
     """Without those of single candidates, whose training's run has the figures of the best."""
-    return [run for run in runs if _CANDIDATES_TAG not in run.data.tags]
+    return [run for run in runs if connection.CANDIDATES_TAG not in run.data.tags]
 
 
 def main() -> int:

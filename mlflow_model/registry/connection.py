@@ -12,6 +12,7 @@ from mlflow_model.errors import LoadingFailed
 from mlflow_model.registry import failures, sqlite, store
 
 EXPERIMENT = "scoring-client"
+CANDIDATES_TAG = "threshold.reason"  # of the run of a single candidate, and of no other
 # With its own defaults MLflow waits for minutes before it gives up, or for as long as a server asks it to. It
 # also keeps a SQLite file open, and goes on reading it after another file was put in its place.
 _PATIENCE = {

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,8 +41,8 @@ class Candidate:
     """A way to make a model from a seed.
 
     `calibrated`: its output is meant as a probability of default. `deliverable`: it can be handed over in the
-    documented pickle. `learns_probabilities`: it is fitted on true default probabilities, which only drawn
-    clients have.
+    documented pickle. `truth`: the true default probabilities that it is fitted on, which only drawn clients
+    have, by the index of the clients.
     """
 
     name: str
@@ -50,10 +50,10 @@ class Candidate:
     parameters: Mapping[str, Any]
     calibrated: bool = True
     deliverable: bool = False
-    learns_probabilities: bool = False
+    truth: pd.Series | None = field(default=None, compare=False, repr=False)
 
 
-def lightgbm(name: str, *, learns_probabilities: bool = False, **changed: Any) -> Candidate:
+def lightgbm(name: str, *, truth: pd.Series | None = None, **changed: Any) -> Candidate:
     """LightGBM with PARAMETERS, some of them changed. It learns by itself what a missing value means."""
     parameters = {**PARAMETERS, **changed}
 
@@ -66,7 +66,7 @@ def lightgbm(name: str, *, learns_probabilities: bool = False, **changed: Any) -
         parameters,
         calibrated="class_weight" not in changed,
         deliverable=True,
-        learns_probabilities=learns_probabilities,
+        truth=truth,
     )
 
 
@@ -78,15 +78,15 @@ def baselines() -> tuple[Candidate, ...]:
     )
 
 
-def boosted(*, are_probabilities_known: bool) -> tuple[Candidate, ...]:
-    """The models that can be delivered."""
+def boosted(truth: pd.Series | None) -> tuple[Candidate, ...]:
+    """The models that can be delivered. `truth`: the true default probabilities, if they are known."""
     of_outcomes = (
         lightgbm("LightGBM"),
         lightgbm("LightGBM, class weights", class_weight="balanced"),
     )
-    if not are_probabilities_known:
+    if truth is None:
         return of_outcomes
-    return *of_outcomes, lightgbm("LightGBM, fitted on probabilities", learns_probabilities=True)
+    return *of_outcomes, lightgbm("LightGBM, fitted on probabilities", truth=truth)
 
 
 def _logistic_regression(seed: int) -> Any:

@@ -110,15 +110,15 @@ def run(
     """
     parts = _parts(clients, settings.seed, order)
     development, test = clients.iloc[parts.development], clients.iloc[parts.test]
-    competing = [*candidates.baselines(), *candidates.boosted(are_probabilities_known=truth is not None)]
+    competing = [*candidates.baselines(), *candidates.boosted(truth)]
     if settings.search_minutes:
         minutes, hidden_share = settings.search_minutes, settings.hidden_share
         competing.append(
             search.best(development, settings.seed, minutes, hidden_share, settings.n_jobs, step)
         )
-    drafts = [_draft(candidate, development, settings, step, truth) for candidate in competing]
+    drafts = [_draft(candidate, development, settings, step) for candidate in competing]
     compared = _compared(drafts, _charges(drafts, development, settings), settings)
-    results = tuple(_tested(one, development, test, settings, step, truth) for one in compared)
+    results = tuple(_tested(one, development, test, settings, step) for one in compared)
     champion = next(result for result, one in zip(results, compared, strict=True) if one.is_champion)
     if len(candidates.unused_features(champion.model)) == len(candidates.MODEL_FEATURES):
         raise NothingLearnt(champion.candidate.name, len(development))
@@ -144,31 +144,22 @@ def _parts(clients: pd.DataFrame, seed: int, order: pd.Series | None) -> Partiti
     return partition.by_chance(clients, seed)
 
 
-def fitted(
-    candidate: Candidate, clients: pd.DataFrame, settings: Settings, truth: pd.Series | None = None
-) -> Any:
-    """The candidate's model, fitted on these clients. `truth`: for one that learns from probabilities."""
+def fitted(candidate: Candidate, clients: pd.DataFrame, settings: Settings) -> Any:
+    """The candidate's model, fitted on these clients."""
     hidden_share, seed = settings.hidden_share, settings.seed
-    if candidate.learns_probabilities:
-        assert truth is not None  # noqa: S101 - no such candidate is made where they are not known
-        learnt = lessons.of_probabilities(clients, truth, hidden_share, seed)
-    else:
+    if candidate.truth is None:
         learnt = lessons.of_outcomes(clients, hidden_share, seed)
+    else:
+        learnt = lessons.of_probabilities(clients, candidate.truth, hidden_share, seed)
     return candidates.fit(candidate, learnt, seed, settings.n_jobs)
 
 
-def out_of_fold(
-    candidate: Candidate,
-    clients: pd.DataFrame,
-    settings: Settings,
-    step: Step,
-    truth: pd.Series | None = None,
-) -> Doubles:
+def out_of_fold(candidate: Candidate, clients: pd.DataFrame, settings: Settings, step: Step) -> Doubles:
     """Probabilities of shape (n,). Each is from a model that has not seen the client."""
     found = np.empty(len(clients))
     for number, (known, unseen) in enumerate(partition.folds(clients, settings.seed), start=1):
         step(f"{candidate.name}: fold {number} of {FOLDS}")
-        model = fitted(candidate, clients.iloc[known], settings, truth)
+        model = fitted(candidate, clients.iloc[known], settings)
         found[unseen] = candidates.probabilities(model, clients.iloc[unseen], settings.n_jobs)
     return found
 
@@ -182,14 +173,8 @@ class _Draft:
     threshold: Threshold
 
 
-def _draft(
-    candidate: Candidate,
-    development: pd.DataFrame,
-    settings: Settings,
-    step: Step,
-    truth: pd.Series | None,
-) -> _Draft:
-    probabilities = out_of_fold(candidate, development, settings, step, truth)
+def _draft(candidate: Candidate, development: pd.DataFrame, settings: Settings, step: Step) -> _Draft:
+    probabilities = out_of_fold(candidate, development, settings, step)
     step(f"{candidate.name}: threshold")
     scored = ScoredClients(development[LABEL], probabilities)
     return _Draft(candidate, probabilities, policy.choose_threshold(scored, settings.costs, settings.seed))
@@ -260,13 +245,12 @@ def _tested(
     test: pd.DataFrame,
     settings: Settings,
     step: Step,
-    truth: pd.Series | None,
 ) -> CandidateResult:
     """Fit the candidate once more, on all development clients, and measure it on the test set."""
     draft = compared.draft
     chosen = _policy(draft, compared.is_champion, settings)
     step(f"{draft.candidate.name}: test")
-    model = fitted(draft.candidate, development, settings, truth)
+    model = fitted(draft.candidate, development, settings)
     probabilities = candidates.probabilities(model, test, settings.n_jobs)
     scored = ScoredClients(test[LABEL], probabilities)
     figures = bootstrap.intervals(

@@ -124,7 +124,7 @@ def _log_candidate(findings: Findings, result: CandidateResult, source: Source) 
     mlflow.set_tags(
         {
             "champion": str(result is findings.champion).lower(),
-            "threshold.reason": result.threshold.reason,
+            connection.CANDIDATES_TAG: result.threshold.reason,
             "data.sha256": source.sha256,
         }
     )
