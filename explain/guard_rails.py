@@ -25,6 +25,7 @@ _NEAR = 0.005
 _FORMULAS = {
     "CREDIT_TERM": "le montant du crédit divisé par l’échéance",
     "ANNUITY_BIRTH_RATIO": "l’échéance divisée par l’âge en années",
+    "ANNUITY_INCOME_PERCENT": "l’échéance divisée par le revenu",
     "CREDIT_GOODS_RATIO": "le montant du crédit divisé par le prix du bien",
 }
 

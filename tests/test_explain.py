@@ -14,6 +14,7 @@ import pytest
 from api.app import create_app
 from explain import explanation, guard_rails, population, reasons, wording
 from explain.population import Distribution
+from features.identities import IDENTITIES
 from mlflow_model.bundle import bundles
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import DecisionPolicy, Scorer
@@ -381,6 +382,16 @@ def test_the_documented_request_contradicts_itself(scorer: Scorer, documented_re
     assert term["sentence"] == (
         "Durée de 60 échéances, alors que le montant du crédit divisé par l’échéance donne 13,3 échéances."
     )
+
+
+def test_every_tie_can_be_said() -> None:
+    """A model may have all columns of which a feature is made."""
+    for feature, identity in IDENTITIES.items():
+        values = {identity.numerator: 100.0, identity.denominator: 40.0, feature: 9.0}
+
+        (caution,) = guard_rails.of(values, 0.5, DecisionPolicy(0.2), {})
+
+        assert (caution.code, caution.feature) == ("broken_identity", feature)
 
 
 @pytest.mark.parametrize("given", [200_000 / 15_000, round(200_000 / 15_000, 4)])
