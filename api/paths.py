@@ -63,6 +63,7 @@ EXPLAIN = Endpoint(
         **PREDICT.answers,
         "200": "La décision, ses raisons et ses avertissements.",
         "501": "La version servie ne sait pas expliquer ses décisions.",
+        "503": "Aucun modèle n’est chargé, ou trop d’explications sont demandées (avec Retry-After).",
     },
     roles=PREDICT.roles,
     body_limit=_CLIENT_BYTES,

@@ -60,7 +60,7 @@ BENCHMARKS: Mapping[str, tuple[str, Callable[..., str]]] = {
     ),
     "predict_function": ("The function behind /predict", predict_function.report),
     "batch_http": ("Batches over HTTP", batch_http.report),
-    "beside": ("/predict beside batches", beside.report),
+    "beside": ("/predict beside explanations and batches", beside.report),
     "features": ("Features of 356,255 clients from 28 million rows", features.report),
     "gate": ("Power and size of the gate", gate.report),
     "changes": (

@@ -103,9 +103,9 @@ def _ready(log: Path) -> int:
     sys.exit(log.read_text())
 
 
-def posted(port: int, body: bytes, content_type: str = ARROW) -> bytes:
-    """The answer to a batch."""
-    status, answer = _status(port, "POST", "/predict/batch", body, content_type)
+def posted(port: int, body: bytes, content_type: str = ARROW, path: str = "/predict/batch") -> bytes:
+    """The answer to a batch, or at another path."""
+    status, answer = _status(port, "POST", path, body, content_type)
     if status != 200:
         sys.exit(answer.decode())
     return answer

@@ -1,7 +1,8 @@
-"""`python -m benchmarks.beside`: what /predict feels of the largest batches beside it, in each format.
+"""`python -m benchmarks.beside`: what /predict feels of explanations and of the largest batches beside it.
 
-500 requests/s, evenly, at one worker with the shipped pickle; beside them batches follow each other, one at a
-time, sent by a process of its own. Rounds are interleaved; medians over the rounds are printed.
+500 requests/s, evenly, at one worker with the shipped pickle; beside them explanations at 20 a second, or
+batches that follow each other, one at a time, sent by a process of its own. Rounds are interleaved; medians
+over the rounds are printed.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,14 +30,26 @@ AIM = 5.0  # ms
 TEXT_ROWS = 10_000
 NOTHING = "nothing"
 
-Body = tuple[str, bytes]
+EXPLANATIONS = 20  # a second
+
+
+class Sent(NamedTuple):
+    """What another process sends, and how often a second at the most; 0: one after the other."""
+
+    content_type: str
+    body: bytes
+    path: str = "/predict/batch"
+    rate: float = 0.0
 
 
 def report(rounds: int = 5, seconds: float = 6) -> str:
     """The table, as markdown."""
     features = model_files.convert(batch_http.PICKLE)[0].scorer().features
     client = json.dumps(example_client(features)).encode()
-    bodies = _bodies(features)
+    bodies = {
+        f"{EXPLANATIONS} explanations/s": Sent("application/json", client, "/explain", EXPLANATIONS),
+        **_batches(features),
+    }
     found: dict[str, list[Load]] = {name: [] for name in (NOTHING, *bodies)}
     taken: dict[str, list[float]] = {name: [] for name in bodies}
     with batch_http.server() as port:
@@ -52,19 +66,21 @@ def report(rounds: int = 5, seconds: float = 6) -> str:
         f"{RATE} requests/s beside",
         f"ms: p50 / p99 / p99.9 (aim: p99 at most {AIM:g})",
         "errors",
-        "seconds a batch",
+        "seconds each",
     ]
     return table(heads, rows)
 
 
-def _bodies(features: Sequence[str]) -> Mapping[str, Body]:
+def _batches(features: Sequence[str]) -> Mapping[str, Sent]:
     """As many clients as each format takes."""
     matrix = batch_http.clients(tuple(features))
     few = matrix[:TEXT_ROWS]
     return {
-        f"batches of {len(matrix):,}, Arrow": (batch_http.ARROW, batch_http.stream(tuple(features), matrix)),
-        f"batches of {TEXT_ROWS:,}, JSON": ("application/json", _json(features, few)),
-        f"batches of {TEXT_ROWS:,}, CSV": ("text/csv", _csv(features, few)),
+        f"batches of {len(matrix):,}, Arrow": Sent(
+            batch_http.ARROW, batch_http.stream(tuple(features), matrix)
+        ),
+        f"batches of {TEXT_ROWS:,}, JSON": Sent("application/json", _json(features, few)),
+        f"batches of {TEXT_ROWS:,}, CSV": Sent("text/csv", _csv(features, few)),
     }
 
 
@@ -78,12 +94,12 @@ def _csv(features: Sequence[str], matrix: npt.NDArray[np.float64]) -> bytes:
 
 
 @contextmanager
-def _following_each_other(port: int, body: Body) -> Iterator[list[float]]:
-    """Batches from another process until the end; then the list holds the seconds that each took."""
+def _following_each_other(port: int, sent: Sent) -> Iterator[list[float]]:
+    """Requests from another process until the end; then the list holds the seconds that each took."""
     seconds: list[float] = []
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=_send, args=[theirs, port, *body], daemon=True)
+    process = spawn.Process(target=_send, args=[theirs, port, sent], daemon=True)
     process.start()
     ours.recv()  # the first one is answered: from here on nothing has to start
     try:
@@ -94,14 +110,16 @@ def _following_each_other(port: int, body: Body) -> Iterator[list[float]]:
         process.join()
 
 
-def _send(connection: Connection, port: int, content_type: str, body: bytes) -> None:
+def _send(connection: Connection, port: int, sent: Sent) -> None:
     seconds: list[float] = []
+    pause = 1 / sent.rate if sent.rate else 0.0
     while not connection.poll():
         started = time.perf_counter()
-        batch_http.posted(port, body, content_type)
+        batch_http.posted(port, sent.body, sent.content_type, sent.path)
         if not seconds:
             connection.send("answered")
         seconds.append(time.perf_counter() - started)
+        time.sleep(max(0.0, pause - seconds[-1]))
     connection.send(seconds[1:])
 
 
@@ -118,7 +136,7 @@ def _errors(loads: Sequence[Load]) -> str:
 
 
 def _seconds(taken: Sequence[float] | None) -> str:
-    return f"{statistics.median(taken):.2f}" if taken else ""
+    return f"{statistics.median(taken):.3g}" if taken else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

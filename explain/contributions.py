@@ -4,15 +4,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from mlflow_model.bundle.scoring import Scorer
 
-_LARGEST_GAP = 1e-9  # between the sum and the score, of the score's size
+_LARGEST_GAP = 1e-9  # between the probability of the sum and the client's, of the client's
 
 
 class NotExact(Exception):
-    """The contributions do not sum to the score."""
+    """The contributions do not sum to the log-odds of the client's probability."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +39,16 @@ class Contributions:
         return probability * (1.0 - probability)
 
 
-def of_row(scorer: Scorer, row: Sequence[float]) -> Contributions:
+def of_row(scorer: Scorer, row: Sequence[float], probability: float) -> Contributions:
     """The contributions for one client, whose values are in the scorer's order, NaN where missing.
 
-    Raises NotExact.
+    `probability`: the client's, as it was decided on. Raises NotExact.
     """
     *of_each, base = scorer.contributions(row)
-    (score,) = scorer.raw_scores(np.array([row], dtype=np.float64)).tolist()
-    if not abs(math.fsum([*of_each, base]) - score) <= _LARGEST_GAP * max(1.0, abs(score)):
+    log_odds = math.fsum([*of_each, base])
+    if not abs(_probability(log_odds) - probability) <= _LARGEST_GAP * probability:
         raise NotExact
-    return Contributions(base, score, of_each)
+    return Contributions(base, log_odds, of_each)
 
 
 def _probability(log_odds: float) -> float:

@@ -21,7 +21,7 @@ def of(scorer: Scorer, client: Mapping[str, Any], decision: Mapping[str, Any]) -
         raise CannotExplain
     values = [math.nan if client[name] is None else float(client[name]) for name in scorer.features]
     try:
-        found = contributions.of_row(scorer, values)
+        found = contributions.of_row(scorer, values, decision["probability_class_1"])
     except NotExact as error:
         raise CannotExplain from error
     points, others = found.points, _population(scorer)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from explain import wording
 from explain.population import Population
 from explain.wording import NO_BREAK
-from features.identities import IDENTITIES, Ratio
+from features.identities import IDENTITIES, TOO_LARGE, Ratio
 from mlflow_model.bundle.scoring import DecisionPolicy
 
 OUT_OF_RANGE, BROKEN_IDENTITY, RARE_NULL, NEAR_A_BOUND = (
@@ -63,10 +63,12 @@ def _unseen(values: Mapping[str, float], population: Population) -> Iterator[Cau
             continue
         low, high = others.ends
         if not low <= value <= high:
-            least, most = (high, low) if words.descends else (low, high)
-            seen = f"hors de ce que l’entraînement a vu, de {words.said(least)} à {words.said(most)}"
-            said = f"{words.noun} de {words.said(value)}, {seen}."
-            yield Caution(OUT_OF_RANGE, feature, _sentence(said))
+            beyond = value > high
+            said, end = wording.apart(words, value, high if beyond else low)
+            ends = (words.said(low), end) if beyond else (end, words.said(high))
+            least, most = reversed(ends) if words.descends else ends
+            seen = f"hors de ce que l’entraînement a vu, de {least} à {most}"
+            yield Caution(OUT_OF_RANGE, feature, _sentence(f"{words.noun} de {said}, {seen}."))
 
 
 def _contradictions(values: Mapping[str, float]) -> Iterator[Caution]:
@@ -77,19 +79,18 @@ def _contradictions(values: Mapping[str, float]) -> Iterator[Caution]:
         if expected is None or math.isnan(given) or _holds(identity, given, expected):
             continue
         words = wording.of(feature)
-        other = f"alors que {_FORMULAS[feature]} donne {words.said(expected)}"
-        said = f"{words.noun} de {words.said(given)}, {other}."
-        yield Caution(BROKEN_IDENTITY, feature, _sentence(said))
+        said, other = wording.apart(words, given, expected)
+        tied = f"{words.noun} de {said}, alors que {_FORMULAS[feature]} donne {other}."
+        yield Caution(BROKEN_IDENTITY, feature, _sentence(tied))
 
 
 def _expected(identity: Ratio, values: Mapping[str, float]) -> float | None:
-    """The quotient, not rounded; None where a term is not known, or there is no quotient."""
-    if not {identity.numerator, identity.denominator} <= values.keys():
+    """The quotient, not rounded; None where a term is not known, or there is no quotient to speak of."""
+    if identity.numerator not in values or not values.get(identity.denominator):
         return None
     above, below = identity.terms(values)
-    if math.isnan(above) or math.isnan(below) or not below:
-        return None
-    return float(above / below)
+    expected = above / below if below else math.nan
+    return expected if abs(expected) < TOO_LARGE else None
 
 
 def _holds(identity: Ratio, given: float, expected: float) -> bool:

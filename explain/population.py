@@ -4,7 +4,6 @@ They travel in the bundle, so that an explanation can say where a client stands 
 """
 
 import bisect
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +12,10 @@ import numpy as np
 
 from mlflow_model.bundle.scoring import Doubles
 
-LEVELS = (0.0, 0.01, *(level / 100 for level in range(5, 100, 5)), 0.99, 1.0)
+LEVELS = tuple(percent / 100 for percent in range(101))
 _DIGITS = 6
+_NEARLY_ALL = 0.999
+_LARGEST = 1e300  # of what is a double; JSON has integers of any length, and Python's has NaN
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,19 @@ class Distribution:
         """The least and the greatest value that the training saw."""
         return self.quantiles[0], self.quantiles[-1]
 
-    def share_below(self, value: float) -> float:
-        """The share of clients with a lower value; of those with an equal one, half."""
+    def shares(self, value: float) -> tuple[float, float]:
+        """The shares of the clients with a lower value, and with a greater one, to about one per cent.
+
+        All of them only where no client has this value, nor one beyond it.
+        """
         first, beyond = bisect.bisect_left(self.quantiles, value), bisect.bisect_right(self.quantiles, value)
         if beyond > first:
-            return (LEVELS[first] + LEVELS[beyond - 1]) / 2
+            return min(LEVELS[first], _NEARLY_ALL), min(1.0 - LEVELS[beyond - 1], _NEARLY_ALL)
         if first in (0, len(LEVELS)):
-            return float(first > 0)
+            return float(first > 0), float(first == 0)
         low, high = self.quantiles[first - 1], self.quantiles[first]
-        part = (value - low) / (high - low)
-        return LEVELS[first - 1] + part * (LEVELS[first] - LEVELS[first - 1])
+        below = LEVELS[first - 1] + (value - low) / (high - low) * (LEVELS[first] - LEVELS[first - 1])
+        return min(below, _NEARLY_ALL), min(1.0 - below, _NEARLY_ALL)
 
 
 Population = Mapping[str, Distribution]
@@ -54,10 +58,12 @@ def of_clients(columns: Mapping[str, Doubles]) -> dict[str, Any]:
     for name, values in columns.items():
         known = values[~np.isnan(values)]
         if len(known):
-            quantiles = np.quantile(known, LEVELS)
+            least, *quantiles, greatest = np.quantile(known, LEVELS).tolist()
+            shortened = [_short(one) for one in quantiles]
             facts[name] = {
                 "missing": _short(1.0 - len(known) / len(values)),
-                "quantiles": [_short(value) for value in quantiles],
+                # The ends to the last digit: beyond them is what the training has not seen.
+                "quantiles": [least, *np.clip(shortened, least, greatest).tolist(), greatest],
             }
     return facts
 
@@ -79,7 +85,7 @@ def _distribution(kept: Mapping[str, Any]) -> Distribution | None:
     quantiles: Any = kept.get("quantiles")
     if not (isinstance(quantiles, list) and len(quantiles) == len(LEVELS)):
         return None
-    if not all(type(value) in (int, float) and math.isfinite(value) for value in (missing, *quantiles)):
+    if not all(type(value) in (int, float) and abs(value) < _LARGEST for value in (missing, *quantiles)):
         return None
     if not (0.0 <= missing <= 1.0 and quantiles == sorted(quantiles)):
         return None

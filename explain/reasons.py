@@ -28,7 +28,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 _GROUP_OF = {feature: group for group, features in GROUPS.items() for feature in features}
 _LEAST = 0.0005  # of probability: less would be said as « 0,0 point »
-_NEAR_THE_MEDIAN = (0.4, 0.6)
+_NEAR_THE_MEDIAN = 0.6  # of the clients, at the most, have less, or more
 _RARE = 0.01
 
 
@@ -85,12 +85,12 @@ def _standing(feature: str, value: float, others: Distribution | None) -> str:
     said = f"{words.noun} de {words.said(value)}"
     if others is None:
         return said
-    median, below = words.said(others.median), others.share_below(value)
-    low, high = _NEAR_THE_MEDIAN
-    if low <= below <= high:
+    median = words.said(others.median)
+    below, above = others.shares(value)
+    if max(below, above) <= _NEAR_THE_MEDIAN or words.said(value) == median:
         return f"{said}, près de la médiane ({median})"
-    who = f"{wording.clients(1 - below)} {words.more}"
-    if below > high:
+    who = f"{wording.clients(above)} {words.more}"
+    if below > above:
         who = f"{wording.clients(below)} {words.fewer}"
     return f"{said}, contre une médiane de {median}{NO_BREAK}; {who}"
 

@@ -38,7 +38,7 @@ def number(value: float, decimals: int = 0) -> str:
 
 def percent(share: float) -> str:
     """0.934 as « 93 % »; below one per cent with a decimal."""
-    return f"{number(100 * share, int(0 < 100 * share < 0.95))}{NO_BREAK}%"
+    return f"{number(100 * share, int(0 < abs(100 * share) < 0.95))}{NO_BREAK}%"
 
 
 def points(probability: float) -> str:
@@ -52,14 +52,30 @@ def count(one: str, decimals: int) -> Callable[[float], str]:
 
     def said(value: float) -> str:
         text = number(value, decimals).removesuffix(",0")
-        return f"{text} {one if abs(value) < 2 else f'{one}s'}"
+        return f"{text} {one if abs(round(value, decimals)) < 2 else f'{one}s'}"
 
     return said
 
 
 def clients(share: float) -> str:
-    """0.934 as « 93 % des clients », and what would be 100 % as all."""
-    return "tous les clients" if share >= 0.995 else f"{percent(share)} des clients"
+    """0.934 as « 93 % des clients ». Only what is all of them is said so, and only what is none."""
+    if share == 1.0:
+        return "tous les clients"
+    if share > 0.995:
+        return f"plus de 99{NO_BREAK}% des clients"
+    if 0.0 < share < 0.0005:
+        return f"moins de 0,1{NO_BREAK}% des clients"
+    return f"{percent(share)} des clients"
+
+
+def apart(words: Words, one: float, other: float) -> tuple[str, str]:
+    """Two values in words, with so many digits that they differ."""
+    said = words.said(one), words.said(other)
+    for decimals in range(1, 18):
+        if said[0] != said[1]:
+            break
+        said = number(one, decimals), number(other, decimals)
+    return said
 
 
 def _amount(value: float) -> str:
@@ -116,4 +132,7 @@ def of(feature: str) -> Words:
 
 
 def _plain(value: float) -> str:
-    return f"{value:.6g}".replace(".", ",")
+    """To six digits, or whole."""
+    text = f"{value:.6g}"
+    decimals = len(text.partition(".")[2])
+    return text.replace("-", "\u2212") if "e-" in text else number(value, 0 if "e" in text else decimals)

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 
 import ibis.expr.types as ir
 
-from features import raw_tables
 from features.catalogue import CATALOGUE
-from features.identities import IDENTITIES, Ratio
+from features.identities import IDENTITIES, TOO_LARGE, Ratio
 from features.raw_tables import APPLICATION, KEY, LABEL
 
 FEATURES = tuple(feature.name for feature in CATALOGUE)
@@ -38,7 +37,7 @@ def _with_ratios(application: ir.Table) -> ir.Table:
 def _of(application: ir.Table, ratio: Ratio) -> ir.Value:
     """The rounded ratio; NULL from 1e15 on, as no table may hold such a number."""
     quotient = _ratio(*ratio.terms(application))
-    return ratio.rounded((quotient.abs() < raw_tables.TOO_LARGE).ifelse(quotient, None), _floor)
+    return ratio.rounded((quotient.abs() < TOO_LARGE).ifelse(quotient, None), _floor)
 
 
 def _floor(values: ir.FloatingValue) -> ir.FloatingValue:

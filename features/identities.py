@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+TOO_LARGE = 1e15  # for a number in a raw table, and so for a ratio
+
 
 @dataclass(frozen=True)
 class Ratio:

@@ -19,11 +19,11 @@ import pandas as pd
 from ibis.backends import BaseBackend
 
 from features import csv_dialect
+from features.identities import TOO_LARGE
 
 KEY = "SK_ID_CURR"
 LABEL = "TARGET"
 APPLICATION = "application"
-TOO_LARGE = 1e15  # for a number in a table, and for a ratio of two
 
 
 class BadTable(ValueError):

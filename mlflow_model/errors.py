@@ -171,6 +171,13 @@ class TooManyBodies(TryLater):
         super().__init__("Trop de requêtes arrivent à la fois : réessayez dans une seconde.")
 
 
+class TooManyExplanations(TryLater):
+    """Others have asked for explanations before, and one is made at a time."""
+
+    def __init__(self) -> None:
+        super().__init__("Trop d’explications sont demandées à la fois : réessayez dans une seconde.")
+
+
 class CountsIncomplete(TryLater):
     """The counts of a process cannot be read. A sum without them would be lower than the sum before."""
 

@@ -16,7 +16,8 @@ def measure(
 ) -> dict[str, float]:
     """Every figure that the model card and MLflow show of scored clients under a policy.
 
-    NaN for those that compare defaulters with repayers, if one of them is not there.
+    NaN for those that compare defaulters with repayers, if one of them is not there, and for a rate among
+    the approved if there are none.
     """
     scores = clients.distribution(counts)
     discrimination = auc(scores)
@@ -104,5 +105,7 @@ def business(scores: ScoreDistribution, policy: DecisionPolicy, costs: Costs) ->
         "cost_per_client": float(cost / scores.clients),
         "approval_rate": float(lent_to / scores.clients),
         "grey_rate": float(clients[grey].sum() / scores.clients),
-        "default_rate_of_approved": float(scores.defaulted[approved].sum() / max(lent_to, 1.0)),
+        "default_rate_of_approved": float(scores.defaulted[approved].sum() / lent_to)
+        if lent_to
+        else math.nan,
     }

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from api.app import create_app
+from api.deciding import service
 from explain import explanation, guard_rails, population, reasons, wording
 from explain.population import Distribution
 from features.identities import IDENTITIES
@@ -172,6 +173,37 @@ def test_what_predict_refuses_is_refused_with_the_same_words(body: bytes, door: 
     assert (told.status, told.body) == (decided.status, decided.body)
 
 
+def test_explanations_are_made_one_at_a_time_and_nobody_waits_for_ever(
+    scorer: Scorer, documented_request: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_LONGEST_WAIT_SECONDS", 0.05)
+    asked = service.Service(servers.serving(scorer))
+    arguments = ("application/json", None, json.dumps(documented_request).encode(), "id")
+
+    with asked._turn_to_explain():
+        refused = asked.explain(*arguments)
+    answered = asked.explain(*arguments)
+
+    assert (refused.status, refused.own_headers) == (503, (("Retry-After", "1"),))
+    assert json.loads(refused.content) == {
+        "error": "Trop d’explications sont demandées à la fois : réessayez dans une seconde."
+    }
+    assert answered.status == 200
+
+
+def test_an_explanation_that_hangs_is_seen(
+    scorer: Scorer, documented_request: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a batch that hangs is: the worker is then replaced."""
+    asked, seen = service.Service(servers.serving(scorer)), []
+    monkeypatch.setattr(service, "SECONDS", 0.0)
+    monkeypatch.setattr(explanation, "of", lambda *_: seen.append(asked.hangs))
+
+    asked.explain("application/json", None, json.dumps(documented_request).encode(), "id")
+
+    assert (seen, asked.hangs) == ([True], False)
+
+
 def test_an_explanation_is_no_decision_in_the_counts(shipped: Bundle, documented_request: Client) -> None:
     app = create_app(servers.serving(shipped.scorer()))
     asked = FlaskDoor(app)
@@ -231,6 +263,35 @@ def test_a_model_of_features_that_nobody_described_is_explained_by_their_names()
     assert found["warnings"] == []
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"sigmoid": 2.0},
+        {"sigmoid": 0.1},
+        {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.6, "feature_fraction": 0.7},
+        {"is_unbalance": True},
+    ],
+    ids=["sigmoid of 2", "sigmoid of 0.1", "forest", "weighted"],
+)
+def test_log_odds_and_points_are_those_of_the_probability(parameters: dict[str, Any]) -> None:
+    """LightGBM's scores are not the log-odds of a forest, nor with another sigmoid."""
+    generator = np.random.default_rng(0)
+    values = generator.normal(size=(800, 2))
+    data = lightgbm.Dataset(
+        values, values @ [1, -2] + generator.normal(size=800) > 1, feature_name=["A", "B"]
+    )
+    usual = {"objective": "binary", "verbosity": -1, "num_threads": 1}
+    text = lightgbm.train({**usual, **parameters}, data, 20).model_to_string()
+    scorer = bundles.build(text, ["A", "B"], DecisionPolicy(0.5), source={"kind": "", "sha256": ""}).scorer()
+
+    for row in values[:50].tolist():
+        found = explained(scorer, dict(zip("AB", row, strict=True)))
+        p = found["decision"]["probability_class_1"]
+        base = 1 / (1 + math.exp(-found["base_log_odds"]))
+        assert found["log_odds"] == pytest.approx(math.log(p / (1 - p)), abs=1e-9)
+        assert base + math.fsum(one["points"] for one in found["contributions"]) == pytest.approx(p, abs=1e-9)
+
+
 # ---- Reasons
 
 
@@ -252,7 +313,7 @@ def test_reasons_never_contradict_each_other_nor_the_score(scorer: Scorer) -> No
 
 
 NO_OTHERS: dict[str, Distribution] = {}
-AMONG = {"DAYS_BIRTH": Distribution(0.0, [-25_000.0 + 750 * step for step in range(23)])}
+AMONG = {"DAYS_BIRTH": Distribution(0.0, [-25_000.0 + 165 * step for step in range(101)])}
 
 
 @pytest.mark.parametrize(
@@ -265,13 +326,13 @@ AMONG = {"DAYS_BIRTH": Distribution(0.0, [-25_000.0 + 750 * step for step in ran
         (
             "EXT_SOURCE_1",
             math.nan,
-            {"EXT_SOURCE_1": Distribution(0.564, [0.5] * 23)},
+            {"EXT_SOURCE_1": Distribution(0.564, [0.5] * 101)},
             "Scores externes : score externe 1 inconnu, comme pour 56 % des clients. ",
         ),
         (
             "DEBT_CREDIT_RATIO",
             math.nan,
-            {"DEBT_CREDIT_RATIO": Distribution(0.004, [0.5] * 23)},
+            {"DEBT_CREDIT_RATIO": Distribution(0.004, [0.5] * 101)},
             "Crédits ailleurs : part restant à rembourser des crédits pris ailleurs inconnue, ce qui est "
             "rare (0,4 % des clients). ",
         ),
@@ -288,9 +349,17 @@ def test_a_reason_says_the_value_and_where_it_stands(
 
 
 def test_of_the_young_all_others_are_older() -> None:
-    _, (reason,) = reasons.of(["DAYS_BIRTH"], [-8_600.0], [0.01], AMONG)
+    _, (reason,) = reasons.of(["DAYS_BIRTH"], [-8_000.0], [0.01], AMONG)
 
     assert "\u00a0; tous les clients sont plus âgés. " in reason.sentence
+
+
+def test_a_value_that_is_said_as_the_median_is_near_it() -> None:
+    others = {"CREDIT_TERM": Distribution(0.0, [13.301] * 51 + [13.34] * 50)}
+
+    _, (reason,) = reasons.of(["CREDIT_TERM"], [13.31], [0.01], others)
+
+    assert "durée de 13,3 échéances, près de la médiane (13,3 échéances)." in reason.sentence
 
 
 def test_what_is_too_little_to_be_said_is_no_reason() -> None:
@@ -311,7 +380,12 @@ def test_what_is_too_little_to_be_said_is_no_reason() -> None:
         (wording.percent(0.004), "0,4\u00a0%"),
         (wording.percent(0.0), "0\u00a0%"),
         (wording.clients(0.994), "99\u00a0% des clients"),
-        (wording.clients(0.996), "tous les clients"),
+        (wording.clients(0.996), "plus de 99\u00a0% des clients"),
+        (wording.clients(1.0), "tous les clients"),
+        (wording.clients(0.0001), "moins de 0,1\u00a0% des clients"),
+        (wording.of("CREDIT_TERM").said(1.96), "2 échéances"),
+        (wording.of("OTHER").said(1_234_567.0), "1\u202f234\u202f567"),
+        (wording.of("OTHER").said(-0.25), "\u22120,25"),
         (wording.of("ANNUITY_BIRTH_RATIO").said(0.02), "0,02"),
         (wording.of("AMT_CREDIT").said(0.0), "0"),
         (wording.points(0.0199), "2,0 points"),
@@ -335,19 +409,20 @@ def test_every_feature_of_the_catalogue_has_words_and_a_group() -> None:
 # ---- The population
 
 
-def test_the_share_below_a_value_is_that_of_the_clients() -> None:
-    values = np.random.default_rng(0).normal(size=10_001)
+@pytest.mark.parametrize(
+    "values", [np.random.default_rng(0).normal(size=10_001), np.arange(10_001) % 7 // 2 * 1.5]
+)
+def test_the_shares_below_and_above_a_value_are_those_of_the_clients(values: np.ndarray) -> None:
+    """Also where many have the same value: they are neither below nor above."""
     others = population.of_facts(population.of_clients({"x": values}))["x"]
 
-    for value in (-2.0, -0.3, 0.0, 1.2):
-        assert others.share_below(value) == pytest.approx((values < value).mean(), abs=0.01)
-    assert (others.share_below(-9.0), others.share_below(9.0)) == (0.0, 1.0)
-
-
-def test_of_clients_with_the_same_value_half_are_below() -> None:
-    others = population.of_facts(population.of_clients({"x": np.repeat([0.0, 1.0, 2.0], [20, 60, 20])}))["x"]
-
-    assert others.share_below(1.0) == pytest.approx(0.5, abs=0.05)
+    for value in (*values[:20], -0.3, 1.2):
+        below, above = others.shares(float(value))
+        assert below == pytest.approx((values < value).mean(), abs=0.011)
+        assert above == pytest.approx((values > value).mean(), abs=0.011)
+    assert (others.shares(-9.0), others.shares(9.0)) == ((0.0, 1.0), (1.0, 0.0))
+    assert others.shares(float(values.max()))[0] < 1.0
+    assert others.shares(float(values.min()))[1] < 1.0
 
 
 @pytest.mark.parametrize(
@@ -358,10 +433,11 @@ def test_of_clients_with_the_same_value_half_are_below() -> None:
         {"x": 1},
         {"x": {"missing": 0.1}},
         {"x": {"missing": 0.1, "quantiles": [1, 2]}},
-        {"x": {"missing": 2, "quantiles": list(range(23))}},
-        {"x": {"missing": 0.1, "quantiles": [*range(22), math.nan]}},
-        {"x": {"missing": 0.1, "quantiles": [5, *range(22)]}},
-        {"x": {"missing": 0.1, "quantiles": ["1"] * 23}},
+        {"x": {"missing": 0.1, "quantiles": [*range(100), 10**400]}},
+        {"x": {"missing": 2, "quantiles": list(range(101))}},
+        {"x": {"missing": 0.1, "quantiles": [*range(100), math.nan]}},
+        {"x": {"missing": 0.1, "quantiles": [5, *range(100)]}},
+        {"x": {"missing": 0.1, "quantiles": ["1"] * 101}},
     ],
 )
 def test_facts_that_are_no_population_are_none(facts: object) -> None:
@@ -384,6 +460,44 @@ def test_the_documented_request_contradicts_itself(scorer: Scorer, documented_re
     )
 
 
+@pytest.mark.parametrize(
+    ("feature", "given", "sentence"),
+    [
+        (
+            "CREDIT_TERM",
+            13.3,
+            "Durée de 13,30, alors que le montant du crédit divisé par l’échéance donne 13,33.",
+        ),
+        (
+            "CREDIT_GOODS_RATIO",
+            1.111,
+            "Crédit rapporté au prix du bien de 1,1110, alors que le montant du crédit divisé par le prix du "
+            "bien donne 1,1111.",
+        ),
+    ],
+)
+def test_values_that_differ_in_later_digits_are_said_with_these(
+    feature: str, given: float, sentence: str
+) -> None:
+    values = {"AMT_CREDIT": 200_000.0, "AMT_ANNUITY": 15_000.0, "AMT_GOODS_PRICE": 180_000.0, feature: given}
+
+    (caution,) = guard_rails.of(values, 0.5, DecisionPolicy(0.2), {})
+
+    assert caution.sentence == sentence
+
+
+def test_a_value_just_beyond_an_end_is_told_apart_from_it() -> None:
+    others = {"INSTA_AMT_PAYMENT": Distribution(0.0, [1_014.25 + step for step in range(101)])}
+
+    (caution,) = guard_rails.of({"INSTA_AMT_PAYMENT": 1_014.0}, 0.5, DecisionPolicy(0.2), others)
+
+    plain = caution.sentence.replace("\u202f", " ")
+    assert plain == (
+        "Paiement moyen des crédits passés de 1 014,0, hors de ce que l’entraînement a vu, "
+        "de 1 014,2 à 1 114."
+    )
+
+
 def test_every_tie_can_be_said() -> None:
     """A model may have all columns of which a feature is made."""
     for feature, identity in IDENTITIES.items():
@@ -403,15 +517,16 @@ def test_a_tie_holds_at_full_precision_and_rounded(
     assert ("broken_identity", "CREDIT_TERM") not in {(one["code"], one["feature"]) for one in found}
 
 
-@pytest.mark.parametrize("annuity", [0.0, math.nan])
+@pytest.mark.parametrize("annuity", [0.0, math.nan, 5e-324, 1e-300])
 def test_a_tie_to_what_is_not_known_or_zero_is_no_contradiction(annuity: float) -> None:
     values = {"AMT_CREDIT": 200_000.0, "AMT_ANNUITY": annuity, "CREDIT_TERM": 60.0}
 
     assert guard_rails.of(values, 0.5, DecisionPolicy(0.2), {}) == []
 
 
-def test_a_price_of_zero_has_no_infinite_ratio() -> None:
-    values = {"AMT_CREDIT": 200_000.0, "AMT_GOODS_PRICE": -1e-5, "CREDIT_GOODS_RATIO": 1.1}
+@pytest.mark.parametrize("price", [0.0, -1e-5])
+def test_a_price_of_nothing_has_no_ratio(price: float) -> None:
+    values = {"AMT_CREDIT": 200_000.0, "AMT_GOODS_PRICE": price, "CREDIT_GOODS_RATIO": 1.1}
 
     assert guard_rails.of(values, 0.5, DecisionPolicy(0.2), {}) == []
 
@@ -436,7 +551,7 @@ def test_a_price_of_zero_has_no_infinite_ratio() -> None:
 def test_what_the_training_has_not_seen_is_told(
     values: dict[str, float], code: str, feature: str, sentence: str
 ) -> None:
-    others = {**AMONG, "EXT_SOURCE_2": Distribution(0.002, [0.5] * 23)}
+    others = {**AMONG, "EXT_SOURCE_2": Distribution(0.002, [0.5] * 101)}
 
     (caution,) = guard_rails.of(values, 0.5, DecisionPolicy(0.2), others)
 

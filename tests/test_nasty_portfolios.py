@@ -1,5 +1,6 @@
 """Portfolios from which nothing good can be learnt, or too much: what a training then does and says."""
 
+import re
 import subprocess
 import sys
 import warnings
@@ -124,6 +125,18 @@ def test_a_feature_that_knows_the_outcome_is_told() -> None:
 
     assert by_figure.endswith("is more than can be known before a loan: a feature may know the outcome")
     assert by_gain.startswith("EXT_SOURCE_1 alone brings ")
+
+
+def test_a_policy_that_approves_nobody_is_told() -> None:
+    found = experiment.run(clients(3_000), Settings(margin_rule("0.1666")), lambda _: None)
+
+    assert any(
+        re.fullmatch(r"the grey zone holds \d+% of the clients, and 0% are approved", doubt)
+        for doubt in doubts.of(found)
+    )
+    text = report.text(found, report.Source("Somebody.", {}, "python -m training"))
+    assert "| defaults among the approved | not known |" in text
+    assert not any(name.startswith("default_rate_of_approved") for name in report.metrics(found.champion))
 
 
 def draft(candidate: candidates.Candidate, probabilities: np.ndarray, chosen: float) -> experiment._Draft:

@@ -3,7 +3,8 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from api.counting.tally import Tally
 from api.deciding import many_clients, one_client
@@ -14,7 +15,9 @@ from api.deciding.listener import Listener
 from api.delivery.served import Model, ServedModel
 from api.paths import PREDICT
 from api.tokens import Guard
-from mlflow_model.errors import ScoringError
+from mlflow_model.errors import ScoringError, TooManyExplanations
+
+_LONGEST_WAIT_SECONDS = 2.0  # of an explanation for its turn
 
 
 class Service:
@@ -34,7 +37,8 @@ class Service:
         self._listeners = (self.tally, *listeners)
         self._tell = tuple(listener.decided for listener in self._listeners)
         self._pool = pool
-        self._in_threads: dict[int, float] = {}  # since when a thread decides on a batch
+        self._in_threads: dict[int, float] = {}  # since when a thread computes
+        self._explaining = threading.Lock()
 
     def predict(
         self,
@@ -76,8 +80,9 @@ class Service:
 
         def answer() -> Answer:
             client, decision = one_client.decide(model.scorer, content_type, content_encoding, body)
-            content = explanation.of(model.scorer, client, decision)
-            return Answer(200, json.dumps(content, ensure_ascii=False, allow_nan=False).encode(), model)
+            with self._turn_to_explain(), self._watched():
+                content = explanation.of(model.scorer, client, decision)
+                return Answer(200, json.dumps(content, ensure_ascii=False, allow_nan=False).encode(), model)
 
         return _in_words(answer, model, asked_as)
 
@@ -104,16 +109,32 @@ class Service:
         """Decide in a batch process if one takes the batch, otherwise in this thread."""
         if self._pool is not None and (answer := self._pool.answer(model, batch, self.tally)):
             return answer
+        with self._watched():
+            return many_clients.answer(model, batch, self._listeners)
+
+    @contextmanager
+    def _turn_to_explain(self) -> Iterator[None]:
+        """One at a time: threads that compute keep the event loop, which answers /predict, from its turns."""
+        if not self._explaining.acquire(timeout=_LONGEST_WAIT_SECONDS):
+            raise TooManyExplanations
+        try:
+            yield
+        finally:
+            self._explaining.release()
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """While a thread computes with a bundle's code, it can be seen how long it takes."""
         thread = threading.get_ident()
         self._in_threads[thread] = time.monotonic()
         try:
-            return many_clients.answer(model, batch, self._listeners)
+            yield
         finally:
             del self._in_threads[thread]
 
     @property
     def hangs(self) -> bool:
-        """Whether a thread takes too long for a batch. It cannot be ended: the worker must be replaced."""
+        """Whether a thread takes too long. It cannot be ended: the worker must be replaced."""
         latest = time.monotonic() - SECONDS
         return any(since < latest for since in list(self._in_threads.values()))
 

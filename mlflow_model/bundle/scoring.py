@@ -136,6 +136,7 @@ class Scorer:
         self._nullable_places = tuple(i for i, (_, nullable) in enumerate(self._admits_null) if nullable)
         self._values = _reader(self.features)
         self._booster = Booster(text, len(self.features))
+        self._log_odds = _log_odds(text)
         self.population = json.loads(files.get("population.json", b"{}"))
 
     def decide(self, client: Mapping[str, object], margin: float | None = None) -> dict[str, str | float]:
@@ -203,8 +204,8 @@ class Scorer:
         return self._booster.raw_scores(matrix)
 
     def contributions(self, row: Sequence[float]) -> list[float]:
-        """What each feature adds to one client's log-odds, and last what none of them adds."""
-        return self._booster.contributions(row)
+        """What each feature adds to one client's log-odds of default, and last what none of them adds."""
+        return [self._log_odds * part for part in self._booster.contributions(row)]
 
 
 # NaN, infinities and integers that no double equals all fail `hypot(*row) < _USUAL_SIZE`: no value is greater
@@ -315,6 +316,19 @@ def _learnt_missing(model_text: str, width: int) -> list[bool]:
         knows = (int(decision) >> 2) & 3 != 0
         learnt[int(feature)] = knows and learnt[int(feature)] is not False
     return [bool(known) for known in learnt]
+
+
+def _log_odds(model_text: str) -> float:
+    """By what a score is multiplied to give log-odds: the sigmoid, over the number of a forest's trees.
+
+    https://github.com/lightgbm-org/LightGBM/tree/v4.6.0/src: objective/binary_objective.hpp (ConvertOutput),
+    boosting/gbdt_prediction.cpp (average_output).
+    """
+    header = model_text.partition("\n\n")[0]
+    sigmoid = re.search(r"^objective=.*\bsigmoid:(\S+)", header, re.MULTILINE)
+    is_forest = re.search(r"^average_output$", header, re.MULTILINE) is not None
+    trees = len(re.findall(r"^Tree=", model_text, re.MULTILINE))
+    return (1.0 if sigmoid is None else float(sigmoid[1])) / (trees if is_forest else 1)
 
 
 # ---- LightGBM by its C API

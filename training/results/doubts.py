@@ -13,6 +13,7 @@ from training.protocol.partition import Alike
 
 _HIGHEST_AUC = 0.95  # what is known before a loan hardly tells more
 _HIGHEST_SHARE = 0.9  # of the gain, by one feature
+_MOST_GREY = 0.5  # of the clients: more would be reviewed than decided on
 _STANDARD_ERRORS = 1.96
 
 
@@ -22,6 +23,7 @@ def of(findings: Findings) -> list[str]:
         *_about_repetitions(findings),
         *_about_skill(findings),
         *_about_probabilities(findings),
+        *_about_the_zone(findings),
         *_about_knowing_too_much(findings),
         *_about_time(findings),
     ]
@@ -49,6 +51,13 @@ def _about_skill(findings: Findings) -> Iterator[str]:
 def _about_probabilities(findings: Findings) -> Iterator[str]:
     if not findings.champion.candidate.calibrated:
         yield "the champion's outputs are no probabilities of default, since its classes were weighted"
+
+
+def _about_the_zone(findings: Findings) -> Iterator[str]:
+    figures = findings.champion.test
+    approved, grey = figures["approval_rate"].value, figures["grey_rate"].value
+    if not approved or grey > _MOST_GREY:
+        yield f"the grey zone holds {grey:.0%} of the clients, and {approved:.0%} are approved"
 
 
 def _about_knowing_too_much(findings: Findings) -> Iterator[str]:

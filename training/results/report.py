@@ -1,6 +1,7 @@
 """The model card: what a training found, as text for people under a YAML header for machines."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -70,11 +71,15 @@ def card(findings: Findings, source: Source, pickle_sha256: str) -> str:
 
 
 def metrics(result: CandidateResult) -> dict[str, float]:
-    """The figures on the test set by name, and the ends of their intervals under `_low` and `_high`."""
+    """The figures on the test set by name, and the ends of their intervals under `_low` and `_high`.
+
+    Without those that these clients do not have.
+    """
     return {
         name + suffix: bound
         for name, figure in result.test.items()
         for suffix, bound in zip(("", "_low", "_high"), figure, strict=True)
+        if not math.isnan(bound)
     }
 
 
@@ -351,7 +356,7 @@ _NAMES = {
 
 def _figures(findings: Findings) -> Iterator[tuple[str, str]]:
     for name, figure in findings.champion.test.items():
-        yield _NAMES[name], _short(figure)
+        yield _NAMES[name], "not known" if math.isnan(figure.value) else _short(figure)
 
 
 def _unused(findings: Findings) -> tuple[str, ...]:
