@@ -1,18 +1,24 @@
 """Explains one decision: the decision itself, what each feature adds to it, reasons and warnings in words."""
 
+import functools
 import math
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from explain import contributions, guard_rails, population, reasons
+from explain import contributions, guard_rails, loans, offer_sentences, offers, population, reasons
 from explain.contributions import NotExact
-from explain.population import Population
+from explain.guard_rails import Caution
+from explain.leaves import Leaves, TooManyLeaves
+from explain.loans import INCOME, Loan
+from explain.search import CannotTell, Question
+from explain.tariff import PLAUSIBLE
+from features.identities import TOO_LARGE
 from mlflow_model.bundle.scoring import Scorer
 from mlflow_model.errors import CannotExplain
 
-_populations: weakref.WeakKeyDictionary[Scorer, Population] = weakref.WeakKeyDictionary()
+_versions: "weakref.WeakKeyDictionary[Scorer, _Known]" = weakref.WeakKeyDictionary()
 
 
 def of(scorer: Scorer, client: Mapping[str, Any], decision: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,13 +30,12 @@ def of(scorer: Scorer, client: Mapping[str, Any], decision: Mapping[str, Any]) -
         found = contributions.of_row(scorer, values, decision["probability_class_1"])
     except NotExact as error:
         raise CannotExplain from error
-    points, others = found.points, _population(scorer)
+    points, others = found.points, _known(scorer).population
     speaking_for, against = reasons.of(scorer.features, values, points, others)
+    by_name = dict(zip(scorer.features, values, strict=True))
+    income = _income(client)
     cautions = guard_rails.of(
-        dict(zip(scorer.features, values, strict=True)),
-        decision["probability_class_1"],
-        scorer.policy,
-        others,
+        {**by_name, INCOME: income}, decision["probability_class_1"], scorer.policy, others
     )
     return {
         "decision": dict(decision),
@@ -45,12 +50,43 @@ def of(scorer: Scorer, client: Mapping[str, Any], decision: Mapping[str, Any]) -
             "against": [asdict(one) for one in against],
         },
         "warnings": [asdict(one) for one in cautions],
+        "offers": _offers(scorer, loans.loan_of(by_name, income), decision["prediction"], cautions),
     }
 
 
-def _population(scorer: Scorer) -> Population:
-    """Read once for each version."""
-    known = _populations.get(scorer)
-    if known is None:
-        known = _populations[scorer] = population.of_facts(scorer.population)
-    return known
+def _offers(scorer: Scorer, loan: Loan, label: str, cautions: Sequence[Caution]) -> dict[str, Any]:
+    if any(one.code == guard_rails.BROKEN_IDENTITY for one in cautions):
+        return offers.none(offer_sentences.CONTRADICTORY)
+    try:
+        known = _known(scorer)
+        return offers.of(Question(scorer, known.leaves, known.population, loan, PLAUSIBLE), label)
+    except (CannotTell, TooManyLeaves):
+        return offers.none(offer_sentences.NOT_SEARCHED)
+
+
+def _income(client: Mapping[str, Any]) -> float:
+    """The client's own, which no model of ours has as a feature; NaN where it is not told."""
+    income: Any = client.get(INCOME)
+    return float(income) if type(income) in (int, float) and 0 < income < TOO_LARGE else math.nan
+
+
+class _Known:
+    """What explanations need of a version, each read once."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.population = population.of_facts(scorer.population)
+        self._text = getattr(scorer, "model_text", None)
+
+    @functools.cached_property
+    def leaves(self) -> Leaves:
+        """Raises CannotTell, TooManyLeaves."""
+        if self._text is None:
+            raise CannotTell
+        return Leaves.of_text(self._text)
+
+
+def _known(scorer: Scorer) -> _Known:
+    found = _versions.get(scorer)
+    if found is None:
+        found = _versions[scorer] = _Known(scorer)
+    return found

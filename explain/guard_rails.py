@@ -76,7 +76,7 @@ def _contradictions(values: Mapping[str, float]) -> Iterator[Caution]:
     for feature, identity in IDENTITIES.items():
         expected = _expected(identity, values)
         given = values.get(feature, math.nan)
-        if expected is None or math.isnan(given) or _holds(identity, given, expected):
+        if expected is None or math.isnan(given) or identity.holds(given, expected):
             continue
         words = wording.of(feature)
         said, other = wording.apart(words, given, expected)
@@ -91,11 +91,6 @@ def _expected(identity: Ratio, values: Mapping[str, float]) -> float | None:
     above, below = identity.terms(values)
     expected = above / below if below else math.nan
     return expected if abs(expected) < TOO_LARGE else None
-
-
-def _holds(identity: Ratio, given: float, expected: float) -> bool:
-    """Within the rounding of the catalogue: a sender may send more digits, or exactly these."""
-    return abs(given - expected) <= 0.5000001 * 10.0**-identity.decimals
 
 
 def _near_a_bound(probability: float, policy: DecisionPolicy) -> Iterator[Caution]:

@@ -78,7 +78,7 @@ def apart(words: Words, one: float, other: float) -> tuple[str, str]:
     return said
 
 
-def _amount(value: float) -> str:
+def amount(value: float) -> str:
     """Whole, unless little would be left of it."""
     return number(value, 0 if abs(value) >= 10 or value == int(value) else 2)
 
@@ -108,15 +108,15 @@ WORDS = {
     "EXT_SOURCE_1": Words("score externe 1", _score),
     "EXT_SOURCE_2": Words("score externe 2", _score),
     "EXT_SOURCE_3": Words("score externe 3", _score),
-    "AMT_CREDIT": Words("montant du crédit", _amount),
-    "AMT_GOODS_PRICE": Words("prix du bien", _amount),
+    "AMT_CREDIT": Words("montant du crédit", amount),
+    "AMT_GOODS_PRICE": Words("prix du bien", amount),
     "CREDIT_GOODS_RATIO": Words("crédit rapporté au prix du bien", percent),
     "CREDIT_TERM": Words("durée", count("échéance", 1), is_feminine=True),
-    "AMT_ANNUITY": Words("échéance", _amount, is_feminine=True),
+    "AMT_ANNUITY": Words("échéance", amount, is_feminine=True),
     "ANNUITY_INCOME_PERCENT": Words("échéance rapportée au revenu", percent, is_feminine=True),
-    "ANNUITY_BIRTH_RATIO": Words("échéance par année d’âge", _amount, is_feminine=True),
+    "ANNUITY_BIRTH_RATIO": Words("échéance par année d’âge", amount, is_feminine=True),
     "DEBT_CREDIT_RATIO": Words("part restant à rembourser des crédits pris ailleurs", percent, True),
-    "INSTA_AMT_PAYMENT": Words("paiement moyen des crédits passés", _amount),
+    "INSTA_AMT_PAYMENT": Words("paiement moyen des crédits passés", amount),
     "INSTA_NUM_INSTALMENT_VERSION": Words("version moyenne des échéanciers passés", _decimal, True),
     "POS_CNT_INSTALMENT_FUTURE": Words("nombre moyen d’échéances restantes des achats à crédit", _decimal),
     "PREV_CNT_PAYMENT": Words("durée moyenne des demandes passées", count("échéance", 1), True),

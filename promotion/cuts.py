@@ -58,6 +58,7 @@ def fine_cuts(text: str, features: Sequence[str], observed: Mapping[str, Doubles
 def _thresholds(text: str) -> dict[int, set[float]]:
     """The different thresholds of each feature, by its place."""
     found: defaultdict[int, set[float]] = defaultdict(set)
-    for place, threshold in model_text.splits(text):
-        found[place].add(threshold)
+    for tree in model_text.trees(text):
+        for place, threshold in zip(tree.features, tree.thresholds, strict=True):
+            found[place].add(threshold)
     return dict(sorted(found.items()))

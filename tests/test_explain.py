@@ -4,7 +4,6 @@ import itertools
 import json
 import math
 import re
-from pathlib import Path
 from typing import Any
 
 import lightgbm
@@ -19,27 +18,15 @@ from features.identities import IDENTITIES
 from mlflow_model.bundle import bundles
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import DecisionPolicy, Scorer
-from mlflow_model.handover import model_files
-from promotion.portfolio import Portfolio
 from tests import servers
 from tests.conftest import FEATURES
-from tests.servers import Answer, FlaskDoor
-
-SHIPPED = Path(__file__).parents[1] / "models" / "lgbm_final_model.pkl"
-Client = dict[str, Any]
+from tests.explain_support import Client, ask, explained, reference_clients, shipped_bundle
+from tests.servers import FlaskDoor
 
 
 @pytest.fixture(scope="module")
 def shipped() -> Bundle:
-    """The shipped model, with the reference clients as the population of its training."""
-    model, reference = model_files.read(SHIPPED), Portfolio.read().columns
-    return bundles.build(
-        model.text,
-        model.features,
-        model.policy(),
-        source={"kind": "test", "sha256": "0" * 64},
-        population=population.of_clients({name: reference[name] for name in model.features}),
-    )
+    return shipped_bundle()
 
 
 @pytest.fixture(scope="module")
@@ -50,29 +37,6 @@ def scorer(shipped: Bundle) -> Scorer:
 @pytest.fixture(scope="module")
 def door(shipped: Bundle) -> FlaskDoor:
     return FlaskDoor(create_app(servers.serving(shipped.scorer())))
-
-
-def reference_clients(scorer: Scorer, count: int) -> list[Client]:
-    """Clients who do not exist, some without some values."""
-    columns = Portfolio.read().columns
-    accepted = np.ones(len(columns["TARGET"]), dtype=bool)
-    for name in scorer.features:
-        if name not in scorer.nullable:
-            accepted &= ~np.isnan(columns[name])
-    rows = np.flatnonzero(accepted)[:count]
-    known = {name: columns[name][rows].tolist() for name in scorer.features}
-    return [
-        {name: None if math.isnan(values[place]) else values[place] for name, values in known.items()}
-        for place in range(len(rows))
-    ]
-
-
-def ask(door: FlaskDoor, path: str, body: bytes) -> Answer:
-    return door.send("POST", path, body, {"Content-Type": "application/json"})
-
-
-def explained(scorer: Scorer, client: Client) -> dict[str, Any]:
-    return explanation.of(scorer, client, scorer.decide(client))
 
 
 # ---- Contributions
@@ -158,7 +122,15 @@ def test_an_explanation_holds_the_decision_of_predict_and_all_parts_in_order(
 
     content = told.content
     assert (decided.status, told.status) == (200, 200)
-    assert [*content] == ["decision", "base_log_odds", "log_odds", "contributions", "reasons", "warnings"]
+    assert [*content] == [
+        "decision",
+        "base_log_odds",
+        "log_odds",
+        "contributions",
+        "reasons",
+        "warnings",
+        "offers",
+    ]
     assert json.dumps(content["decision"], ensure_ascii=False).encode() == decided.body
     assert [part["feature"] for part in content["contributions"]] == list(FEATURES)
     assert [part["value"] for part in content["contributions"]] == [

@@ -9,6 +9,7 @@ https://github.com/lightgbm-org/LightGBM/blob/v4.6.0/src/boosting/gbdt_model_tex
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 _NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _NUMBERS = re.compile(rf"{_NUMBER}(?: {_NUMBER})*")
@@ -137,13 +138,29 @@ def names(text: str) -> list[str]:
     return _split(text)[0]["feature_names"].split(" ")
 
 
-def splits(text: str) -> Iterator[tuple[int, float]]:
-    """Each split's feature, by its place, and its threshold. Raises BadModelText."""
-    header, trees, _ = _split(text)
-    for number, tree in enumerate(trees):
-        values = _tree_values(number, tree, header["version"])
-        places = _numbers(_TRUNCATED, values["split_feature"], _INTEGERS)
-        yield from zip(map(int, places), map(float, values["threshold"].split()), strict=True)
+class Tree(NamedTuple):
+    """Of each split: the feature's place, its threshold, LightGBM's decision bits, and two children.
+
+    A child that is no split is a leaf, `~child`.
+    """
+
+    features: Sequence[int]
+    thresholds: Sequence[float]
+    decisions: Sequence[int]
+    left: Sequence[int]
+    right: Sequence[int]
+    leaves: Sequence[float]
+
+
+def trees(text: str) -> Iterator[Tree]:
+    """The trees of a text that was checked. Raises BadModelText."""
+    header, texts, _ = _split(text)
+    for number, tree in enumerate(texts):
+        values = {key: value.split() for key, value in _tree_values(number, tree, header["version"]).items()}
+        keys = ("split_feature", "decision_type", "left_child", "right_child")
+        features, decisions, left, right = ([*map(int, values[key])] for key in keys)
+        thresholds, leaves = ([*map(float, values[key])] for key in ("threshold", "leaf_value"))
+        yield Tree(features, thresholds, decisions, left, right, leaves)
 
 
 def first_trees(text: str, count: int) -> str:

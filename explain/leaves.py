@@ -1,0 +1,157 @@
+"""A model's leaves: which of them a client's values can still reach, and between which values they lie."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mlflow_model.bundle import model_text
+from mlflow_model.bundle.model_text import Tree
+from mlflow_model.bundle.scoring import Doubles
+
+# LightGBM reads what is not farther from 0 as 0: kZeroThreshold in include/LightGBM/meta.h.
+_ZERO = 1.0000000180025095e-35
+_DEFAULT_IS_LEFT, _MISSING_IS_ZERO, _MISSING_IS_NAN = 2, 4, 8
+MOST_STEPS = 4_000_000
+
+Numbers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+
+class TooManyLeaves(Exception):
+    """The model is too large to be searched."""
+
+
+class Interval(NamedTuple):
+    """For each leaf: a client reaches it only with low < value <= high."""
+
+    low: Doubles
+    high: Doubles
+
+    def of(self, which: Flags | Numbers) -> "Interval":
+        return Interval(self.low[which], self.high[which])
+
+
+class _Splits(NamedTuple):
+    """Of all trees."""
+
+    place: Numbers
+    threshold: Doubles
+    decision: Numbers
+
+
+class _Steps(NamedTuple):
+    """From the roots to the leaves, leaf after leaf. `first`: where each leaf's steps begin."""
+
+    split: Numbers
+    is_left: Flags
+    first: Numbers
+
+
+@dataclass(frozen=True, eq=False)
+class Leaves:
+    """All leaves of a model. `values` is of shape (leaves,); `constant` is what trees without a split add.
+
+    A client's score is `constant` and the values of the leaves that the client reaches, one in each tree.
+    """
+
+    values: Doubles
+    constant: float
+    _splits: _Splits
+    _steps: _Steps
+    _intervals: dict[int, Interval] = field(default_factory=dict, init=False)
+
+    @classmethod
+    def of_text(cls, text: str) -> "Leaves":
+        """The leaves of a model text that was checked. Raises TooManyLeaves."""
+        trees = [*model_text.trees(text)]
+        values = [value for tree in trees if tree.features for value in tree.leaves]
+        constant = sum(tree.leaves[0] for tree in trees if not tree.features)
+        splits = _Splits(
+            np.array([place for tree in trees for place in tree.features], np.int64),
+            np.array([one for tree in trees for one in tree.thresholds], np.float64),
+            np.array([one for tree in trees for one in tree.decisions], np.int64),
+        )
+        return cls(np.array(values, np.float64), constant, splits, steps(trees))
+
+    def reached(self, row: Doubles, free: Collection[int] = ()) -> Flags:
+        """Which leaves the client can reach, whatever the values of the `free` features (by place) are.
+
+        `row`: the client's values in the model's order, NaN where missing.
+        """
+        if not len(self.values):
+            return np.zeros(0, np.bool_)
+        is_free = np.zeros(len(row), np.bool_)
+        is_free[[*free]] = True
+        goes_left = self._goes_left(row)[self._steps.split]
+        can_be = (goes_left == self._steps.is_left) | is_free[self._splits.place][self._steps.split]
+        return np.logical_and.reduceat(can_be, self._steps.first)
+
+    def interval(self, place: int) -> Interval:
+        """Between which values of a feature each leaf lies, for clients who have a value that is not 0."""
+        found = self._intervals.get(place)
+        if found is None:
+            threshold = self._splits.threshold[self._steps.split]
+            is_of_it = self._splits.place[self._steps.split] == place
+            lows = np.where(is_of_it & ~self._steps.is_left, threshold, -np.inf)
+            highs = np.where(is_of_it & self._steps.is_left, threshold, np.inf)
+            found = self._intervals[place] = Interval(
+                np.maximum.reduceat(lows, self._steps.first), np.minimum.reduceat(highs, self._steps.first)
+            )
+        return found
+
+    def takes_zero_for_missing(self, place: int) -> bool:
+        """Whether the interval does not hold for 0."""
+        return bool((self._splits.decision[self._splits.place == place] & _MISSING_IS_ZERO).any())
+
+    def _goes_left(self, row: Doubles) -> Flags:
+        """At each split, as NumericalDecision in include/LightGBM/tree.h."""
+        value, decision = row[self._splits.place], self._splits.decision
+        is_missing = np.isnan(value)
+        value = np.where((is_missing & (decision & _MISSING_IS_NAN == 0)) | (abs(value) <= _ZERO), 0.0, value)
+        takes_default = np.where(decision & _MISSING_IS_ZERO, value == 0.0, np.isnan(value))
+        return np.where(takes_default, decision & _DEFAULT_IS_LEFT, value <= self._splits.threshold).astype(
+            np.bool_
+        )
+
+
+def steps(trees: list[Tree]) -> _Steps:
+    if sum(map(_length, trees)) > MOST_STEPS:
+        raise TooManyLeaves
+    steps, firsts, before = list[tuple[int, bool]](), [], 0
+    for tree in trees:
+        for path in _paths(tree, before):
+            firsts.append(len(steps))
+            steps += path
+        before += len(tree.features)
+    splits, sides = zip(*steps, strict=True) if steps else ((), ())
+    return _Steps(np.array(splits, np.int64), np.array(sides, np.bool_), np.array(firsts, np.int64))
+
+
+def _length(tree: Tree) -> int:
+    """The steps to all splits and leaves of a tree. A split comes after its parent."""
+    depths, total = [0] * len(tree.features), 0
+    for split, children in enumerate(zip(tree.left, tree.right, strict=True)):
+        total += 2 * (depths[split] + 1)
+        for child in children:
+            if child >= 0:
+                depths[child] = depths[split] + 1
+    return total
+
+
+def _paths(tree: Tree, before: int) -> Iterator[list[tuple[int, bool]]]:
+    """The steps to each leaf of a tree, in the order of its leaves. `before`: the splits of other trees."""
+    to_splits: dict[int, list[tuple[int, bool]]] = {0: []}
+    to_leaves: dict[int, list[tuple[int, bool]]] = {}
+    for split, children in enumerate(zip(tree.left, tree.right, strict=True)):
+        path = to_splits.pop(split)
+        for child, is_left in zip(children, (True, False), strict=True):
+            of_child = [*path, (before + split, is_left)]
+            if child < 0:
+                to_leaves[~child] = of_child
+            else:
+                to_splits[child] = of_child
+    for leaf in range(len(to_leaves)):
+        yield to_leaves[leaf]

@@ -1,0 +1,128 @@
+"""Every change of a client's loan, one by one: with formulas of its own, scored by the lightgbm package."""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import lightgbm
+import numpy as np
+
+from explain.population import Population
+
+CREDIT, ANNUITY, PRICE, INCOME = "AMT_CREDIT", "AMT_ANNUITY", "AMT_GOODS_PRICE", "AMT_INCOME_TOTAL"
+MADE_OF = {
+    CREDIT: {CREDIT},
+    ANNUITY: {ANNUITY},
+    PRICE: {PRICE},
+    "CREDIT_TERM": {CREDIT, ANNUITY},
+    "CREDIT_GOODS_RATIO": {CREDIT, PRICE},
+    "ANNUITY_INCOME_PERCENT": {ANNUITY, INCOME},
+    "ANNUITY_BIRTH_RATIO": {ANNUITY},
+}
+RANGES = {
+    "less_credit": (CREDIT, 0.5, 1.0),
+    "longer_term": (ANNUITY, 0.5, 1.0),
+    "shorter_term": (ANNUITY, 1.0, 2.0),
+    "cheaper_good": (PRICE, 0.5, 1.0),
+    "more_income": (INCOME, 1.0, 2.0),
+    "more_credit": (CREDIT, 1.0, 2.0),
+    "dearer_good": (PRICE, 1.0, 2.0),
+    "less_income": (INCOME, 0.5, 1.0),
+}
+
+
+class Best(NamedTuple):
+    """Of all changes: how many there are, the least cost of one to the wanted side, and the extreme score."""
+
+    points: int
+    cost: float | None
+    extreme: float | None
+
+
+class Enumeration:
+    """The changes of one client. `values`: by feature, NaN where missing."""
+
+    def __init__(
+        self, booster: lightgbm.Booster, values: Mapping[str, float], income: float, population: Population
+    ) -> None:
+        self._booster, self._values, self._population = booster, values, population
+        self._now = {**values, INCOME: income}
+
+    def best(self, levers: Sequence[str], bound: float, *, is_below: bool, digits: int = 3) -> Best:
+        """`bound`: in log-odds."""
+        rows, costs = [], []
+        for amounts in self._changes(levers, digits):
+            row = self._row(amounts)
+            if self._is_sold(amounts) and self._is_seen(row):
+                rows.append(list(row.values()))
+                costs.append(sum(abs(amount / self._now[column] - 1) for column, amount in amounts.items()))
+        if not rows:
+            return Best(0, None, None)
+        scores = np.asarray(self._booster.predict(np.array(rows), raw_score=True, num_threads=1))
+        wanted = np.array(costs)[(scores < bound) == is_below]
+        extreme = scores.min() if is_below else scores.max()
+        return Best(len(rows), wanted.min() if len(wanted) else None, float(extreme))
+
+    def _changes(self, levers: Sequence[str], digits: int) -> Iterator[dict[str, float]]:
+        columns = [RANGES[lever][0] for lever in levers]
+        of_each = [
+            [amount for amount in spoken(low * self._now[column], high * self._now[column], digits)]
+            for column, low, high in (RANGES[lever] for lever in levers)
+        ]
+        for amounts in itertools.product(*of_each):
+            changed = dict(zip(columns, amounts, strict=True))
+            if all(changed[column] != self._now[column] for column in columns):
+                yield changed
+
+    def _row(self, amounts: Mapping[str, float]) -> dict[str, float]:
+        now = {**self._now, **amounts}
+        row = dict(self._values)
+        for feature, columns in MADE_OF.items():
+            if feature in row and columns & amounts.keys() and not math.isnan(row[feature]):
+                row[feature] = _feature(feature, now)
+        return row
+
+    def _is_sold(self, amounts: Mapping[str, float]) -> bool:
+        now = {**self._now, **amounts}
+        if amounts.keys() & {CREDIT, ANNUITY}:
+            term = now[CREDIT] / now[ANNUITY]
+            instalments = math.ceil(term)
+            rate = 0.5 / 12
+            if not 3 <= instalments <= 120 or term < (1 - (1 + rate) ** -instalments) / rate:
+                return False
+        most = max(1.0, self._now[CREDIT] / self._now[PRICE])
+        return PRICE not in amounts or now[CREDIT] <= most * now[PRICE]
+
+    def _is_seen(self, row: Mapping[str, float]) -> bool:
+        for feature, value in row.items():
+            others, now = self._population.get(feature), self._values[feature]
+            if others is not None and not math.isnan(value):
+                low, high = others.ends
+                if not min(low, now) <= value <= max(high, now):
+                    return False
+        return True
+
+
+def _feature(feature: str, now: Mapping[str, float]) -> float:
+    if feature in now and feature in (CREDIT, ANNUITY, PRICE):
+        return now[feature]
+    quotient, decimals = {
+        "CREDIT_TERM": lambda: (now[CREDIT] / now[ANNUITY], 4),
+        "CREDIT_GOODS_RATIO": lambda: (now[CREDIT] / (now[PRICE] + 1e-5), 4),
+        "ANNUITY_INCOME_PERCENT": lambda: (now[ANNUITY] / now[INCOME], 5),
+        "ANNUITY_BIRTH_RATIO": lambda: (now[ANNUITY] / (abs(now["DAYS_BIRTH"]) / 365), 2),
+    }[feature]()
+    return math.floor(quotient * 10.0**decimals + 0.5) / 10.0**decimals
+
+
+def spoken(low: float, high: float, digits: int) -> list[float]:
+    """By their decimal notation: so many significant digits, then zeros."""
+    found = {
+        float(f"{digit}e{exponent}")
+        for exponent in range(-3, 13)
+        if 10.0**exponent <= high <= 10.0 ** (exponent + digits + 1)
+        or 10.0**exponent <= low <= 10.0 ** (exponent + digits + 1)
+        for digit in range(10 ** (digits - 1), 10**digits)
+    }
+    return sorted(amount for amount in found if low <= amount <= high)
