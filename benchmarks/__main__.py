@@ -20,6 +20,7 @@ from benchmarks import (
     beside,
     changes,
     compared,
+    explanations,
     features,
     gate,
     live,
@@ -61,6 +62,7 @@ BENCHMARKS: Mapping[str, tuple[str, Callable[..., str]]] = {
     "predict_function": ("The function behind /predict", predict_function.report),
     "batch_http": ("Batches over HTTP", batch_http.report),
     "beside": ("/predict beside explanations and batches", beside.report),
+    "explanations": ("What an explanation costs", explanations.report),
     "features": ("Features of 356,255 clients from 28 million rows", features.report),
     "gate": ("Power and size of the gate", gate.report),
     "changes": (

@@ -1,20 +1,24 @@
 """The loans that a bank sells: over how many instalments, at which rates."""
 
 import functools
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mlflow_model.bundle.scoring import Doubles
 
+_KEYS = ("instalments", "lowest_rate", "highest_rate")
 _MOST_INSTALMENTS = 1_200
 _HIGHEST_RATE = 10.0
 
 
 class BadTariff(ValueError):
-    """The file holds no tariff. The message says why."""
+    """The content is no tariff. The message says why."""
 
 
 @dataclass(frozen=True)
@@ -22,20 +26,34 @@ class Product:
     """A loan over so many monthly instalments, at nominal yearly rates from `lowest` to `highest`."""
 
     instalments: int
-    lowest: float
-    highest: float
+    lowest_rate: float
+    highest_rate: float
 
     @property
     def terms(self) -> tuple[float, float]:
         """The least and the greatest quotient of the credit by one instalment."""
-        return _annuity_factor(self.instalments, self.highest), _annuity_factor(self.instalments, self.lowest)
+        least, most = (
+            _annuity_factor(self.instalments, rate) for rate in (self.highest_rate, self.lowest_rate)
+        )
+        return least, most
 
 
 @dataclass(frozen=True)
 class Tariff:
-    """A bank's products, and where they come from."""
+    """A bank's products."""
 
     products: tuple[Product, ...]
+
+    @classmethod
+    def of_json(cls, content: bytes) -> "Tariff":
+        """A list of objects with the keys of Product. Raises BadTariff."""
+        try:
+            listed = json.loads(content)
+        except ValueError as error:
+            raise BadTariff("it is not JSON") from error
+        if not (isinstance(listed, list) and listed):
+            raise BadTariff("it is not a list of products")
+        return cls(tuple(_product(number, one) for number, one in enumerate(listed, 1)))
 
     def sells(self, terms: Doubles) -> npt.NDArray[np.bool_]:
         """Whether there is a product for each quotient of a credit by its instalment."""
@@ -60,6 +78,24 @@ class Tariff:
 
 # Without a tariff: 0 % to 50 % a year over a quarter of a year to ten years.
 PLAUSIBLE = Tariff(tuple(Product(instalments, 0.0, 0.5) for instalments in range(3, 121)))
+
+
+def _product(number: int, given: object) -> Product:
+    """The checked product of a list, counted from 1. Raises BadTariff."""
+    if not (isinstance(given, Mapping) and given.keys() == set(_KEYS)):
+        raise BadTariff(f"product {number} has not just the keys {', '.join(_KEYS)}")
+    instalments, lowest, highest = (given[key] for key in _KEYS)
+    if not (type(instalments) is int and 1 <= instalments <= _MOST_INSTALMENTS):
+        raise BadTariff(f"product {number}: instalments is no whole number from 1 to {_MOST_INSTALMENTS:,}")
+    if not (_is_rate(lowest) and _is_rate(highest) and lowest <= highest):
+        raise BadTariff(
+            f"product {number}: the rates are no yearly shares from 0 to {_HIGHEST_RATE:g}, the lowest first"
+        )
+    return Product(instalments, float(lowest), float(highest))
+
+
+def _is_rate(given: Any) -> bool:
+    return type(given) in (int, float) and 0 <= given <= _HIGHEST_RATE
 
 
 def _annuity_factor(instalments: int, yearly_rate: float) -> float:

@@ -410,6 +410,39 @@ def _reasons(project: Project) -> str:
     return "".join(_row(row) + "\n" for row in rows)
 
 
+_HANGS_TOGETHER = {
+    "AMT_CREDIT": 450_000,
+    "AMT_ANNUITY": 22_000,
+    "AMT_GOODS_PRICE": 380_000,
+    "CREDIT_TERM": 20.4545,
+    "CREDIT_GOODS_RATIO": 1.1842,
+    "ANNUITY_INCOME_PERCENT": 0.16923,
+    "ANNUITY_BIRTH_RATIO": 669.17,
+}
+_EXTERNAL_SCORES = ((0.4, 0.1, 0.1), (0.4, 0.3, 0.3), (0.45, 0.42, 0.38), (0.5, 0.5, 0.45))
+
+
+def _offers(project: Project) -> str:
+    """What POST /explain offers to clients whose figures hang together."""
+    rows = [["Scores externes", "`prediction`", "Ce que dit `/explain`"], ["---", "---", "---"]]
+    example = example_client(project.served.model.scorer.features) | _HANGS_TOGETHER
+    for scores in _EXTERNAL_SCORES:
+        of_client = {f"EXT_SOURCE_{number}": score for number, score in enumerate(scores, 1)}
+        body = json.dumps(example | of_client).encode()
+        _, _, answer = project.http("POST", "/explain", {"Content-Type": "application/json"}, body)
+        found = json.loads(answer)
+        offers = found["offers"]
+        said = [offers["sentence"], *(one["sentence"] for one in [*offers["found"], offers["worse"]] if one)]
+        rows.append(
+            [
+                " · ".join(map(str, scores)).replace(".", ","),
+                found["decision"]["prediction"],
+                "<br>".join(said),
+            ]
+        )
+    return "".join(_row(row) + "\n" for row in rows)
+
+
 def _metrics(project: Project) -> str:
     """Every metric of the service, in its own words."""
     _, _, page = project.http("GET", "/metrics", {}, b"")
@@ -449,6 +482,7 @@ _TABLES: dict[str, Callable[[Project], str]] = {
     "features": _features,
     "figures": _figures,
     "metrics": _metrics,
+    "offers": _offers,
     "reasons": _reasons,
     "ratios": functools.partial(_result, "server", 0),
     "power": functools.partial(_result, "gate", 0),

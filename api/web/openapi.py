@@ -72,7 +72,8 @@ _MORE: dict[Endpoint, dict[str, Any]] = {
         "operationId": "explain",
         "description": "Prend ce que prend /predict. Rien n’est décidé ni enregistré\u00a0: la décision est "
         "celle que /predict rendrait. Les contributions (valeurs de Shapley) et base_log_odds se somment en "
-        "log_odds\u00a0; points les rapporte à la probabilité.",
+        "log_odds\u00a0; points les rapporte à la probabilité. Le revenu (AMT_INCOME_TOTAL) peut être joint "
+        "au corps\u00a0; sinon il est déduit de son rapport à l’échéance.",
     },
     BATCH: {
         "operationId": "predictBatch",
@@ -183,6 +184,31 @@ def _explanation() -> dict[str, Any]:
         "feature": {"type": ["string", "null"]},
         "sentence": text,
     }
+    offer = {
+        "change": {"type": "object", "additionalProperties": _object({"from": number, "to": number})},
+        "sentence": text,
+        "client": {"$ref": "#/components/schemas/Client"},
+        "prediction": {"type": "string", "description": "La décision que /predict rendrait pour ce client."},
+    }
+    searched = {
+        "levers": {"type": "array", "items": text},
+        "ranges": {"type": "object", "additionalProperties": _object({"from": number, "to": number})},
+        "points": {"type": "integer", "description": "Combien de changements ont été examinés\u00a0: tous."},
+        "extreme": {
+            "type": ["object", "null"],
+            "description": "La probabilité la plus basse qu’ils atteignent (la plus haute pour un client "
+            "fiable), et où.",
+        },
+    }
+    offers = {
+        "sentence": {"type": "string", "description": "Ce qui a été trouvé, ou pourquoi rien ne l’a été."},
+        "found": {**_list_of(offer), "description": "Jusqu’à trois, la moins coûteuse d’abord."},
+        "worse": {
+            "anyOf": [_object(offer), {"type": "null"}],
+            "description": "Pour un client fiable, le changement défavorable le plus proche.",
+        },
+        "searched": _list_of(searched),
+    }
     reasons = {
         "for": {**_list_of(reason), "description": "Ce qui parle pour le crédit."},
         "against": {**_list_of(reason), "description": "Ce qui parle contre lui."},
@@ -195,6 +221,7 @@ def _explanation() -> dict[str, Any]:
             "contributions": _list_of(contribution),
             "reasons": _object(reasons),
             "warnings": _list_of(caution),
+            "offers": _object(offers),
         }
     )
 
