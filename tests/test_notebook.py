@@ -56,20 +56,27 @@ def test_every_cell_succeeds_against_the_running_api(executed: nbformat.Notebook
 
 
 def test_the_table_has_a_decision_for_each_of_the_random_clients(executed: nbformat.NotebookNode) -> None:
-    table, counts = _shown(executed, "text/html")
+    table, counts, _ = _shown(executed, "text/html")
 
     assert "probabilité de défaut" in table
     assert len(re.findall(r"<td>(?:Classe_0 |Classe_1 |Zone grise )", table)) == 40
     assert sum(map(int, re.findall(r"<td>(\d+)</td>", counts))) == 40
 
 
-def test_the_plot_comes_out_as_an_image(executed: nbformat.NotebookNode) -> None:
-    (image,) = _shown(executed, "image/png")
+def test_the_explained_client_has_reasons_and_offers(executed: nbformat.NotebookNode) -> None:
+    *_, sentences = _shown(executed, "text/html")
 
-    content = base64.b64decode(image)
+    assert "Zone grise (incertain)</th>" in sentences
+    assert {"contre", "offre"} <= set(re.findall(r">(pour|contre|offre)</td>", sentences))
+    assert "la décision serait\u00a0: Classe_0 (fiable)." in sentences
 
-    assert content.startswith(b"\x89PNG")
-    assert len(content) > 10_000
+
+def test_the_plots_come_out_as_images(executed: nbformat.NotebookNode) -> None:
+    decisions, waterfall = (base64.b64decode(image) for image in _shown(executed, "image/png"))
+
+    assert decisions.startswith(b"\x89PNG")
+    assert waterfall.startswith(b"\x89PNG")
+    assert min(len(decisions), len(waterfall)) > 10_000
 
 
 def test_the_examples_show_an_accepted_null_a_refused_one_and_two_errors(
