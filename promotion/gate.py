@@ -7,6 +7,7 @@ For the calibration error and between groups it is none: chance makes those figu
 measure. docs/gate.md has the limits, their reasons, and what the gate finds at which number of clients.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -177,7 +178,10 @@ class _Margin:
     may_fall: bool = False
 
     def exceeded(self, figure: str, change: Change) -> str | None:
-        """The sentence of the objection, if it cannot be told that the change is within the margin."""
+        """The sentence of the objection, if it cannot be told that the change is within the margin.
+
+        It says that the margin is exceeded only where the whole interval lies beyond it.
+        """
         by, low, high, verb = change.difference, change.low, change.high, "rises"
         if self.may_rise or (not self.may_fall and by < 0):
             by, low, high, verb = -by, -high, -low, "falls"
@@ -185,14 +189,14 @@ class _Margin:
         worst = high if is_one_sided else max(-low, high)
         if worst <= self.limit:
             return None
-        if by > self.limit:
+        if min(by, low) > self.limit:  # a percentile interval need not hold the figure itself
             return f"the {figure} {verb} by {by:.4f} [{low:.4f}, {high:.4f}], more than {self.limit:g}"
-        if by <= self.limit:
-            return (
-                f"whether the {figure} {verb if is_one_sided else 'moves'} by more than {self.limit:g} "
-                f"cannot be told from so few clients: the change is {change}"
-            )
-        return f"the {figure} is not known for these clients"
+        if math.isnan(by):
+            return f"the {figure} is not known for these clients"
+        return (
+            f"whether the {figure} {verb if is_one_sided else 'moves'} by more than {self.limit:g} "
+            f"cannot be told from so few clients: the change is {change}"
+        )
 
 
 def _to_change(change: Change, limits: Limits) -> Iterator[Objection]:

@@ -274,9 +274,9 @@ INFERIOR: dict[str, tuple[tuple[str, float, float, float], str, str]] = {
         "the change is -0.0010 [-0.0040, +0.0021]",
     ),
     "discriminating less": (
-        (comparison.AUC, -0.02, -0.03, -0.01),
+        (comparison.AUC, -0.02, -0.03, -0.011),
         gate.AUC,
-        "the AUC falls by 0.0200 [0.0100, 0.0300], more than 0.01",
+        "the AUC falls by 0.0200 [0.0110, 0.0300], more than 0.01",
     ),
     "perhaps discriminating less": (
         (comparison.AUC, -0.005, -0.011, 0.001),
@@ -295,14 +295,32 @@ INFERIOR: dict[str, tuple[tuple[str, float, float, float], str, str]] = {
         "the calibration error (ECE) rises by 0.0060 [0.0055, 0.0065], more than 0.005",
     ),
     "approving fewer of a group": (
-        (f"{comparison.APPROVAL_RATIO}sex", -0.04, -0.05, -0.03),
+        (f"{comparison.APPROVAL_RATIO}sex", -0.04, -0.05, -0.031),
         gate.GROUPS,
-        "the approval ratio by sex falls by 0.0400 [0.0300, 0.0500], more than 0.03",
+        "the approval ratio by sex falls by 0.0400 [0.0310, 0.0500], more than 0.03",
     ),
     "unequal to repayers": (
-        (f"{comparison.OPPORTUNITY_GAP}age band", 0.04, 0.03, 0.05),
+        (f"{comparison.OPPORTUNITY_GAP}age band", 0.04, 0.031, 0.05),
         gate.GROUPS,
-        "the equal opportunity gap by age band rises by 0.0400 [0.0300, 0.0500], more than 0.03",
+        "the equal opportunity gap by age band rises by 0.0400 [0.0310, 0.0500], more than 0.03",
+    ),
+    "dearer on these clients, perhaps cheaper": (
+        (comparison.COST, 0.012, -0.0017, 0.0271),
+        gate.COST,
+        "whether the cost per client rises by more than 0.002 cannot be told from so few clients: "
+        "the change is +0.0120 [-0.0017, +0.0271]",
+    ),
+    "surely discriminating less, perhaps within the limit": (
+        (comparison.AUC, -0.02, -0.03, -0.01),
+        gate.AUC,
+        "whether the AUC falls by more than 0.01 cannot be told from so few clients: the change is "
+        "-0.0200 [-0.0300, -0.0100]",
+    ),
+    "of a figure outside of its interval": (
+        (comparison.CALIBRATION, 0.004, 0.006, 0.008),
+        gate.CALIBRATION,
+        "whether the calibration error (ECE) rises by more than 0.005 cannot be told from so few clients: "
+        "the change is +0.0040 [+0.0060, +0.0080]",
     ),
 }
 
@@ -325,6 +343,11 @@ def test_what_may_be_worse_than_its_limit_is_an_objection_with_its_name(case: st
             (0.001, -0.06, 0.04),
             "whether the approved share moves by more than 0.05 cannot be told from so few clients: "
             "the change is +0.0010 [-0.0600, +0.0400]",
+        ),
+        (
+            (-0.0528, -0.0663, -0.0387),
+            "whether the approved share moves by more than 0.05 cannot be told from so few clients: "
+            "the change is -0.0528 [-0.0663, -0.0387]",
         ),
     ],
 )
