@@ -52,6 +52,10 @@ def _is_whole(value: ir.FloatingValue) -> ir.BooleanValue:
     return _is_number(value) & (value == value.try_cast("int64"))
 
 
+def _is_in_the_past(value: ir.FloatingValue) -> ir.BooleanValue:
+    return _is_number(value) & (value <= 0.0)
+
+
 def _is_zero_or_one(value: ir.FloatingValue) -> ir.BooleanValue:
     return value.isin([0.0, 1.0])
 
@@ -63,6 +67,9 @@ def _is_probability(value: ir.FloatingValue) -> ir.BooleanValue:
 NUMBER = Kind("a number below 1e15", "float64", _is_number)
 WHOLE = Kind("a whole number", "int64", _is_whole)
 IDENTIFIER = Kind("a whole number", "int64", _is_whole, required=True)
+DAYS = Kind(
+    "0 or negative, as days before the application are (-12000 for 12,000 days)", "float64", _is_in_the_past
+)
 OUTCOME = Kind("0 or 1", "int64", _is_zero_or_one, required=True)
 PROBABILITY = Kind("a number from 0 to 1", "float64", _is_probability, required=True)
 TEXT = None
@@ -79,9 +86,9 @@ _APPLICATION_COLUMNS: Columns = {
     "AMT_CREDIT": NUMBER,
     "AMT_ANNUITY": NUMBER,
     "AMT_GOODS_PRICE": NUMBER,
-    "DAYS_BIRTH": NUMBER,
-    "DAYS_ID_PUBLISH": NUMBER,
-    "DAYS_REGISTRATION": NUMBER,
+    "DAYS_BIRTH": DAYS,
+    "DAYS_ID_PUBLISH": DAYS,
+    "DAYS_REGISTRATION": DAYS,
     "EXT_SOURCE_1": NUMBER,
     "EXT_SOURCE_2": NUMBER,
     "EXT_SOURCE_3": NUMBER,

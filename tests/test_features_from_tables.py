@@ -363,6 +363,9 @@ def test_thousands_separators_are_refused_in_a_french_file_too(tmp_path: Path) -
 
 NO_CSV = "the file cannot be read as CSV in UTF-8 with the same number of values in each line"
 NO_NUMBER = "holds 1 value(s) that are not a number below 1e15"
+NOT_BEFORE = (
+    "holds 1 value(s) that are not 0 or negative, as days before the application are (-12000 for 12,000 days)"
+)
 LACKS = "lacks 1 value(s), and none may be missing"
 INFINITE = rows_of(PAYMENT, "AMT_PAYMENT", [10.0, float("inf")])
 BOOLEAN = APPLICANT | {"EXT_SOURCE_1": 0.1, "TARGET": True}
@@ -396,6 +399,19 @@ REFUSALS: dict[str, tuple[str, bytes | list[Row] | None, str]] = {
         "application_train.csv",
         [APPLICANT | {"TARGET": 2}],
         "column TARGET holds 1 value(s) that are not 0 or 1",
+    ),
+    **{
+        f"positive {column}": (
+            "application_train.csv",
+            [APPLICANT | {"SK_ID_CURR": 7}, APPLICANT | {column: 1}],
+            f"column {column} {NOT_BEFORE}",
+        )
+        for column in ("DAYS_BIRTH", "DAYS_ID_PUBLISH", "DAYS_REGISTRATION")
+    },
+    "positive days of a new client": (
+        "application_test.csv",
+        [without("TARGET", APPLICANT) | {"SK_ID_CURR": 7, "DAYS_BIRTH": 12_000}],
+        f"column DAYS_BIRTH {NOT_BEFORE}",
     ),
     "no outcome": ("application_train.csv", [APPLICANT | {"TARGET": None}], f"column TARGET {LACKS}"),
     "no client": ("application_train.csv", [APPLICANT | {"SK_ID_CURR": None}], f"column SK_ID_CURR {LACKS}"),
