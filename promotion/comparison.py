@@ -6,13 +6,15 @@ discrimination and calibration are not known.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from promotion.portfolio import BadReference, Portfolio
+from features.catalogue import CATALOGUE
+from promotion.portfolio import BadReference, LacksFeatures, Portfolio
 from quality import bootstrap, costs, groups, measures, paired
 from quality.bootstrap import Summed
 from quality.costs import Costs
@@ -25,6 +27,8 @@ MOST_CHANGED = 10
 APPROVED, COST, AUC, CALIBRATION = "approved", "cost per client", "AUC", "calibration error (ECE)"
 APPROVAL_RATIO, OPPORTUNITY_GAP = "approval ratio by ", "equal opportunity gap by "  # and an attribute
 _SEED = 0
+_MADE_OF_RAW_TABLES = "python -m training.reference --data-dir DIR --out FILE makes one of your raw tables"
+_OF_OTHERS = "--reference FILE takes one that has a column for each feature of the versions compared"
 
 _Labels = npt.NDArray[Any]
 _Pair = tuple[Summed, Summed]
@@ -112,7 +116,7 @@ def compare(
     """
     outcome = portfolio.outcome
     for answers in (champion, candidate):
-        portfolio.require(answers.features)
+        _require(answers.features, portfolio)
         if answers.refusal is not None:
             raise BadReference(f"a model cannot decide on the reference portfolio: {answers.refusal}")
     accepted = champion.accepted & candidate.accepted
@@ -139,6 +143,16 @@ def compare(
         answered=tuple(name for name in candidate.columns if name not in champion.columns),
         unanswered=tuple(name for name in champion.columns if name not in candidate.columns),
     )
+
+
+def _require(features: Sequence[str], portfolio: Portfolio) -> None:
+    """Raises BadReference, which tells the way out, unless the portfolio has these features."""
+    try:
+        portfolio.require(features)
+    except LacksFeatures as error:
+        is_of_raw_tables = {feature.name for feature in CATALOGUE}.issuperset(error.features)
+        way_out = _MADE_OF_RAW_TABLES if is_of_raw_tables else _OF_OTHERS
+        raise BadReference(f"{error}; {way_out}") from error
 
 
 def _distinct(columns: list[Doubles]) -> int:

@@ -28,6 +28,14 @@ class BadReference(ValueError):
     """The reference portfolio cannot be read, or one of the models cannot decide on it."""
 
 
+class LacksFeatures(BadReference):
+    """The portfolio has no column for these features of a model."""
+
+    def __init__(self, features: Sequence[str]) -> None:
+        super().__init__(f"the reference portfolio lacks {', '.join(features)}")
+        self.features = features
+
+
 @dataclass(frozen=True)
 class Portfolio:
     """The reference clients: columns of doubles, with NaN for a missing value. `sha256`: of the file.
@@ -87,7 +95,7 @@ class Portfolio:
             if name in self.spoilt:
                 raise _no_number(name, self.spoilt[name])
         if lacking := [name for name in features if name not in self.known]:
-            raise BadReference(f"the reference portfolio lacks {', '.join(lacking)}")
+            raise LacksFeatures(lacking)
 
     @property
     def outcome_name(self) -> str | None:
