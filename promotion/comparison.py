@@ -6,7 +6,7 @@ discrimination and calibration are not known.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,10 +70,10 @@ class Difference:
     """What differs between two models on the compared clients. `moves[from, to]` counts clients by labels.
 
     `most_changed` holds places among the compared clients, `rows` where each of these stands in the
-    portfolio, from 1. `left_out` counts clients with a missing
-    value that one of the models does not accept. `distinct` counts clients who differ in a feature of either
-    model. `added` and `removed` are features, `answered` and `unanswered` columns of the decision, that only
-    the candidate or only the champion has.
+    portfolio, from 1. `left_out` counts clients with a missing value that one of the models does not accept,
+    `refused` says which model and which features these are.
+    `distinct` counts clients who differ in a feature of either model. `added` and `removed` are features,
+    `answered` and `unanswered` columns of the decision, that only the candidate or only the champion has.
     """
 
     clients: int
@@ -90,6 +90,7 @@ class Difference:
     removed: tuple[str, ...]
     answered: tuple[str, ...] = ()
     unanswered: tuple[str, ...] = ()
+    refused: str = ""
 
     @property
     def changed(self) -> float:
@@ -109,19 +110,21 @@ def compare(
     candidate: "Answers",
     portfolio: Portfolio,
     by: Costs = costs.DEFAULT,
+    names: tuple[str, str] = ("the champion", "the candidate"),
 ) -> Difference:
     """Compare two models' answers to this portfolio, on the clients whom both accept. Raises BadReference.
 
-    A model does not accept a client who lacks a value that it needs.
+    A model does not accept a client who lacks a value that it needs. `names`: what to call the two models.
     """
     outcome = portfolio.outcome
-    for answers in (champion, candidate):
+    for name, answers in zip(names, (champion, candidate), strict=True):
         _require(answers.features, portfolio)
         if answers.refusal is not None:
-            raise BadReference(f"a model cannot decide on the reference portfolio: {answers.refusal}")
+            raise BadReference(f"{name} cannot decide on the reference portfolio: {answers.refusal}")
     accepted = champion.accepted & candidate.accepted
+    refused = _refused(dict(zip(names, (champion, candidate), strict=True)), portfolio)
     if not accepted.any():
-        raise BadReference("no client of the reference portfolio is accepted by both models")
+        raise BadReference(f"no client of the reference portfolio is accepted by both models{refused}")
     outcome = None if outcome is None else outcome[accepted]
     attributes = {attribute: names[accepted] for attribute, names in portfolio.attributes.items()}
     before, after = (_decisions(answers, accepted, outcome, by) for answers in (champion, candidate))
@@ -142,6 +145,7 @@ def compare(
         removed=tuple(name for name in champion.features if name not in candidate.features),
         answered=tuple(name for name in candidate.columns if name not in champion.columns),
         unanswered=tuple(name for name in champion.columns if name not in candidate.columns),
+        refused=refused,
     )
 
 
@@ -153,6 +157,24 @@ def _require(features: Sequence[str], portfolio: Portfolio) -> None:
         is_of_raw_tables = {feature.name for feature in CATALOGUE}.issuperset(error.features)
         way_out = _MADE_OF_RAW_TABLES if is_of_raw_tables else _OF_OTHERS
         raise BadReference(f"{error}; {way_out}") from error
+
+
+def _refused(models: "Mapping[str, Answers]", portfolio: Portfolio) -> str:
+    """Which model accepts no missing value of which features that clients lack; the end of a sentence."""
+    needed = {name: _needed_and_missing(answers, portfolio) for name, answers in models.items()}
+    said = [
+        f"{name} accepts no missing value of {', '.join(features)}"
+        for name, features in needed.items()
+        if features
+    ]
+    return f": {'; '.join(said)}" if said else ""
+
+
+def _needed_and_missing(answers: "Answers", portfolio: Portfolio) -> list[str]:
+    """The features that some clients lack and the model needs; first those that most clients lack."""
+    needed = (name for name in answers.features if name not in answers.nullable)
+    lacking = {name: int(np.isnan(portfolio.columns[name]).sum()) for name in needed}
+    return [name for name in sorted(lacking, key=lacking.__getitem__, reverse=True) if lacking[name]]
 
 
 def _distinct(columns: list[Doubles]) -> int:

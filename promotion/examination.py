@@ -84,6 +84,7 @@ def _compared(difference: Difference | None, portfolio: Portfolio) -> str:
 class _Answered:
     """A version's bundle and its answers on the reference portfolio."""
 
+    version: str
     bundle: Bundle
     answers: trial.Answers
 
@@ -115,7 +116,7 @@ def examine(
     history = moves.history(name, alias)
     anchor_number = _first_champion(history) if anchor is None else _registered(name, anchor)
     portfolio = Portfolio.read(reference_file)
-    answered = _Answered(bundle, _answers(bundle, portfolio))
+    answered = _Answered(str(number), bundle, _answers(bundle, portfolio))
     examined = replace(
         examined,
         anchor_number=anchor_number,
@@ -171,7 +172,7 @@ def _beside_champion(
         objections = [Objection(gate.CHAMPION, unreadable), *examined.objections]
         return replace(examined, objections=objections), costs.DEFAULT
     yardstick = (costs.usable(_stated_costs(present.bundle)) or costs.DEFAULT).relative
-    difference = comparison.compare(present.answers, candidate.answers, portfolio, yardstick)
+    difference = _difference(present, candidate, portfolio, yardstick)
     objections = [
         *gate.objections(difference, limits),
         *_other_costs(candidate.bundle, yardstick),
@@ -196,8 +197,7 @@ def _beside_anchor(
     anchor = Reference(f"models:/{examined.name}/{number}", examined.name, str(number))
     try:
         anchor = versions.resolve(anchor.source)
-        answers = _answered(anchor, portfolio).answers
-        difference = comparison.compare(answers, candidate.answers, portfolio, yardstick)
+        difference = _difference(_answered(anchor, portfolio), candidate, portfolio, yardstick)
     except (LoadingFailed, BadReference) as error:
         detail = error.detail if isinstance(error, LoadingFailed) else error
         found = f"the anchor, version {number}, cannot be compared with ({detail}); --anchor names another"
@@ -207,11 +207,17 @@ def _beside_anchor(
     return replace(examined, anchor=anchor, from_anchor=difference, objections=objections)
 
 
+def _difference(other: _Answered, candidate: _Answered, portfolio: Portfolio, yardstick: Costs) -> Difference:
+    """The candidate compared with another version, both called by their numbers. Raises BadReference."""
+    names = (f"version {other.version}", f"version {candidate.version}")
+    return comparison.compare(other.answers, candidate.answers, portfolio, yardstick, names)
+
+
 def _answered(version: Reference, portfolio: Portfolio) -> _Answered:
     """Another version than the candidate. Raises LoadingFailed."""
     signing.check(str(version.digest), version.name, version.statement)
     bundle = fetching.download(version)
-    return _Answered(bundle, _answers(bundle, portfolio))
+    return _Answered(str(version.version), bundle, _answers(bundle, portfolio))
 
 
 def _answers(bundle: Bundle, portfolio: Portfolio) -> trial.Answers:

@@ -142,7 +142,8 @@ def _to_the_portfolio(difference: Difference, limits: Limits) -> Iterator[Object
 
 def _to_who_is_left_out(difference: Difference, limits: Limits) -> Iterator[Objection]:
     if not (share := difference.left_out / (difference.clients + difference.left_out)) <= limits.left_out:
-        yield Objection(LEFT_OUT, f"{share:.1%} of the clients are left out, more than {limits.left_out:.1%}")
+        found = f"{share:.1%} of the clients are left out, more than {limits.left_out:.1%}"
+        yield Objection(LEFT_OUT, f"{found}{difference.refused}")
 
 
 def _to_figures(difference: Difference, limits: Limits) -> Iterator[Objection]:

@@ -35,10 +35,9 @@ def described(portfolio: Portfolio) -> str:
 
 def lines(difference: Difference, portfolio: Portfolio) -> str:
     """The whole report as text. Where outcomes were observed, the figures lead: they are of real people."""
-    clients = (
-        f"{difference.clients} reference clients, {difference.changed:.2%} of them with another label"
-        + (f"; {difference.left_out} left out for a missing value" if difference.left_out else "")
-    )
+    clients = f"{difference.clients} reference clients, {difference.changed:.2%} of them with another label"
+    if difference.left_out:
+        clients += f"; {difference.left_out} left out for a missing value{difference.refused}"
     parts = [_moves(difference), _changes(difference)]
     if portfolio.outcome_name == TARGET:
         parts.reverse()

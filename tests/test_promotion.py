@@ -216,8 +216,59 @@ def test_clients_left_out_are_an_objection_beyond_their_share(bundle: Bundle) ->
 
     difference = compared(bundle.scorer(), bundle.scorer(), clients)
 
-    assert sentences(difference, Limits(clients=47)) == ["6.0% of the clients are left out, more than 5.0%"]
+    assert sentences(difference, Limits(clients=47)) == [
+        "6.0% of the clients are left out, more than 5.0%: the champion accepts no missing value of "
+        f"{unknown}; the candidate accepts no missing value of {unknown}"
+    ]
     assert sentences(difference, Limits(clients=47, left_out=0.06)) == []
+
+
+def test_only_the_model_that_refuses_a_missing_value_is_named_with_the_features_that_clients_lack(
+    bundle: Bundle,
+) -> None:
+    clients = portfolio(50)
+    for name, lacking in (("AMT_CREDIT", 1), ("DAYS_BIRTH", 3)):
+        clients[name] = np.concatenate([[np.nan] * lacking, clients[name][lacking:]])
+    strict = answers(bundle.scorer(), clients)
+    lenient = replace(strict, nullable=frozenset(FEATURES))
+
+    difference = comparison.compare(lenient, strict, Portfolio(clients, "", "made here", {}))
+
+    assert difference.refused == (": the candidate accepts no missing value of DAYS_BIRTH, AMT_CREDIT")
+
+
+def test_the_report_and_the_objection_name_the_versions_and_the_features_of_who_is_left_out(
+    candidates: Path, tmp_path: Path
+) -> None:
+    moves.promote(2)
+    columns = portfolio(50, TARGET=np.array([0.0, 1.0] * 25))
+    columns["AMT_CREDIT"] = np.concatenate([[np.nan] * 3, columns["AMT_CREDIT"][3:]])
+    parquet.write_table(pa.table(columns), tmp_path / "mine.parquet")
+
+    shown = register_py("promote", "3", "--reference", str(tmp_path / "mine.parquet"), "--dry-run")
+
+    both = (
+        "version {} accepts no missing value of AMT_CREDIT; version 3 accepts no missing value of AMT_CREDIT"
+    )
+    assert f"3 left out for a missing value: {both.format(2)}\n" in shown.stdout
+    left_out = "6.0% of the clients are left out, more than 5.0%: "
+    assert f"Objection (left-out): {left_out}{both.format(2)}\n" in shown.stderr
+    assert f"beside the anchor, version 1, {left_out}{both.format(1)}\n" in shown.stderr
+
+
+def test_a_reference_of_which_a_version_accepts_nobody_is_refused_with_the_reason(
+    candidates: Path, tmp_path: Path
+) -> None:
+    columns = portfolio(5, TARGET=np.zeros(5), AMT_CREDIT=np.full(5, np.nan))
+    parquet.write_table(pa.table(columns), tmp_path / "mine.parquet")
+
+    refused = register_py("promote", "2", "--reference", str(tmp_path / "mine.parquet"))
+
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1] == (
+        "no client of the reference portfolio is accepted by both models: version 1 accepts no missing value "
+        "of AMT_CREDIT; version 2 accepts no missing value of AMT_CREDIT"
+    )
 
 
 def test_a_model_is_not_told_what_became_of_the_clients() -> None:
