@@ -196,16 +196,17 @@ def _promote(options: argparse.Namespace) -> None:
         _say(f"Objection ({objection.name}): {objection.sentence}")
     override = options.force or gate.NOTHING_OVERRIDDEN
     left = override.left(examined.objections)
+    because = _because(left, examined.objections)
+    if options.dry_run and left:
+        raise Refused(f"Dry run: this would refuse version {options.version}{because}", BEYOND_LIMITS)
     if options.dry_run:
-        would = "refuse" if left else "promote"
-        _say(f"Dry run: this would {would} version {options.version}{_because(left, examined.objections)}")
+        _say(f"Dry run: this would promote version {options.version}")
         return
     if left:
         record.record(examined, "refused", options.why, options.by)
         names = ",".join(dict.fromkeys(one.name for one in examined.objections))
         raise Refused(
-            f"{options.alias} stays where it is{_because(left, examined.objections)}; "
-            f'--force {names} --why "…" promotes all the same',
+            f'{options.alias} stays where it is{because}; --force {names} --why "…" promotes all the same',
             BEYOND_LIMITS,
         )
     promoting.promote(examined, options.why, options.by, signer, override)
@@ -276,7 +277,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="register.py",
         description="Register a model's file, of which nothing is executed, and say which version serves.",
         epilog="MLFLOW_TRACKING_URI names another registry than this folder's mlflow.db. Exit codes: 0 done, "
-        "2 refused with one sentence and no alias moved, 3 promotion refused: too much would change.",
+        "2 refused with one sentence and no alias moved, 3 promotion refused, or by --dry-run foreseen "
+        "to be: too much would change.",
     )
     command_options.add_name(made, "scoring-client")
     command_options.add_operator(made, command_options.operator())

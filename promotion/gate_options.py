@@ -9,6 +9,8 @@ from mlflow_model import arguments
 from promotion import gate
 from promotion.portfolio import REFERENCE
 
+_OF_A_DRY_RUN = "show the comparison, change and record nothing; exit code 3 where objections would stop it"
+
 
 def add(promote: argparse.ArgumentParser) -> None:
     add = promote.add_argument
@@ -26,7 +28,7 @@ def add(promote: argparse.ArgumentParser) -> None:
         help="to compare with too, so that small steps do not lead far (default: the first champion)",
     )
     _add_limits(promote)
-    add("--dry-run", action="store_true", help="show the comparison, change and record nothing")
+    add("--dry-run", action="store_true", help=_OF_A_DRY_RUN)
     add(
         "--force",
         type=_override,

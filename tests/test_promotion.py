@@ -580,10 +580,28 @@ def test_a_dry_run_changes_and_records_nothing(candidates: Path) -> None:
 
     shown = register_py("promote", "3", "--dry-run")
 
-    assert (shown.returncode, champion()) == (0, 1)
+    assert champion() == 1
     assert "Most changed clients" in shown.stdout
     assert shown.stderr.splitlines()[-1] == "Dry run: this would refuse version 3"
     assert len(MlflowClient().search_runs([experiment()])) == runs
+
+
+@pytest.mark.parametrize(
+    ("version", "arguments", "code", "said"),
+    [
+        ("2", ["--max-cost-increase", "9"], 0, "Dry run: this would promote version 2"),
+        ("3", [], 3, "Dry run: this would refuse version 3"),
+        ("3", ["--force", "--why", "x"], 0, "Dry run: this would promote version 3"),
+    ],
+)
+def test_a_dry_run_ends_as_the_promotion_would(
+    candidates: Path, version: str, arguments: list[str], code: int, said: str
+) -> None:
+    dry = register_py("promote", version, *arguments, "--dry-run")
+    real = register_py("promote", version, *arguments)
+
+    assert (dry.returncode, real.returncode) == (code, code)
+    assert dry.stderr.splitlines()[-1] == said
 
 
 def experiment() -> str:
