@@ -151,7 +151,9 @@ def _verify(bundle: Bundle) -> None:
 def _foreseen(candidate: Reference, champion: Reference) -> list[Objection]:
     """The objection of a service that asks for signatures, if it has one."""
     objection = signed_versions.foreseen(candidate.statement, f"version {candidate.version}", champion)
-    return [Objection(gate.SIGNATURE, f"{objection}; --sign KEY.pem signs it anew")] if objection else []
+    if objection is None:
+        return []
+    return [Objection(gate.SIGNATURE, f"{objection}; {signed_versions.way_out(candidate)}")]
 
 
 def _beside_champion(

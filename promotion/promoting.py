@@ -103,7 +103,7 @@ def rollback(
         signed_versions.vouched(signer, number, name)
     elif foreseen := _foreseen(name, alias, number):
         if not unsigned:
-            raise SigningRefused(f"{foreseen}; --sign KEY.pem signs it anew, --unsigned returns all the same")
+            raise SigningRefused(f"{foreseen}; --unsigned returns all the same")
         overridden = aliases.SIGNATURE
 
     def ready(client: MlflowClient, returning: int) -> None:
@@ -117,9 +117,13 @@ def rollback(
 
 
 def _foreseen(name: str, alias: str, number: int) -> str | None:
-    """Why a service that asks for signatures would refuse this version after the present one, or None."""
+    """Why a service that asks for signatures would refuse this version after the present one, or None.
+
+    With what to do about it.
+    """
     present = listing.version_at(name, alias)
     if present is None:
         return None
     wanted, served = (versions.resolve(f"models:/{name}/{one}") for one in (number, present))
-    return signed_versions.foreseen(wanted.statement, f"version {number}", served)
+    objection = signed_versions.foreseen(wanted.statement, f"version {number}", served)
+    return None if objection is None else f"{objection}; {signed_versions.way_out(wanted)}"

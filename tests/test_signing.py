@@ -813,9 +813,43 @@ def test_a_promotion_that_a_service_with_a_key_would_refuse_needs_a_key_or_a_wor
     assert refused.returncode == 3
     assert (
         "Objection (signature): a service that asks for signatures would refuse version 2: its signature is "
-        "older than that of version 3" in refused.stderr
+        "older than that of version 3; --sign KEY.pem signs it anew\n" in refused.stderr
     )
     assert (signed.returncode, listing.version_at()) == (0, 2)
+
+
+REGISTER_SIGNED = (
+    "repeat the command that registered it (the same --pickle, --threshold, --margin) with --sign KEY.pem"
+)
+
+
+def test_a_candidate_that_was_never_signed_is_registered_with_the_key_as_its_objection_says(
+    candidates: Path, key: Key, documented_pickle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MODEL_PUBLIC_KEY")
+    put(key, 1)
+
+    refused = register_py("promote", "2", *LENIENT)
+    register_py("--pickle", str(documented_pickle), "--margin", "0.021", "--sign", str(key.file))
+    followed = register_py("promote", "2", *LENIENT)
+
+    assert (
+        "Objection (signature): a service that asks for signatures would refuse version 2: it is not signed, "
+        f"and version 1 is; {REGISTER_SIGNED}\n" in refused.stderr
+    )
+    assert (refused.returncode, followed.returncode, listing.version_at()) == (3, 0, 2)
+
+
+def test_a_candidate_with_another_version_s_statement_was_never_signed(
+    three_signed: Path, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MODEL_PUBLIC_KEY")
+    point(3)
+    attach(2, key.states(manifest="b" * 64, number=1))
+
+    refused = register_py("promote", "2", *LENIENT)
+
+    assert f"its signature is older than that of version 3; {REGISTER_SIGNED}\n" in refused.stderr
 
 
 def test_a_signed_promotion_is_served(three_signed: Path, key: Key) -> None:
@@ -848,7 +882,7 @@ def test_a_rollback_needs_a_key_where_the_champion_is_signed(three_signed: Path,
     assert (refused.returncode, signed.returncode) == (2, 0)
     assert refused.stderr == (
         "a service that asks for signatures would refuse version 1: its signature is older than that of "
-        "version 2; --sign KEY.pem signs it anew, --unsigned returns all the same\n"
+        "version 2; --sign KEY.pem signs it anew; --unsigned returns all the same\n"
     )
     assert looked(followed) == ("1", "None")
 
@@ -875,7 +909,7 @@ def test_a_rollback_to_a_signature_of_the_old_form_needs_a_key_or_a_word(candida
     assert (refused.returncode, meant.returncode, listing.version_at()) == (2, 0, 1)
     assert refused.stderr == (
         "a service that asks for signatures would refuse version 1: its signature is of the old form; "
-        "--sign KEY.pem signs it anew, --unsigned returns all the same\n"
+        f"{REGISTER_SIGNED}; --unsigned returns all the same\n"
     )
 
 

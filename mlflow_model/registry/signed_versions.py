@@ -12,15 +12,19 @@ from mlflow_model.bundle.signing import Signer, SigningRefused, Statement
 from mlflow_model.registry import connection, failures, fetching, listing, moves, versions
 from mlflow_model.registry.versions import Reference
 
+_REGISTER_SIGNED = (
+    "repeat the command that registered it (the same --pickle, --threshold, --margin) with --sign KEY.pem"
+)
+
 
 def vouched(signer: Signer, number: int, name: str) -> Reference:
     """The version, if one of the keys has signed it before under this name. Raises SigningRefused."""
     version = versions.resolve(f"models:/{name}/{number}")
     statement = signing.genuine(version.statement, signer.known_keys())
-    if statement is None or (statement.name, statement.manifest) != (name, version.digest):
+    if not _is_of(version, statement):
         raise SigningRefused(
-            f"version {number} of {name} was never signed by this key or one of {signing.PUBLIC_KEY}: repeat "
-            "the command that registered it (the same --pickle, --threshold, --margin) with --sign KEY.pem"
+            f"version {number} of {name} was never signed by this key or one of {signing.PUBLIC_KEY}: "
+            f"{_REGISTER_SIGNED}"
         )
     return version
 
@@ -78,6 +82,20 @@ def foreseen(signed: str | None, wanted: str, present: Reference) -> str | None:
     ):
         return f"{would_refuse}: its signature is older than that of version {present.version}"
     return None
+
+
+def way_out(version: Reference) -> str:
+    """What the owner of a key does about a version that `foreseen` speaks of.
+
+    Without the key nobody can tell whether a statement is genuine: `vouched` does once there is one.
+    """
+    stated = None if version.statement is None else _stated(version.statement)
+    return "--sign KEY.pem signs it anew" if _is_of(version, stated) else _REGISTER_SIGNED
+
+
+def _is_of(version: Reference, statement: Statement | None) -> bool:
+    """Whether a statement is about this version. `vouched` signs no other version anew."""
+    return statement is not None and (statement.name, statement.manifest) == (version.name, version.digest)
 
 
 def _stated(signed: str) -> Statement | None:
