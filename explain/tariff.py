@@ -49,7 +49,7 @@ class Tariff:
         """A list of objects with the keys of Product. Raises BadTariff."""
         try:
             listed = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadTariff("it is not JSON") from error
         if not (isinstance(listed, list) and listed):
             raise BadTariff("it is not a list of products")

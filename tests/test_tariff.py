@@ -1,0 +1,110 @@
+"""The loans that may be offered: a bank's own products, or any that are plausible."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from explain import explanation
+from explain.tariff import PLAUSIBLE, BadTariff, Tariff
+from mlflow_model.bundle.scoring import Scorer
+from tests.explain_support import reference_clients, shipped_bundle
+
+OVER_TWO_YEARS = {"instalments": 24, "lowest_rate": 0.06, "highest_rate": 0.12}
+
+
+def of(*products: Any) -> Tariff:
+    return Tariff.of_json(json.dumps(products).encode())
+
+
+@pytest.mark.parametrize(
+    ("term", "is_sold"),
+    [
+        (21.2433, False),
+        (21.2434, True),  # at 1 % a month an instalment of 1 repays 21.24339 over 24 months
+        (22.0, True),
+        (22.5628, True),  # at 0.5 % it repays 22.56287
+        (22.5630, False),
+        (24.0, False),
+    ],
+)
+def test_a_loan_is_sold_if_a_product_has_a_rate_for_its_instalment(term: float, is_sold: bool) -> None:
+    assert of(OVER_TWO_YEARS).sells(np.array([[term]])).tolist() == [[is_sold]]
+
+
+def test_without_interest_the_instalments_repay_their_sum() -> None:
+    free = {"instalments": 10, "lowest_rate": 0, "highest_rate": 0}
+
+    assert of(free).sells(np.array([[9.999, 10.0, 10.001]])).tolist() == [[False, True, False]]
+
+
+def test_products_stand_side_by_side() -> None:
+    found = of(OVER_TWO_YEARS, OVER_TWO_YEARS | {"instalments": 36}).sells(np.array([[22.0, 25.0, 32.0]]))
+
+    assert found.tolist() == [[True, False, True]]
+
+
+@pytest.mark.parametrize(
+    ("term", "is_plausible"),
+    [(2.5, False), (2.8, True), (3.4, False), (13.3333, True), (60.0, True), (119.9, True), (121.0, False)],
+)
+def test_without_a_tariff_a_loan_has_3_to_120_instalments_at_50_percent_at_most(
+    term: float, is_plausible: bool
+) -> None:
+    assert PLAUSIBLE.sells(np.array([[term]])).tolist() == [[is_plausible]]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "it is not JSON"),
+        (b"\xff", "it is not JSON"),
+        (b"[" * 100_000, "it is not JSON"),
+        (b"{}", "it is not a list of products"),
+        (b"[]", "it is not a list of products"),
+        (b"[1]", "product 1 has not just the keys instalments, lowest_rate, highest_rate"),
+        (b'[{"instalments": 12}]', "product 1 has not just the keys"),
+        (
+            json.dumps([OVER_TWO_YEARS, OVER_TWO_YEARS | {"more": 1}]).encode(),
+            "product 2 has not just the keys",
+        ),
+        (json.dumps([OVER_TWO_YEARS | {"instalments": 0}]).encode(), "no whole number from 1 to 1,200"),
+        (json.dumps([OVER_TWO_YEARS | {"instalments": 12.5}]).encode(), "no whole number from 1 to 1,200"),
+        (json.dumps([OVER_TWO_YEARS | {"instalments": True}]).encode(), "no whole number from 1 to 1,200"),
+        (json.dumps([OVER_TWO_YEARS | {"lowest_rate": 0.2}]).encode(), "the lowest first"),
+        (json.dumps([OVER_TWO_YEARS | {"highest_rate": 12}]).encode(), "no yearly shares from 0 to 10"),
+        (json.dumps([OVER_TWO_YEARS | {"highest_rate": float("nan")}]).encode(), "no yearly shares"),
+        (json.dumps([OVER_TWO_YEARS | {"highest_rate": "0.1"}]).encode(), "no yearly shares"),
+    ],
+)
+def test_what_is_no_tariff_is_refused_with_the_reason(content: bytes, why: str) -> None:
+    with pytest.raises(BadTariff, match=why):
+        Tariff.of_json(content)
+
+
+@pytest.fixture(scope="module")
+def scorer() -> Scorer:
+    return shipped_bundle().scorer()
+
+
+def test_offers_are_loans_that_the_bank_sells(scorer: Scorer) -> None:
+    sold = of(*(OVER_TWO_YEARS | {"instalments": instalments} for instalments in (12, 24, 36)))
+    offered = 0
+    for client in reference_clients(scorer, 400):
+        found = explanation.of(scorer, client, scorer.decide(client), sold)
+        for offer in found["offers"]["found"]:
+            credit, annuity = offer["client"]["AMT_CREDIT"], offer["client"]["AMT_ANNUITY"]
+            if {"AMT_CREDIT", "AMT_ANNUITY"} & offer["change"].keys():
+                assert any(is_repaid(credit, annuity, instalments) for instalments in (12, 24, 36))
+                offered += 1
+    assert offered > 10
+
+
+def is_repaid(credit: float, annuity: float, instalments: int) -> bool:
+    """Month by month: at 6 % a year something is paid too much, and at 12 % something is left."""
+    at_the_lowest, at_the_highest = credit, credit
+    for _ in range(instalments):
+        at_the_lowest = at_the_lowest * (1 + 0.06 / 12) - annuity
+        at_the_highest = at_the_highest * (1 + 0.12 / 12) - annuity
+    return at_the_lowest <= 1e-6 * credit and at_the_highest >= -1e-6 * credit
