@@ -28,7 +28,7 @@ ENTRANCES = (
     "api.server.worker",
     "api.delivery.loader",
     "api.challenger.process",
-    "api.deciding.batch_process",
+    "api.deciding.computing_process",
     "mlflow_model.bundle.trial",
 )
 LEFT_OUT = ("sqlalchemy", "alembic", "pandas", "scipy", "sklearn", "matplotlib", "duckdb", "streamlit")

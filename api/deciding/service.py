@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from api.counting.tally import Tally
 from api.deciding import many_clients, one_client
 from api.deciding.answer import Answer, internal_error
-from api.deciding.batch_pool import SECONDS, Pool
+from api.deciding.computing_pool import SECONDS, Pool
 from api.deciding.formats import kept_columns
 from api.deciding.listener import Listener
 from api.delivery.served import Model, ServedModel
@@ -106,7 +106,7 @@ class Service:
         return _in_words(answer, model, asked_as)
 
     def _batch(self, model: Model, batch: many_clients.Batch) -> Answer:
-        """Decide in a batch process if one takes the batch, otherwise in this thread."""
+        """Decide in a computing process if one takes the batch, otherwise in this thread."""
         if self._pool is not None and (answer := self._pool.answer(model, batch, self.tally)):
             return answer
         with self._watched():

@@ -17,7 +17,7 @@ from typing import Any
 from api import logs
 from api.challenger.sender import Sender
 from api.counting.tally import Tally, file_in
-from api.deciding.batch_pool import Pool
+from api.deciding.computing_pool import Pool
 from api.deciding.service import Service
 from api.delivery.news import Copy, News
 from api.delivery.served import ServedModel

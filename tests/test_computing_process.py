@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from api.counting.tally import Tally
-from api.deciding import batch_pool, batch_process
-from api.deciding.batch_pool import BatchProcess, Pool
-from api.deciding.batch_process import NICENESS
+from api.deciding import computing_pool, computing_process
+from api.deciding.computing_pool import ComputingProcess, Pool
+from api.deciding.computing_process import NICENESS
 from api.deciding.many_clients import Batch
 from api.delivery.news import Copy
 from api.delivery.served import Model, loaded
@@ -90,13 +90,13 @@ def door(of_its_own: Registry) -> Iterator[SocketDoor]:
         yield door
 
 
-def batch_processes(door: SocketDoor, worker: int | None = None) -> list[int]:
-    return children_of(replace(door, pid=worker or workers_of(door)[0]), "api.deciding.batch_process")
+def computing_processes(door: SocketDoor, worker: int | None = None) -> list[int]:
+    return children_of(replace(door, pid=worker or workers_of(door)[0]), "api.deciding.computing_process")
 
 
 def started(door: SocketDoor, count: int) -> list[int]:
     return servers.eventually(
-        lambda: found if len(found := batch_processes(door)) == count else None, f"{count} processes"
+        lambda: found if len(found := computing_processes(door)) == count else None, f"{count} processes"
     )
 
 
@@ -117,7 +117,7 @@ def is_gone(pid: int) -> bool | None:
 
 def test_a_small_batch_starts_no_process(door: SocketDoor) -> None:
     assert decisions(send(door, WRITERS[JSON](THREE), JSON))
-    assert batch_processes(door) == []
+    assert computing_processes(door) == []
 
 
 @pytest.mark.parametrize("content_type", [JSON, CSV, ARROW])
@@ -134,7 +134,7 @@ def test_a_large_batch_is_decided_on_as_by_predict_and_by_the_version_it_names(
 
 def test_its_process_gives_way_to_the_worker_in_the_same_session(door: SocketDoor) -> None:
     send(door, WRITERS[CSV](MANY), CSV)
-    (worker,), (pid,) = workers_of(door), batch_processes(door)
+    (worker,), (pid,) = workers_of(door), computing_processes(door)
 
     assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, worker) + NICENESS
     assert os.getsid(pid) == os.getsid(worker)
@@ -143,7 +143,7 @@ def test_its_process_gives_way_to_the_worker_in_the_same_session(door: SocketDoo
 def test_its_process_writes_no_large_file_but_the_log_s(door: SocketDoor) -> None:
     """The log of these tests is a file."""
     send(door, WRITERS[CSV](MANY), CSV)
-    most = {resource.prlimit(pid, resource.RLIMIT_FSIZE)[0] for pid in batch_processes(door)}
+    most = {resource.prlimit(pid, resource.RLIMIT_FSIZE)[0] for pid in computing_processes(door)}
 
     assert all(2**30 <= one <= 2**30 + door.log.stat().st_size for one in most)
     assert most
@@ -195,12 +195,12 @@ def test_a_bug_in_a_process_is_logged_with_its_place_under_the_reference_that_is
 
 def test_a_process_that_was_killed_while_it_waited_is_replaced(door: SocketDoor) -> None:
     send(door, WRITERS[CSV](MANY), CSV)
-    pids = batch_processes(door)
+    pids = computing_processes(door)
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
 
     assert send(door, WRITERS[CSV](MANY), CSV).status == 200
-    assert not set(batch_processes(door)) & set(pids)
+    assert not set(computing_processes(door)) & set(pids)
 
 
 def test_two_batches_at_once_are_decided_on_by_two_processes(door: SocketDoor) -> None:
@@ -236,7 +236,7 @@ def said_of(answer: servers.Answer) -> tuple[str, float]:
 
 def test_a_batch_s_process_ends_with_its_worker(door: SocketDoor) -> None:
     send(door, WRITERS[CSV](MANY), CSV)
-    (worker,), pids = workers_of(door), batch_processes(door)
+    (worker,), pids = workers_of(door), computing_processes(door)
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     os.kill(worker, signal.SIGKILL)
@@ -249,7 +249,7 @@ def test_a_batch_is_answered_though_the_service_and_its_process_are_told_to_end(
     """The last one: it ends the service."""
     servers.ready(door)
     send(door, WRITERS[CSV](MANY), CSV)
-    (pid,) = batch_processes(door)
+    (pid,) = computing_processes(door)
     with ThreadPoolExecutor() as client:
         slow = client.submit(send, door, WRITERS[CSV](beginning_with(SLOW)), CSV)
         servers.eventually(lambda: is_asleep(pid) or None, "the batch")
@@ -333,7 +333,7 @@ def test_a_batch_that_takes_too_long_is_asked_to_come_back_and_its_process_ended
     pool: Pool, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert asked(pool, model)
-    monkeypatch.setattr(batch_pool, "SECONDS", 0.1)
+    monkeypatch.setattr(computing_pool, "SECONDS", 0.1)
 
     with pytest.raises(BatchTooSlow, match="réessayez plus tard, avec moins de clients") as late:
         asked(pool, model, beginning_with(SLOW))
@@ -344,9 +344,9 @@ def test_a_batch_that_takes_too_long_is_asked_to_come_back_and_its_process_ended
 
 
 def test_a_process_that_is_stopped_takes_up_nothing(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    process = BatchProcess()
+    process = ComputingProcess()
     assert process.takes_up(model)
-    monkeypatch.setattr(batch_pool, "LOADING_SECONDS", 0.1)
+    monkeypatch.setattr(computing_pool, "LOADING_SECONDS", 0.1)
     os.kill(process._process.pid, signal.SIGSTOP)
 
     assert not process.takes_up(model)
@@ -356,16 +356,16 @@ def test_a_process_that_is_stopped_takes_up_nothing(model: Model, monkeypatch: p
 def test_a_process_that_speaks_slowly_has_one_deadline_for_all_that_it_says(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = BatchProcess()
+    process = ComputingProcess()
     ours, theirs = socket.socketpair()
     process._connection.close()
     monkeypatch.setattr(process, "_connection", ours)
-    monkeypatch.setattr(batch_pool, "SECONDS", 0.3)
+    monkeypatch.setattr(computing_pool, "SECONDS", 0.3)
     began = time.monotonic()
 
     def dribble() -> None:
         with contextlib.suppress(OSError):
-            for piece in batch_process._SIZES.pack(1000, 0) + b" " * 1000:
+            for piece in computing_process._SIZES.pack(1000, 0) + b" " * 1000:
                 theirs.sendall(bytes([piece]))
                 time.sleep(0.02)
 
@@ -377,7 +377,7 @@ def test_a_process_that_speaks_slowly_has_one_deadline_for_all_that_it_says(
     process.end()
 
 
-class Strange(BatchProcess):
+class Strange(ComputingProcess):
     """Decides, and says what no tally is."""
 
     def answer(self, batch: Batch) -> tuple[dict[str, Any], bytes]:
@@ -387,7 +387,7 @@ class Strange(BatchProcess):
 def test_a_process_with_a_malformed_tally_is_ended(model: Model) -> None:
     started: list[Strange] = []
 
-    def start() -> BatchProcess:
+    def start() -> ComputingProcess:
         started.append(Strange())
         return started[-1]
 
@@ -419,7 +419,7 @@ class NoProcess:
     def __init__(self, error: Exception) -> None:
         self.error, self.tried = error, 0
 
-    def __call__(self) -> BatchProcess:
+    def __call__(self) -> ComputingProcess:
         self.tried += 1
         raise self.error
 
@@ -455,7 +455,7 @@ def test_a_model_without_a_copy_leaves_its_batches_to_threads(model: Model) -> N
 def test_a_process_without_a_batch_for_long_ends() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        batch_process.serve(theirs, idle_seconds=0.01)
+        computing_process.serve(theirs, idle_seconds=0.01)
 
 
 def test_a_process_ends_when_its_worker_has_ended_in_the_middle_of_a_word() -> None:
@@ -463,7 +463,7 @@ def test_a_process_ends_when_its_worker_has_ended_in_the_middle_of_a_word() -> N
     with theirs:
         ours.sendall(b"\x10\x00")
         ours.close()
-        batch_process.serve(theirs, idle_seconds=30)
+        computing_process.serve(theirs, idle_seconds=30)
 
 
 def heard(said: bytes) -> None:
@@ -471,7 +471,7 @@ def heard(said: bytes) -> None:
     with ours, theirs:
         ours.sendall(said)
         ours.shutdown(socket.SHUT_WR)
-        batch_process.receive(theirs)
+        computing_process.receive(theirs)
 
 
 @pytest.mark.parametrize("sizes", [(2**20 + 1, 0), (2, 2**30 + 1)])
@@ -479,19 +479,19 @@ def test_what_announces_more_than_any_batch_has_is_refused_before_it_takes_memor
     sizes: tuple[int, int],
 ) -> None:
     with pytest.raises(ValueError, match="too much at once"):
-        heard(batch_process._SIZES.pack(*sizes))
+        heard(computing_process._SIZES.pack(*sizes))
 
 
 def test_what_is_no_json_is_refused() -> None:
     with pytest.raises(ValueError, match="Expecting value"):
-        heard(batch_process._SIZES.pack(4, 0) + b"nope")
+        heard(computing_process._SIZES.pack(4, 0) + b"nope")
 
 
 def test_a_body_of_16_mib_goes_through_whole() -> None:
     ours, theirs = socket.socketpair()
     body = os.urandom(1024) * 16 * 1024
     with ours, theirs:
-        sender = threading.Thread(target=batch_process.send, args=[ours, {"a": "é"}, body])
+        sender = threading.Thread(target=computing_process.send, args=[ours, {"a": "é"}, body])
         sender.start()
-        assert batch_process.receive(theirs) == ({"a": "é"}, body)
+        assert computing_process.receive(theirs) == ({"a": "é"}, body)
         sender.join()

@@ -1,4 +1,4 @@
-"""Sends batches to processes of their own (api/deciding/batch_process.py): the worker's side.
+"""Sends batches to processes of their own (api/deciding/computing_process.py): the worker's side.
 
 In a thread of the worker a batch would take the interpreter from /predict. Only small batches stay there.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 from api import logs
 from api.counting.tally import Tally
-from api.deciding import batch_process, many_clients
+from api.deciding import computing_process, many_clients
 from api.deciding.answer import Answer
 from api.deciding.many_clients import Batch
 from api.delivery.served import Model
@@ -38,14 +38,16 @@ class ProcessEnded(RuntimeError):
     """A batch's process ended before it answered."""
 
 
-class BatchProcess:
+class ComputingProcess:
     """One process and the socket to it. Raises OSError or RuntimeError if none can be started."""
 
     def __init__(self) -> None:
         started: Future[subprocess.Popen[bytes]] = Future()
         self._connection, theirs = socket.socketpair()
         try:
-            threading.Thread(target=_live, args=[theirs, started], name="batch process", daemon=True).start()
+            threading.Thread(
+                target=_live, args=[theirs, started], name="computing process", daemon=True
+            ).start()
             self._process = started.result()
         except BaseException:
             self._connection.close()
@@ -58,8 +60,8 @@ class BatchProcess:
         assert model.copy is not None  # noqa: S101 - the pool offers no other
         try:
             with self._within(LOADING_SECONDS):
-                batch_process.send(self._connection, {"copy": asdict(model.copy)})
-                head, _ = batch_process.receive(self._connection)
+                computing_process.send(self._connection, {"copy": asdict(model.copy)})
+                head, _ = computing_process.receive(self._connection)
             return bool(head["is_ready"])
         except _GONE:
             return False
@@ -76,8 +78,8 @@ class BatchProcess:
             "keep": batch.keep,
         }
         with self._within(SECONDS):
-            batch_process.send(self._connection, head, batch.body)
-            return batch_process.receive(self._connection)
+            computing_process.send(self._connection, head, batch.body)
+            return computing_process.receive(self._connection)
 
     def interrupt(self) -> None:
         """Make the thread that waits for the process raise one of _GONE. Called from another thread.
@@ -125,7 +127,7 @@ def _live(theirs: socket.socket, started: "Future[subprocess.Popen[bytes]]") -> 
     """
     try:
         process = subprocess.Popen(  # noqa: S603 - this project's own module
-            [sys.executable, "-m", "api.deciding.batch_process", str(theirs.fileno())],
+            [sys.executable, "-m", "api.deciding.computing_process", str(theirs.fileno())],
             env=processes.environment(OMP_NUM_THREADS="1"),
             stdin=subprocess.DEVNULL,
             stderr=logs.descriptor(),  # the worker's own standard error is discarded
@@ -141,11 +143,11 @@ def _live(theirs: socket.socket, started: "Future[subprocess.Popen[bytes]]") -> 
 class Pool:
     """As many processes as there are batches at once: started when needed, kept for the next batch."""
 
-    def __init__(self, start: Callable[[], BatchProcess] = BatchProcess) -> None:
+    def __init__(self, start: Callable[[], ComputingProcess] = ComputingProcess) -> None:
         self._start = start
         self._lock = threading.Lock()
-        self._idle: list[BatchProcess] = []
-        self._busy: set[BatchProcess] = set()
+        self._idle: list[ComputingProcess] = []
+        self._busy: set[ComputingProcess] = set()
         self._is_over = False
         self._paused_until = 0.0
 
@@ -187,7 +189,7 @@ class Pool:
         for process in idle:
             process.end()
 
-    def _ready(self, model: Model) -> BatchProcess | None:
+    def _ready(self, model: Model) -> ComputingProcess | None:
         """A process that has loaded the model. None if there is none. Raises Busy after `end`."""
         while (process := self._take_idle()) is not None:
             if self._takes_up(process, model):
@@ -207,7 +209,7 @@ class Pool:
         _log.error("no process takes up batches (%s); for a minute they are decided on in threads", why)
         return None
 
-    def _take_idle(self) -> BatchProcess | None:
+    def _take_idle(self) -> ComputingProcess | None:
         with self._lock:
             if self._is_over:
                 raise Busy
@@ -217,7 +219,7 @@ class Pool:
             self._busy.add(process)
         return process
 
-    def _take(self, process: BatchProcess) -> BatchProcess:
+    def _take(self, process: ComputingProcess) -> ComputingProcess:
         with self._lock:
             if not self._is_over:
                 self._busy.add(process)
@@ -225,7 +227,7 @@ class Pool:
         process.end()
         raise Busy
 
-    def _takes_up(self, process: BatchProcess, model: Model) -> bool:
+    def _takes_up(self, process: ComputingProcess, model: Model) -> bool:
         """Have the process load the model, or end it. Return whether it has loaded."""
         is_usable = False
         try:
@@ -235,7 +237,7 @@ class Pool:
                 self._give_back(process, is_usable=False)
         return is_usable
 
-    def _give_back(self, process: BatchProcess, *, is_usable: bool) -> None:
+    def _give_back(self, process: ComputingProcess, *, is_usable: bool) -> None:
         with self._lock:
             self._busy.discard(process)
             if is_usable and not self._is_over:

@@ -1,4 +1,4 @@
-"""A process that decides on batches for one worker (api/deciding/batch_pool.py).
+"""A process that decides on batches for one worker (api/deciding/computing_pool.py).
 
 It runs at a low priority. It ends with its worker, or when no batch has come for some minutes.
 """
@@ -38,7 +38,7 @@ _LARGEST_BODY = 1024**3
 
 
 def main() -> None:
-    """`python -m api.deciding.batch_process SOCKET`: one batch at a time, until the socket is closed."""
+    """`python -m api.deciding.computing_process SOCKET`: one batch at a time, until the socket is closed."""
     processes.end_with_parent()
     processes.limit(memory=MEMORY_LIMIT, file_bytes=processes.beside_the_log(FILE_LIMIT))
     # Ignore signals to the whole service: the worker still answers, and needs this process.
