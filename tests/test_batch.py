@@ -19,6 +19,7 @@ import pyarrow.ipc
 import pytest
 
 from api.deciding import many_clients, service
+from api.deciding.places import Places
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import Scorer
 from mlflow_model.errors import Busy
@@ -817,9 +818,8 @@ def mutated(good: bytes, generator: random.Random) -> bytes:
 # ---- Others are not delayed
 
 
-def test_a_batch_does_not_wait_for_a_place_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(many_clients, "WAIT_SECONDS", 0.01)
-    places = many_clients.Places(1, 1)
+def test_a_batch_does_not_wait_for_a_place_without_end() -> None:
+    places = Places(1, 1, 0.01, Busy)
 
     with places.taken(), pytest.raises(Busy), places.taken():
         pass
@@ -847,7 +847,7 @@ def test_a_worker_of_which_a_thread_hangs_in_a_small_batch_knows(
     assert (before, hanging.hangs) == (False, False)
 
 
-def holding(places: many_clients.Places, count: int) -> tuple[threading.Event, list[threading.Thread]]:
+def holding(places: Places, count: int) -> tuple[threading.Event, list[threading.Thread]]:
     """So many batches in progress, or waiting, until the event."""
     done = threading.Event()
 

@@ -1,8 +1,6 @@
 """Decides many clients at once: headers and body bytes in; status, content type and body bytes out."""
 
-import contextlib
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from api.deciding import content_headers
@@ -11,6 +9,7 @@ from api.deciding.formats import checked_columns, csv_rows, json_array, kept_col
 from api.deciding.formats.checked_columns import Column
 from api.deciding.formats.clients import Clients
 from api.deciding.listener import Listener
+from api.deciding.places import Places
 from api.delivery.served import Model
 from api.paths import BATCH
 from mlflow_model.bundle.scoring import Refusal, Scorer
@@ -38,30 +37,7 @@ class Format(Protocol):
     def read(self, body: bytes, features: Sequence[str], keep: Sequence[str]) -> Clients: ...
 
 
-class Places:
-    """Bounds the batches in this process: a few are computed, a few wait, and others are refused."""
-
-    def __init__(self, computed_at_once: int, waiting: int) -> None:
-        self._admitted = threading.BoundedSemaphore(computed_at_once + waiting)
-        self._computing = threading.BoundedSemaphore(computed_at_once)
-
-    @contextlib.contextmanager
-    def taken(self) -> Iterator[None]:
-        """Hold a place, perhaps after a wait. Raises Busy without room to wait, or after WAIT_SECONDS."""
-        if not self._admitted.acquire(blocking=False):
-            raise Busy
-        try:
-            if not self._computing.acquire(timeout=WAIT_SECONDS):
-                raise Busy
-            try:
-                yield
-            finally:
-                self._computing.release()
-        finally:
-            self._admitted.release()
-
-
-PLACES = Places(COMPUTED_AT_ONCE, WAITING)
+PLACES = Places(COMPUTED_AT_ONCE, WAITING, WAIT_SECONDS, Busy)
 
 
 class Batch(NamedTuple):
