@@ -63,7 +63,8 @@ EXPLAIN = Endpoint(
         **PREDICT.answers,
         "200": "La décision, ses raisons et ses avertissements.",
         "501": "La version servie ne sait pas expliquer ses décisions.",
-        "503": "Aucun modèle n’est chargé, ou trop d’explications sont demandées (avec Retry-After).",
+        "503": "Aucun modèle n’est chargé, trop d’explications sont demandées, ou celle-ci a pris trop de "
+        "temps (avec Retry-After).",
     },
     roles=PREDICT.roles,
     body_limit=_CLIENT_BYTES,

@@ -192,6 +192,11 @@ class BatchTooSlow(TryLater):
         )
 
 
+class ExplanationTooSlow(TryLater):
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"L’explication n’a pas été calculée en {seconds:.0f} s : réessayez plus tard.")
+
+
 class Unauthorized(ScoringError):
     status = 401
     headers = (("WWW-Authenticate", "Bearer"),)

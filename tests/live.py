@@ -6,9 +6,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+
+import pytest
 
 from mlflow_model.bundle import bundles
 from mlflow_model.bundle.bundles import Bundle
@@ -16,6 +18,7 @@ from mlflow_model.bundle.scoring import DecisionPolicy
 from mlflow_model.handover.card import ModelCard
 from mlflow_model.registry import connection, registration, versions
 from tests import servers
+from tests.conftest import copied_registry
 from tests.servers import JSON, SocketDoor
 
 SOON = 0.3  # seconds between two looks at the registry
@@ -59,6 +62,16 @@ class Registry:
     def damaged(self, version: str, name: str = "policy.json") -> None:
         file = self.artifact(version) / name
         file.write_bytes(file.read_bytes()[:-1])
+
+
+def with_champion(bundle: Bundle, registry: Registry, folder: Path) -> Registry:
+    """A copy of the registry with one version more, which is champion."""
+    copied_registry(registry.folder, folder)
+    copy = Registry(folder, dict(registry.bundles))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", copy.environment["MLFLOW_TRACKING_URI"])
+        copy.point(copy.add(bundle))
+    return copy
 
 
 @contextmanager
@@ -116,6 +129,23 @@ def children_of(door: SocketDoor, module: str) -> list[int]:
     ]
     pids = [int(pid) for found in children for pid in found]
     return [pid for pid in pids if module in servers.command_line(pid)]
+
+
+def computing_processes(door: SocketDoor) -> list[int]:
+    """Those of the one worker."""
+    return children_of(replace(door, pid=workers_of(door)[0]), "api.deciding.computing_process")
+
+
+def line_with(door: SocketDoor, part: str) -> str:
+    """Of the log, which is written beside the answers."""
+    return servers.eventually(
+        lambda: next((line for line in door.said.splitlines() if part in line), None), f"a line with {part}"
+    )
+
+
+def is_asleep(pid: int) -> bool:
+    """In a strange version's time.sleep, not in the wait for a task."""
+    return "nanosleep" in Path(f"/proc/{pid}/wchan").read_text()
 
 
 @dataclass

@@ -830,7 +830,7 @@ def test_a_batch_does_not_wait_for_a_place_without_end() -> None:
 def test_a_worker_of_which_a_thread_hangs_in_a_small_batch_knows(
     bundle: Bundle, documented_request: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "SECONDS", 0.02)
+    monkeypatch.setattr(many_clients.Batch, "seconds", 0.02)
     scorer, goes_on = bundle.scorer(), threading.Event()
     decide = scorer.decide_table
     monkeypatch.setattr(scorer, "decide_table", lambda table: (goes_on.wait(60), decide(table))[1])
@@ -864,7 +864,7 @@ def holding(places: Places, count: int) -> tuple[threading.Event, list[threading
 def test_a_batch_without_a_place_is_asked_to_come_back_while_predict_answers(
     flask_door: FlaskDoor, documented_request: dict[str, float]
 ) -> None:
-    done, threads = holding(many_clients.PLACES, many_clients.COMPUTED_AT_ONCE + many_clients.WAITING)
+    done, threads = holding(many_clients.Batch.places, many_clients.COMPUTED_AT_ONCE + many_clients.WAITING)
     try:
         full = send(flask_door, DOCUMENT, JSON)
         single = flask_door.predict(documented_request)

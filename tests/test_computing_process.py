@@ -20,12 +20,24 @@ from api.deciding import computing_pool, computing_process
 from api.deciding.computing_pool import ComputingProcess, Pool
 from api.deciding.computing_process import NICENESS
 from api.deciding.many_clients import Batch
+from api.deciding.task import Task
 from api.delivery.news import Copy
 from api.delivery.served import Model, loaded
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.errors import BatchTooSlow, Busy
 from tests import servers
-from tests.live import Registry, children_of, metric, policy_of, serves, serving, workers_of
+from tests.live import (
+    Registry,
+    computing_processes,
+    is_asleep,
+    line_with,
+    metric,
+    policy_of,
+    serves,
+    serving,
+    with_champion,
+    workers_of,
+)
 from tests.servers import SocketDoor
 from tests.test_batch import ARROW, CLIENTS, CSV, JSON, THREE, WRITERS, Client, decisions, send
 
@@ -72,15 +84,7 @@ def strange(bundle: Bundle) -> Bundle:
 
 @pytest.fixture(scope="module")
 def of_its_own(strange: Bundle, two_versions: Registry, tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    from tests.conftest import copied_registry
-
-    folder = tmp_path_factory.mktemp("strange")
-    copied_registry(two_versions.folder, folder)
-    live = Registry(folder, dict(two_versions.bundles))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", live.environment["MLFLOW_TRACKING_URI"])
-        live.point(live.add(strange))
-    return live
+    return with_champion(strange, two_versions, tmp_path_factory.mktemp("strange"))
 
 
 @pytest.fixture(scope="module")
@@ -90,29 +94,10 @@ def door(of_its_own: Registry) -> Iterator[SocketDoor]:
         yield door
 
 
-def computing_processes(door: SocketDoor, worker: int | None = None) -> list[int]:
-    return children_of(replace(door, pid=worker or workers_of(door)[0]), "api.deciding.computing_process")
-
-
 def started(door: SocketDoor, count: int) -> list[int]:
     return servers.eventually(
         lambda: found if len(found := computing_processes(door)) == count else None, f"{count} processes"
     )
-
-
-def line_with(door: SocketDoor, part: str) -> str:
-    """Of the log, which is written beside the answers."""
-    return servers.eventually(
-        lambda: next((line for line in door.said.splitlines() if part in line), None), f"a line with {part}"
-    )
-
-
-def is_gone(pid: int) -> bool | None:
-    """Whether it has ended, though nobody may have asked for its exit code."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z" or None
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def test_a_small_batch_starts_no_process(door: SocketDoor) -> None:
@@ -242,7 +227,7 @@ def test_a_batch_s_process_ends_with_its_worker(door: SocketDoor) -> None:
     os.kill(worker, signal.SIGKILL)
 
     assert pids
-    servers.eventually(lambda: all(map(is_gone, pids)) or None, "the end of its processes")
+    servers.eventually(lambda: not any(map(servers.is_alive, pids)) or None, "the end of its processes")
 
 
 def test_a_batch_is_answered_though_the_service_and_its_process_are_told_to_end(door: SocketDoor) -> None:
@@ -257,12 +242,7 @@ def test_a_batch_is_answered_though_the_service_and_its_process_are_told_to_end(
             os.kill(ended, number)
 
     assert slow.result().status == 200
-    servers.eventually(lambda: is_gone(pid), "the end of the process")
-
-
-def is_asleep(pid: int) -> bool:
-    """In the strange code's time.sleep, not in the wait for a batch."""
-    return "nanosleep" in Path(f"/proc/{pid}/wchan").read_text()
+    servers.eventually(lambda: not servers.is_alive(pid) or None, "the end of the process")
 
 
 # It runs in the worker, too, and shortens the ten seconds of its end there.
@@ -333,7 +313,7 @@ def test_a_batch_that_takes_too_long_is_asked_to_come_back_and_its_process_ended
     pool: Pool, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert asked(pool, model)
-    monkeypatch.setattr(computing_pool, "SECONDS", 0.1)
+    monkeypatch.setattr(Batch, "seconds", 0.1)
 
     with pytest.raises(BatchTooSlow, match="réessayez plus tard, avec moins de clients") as late:
         asked(pool, model, beginning_with(SLOW))
@@ -360,7 +340,7 @@ def test_a_process_that_speaks_slowly_has_one_deadline_for_all_that_it_says(
     ours, theirs = socket.socketpair()
     process._connection.close()
     monkeypatch.setattr(process, "_connection", ours)
-    monkeypatch.setattr(computing_pool, "SECONDS", 0.3)
+    monkeypatch.setattr(Batch, "seconds", 0.3)
     began = time.monotonic()
 
     def dribble() -> None:
@@ -380,7 +360,7 @@ def test_a_process_that_speaks_slowly_has_one_deadline_for_all_that_it_says(
 class Strange(ComputingProcess):
     """Decides, and says what no tally is."""
 
-    def answer(self, batch: Batch) -> tuple[dict[str, Any], bytes]:
+    def answer(self, task: Task) -> tuple[dict[str, Any], bytes]:
         return {"tally": {"decisions": [], "seconds": 1}}, b""
 
 

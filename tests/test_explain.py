@@ -12,12 +12,15 @@ import pytest
 
 from api.app import create_app
 from api.deciding import service
+from api.deciding.explained_client import Explanation
+from api.deciding.places import Places
 from explain import explanation, guard_rails, population, reasons, wording
 from explain.population import Distribution
 from features.identities import IDENTITIES
 from mlflow_model.bundle import bundles
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import DecisionPolicy, Scorer
+from mlflow_model.errors import TooManyExplanations
 from tests import servers
 from tests.conftest import FEATURES
 from tests.explain_support import Client, ask, explained, reference_clients, shipped_bundle
@@ -148,11 +151,12 @@ def test_what_predict_refuses_is_refused_with_the_same_words(body: bytes, door: 
 def test_explanations_are_made_one_at_a_time_and_nobody_waits_for_ever(
     scorer: Scorer, documented_request: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "_LONGEST_WAIT_SECONDS", 0.05)
+    places = Places(1, 1, 0.05, TooManyExplanations)
+    monkeypatch.setattr(Explanation, "places", places)
     asked = service.Service(servers.serving(scorer))
     arguments = ("application/json", None, json.dumps(documented_request).encode(), "id")
 
-    with asked._turn_to_explain():
+    with places.taken():
         refused = asked.explain(*arguments)
     answered = asked.explain(*arguments)
 
@@ -168,7 +172,7 @@ def test_an_explanation_that_hangs_is_seen(
 ) -> None:
     """As a batch that hangs is: the worker is then replaced."""
     asked, seen = service.Service(servers.serving(scorer)), []
-    monkeypatch.setattr(service, "SECONDS", 0.0)
+    monkeypatch.setattr(Explanation, "seconds", 0.0)
     monkeypatch.setattr(explanation, "of", lambda *_: seen.append(asked.hangs))
 
     asked.explain("application/json", None, json.dumps(documented_request).encode(), "id")

@@ -101,7 +101,7 @@ class Tally(Counts):
             self.nulls.update({(name,): count for name, count in nulls.items() if count})
 
     def decided_elsewhere(self, content: Mapping[str, Any]) -> None:
-        """Add the counts that a computing process made of a batch."""
+        """Add the counts that a computing process made of its task."""
         with self._lock:
             self._is_saved = False
             self.add({**content, "decisions": []})

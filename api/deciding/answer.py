@@ -3,6 +3,7 @@
 import json
 import logging
 import uuid
+from collections.abc import Callable
 from typing import NamedTuple
 
 from api import logs, request_id
@@ -50,3 +51,13 @@ def internal_error(error: BaseException, asked_as: str | None) -> InternalError:
     facts = {"request_id": asked_as}
     _log.error("internal error %s: %s", reference, logs.told(error), extra={"facts": facts})
     return InternalError(reference)
+
+
+def in_words(answer: Callable[[], Answer], model: Model, asked_as: str) -> Answer:
+    """The answer, or in the contract's form why there is none. Never raises."""
+    try:
+        return answer()
+    except ScoringError as error:
+        return Answer.of(error, model)
+    except BaseException as error:  # noqa: BLE001 - whatever a bundle's code raises
+        return Answer.of(internal_error(error, asked_as), model)

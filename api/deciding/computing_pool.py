@@ -1,6 +1,6 @@
-"""Sends batches to processes of their own (api/deciding/computing_process.py): the worker's side.
+"""Sends tasks to computing processes (api/deciding/computing_process.py): the worker's side.
 
-In a thread of the worker a batch would take the interpreter from /predict. Only small batches stay there.
+In a thread of the worker a task would take the interpreter from /predict. Only small batches stay there.
 """
 
 import contextlib
@@ -17,16 +17,13 @@ from typing import Any
 
 from api import logs
 from api.counting.tally import Tally
-from api.deciding import computing_process, many_clients
+from api.deciding import computing_process
 from api.deciding.answer import Answer
-from api.deciding.many_clients import Batch
+from api.deciding.task import Task
 from api.delivery.served import Model
 from mlflow_model import processes
-from mlflow_model.errors import BatchTooSlow, Busy
 
-SMALL = 64 * 1024
 LOADING_SECONDS = 30.0
-SECONDS = 60.0  # for a batch, once a process has taken it up; deployment/nginx.conf waits longer
 _PAUSE_SECONDS = 60.0
 _GONE = (OSError, EOFError, ValueError, KeyError)
 
@@ -35,7 +32,11 @@ _errors = logging.getLogger(logs.ERRORS)
 
 
 class ProcessEnded(RuntimeError):
-    """A batch's process ended before it answered."""
+    """A computing process ended before it answered."""
+
+
+class PoolEnded(Exception):
+    """The worker ends: no process takes up anything more."""
 
 
 class ComputingProcess:
@@ -56,7 +57,7 @@ class ComputingProcess:
             theirs.close()
 
     def takes_up(self, model: Model) -> bool:
-        """Ask the process to load this model. Return whether it is ready to decide."""
+        """Ask the process to load this model. Return whether it is ready to compute."""
         assert model.copy is not None  # noqa: S101 - the pool offers no other
         try:
             with self._within(LOADING_SECONDS):
@@ -66,19 +67,14 @@ class ComputingProcess:
         except _GONE:
             return False
 
-    def answer(self, batch: Batch) -> tuple[dict[str, Any], bytes]:
-        """Have the process decide. Return the tally and all of the answer but its content, and the content.
+    def answer(self, task: Task) -> tuple[dict[str, Any], bytes]:
+        """Have the process compute. Return the tally and all of the answer but its content, and the content.
 
         Raises TimeoutError if it takes too long, and one of _GONE if it has ended.
         """
-        head = {
-            "content_type": batch.content_type,
-            "content_encoding": batch.content_encoding,
-            "asked_as": batch.asked_as,
-            "keep": batch.keep,
-        }
-        with self._within(SECONDS):
-            computing_process.send(self._connection, head, batch.body)
+        head = {"task": task.called, "facts": task.facts()}
+        with self._within(task.seconds):
+            computing_process.send(self._connection, head, task.body)
             return computing_process.receive(self._connection)
 
     def interrupt(self) -> None:
@@ -141,7 +137,7 @@ def _live(theirs: socket.socket, started: "Future[subprocess.Popen[bytes]]") -> 
 
 
 class Pool:
-    """As many processes as there are batches at once: started when needed, kept for the next batch."""
+    """As many processes as there are tasks at once: started when needed, kept for the next task."""
 
     def __init__(self, start: Callable[[], ComputingProcess] = ComputingProcess) -> None:
         self._start = start
@@ -151,36 +147,37 @@ class Pool:
         self._is_over = False
         self._paused_until = 0.0
 
-    def answer(self, model: Model, batch: Batch, tally: Tally) -> Answer | None:
-        """Have a process decide. None if the caller must: the batch is small, or no process takes it.
-
-        An Arrow batch is never small: pyarrow would stay in the worker, and takes as much memory as all the
-        rest.
-        """
-        is_small = len(batch.body) <= SMALL and not many_clients.is_arrow(batch.content_type)
-        process = None if is_small or model.copy is None else self._ready(model)
-        if process is None:
+    def answer(self, model: Model, task: Task, tally: Tally) -> Answer | None:
+        """Have a process compute. None if the caller must: the task is small, or no process takes it up."""
+        if task.is_small or model.copy is None:
             return None
+        try:
+            process = self._ready(model)
+        except PoolEnded as error:
+            raise task.places.refusal() from error
+        return None if process is None else self._answer_of(process, model, task, tally)
+
+    def _answer_of(self, process: ComputingProcess, model: Model, task: Task, tally: Tally) -> Answer:
         started, is_usable = time.monotonic(), False
         try:
-            head, content = process.answer(batch)
+            head, content = process.answer(task)
             tally.decided_elsewhere(head["tally"])
             is_usable = True
             own_headers = tuple((name, value) for name, value in head["own_headers"])
             return Answer(head["status"], content, model, head["content_type"], own_headers)
         except TimeoutError as error:
-            _errors.error("a batch took more than %.0f s; its process was ended", SECONDS)
-            raise BatchTooSlow(SECONDS) from error
+            _errors.error("%s took more than %.0f s; its process was ended", task.called, task.seconds)
+            raise task.too_slow(task.seconds) from error
         except _GONE as error:
             if self._is_over:
-                raise BatchTooSlow(time.monotonic() - started) from error
-            _errors.error("a batch's process ended (%s)", process.end())
+                raise task.too_slow(time.monotonic() - started) from error
+            _errors.error("%s's process ended (%s)", task.called, process.end())
             raise ProcessEnded from error
         finally:
             self._give_back(process, is_usable=is_usable)
 
     def end(self) -> None:
-        """End all processes. Callers that wait get BatchTooSlow at once, later callers get Busy."""
+        """End all processes. Callers that wait are told that it took too long, later callers are refused."""
         with self._lock:
             self._is_over = True
             idle, self._idle = self._idle, []
@@ -190,7 +187,7 @@ class Pool:
             process.end()
 
     def _ready(self, model: Model) -> ComputingProcess | None:
-        """A process that has loaded the model. None if there is none. Raises Busy after `end`."""
+        """A process that has loaded the model. None if there is none. Raises PoolEnded after `end`."""
         while (process := self._take_idle()) is not None:
             if self._takes_up(process, model):
                 return process
@@ -204,15 +201,15 @@ class Pool:
         except (OSError, RuntimeError) as error:  # no more memory, processes or threads
             why = type(error).__name__
         if self._is_over:
-            raise Busy
+            raise PoolEnded
         self._paused_until = time.monotonic() + _PAUSE_SECONDS
-        _log.error("no process takes up batches (%s); for a minute they are decided on in threads", why)
+        _log.error("no process takes up tasks (%s); for a minute they are computed in threads", why)
         return None
 
     def _take_idle(self) -> ComputingProcess | None:
         with self._lock:
             if self._is_over:
-                raise Busy
+                raise PoolEnded
             if not self._idle:
                 return None
             process = self._idle.pop()
@@ -225,7 +222,7 @@ class Pool:
                 self._busy.add(process)
                 return process
         process.end()
-        raise Busy
+        raise PoolEnded
 
     def _takes_up(self, process: ComputingProcess, model: Model) -> bool:
         """Have the process load the model, or end it. Return whether it has loaded."""

@@ -1,6 +1,6 @@
-"""A process that decides on batches for one worker (api/deciding/computing_pool.py).
+"""A process that computes for one worker (api/deciding/computing_pool.py): batches and explanations.
 
-It runs at a low priority. It ends with its worker, or when no batch has come for some minutes.
+It runs at a low priority. It ends with its worker, or when no task has come for some minutes.
 """
 
 import contextlib
@@ -17,12 +17,13 @@ from typing import Any
 
 from api import logs
 from api.counting.tally import Tally
-from api.deciding import many_clients
-from api.deciding.answer import Answer, internal_error
+from api.deciding.answer import in_words
+from api.deciding.explained_client import Explanation
+from api.deciding.many_clients import Batch
+from api.deciding.task import Task
 from api.delivery.news import Copy
 from api.delivery.served import Model, loaded
 from mlflow_model import processes
-from mlflow_model.errors import ScoringError
 
 NICENESS = 15
 IDLE_SECONDS = 300.0
@@ -30,6 +31,7 @@ IDLE_SECONDS = 300.0
 MEMORY_LIMIT = 3 * 1024**3
 FILE_LIMIT = 64 * 1024**2  # it writes none
 
+_KINDS: dict[str, type[Task]] = {kind.called: kind for kind in (Batch, Explanation)}
 _log = logging.getLogger("scoring_client")
 
 _SIZES = struct.Struct("<IQ")
@@ -38,7 +40,7 @@ _LARGEST_BODY = 1024**3
 
 
 def main() -> None:
-    """`python -m api.deciding.computing_process SOCKET`: one batch at a time, until the socket is closed."""
+    """`python -m api.deciding.computing_process SOCKET`: one task at a time, until the socket is closed."""
     processes.end_with_parent()
     processes.limit(memory=MEMORY_LIMIT, file_bytes=processes.beside_the_log(FILE_LIMIT))
     # Ignore signals to the whole service: the worker still answers, and needs this process.
@@ -51,52 +53,41 @@ def main() -> None:
 
 
 def serve(connection: socket.socket, idle_seconds: float) -> None:
-    """Decide on one batch after the other. Return when none has come for so long, or the worker has ended."""
-    decider = Decider()
+    """Compute one task after the other. Return when none has come for so long, or the worker has ended."""
+    last = LastModel()
     with contextlib.suppress(EOFError, ConnectionError):
         while select.select([connection], [], [], idle_seconds)[0]:
-            _serve_one(connection, decider)
+            _serve_one(connection, last)
 
 
-class Decider:
-    """Keeps the model of the last batch, which is nearly always that of the next one."""
+class LastModel:
+    """The model of the last task, which is nearly always that of the next one."""
 
     def __init__(self) -> None:
         self._model: Model | None = None
 
-    def model(self, copy: Copy) -> Model | None:
+    def of(self, copy: Copy) -> Model | None:
         """The model of this copy. None if it cannot be loaded."""
         if self._model is None or self._model.copy != copy:
             self._model = None
             try:
                 self._model = loaded(copy)
             except BaseException as error:  # noqa: BLE001 - whatever a bundle's code raises
-                _log.error("a verified copy cannot be used for batches: %s", type(error).__name__)
+                _log.error("a verified copy cannot be used to compute: %s", type(error).__name__)
         return self._model
 
 
-def _serve_one(connection: socket.socket, decider: Decider) -> None:
-    """Load the model, say whether that was possible, then receive a batch and decide on it."""
+def _serve_one(connection: socket.socket, last: LastModel) -> None:
+    """Load the model, say whether that was possible, then receive a task and compute it."""
     head, _ = receive(connection)
-    model = decider.model(Copy.of_facts(head["copy"]))
+    model = last.of(Copy.of_facts(head["copy"]))
     send(connection, {"is_ready": model is not None})
     if model is None:
         return
     request, body = receive(connection)
+    task = _KINDS[request["task"]](body=body, **request["facts"])
     tally = Tally()
-    batch = many_clients.Batch(
-        request["content_type"],
-        request["content_encoding"],
-        body,
-        request["asked_as"],
-        tuple(request["keep"]),
-    )
-    try:
-        answer = many_clients.answer(model, batch, [tally])
-    except ScoringError as error:
-        answer = Answer.of(error, model)
-    except BaseException as error:  # noqa: BLE001 - the contract's answer to a bug, whatever it is
-        answer = Answer.of(internal_error(error, batch.asked_as), model)
+    answer = in_words(lambda: task.answer(model, [tally]), model, task.asked_as)
     said = {
         "status": answer.status,
         "content_type": answer.content_type,

@@ -10,8 +10,8 @@ class Listener(Protocol):
     """Counts or compares. It neither refuses nor waits: the request's own thread calls it. An error that it
     raises is logged, and changes no answer.
 
-    Each process that decides has its own listeners. A computing process has a tally alone, whose counts the
-    worker adds to its own; a listener that cares for batches has its place there, too.
+    Each process that decides has its own listeners. A computing process has a tally alone, whose counts
+    the worker adds to its own; a listener that cares for batches has its place there, too.
     """
 
     def decided(

@@ -1,7 +1,8 @@
 """Decides many clients at once: headers and body bytes in; status, content type and body bytes out."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from api.deciding import content_headers
 from api.deciding.answer import Answer, internal_error
@@ -10,6 +11,7 @@ from api.deciding.formats.checked_columns import Column
 from api.deciding.formats.clients import Clients
 from api.deciding.listener import Listener
 from api.deciding.places import Places
+from api.deciding.task import Task
 from api.delivery.served import Model
 from api.paths import BATCH
 from mlflow_model.bundle.scoring import Refusal, Scorer
@@ -17,6 +19,7 @@ from mlflow_model.errors import (
     AnswerTooLarge,
     BadData,
     BadRow,
+    BatchTooSlow,
     BodyTooLarge,
     Busy,
     NoClient,
@@ -27,6 +30,7 @@ from mlflow_model.errors import (
 COMPUTED_AT_ONCE = 2
 WAITING = 2
 WAIT_SECONDS = 10.0
+SMALL = 64 * 1024
 
 
 class Format(Protocol):
@@ -37,43 +41,42 @@ class Format(Protocol):
     def read(self, body: bytes, features: Sequence[str], keep: Sequence[str]) -> Clients: ...
 
 
-PLACES = Places(COMPUTED_AT_ONCE, WAITING, WAIT_SECONDS, Busy)
-
-
-class Batch(NamedTuple):
-    """A request to POST /predict/batch. `asked_as` is its id, `keep` names columns to return."""
-
-    content_type: str | None
-    content_encoding: str | None
-    body: bytes
-    asked_as: str
-    keep: tuple[str, ...] = ()
-
-
 _ARROW = "application/vnd.apache.arrow.stream"
 
 
-def answer(model: Model, batch: Batch, listeners: Sequence[Listener]) -> Answer:
-    """The whole of POST /predict/batch without the transport. Listeners are told of a decision.
+@dataclass(frozen=True)
+class Batch(Task):
+    """A request to POST /predict/batch. `keep` names columns to return."""
 
-    Raises ScoringError, or whatever the bundle's code raises.
-    """
-    try:
-        content_headers.check_encoding(batch.content_encoding)
-        if len(batch.body) > BATCH.body_limit:
-            raise BodyTooLarge(BATCH.body_limit)
-        form = _format(batch.content_type)
-        clients = form.read(batch.body, model.scorer.features, batch.keep)
-        decisions = _decide(model.scorer, clients)
-        kept_columns.check_free(batch.keep, decisions)
-        content = clients.write(decisions)
-        if batch.keep and len(content) > kept_columns.ANSWER_LIMIT:
-            raise AnswerTooLarge(kept_columns.ANSWER_LIMIT)
-        for listener in listeners:
-            _tell(listener, model, batch.asked_as, clients.values, decisions)
-        return Answer(200, content, model, form.MEDIA_TYPE)
-    except MemoryError as error:
-        raise TooMuchMemory from error
+    called = "a batch"
+    seconds = 60.0  # deployment/nginx.conf waits longer
+    too_slow = BatchTooSlow
+    places = Places(COMPUTED_AT_ONCE, WAITING, WAIT_SECONDS, Busy)
+
+    keep: Sequence[str] = ()
+
+    @property
+    def is_small(self) -> bool:
+        """Never in Arrow: pyarrow would stay in the worker, and takes as much memory as all the rest."""
+        return len(self.body) <= SMALL and content_headers.media_type(self.content_type) != _ARROW
+
+    def answer(self, model: Model, listeners: Sequence[Listener]) -> Answer:
+        try:
+            content_headers.check_encoding(self.content_encoding)
+            if len(self.body) > BATCH.body_limit:
+                raise BodyTooLarge(BATCH.body_limit)
+            form = _format(self.content_type)
+            clients = form.read(self.body, model.scorer.features, self.keep)
+            decisions = _decide(model.scorer, clients)
+            kept_columns.check_free(self.keep, decisions)
+            content = clients.write(decisions)
+            if self.keep and len(content) > kept_columns.ANSWER_LIMIT:
+                raise AnswerTooLarge(kept_columns.ANSWER_LIMIT)
+            for listener in listeners:
+                _tell(listener, model, self.asked_as, clients.values, decisions)
+            return Answer(200, content, model, form.MEDIA_TYPE)
+        except MemoryError as error:
+            raise TooMuchMemory from error
 
 
 def _tell(
@@ -87,10 +90,6 @@ def _tell(
         listener.decided_many(model, clients, decisions)
     except Exception as error:  # noqa: BLE001 - the decisions stand, whoever cannot hear of them
         internal_error(error, asked_as)
-
-
-def is_arrow(content_type: str | None) -> bool:
-    return content_headers.media_type(content_type) == _ARROW
 
 
 def _format(content_type: str | None) -> Format:

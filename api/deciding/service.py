@@ -1,27 +1,27 @@
 """Answers requests for decisions: body bytes in, status and body bytes out. Flask and the lane share one."""
 
-import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from api.counting.tally import Tally
-from api.deciding import many_clients, one_client
-from api.deciding.answer import Answer, internal_error
-from api.deciding.computing_pool import SECONDS, Pool
+from api.deciding import one_client
+from api.deciding.answer import Answer, in_words, internal_error
+from api.deciding.computing_pool import Pool
+from api.deciding.explained_client import Explanation
 from api.deciding.formats import kept_columns
 from api.deciding.listener import Listener
+from api.deciding.many_clients import Batch
+from api.deciding.task import Task
 from api.delivery.served import Model, ServedModel
 from api.paths import PREDICT
 from api.tokens import Guard
-from mlflow_model.errors import ScoringError, TooManyExplanations
-
-_LONGEST_WAIT_SECONDS = 2.0  # of an explanation for its turn
+from mlflow_model.errors import ScoringError
 
 
 class Service:
-    """Answers POST /predict and /predict/batch, counts its answers, and tells listeners its decisions."""
+    """Answers POST /predict, /predict/batch and /explain, counts answers, and tells listeners decisions."""
 
     def __init__(
         self,
@@ -37,8 +37,7 @@ class Service:
         self._listeners = (self.tally, *listeners)
         self._tell = tuple(listener.decided for listener in self._listeners)
         self._pool = pool
-        self._in_threads: dict[int, float] = {}  # since when a thread computes
-        self._explaining = threading.Lock()
+        self._in_threads: dict[int, float] = {}  # until when a thread may compute
 
     def predict(
         self,
@@ -74,17 +73,14 @@ class Service:
         self, content_type: str | None, content_encoding: str | None, body: bytes, asked_as: str
     ) -> Answer:
         """Explain what POST /predict would decide: nobody is told of a decision. Raises ModelUnavailable."""
-        from explain import explanation  # a worker decides before it has imported this
-
         model = self.served.model
+        asked = Explanation(content_type, content_encoding, body, asked_as)
 
         def answer() -> Answer:
-            client, decision = one_client.decide(model.scorer, content_type, content_encoding, body)
-            with self._turn_to_explain(), self._watched():
-                content = explanation.of(model.scorer, client, decision)
-                return Answer(200, json.dumps(content, ensure_ascii=False, allow_nan=False).encode(), model)
+            asked.decided(model)  # whoever is refused waits for no place
+            return self._computed(model, asked)
 
-        return _in_words(answer, model, asked_as)
+        return in_words(answer, model, asked_as)
 
     def predict_batch(
         self,
@@ -99,34 +95,23 @@ class Service:
 
         def answer() -> Answer:
             names = kept_columns.checked(keep)
-            batch = many_clients.Batch(content_type, content_encoding, body, asked_as, names)
-            with many_clients.PLACES.taken():
-                return self._batch(model, batch)
+            return self._computed(model, Batch(content_type, content_encoding, body, asked_as, names))
 
-        return _in_words(answer, model, asked_as)
+        return in_words(answer, model, asked_as)
 
-    def _batch(self, model: Model, batch: many_clients.Batch) -> Answer:
-        """Decide in a computing process if one takes the batch, otherwise in this thread."""
-        if self._pool is not None and (answer := self._pool.answer(model, batch, self.tally)):
-            return answer
-        with self._watched():
-            return many_clients.answer(model, batch, self._listeners)
-
-    @contextmanager
-    def _turn_to_explain(self) -> Iterator[None]:
-        """One at a time: threads that compute keep the event loop, which answers /predict, from its turns."""
-        if not self._explaining.acquire(timeout=_LONGEST_WAIT_SECONDS):
-            raise TooManyExplanations
-        try:
-            yield
-        finally:
-            self._explaining.release()
+    def _computed(self, model: Model, task: Task) -> Answer:
+        """Compute in a process if one takes the task up, otherwise in this thread."""
+        with task.places.taken():
+            if self._pool is not None and (answer := self._pool.answer(model, task, self.tally)):
+                return answer
+            with self._watched(task.seconds):
+                return task.answer(model, self._listeners)
 
     @contextmanager
-    def _watched(self) -> Iterator[None]:
+    def _watched(self, seconds: float) -> Iterator[None]:
         """While a thread computes with a bundle's code, it can be seen how long it takes."""
         thread = threading.get_ident()
-        self._in_threads[thread] = time.monotonic()
+        self._in_threads[thread] = time.monotonic() + seconds
         try:
             yield
         finally:
@@ -135,15 +120,5 @@ class Service:
     @property
     def hangs(self) -> bool:
         """Whether a thread takes too long. It cannot be ended: the worker must be replaced."""
-        latest = time.monotonic() - SECONDS
-        return any(since < latest for since in list(self._in_threads.values()))
-
-
-def _in_words(answer: Callable[[], Answer], model: Model, asked_as: str) -> Answer:
-    """The answer, or in the contract's form why there is none."""
-    try:
-        return answer()
-    except ScoringError as error:
-        return Answer.of(error, model)
-    except BaseException as error:  # noqa: BLE001 - whatever a bundle's code raises
-        return Answer.of(internal_error(error, asked_as), model)
+        now = time.monotonic()
+        return any(latest < now for latest in list(self._in_threads.values()))

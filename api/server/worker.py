@@ -104,7 +104,7 @@ def main() -> None:
     lane = Lane(Service(served, Guard(settings.tokens_file), tally, [challenger], pool))
 
     def beat() -> None:
-        """Give a sign of life, unless a thread hangs in a batch: then the supervisor replaces this worker."""
+        """Give a sign of life, unless a thread hangs: then the supervisor replaces this worker."""
         if not lane.service.hangs:
             line.beat()
 

@@ -1,0 +1,38 @@
+"""Explains the decision on one client: headers and body bytes in; status and body bytes out."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from api.deciding import one_client
+from api.deciding.answer import Answer
+from api.deciding.listener import Listener
+from api.deciding.places import Places
+from api.deciding.task import Task
+from api.delivery.served import Model
+from mlflow_model.errors import ExplanationTooSlow, TooManyExplanations
+
+COMPUTED_AT_ONCE = 1
+WAITING = 8
+WAIT_SECONDS = 2.0
+
+
+class Explanation(Task):
+    """A request to POST /explain."""
+
+    called = "an explanation"
+    seconds = 10.0
+    too_slow = ExplanationTooSlow
+    places = Places(COMPUTED_AT_ONCE, WAITING, WAIT_SECONDS, TooManyExplanations)
+    is_small = False
+
+    def decided(self, model: Model) -> tuple[dict[str, Any], dict[str, str | float]]:
+        """The client, and the decision as POST /predict makes it. Raises ScoringError."""
+        return one_client.decide(model.scorer, self.content_type, self.content_encoding, self.body)
+
+    def answer(self, model: Model, listeners: Sequence[Listener]) -> Answer:
+        """Nobody is told: the decision is explained, and not made anew."""
+        from explain import explanation  # a worker has no need of it as long as processes can be started
+
+        content = explanation.of(model.scorer, *self.decided(model))
+        return Answer(200, json.dumps(content, ensure_ascii=False, allow_nan=False).encode(), model)
