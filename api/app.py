@@ -117,8 +117,9 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
         "registry, MODEL_CACHE the folder of verified copies, RELOAD_SECONDS how often to look whether the "
         "alias has moved (default 5, 0 never), SHADOW_SHARE the share of clients that a challenger decides "
         "on too (default 0.1), MODEL_PUBLIC_KEY the key that must have signed a version, API_TOKENS_FILE "
-        "who may ask, LOG_FORMAT json or text. SIGTERM answers what was accepted and ends; SIGHUP puts new "
-        "workers in the place of the old ones and refuses nobody. docs/operations.md tells more.",
+        "who may ask, TARIFF_FILE which loans /explain may offer, LOG_FORMAT json or text. SIGTERM answers "
+        "what was accepted and ends; SIGHUP puts new workers in the place of the old ones and refuses "
+        "nobody. docs/operations.md tells more.",
     )
     add = parser.add_argument
     add("--port", type=int, default=settings.port, help="0 takes a free one (default: PORT, or 5000)")

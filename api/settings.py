@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mlflow_model import processes
 
-TOKENS_FILE = "API_TOKENS_FILE"
+TOKENS_FILE, TARIFF_FILE = "API_TOKENS_FILE", "TARIFF_FILE"
 DEFAULT_MODEL_URI = "models:/scoring-client@champion"
 
 _DEFAULT_CACHE = processes.ROOT / ".cache" / "bundles"
@@ -36,6 +36,7 @@ class Settings:
     reload_text: str
     share_text: str
     tokens_file: Path | None
+    tariff_file: Path | None
     log_format: str
     port: str
     workers: str
@@ -43,13 +44,14 @@ class Settings:
     @classmethod
     def from_environment(cls) -> "Settings":
         get = os.environ.get
-        cache, tokens = get("MODEL_CACHE"), get(TOKENS_FILE)
+        cache, tokens, tariff = get("MODEL_CACHE"), get(TOKENS_FILE), get(TARIFF_FILE)
         return cls(
             model_uri=get("MODEL_URI") or DEFAULT_MODEL_URI,
             cache=Path(cache).absolute() if cache else _DEFAULT_CACHE,
             reload_text=get("RELOAD_SECONDS", ""),
             share_text=get("SHADOW_SHARE", ""),
             tokens_file=Path(tokens) if tokens else None,
+            tariff_file=Path(tariff) if tariff else None,
             log_format=get("LOG_FORMAT", ""),
             port=get("PORT", _DEFAULT_PORT),
             workers=get("WORKERS", str(_cores())),

@@ -1,7 +1,7 @@
 """`python -m benchmarks.explanations`: what an explanation costs, of processor time and on one thread.
 
-500 drawn clients whom the shipped model does not take for reliable, and all that is computed for each of them,
-in turn. The last row scores all points of one pair of levers by LightGBM's call for a table instead.
+500 drawn clients whom the shipped model does not take for reliable, and all that is computed for each of
+them, in turn. The last row scores all points of one pair of levers by LightGBM's call for a table instead.
 """
 
 import argparse

@@ -38,6 +38,7 @@ LONGEST = (
     "test_synthetic",
     "test_documentation",
 )
+OPERATORS_FILES = ("MODEL_PUBLIC_KEY", "TARIFF_FILE")
 FEATURES = (
     "AMT_ANNUITY",
     "AMT_CREDIT",
@@ -235,7 +236,7 @@ def _used(template: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test depends on, or changes, what the developer has set."""
-    for variable in ("MODEL_URI", "MODEL_CACHE", "PORT", "API_URL", "API_TOKEN", "MODEL_PUBLIC_KEY"):
+    for variable in ("MODEL_URI", "MODEL_CACHE", "PORT", "API_URL", "API_TOKEN", *OPERATORS_FILES):
         monkeypatch.delenv(variable, raising=False)
     before = dict(os.environ)
     yield

@@ -1,5 +1,6 @@
 """Tokens and keys stay what they last were when their file is wrong, gone, half written, huge or endless."""
 
+import json
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from api import followed_file, private_folder, tokens
 from api.followed_file import BadFile, FollowedFile
 from api.server import kept_files
-from api.settings import TOKENS_FILE
+from api.settings import TARIFF_FILE, TOKENS_FILE
 from mlflow_model.bundle import signing
 from tests import servers
 from tests.live import workers_of
@@ -66,13 +67,25 @@ def test_a_worker_that_is_started_after_the_tokens_file_went_bad_lets_the_same_o
     assert its_line.split()[1].encode() not in environment_of_worker + arguments
 
 
+def products(instalments: int = 12) -> bytes:
+    product = {"instalments": instalments, "lowest_rate": 0.06, "highest_rate": 0.12}
+    return json.dumps([product]).encode()
+
+
+GOOD: dict[str, Callable[[], bytes]] = {
+    TOKENS_FILE: line,
+    TARIFF_FILE: products,
+    signing.PUBLIC_KEY: public_key,
+}
+BETTER = {**GOOD, TOKENS_FILE: lambda: line("audit"), TARIFF_FILE: lambda: products(24)}
+
+
 @pytest.fixture
 def operators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """The operator's files, good ones, named by the environment."""
-    files = {TOKENS_FILE: tmp_path / "tokens", signing.PUBLIC_KEY: tmp_path / "key.pem"}
-    files[TOKENS_FILE].write_bytes(line())
-    files[signing.PUBLIC_KEY].write_bytes(public_key())
+    files = {variable: tmp_path / variable for variable in GOOD}
     for variable, file in files.items():
+        file.write_bytes(GOOD[variable]())
         monkeypatch.setenv(variable, str(file))
     return files
 
@@ -89,13 +102,13 @@ def holds(variable: str, content: bytes) -> None:
     servers.eventually(attempt, f"the copy of {variable}")
 
 
-@pytest.mark.parametrize("variable", [TOKENS_FILE, signing.PUBLIC_KEY])
+@pytest.mark.parametrize("variable", [TOKENS_FILE, TARIFF_FILE, signing.PUBLIC_KEY])
 def test_a_copy_outlives_a_bad_file_and_follows_a_good_one(
     operators: dict[str, Path], variable: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = operators[variable]
     good = file.read_bytes()
-    better = public_key() if variable == signing.PUBLIC_KEY else line("audit")
+    better = BETTER[variable]()
     with kept_files.kept():
         copy = copy_of(variable)
         modes = [path.stat().st_mode & 0o777 for path in (copy, copy.parent)]

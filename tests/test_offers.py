@@ -279,7 +279,7 @@ def applications(count: int, seed: int) -> dict[str, Doubles]:
     annuity = np.round(credit / generator.uniform(9, 38, count), 2)
     price, income = credit / generator.uniform(1, 1.4, count), generator.integers(40, 600, count) * 1_000
     days = -generator.integers(8_000, 25_000, count)
-    columns = {
+    columns: dict[str, Any] = {
         "AMT_CREDIT": credit,
         "AMT_ANNUITY": annuity,
         "AMT_GOODS_PRICE": price,

@@ -1,15 +1,20 @@
 """The loans that may be offered: a bank's own products, or any that are plausible."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from api import app
+from api.app import create_app
 from explain import explanation
 from explain.tariff import PLAUSIBLE, BadTariff, Tariff
 from mlflow_model.bundle.scoring import Scorer
-from tests.explain_support import reference_clients, shipped_bundle
+from tests import servers
+from tests.explain_support import Client, ask, reference_clients, shipped_bundle
+from tests.servers import FlaskDoor
 
 OVER_TWO_YEARS = {"instalments": 24, "lowest_rate": 0.06, "highest_rate": 0.12}
 
@@ -99,6 +104,42 @@ def test_offers_are_loans_that_the_bank_sells(scorer: Scorer) -> None:
                 assert any(is_repaid(credit, annuity, instalments) for instalments in (12, 24, 36))
                 offered += 1
     assert offered > 10
+
+
+def test_the_service_offers_what_its_tariff_file_says_now(
+    scorer: Scorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = FlaskDoor(create_app(servers.serving(scorer)))
+    client = next(one for one in reference_clients(scorer, 400) if offered_loans(door, one))
+    file = tmp_path / "tariff.json"
+    monkeypatch.setenv("TARIFF_FILE", str(file))
+    file.write_text(json.dumps([OVER_TWO_YEARS | {"instalments": 1}]))
+
+    under_one_instalment = offered_loans(door, client)
+    file.write_text(
+        json.dumps([{"instalments": number, "lowest_rate": 0, "highest_rate": 1} for number in range(1, 99)])
+    )
+
+    assert under_one_instalment == []
+    servers.eventually(lambda: offered_loans(door, client) or None, "the new tariff")
+
+
+def offered_loans(door: FlaskDoor, client: Client) -> list[Any]:
+    """The offers that change credit or annuity."""
+    found = ask(door, "/explain", json.dumps(client).encode()).content["offers"]["found"]
+    return [one for one in found if {"AMT_CREDIT", "AMT_ANNUITY"} & one["change"].keys()]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "nonsense"])
+def test_a_service_does_not_start_with_what_is_no_tariff(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "tariff.json"
+    file.write_text(content)
+    monkeypatch.setenv("TARIFF_FILE", str(file))
+
+    with pytest.raises(SystemExit, match="TARIFF_FILE holds no tariff: it is not"):
+        app.main(["--port", "0"])
 
 
 def is_repaid(credit: float, annuity: float, instalments: int) -> bool:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from api.deciding import one_client
+from api.deciding import bank_tariff, one_client
 from api.deciding.answer import Answer
 from api.deciding.listener import Listener
 from api.deciding.places import Places
@@ -34,5 +34,5 @@ class Explanation(Task):
         """Nobody is told: the decision is explained, and not made anew."""
         from explain import explanation  # a worker has no need of it as long as processes can be started
 
-        content = explanation.of(model.scorer, *self.decided(model))
+        content = explanation.of(model.scorer, *self.decided(model), bank_tariff.in_force())
         return Answer(200, json.dumps(content, ensure_ascii=False, allow_nan=False).encode(), model)

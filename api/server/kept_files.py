@@ -13,15 +13,17 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from api import private_folder, tokens
+from api.deciding import bank_tariff
 from api.followed_file import FollowedFile
 from api.repeated import Repeated
-from api.settings import TOKENS_FILE
+from api.settings import TARIFF_FILE, TOKENS_FILE
 from mlflow_model.bundle import signing
 
 _LOOK_SECONDS = 0.25
 # By the variable that names the file: a function that raises ValueError unless the content is valid.
 _CHECKS: dict[str, Callable[[bytes], object]] = {
     TOKENS_FILE: tokens.parse,
+    TARIFF_FILE: bank_tariff.parse,
     signing.PUBLIC_KEY: signing.require_keys_in,
 }
 
