@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from explain import contributions, guard_rails, loans, offer_sentences, offers, population, reasons
+from explain import cautions, contributions, loans, offer_sentences, offers, population, reasons
+from explain.cautions import Caution
 from explain.contributions import NotExact
-from explain.guard_rails import Caution
+from explain.guard_rails import BROKEN_IDENTITY
 from explain.leaves import Leaves, TooManyLeaves
 from explain.loans import INCOME
 from explain.search import CannotTell, Question
@@ -17,7 +18,7 @@ from features.identities import TOO_LARGE
 from mlflow_model.bundle.scoring import Scorer
 from mlflow_model.errors import CannotExplain
 
-_versions: "weakref.WeakKeyDictionary[Scorer, _Known]" = weakref.WeakKeyDictionary()
+_searchable: "weakref.WeakKeyDictionary[Scorer, Leaves | None]" = weakref.WeakKeyDictionary()
 
 
 def of(
@@ -34,16 +35,15 @@ def of(
         found = contributions.of_row(scorer, values, decision["probability_class_1"])
     except NotExact as error:
         raise CannotExplain from error
-    known, by_name, income = _known(scorer), dict(zip(scorer.features, values, strict=True)), _income(client)
-    points = found.points
-    speaking_for, against = reasons.of(scorer.features, values, points, known.population)
-    cautions = guard_rails.of(
-        {**by_name, INCOME: income}, decision["probability_class_1"], scorer.policy, known.population
+    by_name, income = dict(zip(scorer.features, values, strict=True)), _income(client)
+    points, others = found.points, population.of_scorer(scorer)
+    speaking_for, against = reasons.of(scorer.features, values, points, others)
+    warnings = cautions.of(
+        {**by_name, INCOME: income}, decision["probability_class_1"], scorer.policy, others
     )
-    loan = loans.loan_of(by_name, income)
-    question = None
-    if known.leaves is not None:
-        question = Question(scorer, known.leaves, known.population, loan, tariff)
+    leaves, question = _leaves(scorer), None
+    if leaves is not None:
+        question = Question(scorer, leaves, others, loans.loan_of(by_name, income), tariff)
     return {
         "decision": dict(decision),
         "base_log_odds": found.base,
@@ -56,8 +56,8 @@ def of(
             "for": [asdict(one) for one in speaking_for],
             "against": [asdict(one) for one in against],
         },
-        "warnings": [asdict(one) for one in cautions],
-        "offers": _offers(question, decision["prediction"], cautions),
+        "warnings": [asdict(one) for one in warnings],
+        "offers": _offers(question, decision["prediction"], warnings),
     }
 
 
@@ -67,8 +67,8 @@ def _income(client: Mapping[str, Any]) -> float:
     return float(income) if type(income) in (int, float) and 0 < income < TOO_LARGE else math.nan
 
 
-def _offers(question: Question | None, label: str, cautions: Sequence[Caution]) -> dict[str, Any]:
-    if any(one.code == guard_rails.BROKEN_IDENTITY for one in cautions):
+def _offers(question: Question | None, label: str, warnings: Sequence[Caution]) -> dict[str, Any]:
+    if any(one.code == BROKEN_IDENTITY for one in warnings):
         return offers.none(offer_sentences.CONTRADICTORY)
     if question is None:
         return offers.none(offer_sentences.NOT_SEARCHED)
@@ -78,24 +78,12 @@ def _offers(question: Question | None, label: str, cautions: Sequence[Caution]) 
         return offers.none(offer_sentences.NOT_SEARCHED)
 
 
-class _Known:
-    """What explanations need of a version, each read once. `leaves`: None where they cannot be searched."""
-
-    def __init__(self, scorer: Scorer) -> None:
-        self.population = population.of_facts(scorer.population)
-        self.leaves = _leaves(scorer)
-
-
-def _known(scorer: Scorer) -> _Known:
-    found = _versions.get(scorer)
-    if found is None:
-        found = _versions[scorer] = _Known(scorer)
-    return found
-
-
 def _leaves(scorer: Scorer) -> Leaves | None:
-    text: str | None = getattr(scorer, "model_text", None)  # which bundles of one day had not
-    try:
-        return None if text is None else Leaves.of_text(text)
-    except TooManyLeaves:
-        return None
+    """Read once for each version. None where it has too many, or had no text for us, as those of one day."""
+    if scorer not in _searchable:
+        text: str | None = getattr(scorer, "model_text", None)
+        try:
+            _searchable[scorer] = None if text is None else Leaves.of_text(text)
+        except TooManyLeaves:
+            _searchable[scorer] = None
+    return _searchable[scorer]

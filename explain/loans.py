@@ -165,7 +165,7 @@ def _income(values: Mapping[str, float]) -> float:
     income = annuity / ratio
     for digits in range(1, 16):
         rounder = float(f"{income:.{digits}g}")
-        if identity.holds(ratio, annuity / rounder):
+        if not identity.contradicts(ratio, annuity / rounder):
             return rounder
     return income
 

@@ -4,13 +4,14 @@ They travel in the bundle, so that an explanation can say where a client stands 
 """
 
 import bisect
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mlflow_model.bundle.scoring import Doubles
+from mlflow_model.bundle.scoring import Doubles, Scorer
 
 LEVELS = tuple(percent / 100 for percent in range(101))
 _DIGITS = 6
@@ -50,6 +51,15 @@ class Distribution:
 
 
 Population = Mapping[str, Distribution]
+_known: weakref.WeakKeyDictionary[Scorer, Population] = weakref.WeakKeyDictionary()
+
+
+def of_scorer(scorer: Scorer) -> Population:
+    """The population of a version's training, read once. Versions of format 1 have none."""
+    found = _known.get(scorer)
+    if found is None:
+        found = _known[scorer] = of_facts(getattr(scorer, "population", None))
+    return found
 
 
 def of_clients(columns: Mapping[str, Doubles]) -> dict[str, Any]:

@@ -56,9 +56,12 @@ class Ratio:
         scale = 10.0**self.decimals
         return floor(quotient * scale + 0.5) / scale
 
-    def holds(self, given: float, quotient: float) -> bool:
-        """Whether the quotient is meant: a sender may round it so, or send more digits."""
-        return abs(given - quotient) <= 0.5000001 * 10.0**-self.decimals
+    def contradicts(self, given: Any, quotient: Any) -> Any:
+        """Whether another quotient was given: a sender may round it so, or send more digits.
+
+        Of doubles or NumPy arrays. NaN contradicts nothing.
+        """
+        return abs(given - quotient) > 0.5000001 * 10.0**-self.decimals
 
 
 def _absolute(values: Any) -> Any:

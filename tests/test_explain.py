@@ -14,7 +14,7 @@ from api.app import create_app
 from api.deciding import service
 from api.deciding.explained_client import Explanation
 from api.deciding.places import Places
-from explain import explanation, guard_rails, population, reasons, wording
+from explain import cautions, explanation, population, reasons, wording
 from explain.population import Distribution
 from features.identities import IDENTITIES
 from mlflow_model.bundle import bundles
@@ -457,7 +457,7 @@ def test_values_that_differ_in_later_digits_are_said_with_these(
 ) -> None:
     values = {"AMT_CREDIT": 200_000.0, "AMT_ANNUITY": 15_000.0, "AMT_GOODS_PRICE": 180_000.0, feature: given}
 
-    (caution,) = guard_rails.of(values, 0.5, DecisionPolicy(0.2), {})
+    (caution,) = cautions.of(values, 0.5, DecisionPolicy(0.2), {})
 
     assert caution.sentence == sentence
 
@@ -465,7 +465,7 @@ def test_values_that_differ_in_later_digits_are_said_with_these(
 def test_a_value_just_beyond_an_end_is_told_apart_from_it() -> None:
     others = {"INSTA_AMT_PAYMENT": Distribution(0.0, [1_014.25 + step for step in range(101)])}
 
-    (caution,) = guard_rails.of({"INSTA_AMT_PAYMENT": 1_014.0}, 0.5, DecisionPolicy(0.2), others)
+    (caution,) = cautions.of({"INSTA_AMT_PAYMENT": 1_014.0}, 0.5, DecisionPolicy(0.2), others)
 
     plain = caution.sentence.replace("\u202f", " ")
     assert plain == (
@@ -479,7 +479,7 @@ def test_every_tie_can_be_said() -> None:
     for feature, identity in IDENTITIES.items():
         values = {identity.numerator: 100.0, identity.denominator: 40.0, feature: 9.0}
 
-        (caution,) = guard_rails.of(values, 0.5, DecisionPolicy(0.2), {})
+        (caution,) = cautions.of(values, 0.5, DecisionPolicy(0.2), {})
 
         assert (caution.code, caution.feature) == ("broken_identity", feature)
 
@@ -497,14 +497,14 @@ def test_a_tie_holds_at_full_precision_and_rounded(
 def test_a_tie_to_what_is_not_known_or_zero_is_no_contradiction(annuity: float) -> None:
     values = {"AMT_CREDIT": 200_000.0, "AMT_ANNUITY": annuity, "CREDIT_TERM": 60.0}
 
-    assert guard_rails.of(values, 0.5, DecisionPolicy(0.2), {}) == []
+    assert cautions.of(values, 0.5, DecisionPolicy(0.2), {}) == []
 
 
 @pytest.mark.parametrize("price", [0.0, -1e-5])
 def test_a_price_of_nothing_has_no_ratio(price: float) -> None:
     values = {"AMT_CREDIT": 200_000.0, "AMT_GOODS_PRICE": price, "CREDIT_GOODS_RATIO": 1.1}
 
-    assert guard_rails.of(values, 0.5, DecisionPolicy(0.2), {}) == []
+    assert cautions.of(values, 0.5, DecisionPolicy(0.2), {}) == []
 
 
 @pytest.mark.parametrize(
@@ -529,7 +529,7 @@ def test_what_the_training_has_not_seen_is_told(
 ) -> None:
     others = {**AMONG, "EXT_SOURCE_2": Distribution(0.002, [0.5] * 101)}
 
-    (caution,) = guard_rails.of(values, 0.5, DecisionPolicy(0.2), others)
+    (caution,) = cautions.of(values, 0.5, DecisionPolicy(0.2), others)
 
     assert (caution.code, caution.feature) == (code, feature)
     assert caution.sentence.replace("\u00a0", " ") == sentence
@@ -539,6 +539,6 @@ def test_what_the_training_has_not_seen_is_told(
     ("probability", "is_near"), [(0.1751, True), (0.2249, True), (0.2, False), (0.1, False)]
 )
 def test_a_probability_near_a_bound_is_told(probability: float, is_near: bool) -> None:
-    found = guard_rails.of({}, probability, DecisionPolicy(0.2, 0.025), {})
+    found = cautions.of({}, probability, DecisionPolicy(0.2, 0.025), {})
 
     assert [one.code for one in found] == (["near_a_bound"] if is_near else [])
