@@ -19,7 +19,7 @@ from mlflow_model.handover.card import ModelCard
 from mlflow_model.registry import connection, registration, versions
 from tests import servers
 from tests.conftest import copied_registry
-from tests.servers import JSON, SocketDoor
+from tests.servers import JSON, Door, SocketDoor
 
 SOON = 0.3  # seconds between two looks at the registry
 
@@ -112,7 +112,7 @@ def metric(door: SocketDoor, name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
 
-def metrics(door: SocketDoor) -> dict[str, float]:
+def metrics(door: Door) -> dict[str, float]:
     lines = door.get("/metrics").body.decode().splitlines()
     pairs = [line.rpartition(" ") for line in lines if not line.startswith("#")]
     return {name: float(value) for name, _, value in pairs}

@@ -1,5 +1,6 @@
 """No counter falls, whatever becomes of a process, its number, its file, or the folder of all files."""
 
+import json
 import os
 import shutil
 import signal
@@ -158,6 +159,19 @@ def test_a_file_of_nobody_is_no_matter(folder: TallyFolder, name: str, content: 
     folder.look()
 
     assert answers(mine) == 2
+
+
+def test_a_process_of_an_earlier_release_is_in_the_sum(folder: TallyFolder) -> None:
+    """It knows nothing of warnings, and lives on while a service is brought up to date."""
+    mine, earlier = counting(folder, 2), counting(folder, 5)
+    assert earlier.file is not None
+    counted = json.loads(earlier.file.path.read_bytes())
+    for name in ("warnings", "screenings"):
+        del counted[name]
+    earlier.file.write(json.dumps(counted).encode())
+    folder.look()
+
+    assert answers(mine) == 7
 
 
 def test_an_incomplete_sum_is_a_503_at_metrics(

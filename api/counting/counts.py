@@ -14,6 +14,9 @@ SECONDS = (
 PROBABILITIES = tuple(step / 20 for step in range(1, 20))
 
 Key = tuple[str, ...]
+SCREENED, UNSCREENED = "screened", "unscreened"  # for warnings
+_NEW = ("warnings", "screenings")
+_COUNTERS = ("decisions", "nulls", "compared_with", *_NEW)
 
 
 class Histogram:
@@ -34,34 +37,36 @@ class Histogram:
 
 
 class Counts:
-    """Of answers, decisions, nulls, and comparisons with the challenger."""
+    """Of answers, decisions, nulls, warnings, and comparisons with the challenger."""
 
     def __init__(self) -> None:
         self.seconds: dict[Key, Histogram] = {}  # by path and status
         self.probabilities: dict[Key, Histogram] = {}  # by version
         self.decisions: Counter[Key] = Counter()  # by version and label
         self.nulls: Counter[Key] = Counter()  # by feature
+        self.warnings: Counter[Key] = Counter()  # by code and feature
+        self.screenings: Counter[Key] = Counter()  # SCREENED and UNSCREENED decisions
         self.compared_with: Counter[Key] = Counter()  # by both versions and their labels
 
     def content(self) -> dict[str, Any]:
         """The counts as JSON can hold them, for `add`."""
         histograms = {"seconds": self.seconds, "probabilities": self.probabilities}
-        counters = {"decisions": self.decisions, "nulls": self.nulls, "compared_with": self.compared_with}
         return {
             **{
                 name: [(key, one.counts, one.total) for key, one in by_key.items()]
                 for name, by_key in histograms.items()
             },
-            **{name: list(counter.items()) for name, counter in counters.items()},
+            **{name: list(getattr(self, name).items()) for name in _COUNTERS},
         }
 
     def add(self, content: Mapping[str, Any]) -> None:
-        """Add the content of other counts."""
+        """Add the content of other counts. A process of an earlier release counts no warnings."""
         for name, bounds in (("seconds", SECONDS), ("probabilities", PROBABILITIES)):
             for key, counts, total in content[name]:
                 histogram(getattr(self, name), tuple(key), bounds).add_counts(counts, total)
-        for name in ("decisions", "nulls", "compared_with"):
-            getattr(self, name).update({tuple(key): count for key, count in content[name]})
+        for name in _COUNTERS:
+            counted = content.get(name, ()) if name in _NEW else content[name]
+            getattr(self, name).update({tuple(key): count for key, count in counted})
 
 
 def histogram(by_key: dict[Key, Histogram], key: Key, bounds: Sequence[float]) -> Histogram:

@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from api.counting.counts import Counts, Histogram, Key
+from api.counting.counts import SCREENED, UNSCREENED, Counts, Histogram, Key
 from api.counting.tally import Tally
 from api.delivery.served import ServedModel
 from mlflow_model.errors import ModelUnavailable
@@ -44,6 +44,7 @@ class _Collected(Collector):
             "scoring_default_probability", "Default probabilities.", ("version",), counts.probabilities
         )
         yield _counter("scoring_nulls", "Clients with null for a feature.", ("feature",), counts.nulls)
+        yield from self._warnings()
         yield _counter(
             "scoring_shadow_comparisons",
             "Clients that the challenger decided on too, by both versions and their labels.",
@@ -57,6 +58,13 @@ class _Collected(Collector):
         doubtful = int(news.problem is not None)
         yield _gauge("scoring_model_doubtful", "1: another model is wanted.", (), {(): doubtful})
         yield from self._model()
+
+    def _warnings(self) -> Iterator[Metric]:
+        meaning = "Clients with a warning, of those who were screened."
+        yield _counter("scoring_warnings", meaning, ("code", "feature"), self._counts.warnings)
+        screened, unscreened = (self._counts.screenings[one,] for one in (SCREENED, UNSCREENED))
+        yield _counter("scoring_decisions_screened", "Clients screened for warnings.", (), {(): screened})
+        yield _counter("scoring_decisions_unscreened", "Clients not screened.", (), {(): unscreened})
 
     def _model(self) -> Iterator[Metric]:
         try:

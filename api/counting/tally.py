@@ -1,7 +1,8 @@
 """What a process has counted: plain numbers, cheap to add to, in a file of its own that others can read.
 
 Noting a decision takes a tenth of a microsecond; many are counted together later. The server saves the tally
-every half second. The process that is asked for /metrics sums the files of all processes.
+every half second. The process that is asked for /metrics sums the files of all processes. Each of them first
+screens clients for warnings, so that no answer of /predict waits for that.
 """
 
 import json
@@ -9,14 +10,28 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import groupby
 from math import isfinite
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
-from api.counting.counts import PROBABILITIES, SECONDS, Counts, Histogram, Key, histogram, read
+from api import logs
+from api.counting import screening
+from api.counting.counts import (
+    PROBABILITIES,
+    SCREENED,
+    SECONDS,
+    UNSCREENED,
+    Counts,
+    Histogram,
+    Key,
+    histogram,
+    read,
+)
 from api.counting.tally_files import Incomplete, TallyFile
 from api.delivery.served import Model
 from api.paths import PREDICT
@@ -27,6 +42,9 @@ _log = logging.getLogger("scoring_client")
 # Decisions that are counted together, which takes as long as two requests.
 TOGETHER = 256
 
+# Clients of /predict who wait to be screened, which takes a millisecond of the interpreter from answers.
+MOST_WAITING = 500
+
 # A bundle's code may give each client another label, of any length. Beyond these limits they are counted as
 # one.
 MOST_KEYS, LONGEST_LABEL = 500, 100
@@ -35,9 +53,10 @@ OTHERS = "others"
 # The sum over all processes waits so long for a missing or damaged file, which its process writes again.
 _PATIENCE_SECONDS, _AGAIN_SECONDS = 3.0, 0.1
 
-# Version, label, probability, seconds, the features that were null.
-Noted = tuple[str, str, float, float, tuple[str, ...]]
-_probability = itemgetter(2)
+# The model, the client (None: it will not be screened), label, probability, seconds, the features that were
+# null.
+Noted = tuple[Model, Mapping[str, object] | None, str, float, float, tuple[str, ...]]
+_client, _probability = itemgetter(1), itemgetter(3)
 
 
 class Tally(Counts):
@@ -47,9 +66,12 @@ class Tally(Counts):
         super().__init__()
         self.file = file
         self._noted: deque[Noted] = deque()
+        self._waiting: list[Noted] = []
+        self._has_room = True
         self._lock = threading.Lock()
         self._is_saved = True
         self._fails = False
+        self._screening_failure = ""
 
     def answered(self, path: str, status: int, seconds: float) -> None:
         """An answer, and how long it took once the request was whole."""
@@ -65,7 +87,8 @@ class Tally(Counts):
         if None in client.values():
             nulls = tuple(name for name in model.scorer.features if client[name] is None)
         label, probability = decision["prediction"], decision["probability_class_1"]
-        self._noted.append((model.called, label, probability, seconds, nulls))
+        waits = client if self._has_room else None
+        self._noted.append((model, waits, label, probability, seconds, nulls))
         if len(self._noted) >= TOGETHER:
             with self._lock:
                 self._count_noted()
@@ -76,7 +99,9 @@ class Tally(Counts):
         if not noted:
             return
         self._is_saved = False
-        versions, labels, probabilities, seconds, nulls = zip(*noted, strict=True)
+        self._let_wait(noted)
+        models, _, labels, probabilities, seconds, nulls = zip(*noted, strict=True)
+        versions = [model.called for model in models]
         _add_all(histogram(self.seconds, _DECIDED, SECONDS), np.array(seconds))
         if any(nulls):
             self.nulls.update((name,) for names in nulls for name in names)
@@ -99,6 +124,9 @@ class Tally(Counts):
                 self.decisions[self._key(version, label)] += count
             _add_all(histogram(self.probabilities, (version,), PROBABILITIES), probabilities)
             self.nulls.update({(name,): count for name, count in nulls.items() if count})
+        self._count_warnings(
+            len(probabilities), partial(screening.of_columns, model.scorer, clients, probabilities)
+        )
 
     def decided_elsewhere(self, content: Mapping[str, Any]) -> None:
         """Add the counts that a computing process made of its task."""
@@ -119,14 +147,53 @@ class Tally(Counts):
         key = (version, _label(label))
         return key if key in self.decisions or len(self.decisions) < MOST_KEYS else (version, OTHERS)
 
+    # ---- Warnings
+
+    def _let_wait(self, noted: list[Noted]) -> None:
+        """Let clients wait to be screened while there is room, under the lock."""
+        room = MOST_WAITING - len(self._waiting)
+        waiting = [*filter(_client, noted)][:room]
+        self._waiting += waiting
+        self._has_room = len(waiting) < room
+        self.screenings[UNSCREENED,] += len(noted) - len(waiting)
+
+    def screen(self) -> None:
+        """Count the warnings about clients who wait for that. It is never called before an answer."""
+        with self._lock:
+            self._count_noted()
+            waiting, self._waiting, self._has_room = self._waiting, [], True
+        for scorer, noted in groupby(waiting, lambda one: one[0].scorer):
+            of_one_version = list(noted)
+            clients, probabilities = map(_client, of_one_version), map(_probability, of_one_version)
+            screened = partial(screening.of_clients, scorer, [*clients], [*probabilities])
+            self._count_warnings(len(of_one_version), screened)
+
+    def _count_warnings(self, clients: int, screened: Callable[[], Counter[Key]]) -> None:
+        """Count so many clients as screened, or as not screened if that fails, which is logged once."""
+        found, outcome, failure = Counter[Key](), SCREENED, ""
+        try:
+            found = screened()
+        except Exception as error:  # noqa: BLE001 - whatever a bundle's own policy and values are
+            outcome, failure = UNSCREENED, logs.told(error)
+            if failure != self._screening_failure:
+                _log.error("clients cannot be screened for warnings: %s", failure)
+        self._screening_failure = failure
+        with self._lock:
+            self._is_saved = False
+            self.warnings.update(found)
+            self.screenings[outcome,] += clients
+
     # ---- Sums over processes
 
     def save(self) -> None:
-        """Replace the file in one step, if something has been counted since, or the file was changed.
+        """Screen, then replace the file in one step if something has been counted since, or it was changed.
 
         A full disk is logged once, and costs nothing but the metrics.
         """
-        if self.file is None or (self._is_saved and not self._noted and self.file.is_as_written):
+        if self.file is None:
+            return
+        self.screen()
+        if self._is_saved and not self._noted and self.file.is_as_written:
             return
         with self._lock:
             content = json.dumps(self._content()).encode()
@@ -143,6 +210,7 @@ class Tally(Counts):
     def total(self) -> Counts:
         """The sum of this tally and those in other processes' files. Raises CountsIncomplete."""
         found = Counts()
+        self.screen()
         others = _patiently(self.file) if self.file is not None else []
         with self._lock:
             found.add(self._content())
@@ -169,7 +237,7 @@ def _numbers(noted: list[Noted]) -> list[Noted]:
             return noted
     except TypeError:
         pass
-    return [one for one in noted if isinstance(one[2], float) and isfinite(one[2])]
+    return [one for one in noted if isinstance(_probability(one), float) and isfinite(_probability(one))]
 
 
 def _add_all(counted: Histogram, values: np.ndarray[Any, np.dtype[np.float64]]) -> None:

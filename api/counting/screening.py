@@ -1,0 +1,35 @@
+"""Screens clients who have been decided on for warnings (explain/guard_rails.py), many at once."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from api.counting.counts import Key
+from explain import guard_rails, population
+from mlflow_model.bundle.scoring import Scorer
+
+
+def of_clients(
+    scorer: Scorer, clients: Sequence[Mapping[str, Any]], probabilities: Sequence[float]
+) -> Counter[Key]:
+    """How many of these clients have each warning, by code and feature. None is a missing value."""
+    columns = {name: [client[name] for client in clients] for name in scorer.features}
+    return of_columns(scorer, columns, probabilities)
+
+
+def of_columns(
+    scorer: Scorer, columns: Mapping[str, npt.ArrayLike], probabilities: npt.ArrayLike
+) -> Counter[Key]:
+    """The same of clients by column. Raises whatever a bundle's own policy or values make of it."""
+    doubles = {name: np.asarray(columns[name], np.float64) for name in scorer.features}
+    warned = guard_rails.of(
+        doubles, np.asarray(probabilities, np.float64), scorer.policy, population.of_scorer(scorer)
+    )
+    found: Counter[Key] = Counter()
+    for code, feature, holds in warned:
+        if holds.any():
+            found[code, feature or ""] = int(np.count_nonzero(holds))
+    return found
