@@ -185,7 +185,7 @@ def test_prometheus_reads_the_metrics_and_every_expression_of_ours(
 
     assert float(sample["value"][1]) >= 1
     assert statuses == {"success"}
-    assert len(groups[0]["rules"]) == 9
+    assert len(groups[0]["rules"]) == 10
 
 
 def test_the_dashboard_and_the_rules_ask_for_metrics_that_exist(
@@ -203,6 +203,44 @@ def test_the_dashboard_and_the_rules_ask_for_metrics_that_exist(
 
     known = {re.sub(r"_(bucket|count|sum)$", "", name) for name in asked_for}
     assert known <= exist
+
+
+@pytest.mark.parametrize(
+    ("screened", "warned", "code", "is_raised"),
+    [
+        (20, 2, "out_of_range", True),
+        (20, 0.5, "out_of_range", False),
+        (20, 2, "near_a_bound", False),
+        (2, 2, "out_of_range", False),
+    ],
+    ids=["a tenth", "a fortieth", "the policy's own doing", "of few clients"],
+)
+def test_an_alarm_is_raised_where_more_than_a_twentieth_of_the_clients_have_a_warning(
+    tmp_path: Path, screened: int, warned: float, code: str, is_raised: bool
+) -> None:
+    """Both are counted a minute, for two hours."""
+    labels = {"code": code, "feature": "DAYS_BIRTH"}
+    raised = "More than 5 % of the screened clients have a warning: out_of_range of DAYS_BIRTH."
+    series = {
+        "scoring_decisions_screened_total": screened,
+        f'scoring_warnings_total{{code="{code}",feature="DAYS_BIRTH"}}': warned,
+    }
+    alarms = [{"exp_labels": labels, "exp_annotations": {"summary": raised}}]
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": f"0+{each}x120"} for name, each in series.items()],
+        "alert_rule_test": [
+            {"eval_time": "2h", "alertname": "ScoringWarnings", "exp_alerts": alarms if is_raised else []}
+        ],
+    }
+    file, rules = tmp_path / "test.json", ROOT / "deployment" / "monitoring" / "rules.yml"
+    file.write_text(json.dumps({"rule_files": [str(rules)], "tests": [test]}))
+
+    checked = subprocess.run(
+        [program("promtool"), "test", "rules", str(file)], capture_output=True, text=True
+    )
+
+    assert checked.returncode == 0, checked.stderr
 
 
 # ---- MLflow's server on PostgreSQL

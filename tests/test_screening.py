@@ -18,9 +18,9 @@ from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import Scorer
 from mlflow_model.handover import model_files
 from tests import servers
+from tests.explain_support import SHIPPED, reference_clients
 from tests.live import metrics, policy_of, workers_of
 from tests.servers import JSON, ROOT, Answer, Door, FlaskDoor
-from tests.test_explain import SHIPPED, reference_clients
 
 SCREENED, UNSCREENED = "scoring_decisions_screened_total", "scoring_decisions_unscreened_total"
 BEFORE_THE_ROOMS = ROOT / "tests" / "versions" / "before_the_rooms"

@@ -204,7 +204,8 @@ def _explanation() -> dict[str, Any]:
         "sentence": {"type": "string", "description": "Ce qui a été trouvé, ou pourquoi rien ne l’a été."},
         "found": {**_list_of(offer), "description": "Jusqu’à trois, la moins coûteuse d’abord."},
         "worse": {
-            "anyOf": [_object(offer), {"type": "null"}],
+            **_object(offer),
+            "type": ["object", "null"],
             "description": "Pour un client fiable, le changement défavorable le plus proche.",
         },
         "searched": _list_of(searched),
