@@ -12,7 +12,7 @@ from api.app import create_app
 from api.counting import screening
 from api.counting import tally as tallies
 from api.counting.tally import TOGETHER
-from api.deciding import batch_pool
+from api.deciding import many_clients
 from mlflow_model.bundle import bundles
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import Scorer
@@ -259,7 +259,7 @@ def test_a_version_of_format_1_has_identities_and_bounds_alone() -> None:
 def test_a_worker_screens_though_nobody_reads_metrics_and_adds_what_its_batch_process_did(
     documented_pickle: Path, documented_request: Client, tmp_path: Path
 ) -> None:
-    large = 2 * batch_pool.SMALL // len(json.dumps(documented_request))
+    large = 2 * many_clients.SMALL // len(json.dumps(documented_request))
     with servers.api(servers.alone(documented_pickle, tmp_path), tmp_path / "log") as door:
         servers.ready(door)
         for _ in range(2):
