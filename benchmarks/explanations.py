@@ -45,7 +45,7 @@ def report(clients: int = CLIENTS) -> str:
         probability = float(decision["probability_class_1"])
         _time(seconds["contributions"], contributions.of_row, scorer, row, probability)
         _time(seconds["the whole answer"], explanation.of, scorer, client, decision)
-        levers = asked.levers(LEVERS)
+        levers = [*asked.loan.levers(LEVERS)]
         for lever in levers:
             _time(seconds["one lever"], _search, asked, [lever])
         for pair in loans.pairs(levers):

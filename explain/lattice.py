@@ -62,6 +62,8 @@ def scores(leaves: Leaves, row: Doubles, moved: Mapping[int, Doubles]) -> Double
         _Span(np.zeros(len(reached), np.int64), np.full(len(reached), n)) for n in (height, width)
     )
     tied = None
+    if sum(1 not in values.shape for values in moved.values()) > 1:
+        raise ValueError("one feature at the most may depend on both levers")
     for place, values in moved.items():
         interval = leaves.interval(place).of(reached)
         if values.shape[1] == 1:
@@ -101,7 +103,7 @@ class _Crossings(NamedTuple):
     @classmethod
     def of(cls, values: Doubles, interval: Interval) -> "_Crossings":
         cuts = np.unique(np.concatenate(interval))
-        is_rising = bool(values[0, 0] <= values[0, -1])
+        is_rising = bool((values[:, 0] <= values[:, -1]).all())  # a row may be flat, where a ratio is rounded
         rising = values if is_rising else values[:, ::-1]
         below = np.array([line.searchsorted(cuts, side="right") for line in rising])
         return cls(cuts, below if is_rising else values.shape[1] - below, is_rising)
@@ -116,7 +118,7 @@ def _tied_changes(values: Doubles, interval: Interval, held: _Held) -> Doubles:
     """What changes along each row by leaves that hold where these values are in their intervals as well."""
     height, width = values.shape
     low, high = interval
-    is_reached = (low < values.max()) & (high >= values.min())
+    is_reached = (low < high) & (low < values.max()) & (high >= values.min())
     is_cut = is_reached & ((low >= values.min()) | (high < values.max()))
     changes = held.of(is_reached & ~is_cut).changes(height, width)
     if is_cut.any():

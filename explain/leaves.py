@@ -1,5 +1,6 @@
 """A model's leaves: which of them a client's values can still reach, and between which values they lie."""
 
+import functools
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -66,7 +67,11 @@ class Leaves:
     @classmethod
     def of_text(cls, text: str) -> "Leaves":
         """The leaves of a model text that was checked. Raises TooManyLeaves."""
-        trees = [*model_text.trees(text)]
+        return cls.of_trees([*model_text.trees(text)])
+
+    @classmethod
+    def of_trees(cls, trees: list[Tree]) -> "Leaves":
+        """Raises TooManyLeaves."""
         values = [value for tree in trees if tree.features for value in tree.leaves]
         constant = sum(tree.leaves[0] for tree in trees if not tree.features)
         splits = _Splits(
@@ -74,7 +79,7 @@ class Leaves:
             np.array([one for tree in trees for one in tree.thresholds], np.float64),
             np.array([one for tree in trees for one in tree.decisions], np.int64),
         )
-        return cls(np.array(values, np.float64), constant, splits, steps(trees))
+        return cls(np.array(values, np.float64), constant, splits, _steps(trees))
 
     def reached(self, row: Doubles, free: Collection[int] = ()) -> Flags:
         """Which leaves the client can reach, whatever the values of the `free` features (by place) are.
@@ -90,7 +95,10 @@ class Leaves:
         return np.logical_and.reduceat(can_be, self._steps.first)
 
     def interval(self, place: int) -> Interval:
-        """Between which values of a feature each leaf lies, for clients who have a value that is not 0."""
+        """Between which values of a feature each leaf lies.
+
+        It holds for every value but NaN, and but 0 where that is taken for missing.
+        """
         found = self._intervals.get(place)
         if found is None:
             threshold = self._splits.threshold[self._steps.split]
@@ -103,8 +111,12 @@ class Leaves:
         return found
 
     def takes_zero_for_missing(self, place: int) -> bool:
-        """Whether the interval does not hold for 0."""
         return bool((self._splits.decision[self._splits.place == place] & _MISSING_IS_ZERO).any())
+
+    @functools.cached_property
+    def largest_sum(self) -> float:
+        """No sum of leaves, nor any part of one, is larger."""
+        return float(np.abs(self.values).sum()) + abs(self.constant)
 
     def _goes_left(self, row: Doubles) -> Flags:
         """At each split, as NumericalDecision in include/LightGBM/tree.h."""
@@ -117,7 +129,7 @@ class Leaves:
         )
 
 
-def steps(trees: list[Tree]) -> _Steps:
+def _steps(trees: list[Tree]) -> _Steps:
     if sum(map(_length, trees)) > MOST_STEPS:
         raise TooManyLeaves
     steps, firsts, before = list[tuple[int, bool]](), [], 0

@@ -14,7 +14,7 @@ from mlflow_model.bundle.scoring import Doubles
 CREDIT, ANNUITY, PRICE, INCOME = "AMT_CREDIT", "AMT_ANNUITY", "AMT_GOODS_PRICE", "AMT_INCOME_TOTAL"
 Amounts = Doubles | float  # one, or arrays that NumPy broadcasts
 
-_LEAST_AMOUNT = 0.01
+LEAST_AMOUNT = 0.01
 _LARGEST_RATIO = TOO_LARGE / 100  # so that no lever makes it too large
 
 
@@ -80,7 +80,7 @@ class Loan:
         """Those that can be moved: an amount of money is known, and so is all that features are made of."""
         for lever in among:
             now, moved = self.amount(lever.column), self._following([lever.column])
-            is_money = _LEAST_AMOUNT <= now < TOO_LARGE
+            is_money = LEAST_AMOUNT <= now < TOO_LARGE
             if is_money and moved and all(self._can_compute(feature) for feature in moved):
                 yield lever
 
@@ -110,17 +110,16 @@ class Loan:
     def is_sold(self, amounts: Mapping[str, Amounts], tariff: Tariff) -> Flags:
         """Whether the bank would lend so, of a shape that NumPy broadcasts to that of the amounts.
 
-        There is a term and a rate for the annuity. And a cheaper good is not bought with a credit that
-        exceeds its price, unless it does so now, and by no greater part.
+        There is a term and a rate for the annuity, also where it stays. And a cheaper good is not bought with
+        a credit that exceeds its price, unless it does so now, and by no greater part.
         """
         credit, annuity, price = (
             np.asarray(amounts.get(column, self.amount(column))) for column in (CREDIT, ANNUITY, PRICE)
         )
         is_sold = np.ones((1, 1), np.bool_)
-        if {CREDIT, ANNUITY} & amounts.keys() and not np.isnan(
-            [self.amount(CREDIT), self.amount(ANNUITY)]
-        ).any():
-            is_sold = tariff.sells(credit / annuity)
+        if not (np.isnan(credit).any() or np.isnan(annuity).any()):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                is_sold = tariff.sells(credit / annuity)
         if PRICE in amounts and not np.isnan(self.amount(CREDIT)):
             is_sold = is_sold & (credit <= max(self.amount(CREDIT) / self.amount(PRICE), 1.0) * price)
         return is_sold
@@ -160,7 +159,7 @@ def _income(values: Mapping[str, float]) -> float:
     """The roundest income that gives the ratio of the annuity to it."""
     identity = IDENTITIES["ANNUITY_INCOME_PERCENT"]
     annuity, ratio = values.get(ANNUITY, math.nan), values.get("ANNUITY_INCOME_PERCENT", math.nan)
-    if not (_LEAST_AMOUNT <= annuity < TOO_LARGE and 0.0 < ratio < TOO_LARGE):
+    if not (LEAST_AMOUNT <= annuity < TOO_LARGE and 0.0 < ratio < TOO_LARGE):
         return math.nan
     income = annuity / ratio
     for digits in range(1, 16):

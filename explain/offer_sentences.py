@@ -1,19 +1,12 @@
 """Says in French what a change of a loan would bring, so that a loan officer can read it aloud."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from explain import wording
 from explain.loans import ANNUITY, CREDIT, INCOME, PRICE, Loan
 from explain.search import Change, Extreme
 from explain.wording import NO_BREAK
 
-_NOUNS = {
-    CREDIT: "un crédit",
-    ANNUITY: "une échéance",
-    PRICE: "un prix du bien",
-    INCOME: "un revenu",
-}
-_TERM = "CREDIT_TERM"
 CONTRADICTORY = (
     f"Les valeurs se contredisent, comme le disent les avertissements{NO_BREAK}: "
     "aucun changement n’est proposé avant qu’elles soient corrigées."
@@ -24,81 +17,89 @@ NOT_SEARCHED = (
     "Les changements possibles n’ont pas pu être examinés tous avec cette version du modèle, "
     "et aucun n’est donc proposé."
 )
+_NOUNS = {
+    CREDIT: "un crédit",
+    ANNUITY: "une échéance",
+    PRICE: "un prix du bien",
+    INCOME: "un revenu",
+}
+_TERM = "CREDIT_TERM"
 
 
 def found(label: str, offers: int) -> str:
     if offers == 1:
-        return f"Un changement donnerait la décision {label}."
-    return f"{offers} changements donneraient la décision {label}{NO_BREAK}: chacun suffit."
+        return f"Un changement suffit pour la décision {_quoted(label)}."
+    return f"{offers} changements, dont chacun suffit, donnent la décision {_quoted(label)}."
 
 
-def impossible(label: str, points: int, lowest: Extreme | None, loan: Loan) -> str:
+def impossible(label: str, possible: int, lowest: Extreme | None, loan: Loan) -> str:
     """That no change gives this decision, and how near to it one comes."""
+    head = f"Impossible dans ces limites{NO_BREAK}:"
     if lowest is None:
-        return f"Impossible dans ces limites{NO_BREAK}: aucun autre prêt n’est proposé."
-    said = f"Impossible dans ces limites{NO_BREAK}: aucun des {wording.number(points)} changements examinés"
-    probability = f"{wording.number(100 * lowest.probability, 1)}{NO_BREAK}%"
+        return f"{head} aucun autre prêt n’est possible."
+    said = f"aucun des {wording.number(possible)} changements possibles ne donnerait"
+    if possible == 1:
+        said = "le seul changement possible ne donnerait pas"
+    probability = f"{wording.number(100 * lowest.probability, 2)}{NO_BREAK}%"
     return (
-        f"{said} ne donnerait la décision {label}. La probabilité de défaut la plus basse serait de "
+        f"{head} {said} la décision {_quoted(label)}. La probabilité de défaut la plus basse serait de "
         f"{probability}, avec {_all(lowest.amounts, loan)}."
     )
 
 
-def reliable(label: str, points: int, cost: float) -> str:
-    """How far the nearest change for the worse is."""
-    examined = f"Des {wording.number(points)} changements d’un seul montant qui ont été examinés"
-    return f"La décision est {label}. {examined}, le plus proche qui la changerait est de {_percent(cost)}."
-
-
-def no_worse(label: str, points: int) -> str:
-    examined = f"Aucun des {wording.number(points)} changements d’un seul montant qui ont été examinés"
-    return f"La décision est {label}. {examined} ne la changerait."
+def reliable(label: str, possible: int, cost: float | None) -> str:
+    """How far the nearest change for the worse is; None if no change is."""
+    head = f"La décision est {_quoted(label)}."
+    if not possible:
+        return f"{head} Aucun changement d’un seul montant n’est possible."
+    among = f"{wording.number(possible)} possible{'s' if possible > 1 else ''}"
+    if cost is None:
+        return f"{head} Aucun changement d’un seul montant ne la ferait perdre, sur {among}."
+    size = f"{wording.digits(100 * cost, 1 if cost >= 0.01 else 2)}{NO_BREAK}%"
+    smallest = "Le plus petit changement d’un seul montant qui la ferait perdre"
+    return f"{head} {smallest} est de {size}, sur {among}."
 
 
 def changed(change: Change, loan: Loan, label: str) -> str:
     """What the change is, and the decision that it would give."""
-    if change.reach is None:
-        return f"Avec {_all(change.amounts, loan)}{_term(loan, change.amounts)}, {_would_be(label)}"
-    [column] = change.amounts
-    what = f"{_NOUNS[column]} de {_range(change.reach, wording.amount, is_open=change.is_open)}"
-    ends = [{column: amount} for amount in change.reach]
-    term = _term(loan, *ends, is_open=change.is_open)
-    return f"Avec {what} au lieu de {wording.amount(loan.amount(column))}{term}, {_would_be(label)}"
+    ends = [change.amounts]
+    if change.up_to is not None:
+        [column] = change.amounts
+        ends.append({column: change.up_to})
+    what = _all(change.amounts, loan) if len(ends) == 1 else _between(change, loan)
+    return f"Avec {what}{_term(loan, ends)}, la décision serait {_quoted(label)}."
 
 
-def _would_be(label: str) -> str:
-    return f"la décision serait{NO_BREAK}: {label}."
+def _between(change: Change, loan: Loan) -> str:
+    """One amount, up to the farthest that gives the decision as well."""
+    [(column, amount)] = change.amounts.items()
+    if change.up_to in (None, amount):
+        return _all(change.amounts, loan)
+    low, high = sorted((amount, change.up_to or amount))
+    return f"{_NOUNS[column]} de {_said(low)} à {_said(high)} au lieu de {_said(loan.amount(column))}"
 
 
 def _all(amounts: Mapping[str, float], loan: Loan) -> str:
     return " et ".join(
-        f"{_NOUNS[column]} de {wording.amount(amount)} au lieu de {wording.amount(loan.amount(column))}"
+        f"{_NOUNS[column]} de {_said(amount)} au lieu de {_said(loan.amount(column))}"
         for column, amount in amounts.items()
     )
 
 
-def _term(loan: Loan, *ends: Mapping[str, float], is_open: bool = False) -> str:
-    """How these amounts, or those from the first to the last, change the term."""
+def _term(loan: Loan, ends: list[Mapping[str, float]]) -> str:
+    """How these amounts, or those between them, change the term."""
     after = [float(term) for amounts in ends if (term := loan.moved(amounts).get(_TERM)) is not None]
     if not after:
         return ""
-    said = _range((after[0], after[-1]), _decimal, f"{NO_BREAK}échéances", is_open=is_open)
-    return f" (durée de {said} au lieu de {_decimal(loan.values[_TERM])})"
+    said, low = wording.of(_TERM).said, wording.digits(min(after), 1)
+    then = said(max(after)) if low == wording.digits(max(after), 1) else f"{low} à {said(max(after))}"
+    return f" (durée de {then} au lieu de {said(loan.values[_TERM])})"
 
 
-def _range(reach: tuple[float, float], said: Callable[[float], str], unit: str = "", *, is_open: bool) -> str:
-    """From the nearest value to the farthest."""
-    nearest, farthest = map(said, reach)
-    if nearest == farthest:
-        return f"{nearest}{unit}"
-    if is_open:
-        return f"{nearest}{unit} ou {'moins' if reach[1] < reach[0] else 'plus'}"
-    return f"{' à '.join(map(said, sorted(reach)))}{unit}"
+def _said(amount: float) -> str:
+    """With all digits of an amount of money, and of a small one with the three that a lever has."""
+    return wording.digits(amount, 2 if amount >= 1 else 5)
 
 
-def _decimal(value: float) -> str:
-    return wording.number(value, 1).removesuffix(",0")
-
-
-def _percent(share: float) -> str:
-    return f"{wording.number(100 * share, 1).removesuffix(',0')}{NO_BREAK}%"
+def _quoted(label: str) -> str:
+    return f"«{NO_BREAK}{label}{NO_BREAK}»"

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from explain import loans, offer_sentences
 from explain.loans import LEVERS, WORSE, Lever
-from explain.search import CannotTell, Change, Extreme, Question, Wanted
+from explain.search import CannotTell, Change, Extreme, Landscape, Question, Wanted
 
 MOST = 3
 _MUCH_CHEAPER = 0.8
@@ -17,7 +17,8 @@ class _Searched(NamedTuple):
 
     levers: Sequence[Lever]
     ranges: Mapping[str, tuple[float, float]]
-    points: int
+    examined: int
+    possible: int
     extreme: Extreme | None
     changes: Mapping[Wanted, Change]
 
@@ -32,7 +33,7 @@ def of(question: Question, label: str) -> dict[str, Any]:
     if not any(map(loans.depends_on_a_lever, question.scorer.features)):
         return none(offer_sentences.NO_LEVERS)
     is_reliable = label == question.scorer.policy.reliable
-    levers = question.levers(WORSE if is_reliable else LEVERS)
+    levers = [*question.loan.levers(WORSE if is_reliable else LEVERS)]
     if not levers:
         return none(offer_sentences.NOTHING_KNOWN)
     return _worse(question, levers) if is_reliable else _better(question, levers, label)
@@ -41,76 +42,93 @@ def of(question: Question, label: str) -> dict[str, Any]:
 def _better(question: Question, levers: Sequence[Lever], label: str) -> dict[str, Any]:
     """Up to MOST offers of a reliable decision. To a risky client of the grey zone, if there is no other."""
     policy = question.scorer.policy
-    wanted = [Wanted(policy.lower_bound)]
-    if label == policy.risky:
-        wanted.append(Wanted(math.nextafter(policy.upper_bound, math.inf)))
+    reliable, not_risky = Wanted(policy.lower_bound), Wanted(math.nextafter(policy.upper_bound, math.inf))
+    wanted = [reliable, not_risky] if label == policy.risky else [reliable]
     combinations = [*((lever,) for lever in levers), *loans.pairs(levers)]
-    searched = [_searched(question, combination, wanted) for combination in combinations]
-    offers = list[dict[str, Any]]()
-    for one in wanted:
-        offers = offers or [_offer(question, one, change) for change in _cheapest(searched, one)]
-    points = sum(one.points for one in searched)
-    extremes = [one.extreme for one in searched if one.extreme is not None]
-    lowest = min(extremes, key=lambda one: one.probability, default=None)
-    sentences = [offer_sentences.found(one["prediction"], len(offers)) for one in offers[:1]]
-    if not any(wanted[0] in one.changes for one in searched):
-        sentences.insert(0, offer_sentences.impossible(policy.reliable, points, lowest, question.loan))
-    return {
-        "sentence": " ".join(sentences),
-        "found": offers,
-        "worse": None,
-        "searched": [*map(_proof, searched)],
-    }
+    searched = _searched(question, combinations, wanted)
+    aim, sentences = reliable, list[str]()
+    changes = _cheapest(searched, aim)
+    if not changes:
+        lowest = min(
+            (one.extreme for one in searched if one.extreme), key=lambda one: one.probability, default=None
+        )
+        possible = sum(one.possible for one in searched)
+        sentences = [offer_sentences.impossible(policy.reliable, possible, lowest, question.loan)]
+        aim = not_risky
+        changes = _cheapest(searched, aim)
+    offers = [_offer(question, aim, change) for change in changes]
+    if offers:
+        sentences.append(offer_sentences.found(offers[0]["prediction"], len(offers)))
+    return {**none(" ".join(sentences)), "found": offers, "searched": [*map(_proof, searched)]}
 
 
 def _worse(question: Question, levers: Sequence[Lever]) -> dict[str, Any]:
     """How far the nearest change for the worse is."""
     policy = question.scorer.policy
-    wanted = Wanted(policy.lower_bound, is_below=False)
-    searched = [_searched(question, (lever,), [wanted]) for lever in levers]
-    changes = [one.changes[wanted] for one in searched if wanted in one.changes]
-    points, proof = sum(one.points for one in searched), [*map(_proof, searched)]
-    if not changes:
-        return {**none(offer_sentences.no_worse(policy.reliable, points)), "searched": proof}
-    nearest = min(changes, key=lambda change: change.cost)
-    return {
-        "sentence": offer_sentences.reliable(policy.reliable, points, nearest.cost),
-        "found": [],
-        "worse": _offer(question, wanted, nearest),
-        "searched": proof,
-    }
+    not_reliable = Wanted(policy.lower_bound, is_below=False)
+    searched = _searched(question, [(lever,) for lever in levers], [not_reliable])
+    changes = [one.changes[not_reliable] for one in searched if not_reliable in one.changes]
+    # The amounts beyond it may be grey or risky: it is said alone.
+    nearest = min(changes, key=lambda change: change.cost, default=None)
+    worse = None if nearest is None else _offer(question, not_reliable, nearest._replace(up_to=None))
+    possible = sum(one.possible for one in searched)
+    sentence = offer_sentences.reliable(policy.reliable, possible, nearest and nearest.cost)
+    return {**none(sentence), "worse": worse, "searched": [*map(_proof, searched)]}
 
 
-def _searched(question: Question, levers: Sequence[Lever], wanted: Sequence[Wanted]) -> _Searched:
-    landscape = question.landscape(levers)
+def _searched(
+    question: Question, combinations: Sequence[Sequence[Lever]], wanted: Sequence[Wanted]
+) -> list[_Searched]:
+    """What was found for each combination of levers. Without those whose scores cannot be had.
+
+    Raises CannotTell if these are all.
+    """
+    found = []
+    for levers in combinations:
+        try:
+            found.append(_found(question.landscape(levers), wanted))
+        except CannotTell:
+            continue
+    if not found:
+        raise CannotTell
+    return found
+
+
+def _found(landscape: Landscape, wanted: Sequence[Wanted]) -> _Searched:
     changes = {one: landscape.cheapest(one) for one in wanted}
     return _Searched(
-        levers,
+        landscape.levers,
         landscape.ranges,
-        landscape.points,
+        landscape.log_odds.size,
+        landscape.possible,
         landscape.extreme(is_lowest=wanted[0].is_below),
         {one: change for one, change in changes.items() if change is not None},
     )
 
 
 def _cheapest(searched: Sequence[_Searched], wanted: Wanted) -> list[Change]:
-    """Up to MOST changes, the cheapest first. Two levers must be much cheaper than either of them alone."""
-    found = {one.levers: one.changes[wanted] for one in searched if wanted in one.changes}
+    """Up to MOST changes, the cheapest first, each of other amounts.
+
+    Two levers must be much cheaper than either of them alone.
+    """
+    found = {tuple(one.levers): one.changes[wanted] for one in searched if wanted in one.changes}
     useful = [
         change
         for levers, change in found.items()
         if len(levers) == 1
         or all(change.cost < _MUCH_CHEAPER * found[lever,].cost for lever in levers if (lever,) in found)
     ]
-    return sorted(useful, key=lambda change: change.cost)[:MOST]
+    chosen: dict[frozenset[str], Change] = {}
+    for change in sorted(useful, key=lambda one: one.cost):
+        chosen.setdefault(frozenset(change.amounts), change)
+    return [*chosen.values()][:MOST]
 
 
 def _offer(question: Question, wanted: Wanted, change: Change) -> dict[str, Any]:
-    """The change, and the model's own decision on it. Raises CannotTell if that is another one."""
-    loan, scorer = question.loan, question.scorer
-    client = question.client(change.amounts)
-    decision = scorer.decide(client)
-    if not wanted.holds(float(decision["probability_class_1"])):
+    """The change, and the model's own decision on it. Raises CannotTell if it is not a wanted one."""
+    loan, client = question.loan, question.client(change.amounts)
+    decision = question.scorer.decide(client)
+    if not wanted.holds(decision["probability_class_1"]):
         raise CannotTell
     label = str(decision["prediction"])
     return {
@@ -127,9 +145,9 @@ def _proof(searched: _Searched) -> dict[str, Any]:
     extreme = searched.extreme
     return {
         "levers": [lever.name for lever in searched.levers],
+        "digits": min(lever.digits for lever in searched.levers),
         "ranges": {column: {"from": low, "to": high} for column, (low, high) in searched.ranges.items()},
-        "points": searched.points,
-        "extreme": None
-        if extreme is None
-        else {"amounts": dict(extreme.amounts), "probability_class_1": extreme.probability},
+        "examined": searched.examined,
+        "possible": searched.possible,
+        "extreme": extreme and {"amounts": dict(extreme.amounts), "probability_class_1": extreme.probability},
     }

@@ -8,23 +8,23 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from explain import lattice
-from explain.leaves import Flags, Leaves
+from explain.leaves import Flags, Leaves, Numbers
 from explain.loans import Lever, Loan
 from explain.population import Population
 from explain.tariff import Tariff
 from mlflow_model.bundle.scoring import Doubles, Scorer
 
-_IN_DOUBT = 1e-9  # of log-odds, around a bound
-_MOST_IN_DOUBT = 2_000
+_IN_DOUBT, _RELATIVE_ERROR = 1e-9, 1e-12  # of log-odds around a bound, and of the sums
+_FEW = 100
 
 
 class CannotTell(Exception):
-    """Too many points lie so near to the bound that only the model can tell."""
+    """The scores cannot be had without asking the model about each point."""
 
 
 class Wanted(NamedTuple):
@@ -33,7 +33,8 @@ class Wanted(NamedTuple):
     bound: float
     is_below: bool = True
 
-    def holds(self, probability: float) -> bool:
+    def holds(self, probability: Any) -> Any:
+        """Of one default probability, or of each in an array."""
         return (probability < self.bound) == self.is_below
 
     @property
@@ -47,14 +48,12 @@ class Wanted(NamedTuple):
 class Change(NamedTuple):
     """What becomes of the amounts, by column. `cost`: the sum of their relative changes.
 
-    `reach`: with one lever, the amounts from the nearest to the farthest one up to which all on the way give
-    the wanted decision as well. `is_open`: these are all that the lever can reach.
+    `up_to`: with one lever, the farthest amount up to which all give a wanted decision as well.
     """
 
     amounts: Mapping[str, float]
     cost: float
-    reach: tuple[float, float] | None = None
-    is_open: bool = False
+    up_to: float | None = None
 
 
 class Extreme(NamedTuple):
@@ -78,12 +77,6 @@ class Question:
     def row(self) -> Doubles:
         return np.array([self.loan.values[name] for name in self.scorer.features])
 
-    def levers(self, among: Sequence[Lever]) -> list[Lever]:
-        """Those that this client can move, and this model follows."""
-        return [
-            lever for lever in self.loan.levers(among) if len(lever.amounts(self.loan.amount(lever.column)))
-        ]
-
     def landscape(self, levers: Sequence[Lever]) -> "Landscape":
         """All amounts of one lever, or of two. Raises CannotTell."""
         amounts = {
@@ -105,17 +98,25 @@ class Question:
             self,
             levers,
             amounts,
-            self.scorer.log_odds_per_leaf * scores,
+            places,
+            self.scorer.log_odds_per_score * scores,
             np.broadcast_to(is_offered, scores.shape),
         )
 
     def _is_seen(self, feature: str, values: Doubles) -> Flags:
-        """Whether the training has seen such values, or none nearer to them than the client's own."""
+        """Whether values lie between the ends of the training's, or no farther out than the client's own."""
         others, now = self.population.get(feature), self.loan.values[feature]
         if others is None:
             return np.ones((1, 1), np.bool_)
         low, high = others.ends
         return (values >= min(low, now)) & (values <= max(high, now))
+
+    def probabilities(self, rows: Doubles) -> Doubles:
+        """The model's own. Few are asked for one by one: a call for a table takes milliseconds."""
+        if len(rows) > _FEW:
+            return self.scorer.probabilities(rows)
+        clients = (dict(zip(self.scorer.features, row, strict=True)) for row in rows.tolist())
+        return np.array([self.scorer.decide(client)["probability_class_1"] for client in clients])
 
     def client(self, amounts: Mapping[str, float]) -> dict[str, float | None]:
         """The client with these amounts instead, and all that follows from them."""
@@ -127,18 +128,20 @@ class Question:
 class Landscape:
     """The log-odds of default at all amounts of some levers, and whether such a loan is offered.
 
-    Of shape (rows, columns). `amounts`: by column, of shape (rows, 1) or (1, columns).
+    Of shape (rows, columns). `amounts`: by column, of shape (rows, 1) or (1, columns). `moved`: by the place
+    of a feature in the model's order, its values, of a shape that NumPy broadcasts to that.
     """
 
     question: Question
     levers: Sequence[Lever]
     amounts: Mapping[str, Doubles]
+    moved: Mapping[int, Doubles]
     log_odds: Doubles
     is_offered: Flags
 
     @property
-    def points(self) -> int:
-        """How many there are to look at."""
+    def possible(self) -> int:
+        """How many of the points are offered."""
         return int(np.count_nonzero(self.is_offered))
 
     @property
@@ -150,20 +153,21 @@ class Landscape:
 
     def extreme(self, *, is_lowest: bool) -> Extreme | None:
         """None where no loan is offered."""
-        if not self.points:
+        if not self.possible:
             return None
         upwards = self.log_odds if is_lowest else -self.log_odds
-        place = int(np.where(self.is_offered, upwards, math.inf).argmin())
-        return Extreme(self._amounts_at(place), self._probability(place))
+        point = int(np.where(self.is_offered, upwards, math.inf).argmin())
+        [probability] = self._probabilities(np.array([point])).tolist()
+        return Extreme(self._amounts_at(point), probability)
 
     def cheapest(self, wanted: Wanted) -> Change | None:
-        """The cheapest change to a wanted decision. None: there is none. Raises CannotTell."""
+        """The cheapest change to a wanted decision. None: there is none."""
         gives = self._gives(wanted)
         if not gives.any():
             return None
-        place = int(np.where(gives, self._cost, math.inf).argmin())
-        found = Change(self._amounts_at(place), float(self._cost.flat[place]))
-        return found if len(self.levers) > 1 else self._with_reach(found, gives[0], place)
+        point = int(np.where(gives, self._cost, math.inf).argmin())
+        up_to = self._up_to(gives[0], point) if len(self.levers) == 1 else None
+        return Change(self._amounts_at(point), float(self._cost.flat[point]), up_to)
 
     @functools.cached_property
     def _cost(self) -> Doubles:
@@ -175,17 +179,24 @@ class Landscape:
         """Where the decision is a wanted one, and the loan is offered."""
         distance = self.log_odds - wanted.log_odds
         gives = ((distance < 0.0) == wanted.is_below) & self.is_offered
-        in_doubt = np.flatnonzero((abs(distance) < _IN_DOUBT) & self.is_offered)
-        if len(in_doubt) > _MOST_IN_DOUBT:
-            raise CannotTell
-        for point in in_doubt.tolist():
-            gives.flat[point] = wanted.holds(self._probability(point))
+        in_doubt = np.flatnonzero((abs(distance) < self._error) & self.is_offered)
+        if len(in_doubt):
+            gives.flat[in_doubt] = wanted.holds(self._probabilities(in_doubt))
         return gives
 
-    def _probability(self, point: int) -> float:
-        """The model's own, of a point by its place in the lattice."""
-        client = self.question.client(self._amounts_at(point))
-        return float(self.question.scorer.decide(client)["probability_class_1"])
+    @property
+    def _error(self) -> float:
+        """More than the scores can differ from LightGBM's, in log-odds."""
+        question = self.question
+        largest = question.leaves.largest_sum * abs(question.scorer.log_odds_per_score)
+        return max(_IN_DOUBT, _RELATIVE_ERROR * largest)
+
+    def _probabilities(self, points: Numbers) -> Doubles:
+        """The model's own, of points by their places in the flat lattice."""
+        rows = np.tile(self.question.row, (len(points), 1))
+        for place, values in self.moved.items():
+            rows[:, place] = np.broadcast_to(values, self.log_odds.shape).flat[points]
+        return self.question.probabilities(rows)
 
     def _amounts_at(self, point: int) -> dict[str, float]:
         at = {
@@ -194,13 +205,10 @@ class Landscape:
         }
         return {lever.column: at[lever.column] for lever in self.levers}
 
-    def _with_reach(self, found: Change, gives: Flags, place: int) -> Change:
-        """How far beyond the nearest amount all amounts give the wanted decision as well."""
+    def _up_to(self, gives: Flags, point: int) -> float:
+        """How far beyond the nearest amount all amounts give a wanted decision as well."""
         [(column, amounts)] = self.amounts.items()
-        is_up = amounts[0, place] > self.question.loan.amount(column)
-        beyond = np.arange(place, len(gives)) if is_up else np.arange(place, -1, -1)
+        is_up = amounts[0, point] > self.question.loan.amount(column)
+        beyond = np.arange(point, len(gives)) if is_up else np.arange(point, -1, -1)
         fails = np.flatnonzero(~gives[beyond])
-        last = beyond[fails[0] - 1] if len(fails) else beyond[-1]
-        return found._replace(
-            reach=(float(amounts[0, place]), float(amounts[0, last])), is_open=not len(fails)
-        )
+        return float(amounts[0, beyond[fails[0] - 1] if len(fails) else beyond[-1]])

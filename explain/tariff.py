@@ -13,6 +13,7 @@ import numpy.typing as npt
 from mlflow_model.bundle.scoring import Doubles
 
 _KEYS = ("instalments", "lowest_rate", "highest_rate")
+_ROUNDING = 0.005  # of an instalment that is said with three digits
 _MOST_INSTALMENTS = 1_200
 _HIGHEST_RATE = 10.0
 
@@ -31,11 +32,11 @@ class Product:
 
     @property
     def terms(self) -> tuple[float, float]:
-        """The least and the greatest quotient of the credit by one instalment."""
+        """The least and the greatest quotient of the credit by one instalment, as rounded amounts give it."""
         least, most = (
             _annuity_factor(self.instalments, rate) for rate in (self.highest_rate, self.lowest_rate)
         )
-        return least, most
+        return least / (1 + _ROUNDING), most * (1 + _ROUNDING)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,12 @@ def number(value: float, decimals: int = 0) -> str:
     return text.replace("-", "\u2212") if float(f"{value:.{decimals}f}") else text.lstrip("-")
 
 
+def digits(value: float, most: int) -> str:
+    """With so many decimals at the most, and without zeros at the end."""
+    text = number(value, most)
+    return text.rstrip("0").rstrip(",") if "," in text else text
+
+
 def percent(share: float) -> str:
     """0.934 as « 93 % »; below one per cent with a decimal."""
     return f"{number(100 * share, int(0 < abs(100 * share) < 0.95))}{NO_BREAK}%"
@@ -51,7 +57,7 @@ def count(one: str, decimals: int) -> Callable[[float], str]:
     """What says so many of something: « 1 échéance », « 13,3 échéances »."""
 
     def said(value: float) -> str:
-        text = number(value, decimals).removesuffix(",0")
+        text = digits(value, decimals)
         return f"{text} {one if abs(round(value, decimals)) < 2 else f'{one}s'}"
 
     return said

@@ -1,4 +1,7 @@
-"""Every change of a client's loan, one by one: with formulas of its own, scored by the lightgbm package."""
+"""Every change of a client's loan, one by one: with formulas of its own, scored by the lightgbm package.
+
+Of the project it takes the ends of what the training has seen, and nothing else.
+"""
 
 import itertools
 import math
@@ -33,9 +36,12 @@ RANGES = {
 
 
 class Best(NamedTuple):
-    """Of all changes: how many there are, the least cost of one to the wanted side, and the extreme score."""
+    """How many changes there are, how many of them are loans, the least cost to the wanted side, and the
+    extreme score.
+    """
 
-    points: int
+    examined: int
+    possible: int
     cost: float | None
     extreme: float | None
 
@@ -51,18 +57,18 @@ class Enumeration:
 
     def best(self, levers: Sequence[str], bound: float, *, is_below: bool, digits: int = 3) -> Best:
         """`bound`: in log-odds."""
-        rows, costs = [], []
-        for amounts in self._changes(levers, digits):
+        rows, costs, examined = [], [], 0
+        for examined, amounts in enumerate(self._changes(levers, digits), 1):  # noqa: B007 - counted
             row = self._row(amounts)
             if self._is_sold(amounts) and self._is_seen(row):
                 rows.append(list(row.values()))
                 costs.append(sum(abs(amount / self._now[column] - 1) for column, amount in amounts.items()))
         if not rows:
-            return Best(0, None, None)
+            return Best(examined, 0, None, None)
         scores = np.asarray(self._booster.predict(np.array(rows), raw_score=True, num_threads=1))
         wanted = np.array(costs)[(scores < bound) == is_below]
         extreme = scores.min() if is_below else scores.max()
-        return Best(len(rows), wanted.min() if len(wanted) else None, float(extreme))
+        return Best(examined, len(rows), wanted.min() if len(wanted) else None, float(extreme))
 
     def _changes(self, levers: Sequence[str], digits: int) -> Iterator[dict[str, float]]:
         columns = [RANGES[lever][0] for lever in levers]
@@ -85,12 +91,8 @@ class Enumeration:
 
     def _is_sold(self, amounts: Mapping[str, float]) -> bool:
         now = {**self._now, **amounts}
-        if amounts.keys() & {CREDIT, ANNUITY}:
-            term = now[CREDIT] / now[ANNUITY]
-            instalments = math.ceil(term)
-            rate = 0.5 / 12
-            if not 3 <= instalments <= 120 or term < (1 - (1 + rate) ** -instalments) / rate:
-                return False
+        if not has_a_term(now[CREDIT] / now[ANNUITY]):
+            return False
         most = max(1.0, self._now[CREDIT] / self._now[PRICE])
         return PRICE not in amounts or now[CREDIT] <= most * now[PRICE]
 
@@ -102,6 +104,15 @@ class Enumeration:
                 if not min(low, now) <= value <= max(high, now):
                     return False
         return True
+
+
+def has_a_term(quotient: float) -> bool:
+    """From 3 to 120 instalments, 0 % to 50 % a year, each instalment to half a per cent."""
+    rate = 0.5 / 12
+    return any(
+        (1 - (1 + rate) ** -instalments) / rate / 1.005 <= quotient <= instalments * 1.005
+        for instalments in range(3, 121)
+    )
 
 
 def _feature(feature: str, now: Mapping[str, float]) -> float:

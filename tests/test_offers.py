@@ -21,11 +21,21 @@ from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.model_text import Tree
 from mlflow_model.bundle.scoring import DecisionPolicy, Doubles, Scorer
 from tests import servers
-from tests.enumerated_offers import Enumeration
+from tests.enumerated_offers import RANGES, Enumeration
 from tests.explain_support import Client, ask, explained, reference_clients, shipped_bundle
 from tests.servers import FlaskDoor
 
 MANY = 20_000
+BETTER_NAMES = ["less_credit", "longer_term", "shorter_term", "cheaper_good", "more_income"]
+WORSE_NAMES = ["more_credit", "longer_term", "shorter_term", "dearer_good", "less_income"]
+PAIR_NAMES = [
+    ("less_credit", "longer_term"),
+    ("less_credit", "shorter_term"),
+    ("less_credit", "cheaper_good"),
+    ("longer_term", "more_income"),
+    ("shorter_term", "more_income"),
+]
+COARSE = tuple(dataclasses.replace(lever, digits=2) for lever in LEVERS)
 
 
 @pytest.fixture(scope="module")
@@ -88,16 +98,19 @@ def enumeration(booster: lightgbm.Booster, asked: Question) -> Enumeration:
 def test_one_lever_finds_what_looking_at_every_amount_finds(
     scorer: Scorer, booster: lightgbm.Booster, count: int, is_below: bool
 ) -> None:
-    wanted = Wanted(scorer.policy.lower_bound, is_below)
+    bound = scorer.policy.threshold - scorer.policy.margin
     for client in (not_reliable if is_below else reliable)(scorer, count):
         asked = question(scorer, client)
-        for lever in asked.levers(LEVERS if is_below else WORSE):
+        levers = {lever.name: lever for lever in asked.loan.levers(LEVERS if is_below else WORSE)}
+        assert [*levers] == (BETTER_NAMES if is_below else WORSE_NAMES)
+        for name, lever in levers.items():
             landscape = asked.landscape([lever])
-            change, extreme = landscape.cheapest(wanted), landscape.extreme(is_lowest=is_below)
+            change = landscape.cheapest(Wanted(bound, is_below))
+            extreme = landscape.extreme(is_lowest=is_below)
 
-            best = enumeration(booster, asked).best([lever.name], wanted.log_odds, is_below=is_below)
+            best = enumeration(booster, asked).best([name], logit(bound), is_below=is_below)
 
-            assert landscape.points == best.points
+            assert (landscape.log_odds.size, landscape.possible) == (best.examined, best.possible)
             assert near(change and change.cost, best.cost)
             assert near(extreme and logit(extreme.probability), best.extreme)
 
@@ -107,20 +120,85 @@ def test_two_levers_find_what_looking_at_every_pair_finds(
     scorer: Scorer, booster: lightgbm.Booster, count: int
 ) -> None:
     """On a lattice of two digits, which can be looked at whole."""
-    wanted = Wanted(scorer.policy.lower_bound)
+    bound = scorer.policy.threshold - scorer.policy.margin
     for client in not_reliable(scorer, count):
         asked = question(scorer, client)
-        coarse = [dataclasses.replace(lever, digits=2) for lever in asked.levers(LEVERS)]
-        for pair in loans.pairs(coarse):
+        pairs = {
+            tuple(lever.name for lever in pair): pair for pair in loans.pairs([*asked.loan.levers(COARSE)])
+        }
+        assert sorted(pairs) == sorted(PAIR_NAMES)
+        for names, pair in pairs.items():
             landscape = asked.landscape(pair)
-            change, extreme = landscape.cheapest(wanted), landscape.extreme(is_lowest=True)
+            change, extreme = landscape.cheapest(Wanted(bound)), landscape.extreme(is_lowest=True)
 
-            names = [lever.name for lever in pair]
-            best = enumeration(booster, asked).best(names, wanted.log_odds, is_below=True, digits=2)
+            best = enumeration(booster, asked).best(names, logit(bound), is_below=True, digits=2)
 
-            assert landscape.points == best.points
+            assert (landscape.log_odds.size, landscape.possible) == (best.examined, best.possible)
             assert near(change and change.cost, best.cost)
             assert near(extreme and logit(extreme.probability), best.extreme)
+
+
+@pytest.mark.parametrize("count", [8, pytest.param(120, marks=pytest.mark.slow)])
+def test_the_answer_holds_the_cheapest_changes_there_are(
+    scorer: Scorer, booster: lightgbm.Booster, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(offers, "LEVERS", COARSE)
+    bound = scorer.policy.threshold - scorer.policy.margin
+    seen = set()
+    for client in not_reliable(scorer, count):
+        asked = question(scorer, client)
+        best = {
+            names: enumeration(booster, asked).best(names, logit(bound), is_below=True, digits=2)
+            for names in [*((name,) for name in BETTER_NAMES), *PAIR_NAMES]
+        }
+        cheap = cheapest_of_each_kind(
+            {names: one.cost for names, one in best.items() if one.cost is not None}
+        )
+
+        found = offers.of(asked, str(scorer.decide(client)["prediction"]))
+
+        told = [] if "Impossible" in found["sentence"] else [cost_of(one["change"]) for one in found["found"]]
+        assert told == pytest.approx(cheap[:3], rel=1e-12)
+        assert sorted(tuple(one["levers"]) for one in found["searched"]) == sorted(best)
+        assert [one["possible"] for one in found["searched"]] == [
+            best[tuple(one["levers"])].possible for one in found["searched"]
+        ]
+        seen.add(len(told))
+    assert {0, 3} <= seen
+
+
+def cheapest_of_each_kind(costs: dict[tuple[str, ...], float]) -> list[float]:
+    """One for each set of amounts; two levers only if they cost less than 0.8 of either alone."""
+    kinds: dict[frozenset[str], float] = {}
+    for names, cost in costs.items():
+        if len(names) == 1 or all(cost < 0.8 * costs.get((name,), math.inf) for name in names):
+            kind = frozenset(RANGES[name][0] for name in names)
+            kinds[kind] = min(cost, kinds.get(kind, math.inf))
+    return sorted(kinds.values())
+
+
+def cost_of(change: dict[str, dict[str, float]]) -> float:
+    return sum(abs(one["to"] / one["from"] - 1) for one in change.values())
+
+
+@pytest.mark.parametrize("count", [15, pytest.param(300, marks=pytest.mark.slow)])
+def test_of_a_reliable_client_the_nearest_change_for_the_worse_is_told(
+    scorer: Scorer, booster: lightgbm.Booster, count: int
+) -> None:
+    bound, seen = scorer.policy.threshold - scorer.policy.margin, set()
+    for client in reliable(scorer, count):
+        asked = question(scorer, client)
+        costs = [
+            enumeration(booster, asked).best([name], logit(bound), is_below=False).cost
+            for name in WORSE_NAMES
+        ]
+
+        worse = offers.of(asked, scorer.policy.reliable)["worse"]
+
+        nearest = min((cost for cost in costs if cost is not None), default=None)
+        assert near(worse and cost_of(worse["change"]), nearest)
+        seen.add(worse is None)
+    assert seen == {True, False}
 
 
 def near(found: float | None, expected: float | None) -> bool:
@@ -134,33 +212,30 @@ def logit(probability: float) -> float:
     return math.log(probability / (1 - probability))
 
 
-def test_further_amounts_are_promised_only_where_each_of_them_gives_the_decision(
-    scorer: Scorer, booster: lightgbm.Booster
+def test_of_a_range_that_is_told_each_amount_gives_the_decision_and_the_next_one_does_not(
+    scorer: Scorer,
 ) -> None:
-    wanted, seen = Wanted(scorer.policy.lower_bound), set()
+    wanted, compared = Wanted(scorer.policy.lower_bound), 0
     for client in not_reliable(scorer, 60):
         asked = question(scorer, client)
-        for lever in asked.levers(LEVERS):
+        for lever in asked.loan.levers(LEVERS):
             change = asked.landscape([lever]).cheapest(wanted)
-            if change is None or change.reach is None:
+            if change is None or change.up_to is None:
                 continue
             gives = amounts_that_give(asked, lever, wanted)
-            low, high = sorted(change.reach)
-            on_the_way = {amount for amount in gives if low <= amount <= high}
-            beyond = gives.keys() - on_the_way
-            is_up = lever.most > 1
-            farthest = max(gives) if is_up else min(gives)
+            nearest, farthest = change.amounts[lever.column], change.up_to
+            low, high = sorted((nearest, farthest))
+            beyond = [one for one in gives if (one > high if lever.most > 1 else one < low)]
 
-            assert all(gives[amount] for amount in on_the_way)
-            assert change.is_open == (change.reach[1] == farthest)
-            assert change.is_open or not gives[next_after(change.reach[1], gives, is_up=is_up)]
-            assert beyond or change.is_open
-            seen.add(change.is_open)
-    assert seen == {True, False}
+            assert all(does for amount, does in gives.items() if low <= amount <= high)
+            if beyond:
+                assert not gives[min(beyond, key=lambda one: abs(one - farthest))]
+            compared += 1
+    assert compared > 40
 
 
 def amounts_that_give(asked: Question, lever: loans.Lever, wanted: Wanted) -> dict[float, bool]:
-    """Each amount that is offered or not, and whether it is and gives the decision."""
+    """Each amount of the lever, and whether it is offered and gives the decision."""
     landscape = asked.landscape([lever])
     found = {}
     for amount, is_offered in zip(
@@ -169,11 +244,6 @@ def amounts_that_give(asked: Question, lever: loans.Lever, wanted: Wanted) -> di
         decision = asked.scorer.decide(asked.client({lever.column: amount}))
         found[amount] = is_offered and wanted.holds(float(decision["probability_class_1"]))
     return found
-
-
-def next_after(amount: float, amounts: dict[float, bool], *, is_up: bool) -> float:
-    beyond = [one for one in amounts if (one > amount if is_up else one < amount)]
-    return min(beyond) if is_up else max(beyond)
 
 
 # ---- What is answered
@@ -189,7 +259,7 @@ def test_every_offer_sent_to_predict_gets_the_promised_decision(
             printed = json.dumps(offer["client"])
             decision = ask(door, "/predict", printed.encode()).content
             assert decision["prediction"] == offer["prediction"]
-            assert f"la décision serait\u00a0: {offer['prediction']}." in offer["sentence"]
+            assert f"la décision serait «\u00a0{offer['prediction']}\u00a0»." in offer["sentence"]
             sent += 1
             labels.add(offer["prediction"])
         if sent >= count:
@@ -209,12 +279,12 @@ def test_labels_reasons_and_offers_never_disagree(scorer: Scorer, count: int) ->
             assert offer["prediction"] in better_than[label]
             assert_less_is_asked_for(offer["change"])
             assert guarded(scorer, offer["client"]) <= guarded(scorer, client)
-        assert len({frozenset(one["change"]) for one in offers["found"]}) + 1 >= len(offers["found"])
-        assert (label == policy.reliable) == (
-            not offers["found"] and offers["sentence"].startswith(f"La décision est {policy.reliable}.")
-        )
+        assert len({frozenset(one["change"]) for one in offers["found"]}) == len(offers["found"]) <= 3
+        is_kept = offers["sentence"].startswith(f"La décision est «\u00a0{policy.reliable}\u00a0».")
+        assert is_kept == (label == policy.reliable)
         if offers["worse"] is not None:
-            assert offers["worse"]["prediction"] != label == policy.reliable
+            assert label == policy.reliable
+            assert offers["worse"]["prediction"] != label
 
 
 def assert_less_is_asked_for(change: dict[str, dict[str, float]]) -> None:
@@ -258,15 +328,25 @@ def test_an_income_that_is_told_is_the_one_that_counts(scorer: Scorer, door: Fla
     assert broken["offers"]["found"] == []
 
 
-@pytest.mark.parametrize("income", [100_000, 137_500, 54_321, 1_234_567])
-def test_an_income_that_only_its_ratio_tells_is_the_roundest_that_gives_it(income: float) -> None:
-    annuity = 24_700.5
-    ratio = math.floor(annuity / income * 1e5 + 0.5) / 1e5
+@pytest.mark.parametrize(
+    ("ratio", "income"),
+    [(0.24701, 100_000), (0.17964, 137_500), (0.45472, 54_320), (0.02, 1_235_000), (0.5, 49_401)],
+)
+def test_an_income_that_only_its_ratio_tells_is_the_roundest_that_gives_it(
+    ratio: float, income: float
+) -> None:
+    """24 700.5 / 137 500 = 0.179640; 24 700.5 / 54 320 = 0.454722; 24 700.5 / 1 235 000 = 0.020000."""
+    assert loans.loan_of({"AMT_ANNUITY": 24_700.5, "ANNUITY_INCOME_PERCENT": ratio}).income == income
 
-    found = loans.loan_of({"AMT_ANNUITY": annuity, "ANNUITY_INCOME_PERCENT": ratio}).income
 
-    assert math.floor(annuity / found * 1e5 + 0.5) / 1e5 == ratio
-    assert len(f"{found:.15g}".strip("0")) <= len(f"{income}".strip("0"))
+@pytest.mark.parametrize("income", [-5, 0, 1e-300, True, "130000", 1e20, [1]])
+def test_an_income_that_is_none_is_refused(
+    door: FlaskDoor, documented_request: Client, income: object
+) -> None:
+    answer = ask(door, "/explain", json.dumps(documented_request | {"AMT_INCOME_TOTAL": income}).encode())
+
+    assert answer.status == 400
+    assert answer.error.endswith("'AMT_INCOME_TOTAL' doit être un montant positif, ou ne pas être donné")
 
 
 # ---- Other models
@@ -332,7 +412,7 @@ def test_the_scores_of_all_points_are_those_of_the_model(parameters: dict[str, A
         if any(math.isnan(client[name]) for name in set(client) - scorer.nullable):
             continue
         asked = question(scorer, client)
-        levers = asked.levers(LEVERS)
+        levers = [*asked.loan.levers(LEVERS)]
         for some in [*((lever,) for lever in levers), *loans.pairs(levers)]:
             landscape = asked.landscape(some)
             for point in generator.integers(0, landscape.log_odds.size, 20):
@@ -345,6 +425,9 @@ def test_the_scores_of_all_points_are_those_of_the_model(parameters: dict[str, A
                 assert math.isclose(found, float(probability), rel_tol=1e-12)
                 compared += 1
     assert compared > 200
+
+
+WORSE_OF = {"less_credit": "more_credit", "cheaper_good": "dearer_good", "more_income": "less_income"}
 
 
 @pytest.mark.parametrize(
@@ -384,8 +467,10 @@ def test_an_amount_that_is_not_known_or_is_no_money_is_no_lever(changed: Client,
 
     found = explained(scorer, client)["offers"]
 
-    assert {one.name for one in question(scorer, client).levers(LEVERS)} == levers
-    assert isinstance(found["sentence"], str)
+    searched = {name for one in found["searched"] for name in one["levers"]}
+    is_told = found["sentence"] != offer_sentences.CONTRADICTORY
+    assert {one.name for one in question(scorer, client).loan.levers(LEVERS)} == levers
+    assert not is_told or searched in (levers, {WORSE_OF.get(name, name) for name in levers})
 
 
 def test_a_model_without_amounts_has_reasons_and_says_that_nothing_can_change() -> None:
@@ -423,4 +508,4 @@ def test_a_tree_that_is_one_long_chain_is_refused_at_once() -> None:
     chain = chain._replace(left=[~n for n in range(depth)], right=[*range(1, depth), ~depth])
 
     with pytest.raises(leaves.TooManyLeaves):
-        leaves.steps([chain])
+        leaves.Leaves.of_trees([chain])

@@ -193,7 +193,12 @@ def _explanation() -> dict[str, Any]:
     searched = {
         "levers": {"type": "array", "items": text},
         "ranges": {"type": "object", "additionalProperties": _object({"from": number, "to": number})},
-        "points": {"type": "integer", "description": "Combien de changements ont été examinés\u00a0: tous."},
+        "digits": {"type": "integer", "description": "Chiffres significatifs des montants."},
+        "examined": {
+            "type": "integer",
+            "description": "Combien de changements ont été examinés\u00a0: tous.",
+        },
+        "possible": {"type": "integer", "description": "Combien d’entre eux sont des prêts possibles."},
         "extreme": {
             "type": ["object", "null"],
             "description": "La probabilité la plus basse qu’ils atteignent (la plus haute pour un client "

@@ -118,8 +118,8 @@ class Scorer:
     """One bundle, ready to decide.
 
     `files` holds the bundle's verified bytes by name: nothing is read again. For those who explain decisions:
-    `population`, what the clients of the training were like, by feature; `model_text`, LightGBM's own, and by
-    what a sum of its leaves is multiplied to give log-odds.
+    `population`, what the clients of the training were like, by feature; `model_text`, LightGBM's own; and
+    `log_odds_per_score`, by what a sum of its leaves is multiplied to give log-odds.
     """
 
     Refusal = Refusal
@@ -138,7 +138,7 @@ class Scorer:
         self._values = _reader(self.features)
         self._booster = Booster(text, len(self.features))
         self.model_text = text
-        self.log_odds_per_leaf = _log_odds_per_leaf(text)
+        self.log_odds_per_score = _log_odds_per_score(text)
         self.population = json.loads(files.get("population.json", b"{}"))
 
     def decide(self, client: Mapping[str, object], margin: float | None = None) -> dict[str, str | float]:
@@ -207,7 +207,7 @@ class Scorer:
 
     def contributions(self, row: Sequence[float]) -> list[float]:
         """What each feature adds to one client's log-odds of default, and last what none of them adds."""
-        return [self.log_odds_per_leaf * part for part in self._booster.contributions(row)]
+        return [self.log_odds_per_score * part for part in self._booster.contributions(row)]
 
 
 # NaN, infinities and integers that no double equals all fail `hypot(*row) < _USUAL_SIZE`: no value is greater
@@ -320,7 +320,7 @@ def _learnt_missing(model_text: str, width: int) -> list[bool]:
     return [bool(known) for known in learnt]
 
 
-def _log_odds_per_leaf(model_text: str) -> float:
+def _log_odds_per_score(model_text: str) -> float:
     """By what a sum of leaves is multiplied to give log-odds: the sigmoid, over a forest's number of trees.
 
     https://github.com/lightgbm-org/LightGBM/tree/v4.6.0/src: objective/binary_objective.hpp (ConvertOutput),
