@@ -68,7 +68,7 @@ def test_the_explained_client_has_reasons_and_offers(executed: nbformat.Notebook
 
     assert "Zone grise (incertain)</th>" in sentences
     assert {"contre", "offre"} <= set(re.findall(r">(pour|contre|offre)</td>", sentences))
-    assert "la décision serait\u00a0: Classe_0 (fiable)." in sentences
+    assert "la décision serait «\u00a0Classe_0 (fiable)\u00a0»." in sentences
 
 
 def test_the_plots_come_out_as_images(executed: nbformat.NotebookNode) -> None:
