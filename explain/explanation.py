@@ -97,7 +97,7 @@ def _offers(question: Question | None, label: str, warnings: Sequence[Caution]) 
         return offers.none(offer_sentences.NOT_SEARCHED)
     try:
         return offers.of(question, label)
-    except CannotTell:
+    except (CannotTell, MemoryError):
         return offers.none(offer_sentences.NOT_SEARCHED)
 
 

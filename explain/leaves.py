@@ -15,7 +15,7 @@ from mlflow_model.bundle.scoring import Doubles
 # LightGBM reads what is not farther from 0 as 0: kZeroThreshold in include/LightGBM/meta.h.
 _ZERO = 1.0000000180025095e-35
 _DEFAULT_IS_LEFT, _MISSING_IS_ZERO, _MISSING_IS_NAN = 2, 4, 8
-MOST_STEPS = 4_000_000
+MOST_STEPS, MOST_CHARACTERS = 2_000_000, 16_000_000
 
 Numbers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -67,6 +67,8 @@ class Leaves:
     @classmethod
     def of_text(cls, text: str) -> "Leaves":
         """The leaves of a model text that was checked. Raises TooManyLeaves."""
+        if len(text) > MOST_CHARACTERS:
+            raise TooManyLeaves
         return cls.of_trees([*model_text.trees(text)])
 
     @classmethod

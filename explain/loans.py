@@ -118,10 +118,10 @@ class Loan:
         )
         is_sold = np.ones((1, 1), np.bool_)
         if not (np.isnan(credit).any() or np.isnan(annuity).any()):
-            with np.errstate(divide="ignore", invalid="ignore"):
-                is_sold = tariff.sells(credit / annuity)
+            is_sold = tariff.sells(credit, annuity)
         if PRICE in amounts and not np.isnan(self.amount(CREDIT)):
-            is_sold = is_sold & (credit <= max(self.amount(CREDIT) / self.amount(PRICE), 1.0) * price)
+            is_no_greater_part = credit * self.amount(PRICE) <= self.amount(CREDIT) * price
+            is_sold = is_sold & (is_no_greater_part | (credit <= price))
         return is_sold
 
     def _can_compute(self, feature: str) -> bool:

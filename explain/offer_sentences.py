@@ -56,6 +56,8 @@ def reliable(label: str, possible: int, cost: float | None) -> str:
     if cost is None:
         return f"{head} Aucun changement d’un seul montant ne la ferait perdre, sur {among}."
     size = f"{wording.digits(100 * cost, 1 if cost >= 0.01 else 2)}{NO_BREAK}%"
+    if cost < 0.0001:
+        size = f"moins de 0,01{NO_BREAK}%"
     smallest = "Le plus petit changement d’un seul montant qui la ferait perdre"
     return f"{head} {smallest} est de {size}, sur {among}."
 
@@ -93,7 +95,8 @@ def _term(loan: Loan, ends: list[Mapping[str, float]]) -> str:
         return ""
     said, low = wording.of(_TERM).said, wording.digits(min(after), 1)
     then = said(max(after)) if low == wording.digits(max(after), 1) else f"{low} à {said(max(after))}"
-    return f" (durée de {then} au lieu de {said(loan.values[_TERM])})"
+    before = said(loan.values[_TERM])
+    return "" if then == before else f" (durée de {then} au lieu de {before})"
 
 
 def _said(amount: float) -> str:

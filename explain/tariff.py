@@ -13,7 +13,6 @@ import numpy.typing as npt
 from mlflow_model.bundle.scoring import Doubles
 
 _KEYS = ("instalments", "lowest_rate", "highest_rate")
-_ROUNDING = 0.005  # of an instalment that is said with three digits
 _MOST_INSTALMENTS = 1_200
 _HIGHEST_RATE = 10.0
 
@@ -32,11 +31,11 @@ class Product:
 
     @property
     def terms(self) -> tuple[float, float]:
-        """The least and the greatest quotient of the credit by one instalment, as rounded amounts give it."""
-        least, most = (
-            _annuity_factor(self.instalments, rate) for rate in (self.highest_rate, self.lowest_rate)
+        """The least and the greatest quotient of the credit by one instalment."""
+        return (
+            _annuity_factor(self.instalments, self.highest_rate),
+            _annuity_factor(self.instalments, self.lowest_rate),
         )
-        return least / (1 + _ROUNDING), most * (1 + _ROUNDING)
 
 
 @dataclass(frozen=True)
@@ -56,13 +55,22 @@ class Tariff:
             raise BadTariff("it is not a list of products")
         return cls(tuple(_product(number, one) for number, one in enumerate(listed, 1)))
 
-    def sells(self, terms: Doubles) -> npt.NDArray[np.bool_]:
-        """Whether there is a product for each quotient of a credit by its instalment."""
-        found = np.zeros(terms.shape, np.bool_)
-        for least, most in self._ranges:
-            if least <= terms.min() and terms.max() <= most:
-                return np.ones(terms.shape, np.bool_)
-            found |= (least <= terms) & (terms <= most)
+    def sells(self, credit: Doubles, annuity: Doubles) -> npt.NDArray[np.bool_]:
+        """Whether there is a product for each credit and instalment, arrays that NumPy broadcasts.
+
+        An instalment is said with three digits: the exact one is up to half a step of the last away.
+        """
+        with np.errstate(all="ignore"):
+            half_a_step = 10.0 ** (np.floor(np.log10(annuity)) - 2) / 2
+            low, high = (
+                np.asarray(credit / (annuity + half_a_step)),
+                np.asarray(credit / (annuity - half_a_step)),
+            )
+            found = np.zeros(low.shape, np.bool_)
+            for least, most in self._ranges:
+                if low.max() <= most and high.min() >= least:
+                    return np.ones(low.shape, np.bool_)
+                found |= (low <= most) & (high >= least)
         return found
 
     @functools.cached_property

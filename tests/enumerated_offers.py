@@ -6,6 +6,7 @@ Of the project it takes the ends of what the training has seen, and nothing else
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 import lightgbm
@@ -91,10 +92,10 @@ class Enumeration:
 
     def _is_sold(self, amounts: Mapping[str, float]) -> bool:
         now = {**self._now, **amounts}
-        if not has_a_term(now[CREDIT] / now[ANNUITY]):
+        if not has_a_term(now[CREDIT], now[ANNUITY]):
             return False
-        most = max(1.0, self._now[CREDIT] / self._now[PRICE])
-        return PRICE not in amounts or now[CREDIT] <= most * now[PRICE]
+        part, part_now = (Fraction(one[CREDIT]) / Fraction(one[PRICE]) for one in (now, self._now))
+        return PRICE not in amounts or part <= max(part_now, Fraction(1))
 
     def _is_seen(self, row: Mapping[str, float]) -> bool:
         for feature, value in row.items():
@@ -106,11 +107,12 @@ class Enumeration:
         return True
 
 
-def has_a_term(quotient: float) -> bool:
-    """From 3 to 120 instalments, 0 % to 50 % a year, each instalment to half a per cent."""
-    rate = 0.5 / 12
+def has_a_term(credit: float, annuity: float) -> bool:
+    """From 3 to 120 instalments, 0 % to 50 % a year, each instalment to half a unit of its third digit."""
+    rate, half_a_unit = 0.5 / 12, float(f"5e{len(str(int(annuity))) - 4}")
     return any(
-        (1 - (1 + rate) ** -instalments) / rate / 1.005 <= quotient <= instalments * 1.005
+        credit / (annuity - half_a_unit) >= (1 - (1 + rate) ** -instalments) / rate
+        and credit / (annuity + half_a_unit) <= instalments
         for instalments in range(3, 121)
     )
 

@@ -23,31 +23,37 @@ def of(*products: Any) -> Tariff:
     return Tariff.of_json(json.dumps(products).encode())
 
 
+def sells(tariff: Tariff, *terms: float) -> list[bool]:
+    """Whether credits of so many instalments of 1 000 are sold: these are 995 to 1 005 in truth."""
+    credit = 1_000 * np.array([terms])
+    return list(tariff.sells(credit, np.array(1_000.0))[0])
+
+
 @pytest.mark.parametrize(
     ("term", "is_sold"),
     [
-        (21.1376, False),
-        (21.1378, True),  # at 1 % a month an instalment of 1.005 repays 21.24339 / 1.005 over 24 months
+        (21.1371, False),
+        (21.1373, True),  # at 1 % a month an instalment of 995 repays 21.24339 × 995 over 24 months
         (22.0, True),
-        (22.6755, True),  # at 0.5 % an instalment of 1 / 1.005 repays 22.56287 × 1.005
+        (22.6756, True),  # at 0.5 % an instalment of 1 005 repays 22.56287 × 1 005
         (22.6758, False),
         (24.0, False),
     ],
 )
 def test_a_loan_is_sold_if_a_product_has_a_rate_for_its_instalment(term: float, is_sold: bool) -> None:
-    assert of(OVER_TWO_YEARS).sells(np.array([[term]])).tolist() == [[is_sold]]
+    assert sells(of(OVER_TWO_YEARS), term) == [is_sold]
 
 
 def test_without_interest_the_instalments_repay_their_sum() -> None:
     free = {"instalments": 10, "lowest_rate": 0, "highest_rate": 0}
 
-    assert of(free).sells(np.array([[9.94, 10.0, 10.06]])).tolist() == [[False, True, False]]
+    assert sells(of(free), 9.94, 10.0, 10.06) == [False, True, False]
 
 
 def test_products_stand_side_by_side() -> None:
-    found = of(OVER_TWO_YEARS, OVER_TWO_YEARS | {"instalments": 36}).sells(np.array([[22.0, 25.0, 32.0]]))
+    both = of(OVER_TWO_YEARS, OVER_TWO_YEARS | {"instalments": 36})
 
-    assert found.tolist() == [[True, False, True]]
+    assert sells(both, 22.0, 25.0, 32.0) == [True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +63,7 @@ def test_products_stand_side_by_side() -> None:
 def test_without_a_tariff_a_loan_has_3_to_120_instalments_at_50_percent_at_most(
     term: float, is_plausible: bool
 ) -> None:
-    assert PLAUSIBLE.sells(np.array([[term]])).tolist() == [[is_plausible]]
+    assert sells(PLAUSIBLE, term) == [is_plausible]
 
 
 @pytest.mark.parametrize(
@@ -152,11 +158,11 @@ def test_a_service_does_not_start_with_what_is_no_tariff(
 
 
 def is_repaid(credit: float, annuity: float, instalments: int) -> bool:
-    """Month by month: with half a per cent more at 6 % a year too much is paid, with half a per cent less at
-    12 % something is left.
+    """Month by month: with half a unit of the third digit more, too much is paid at 6 % a year; with as much
+    less, something is left at 12 %.
     """
-    at_the_lowest, at_the_highest = credit, credit
+    at_the_lowest, at_the_highest, half_a_unit = credit, credit, float(f"5e{len(str(int(annuity))) - 4}")
     for _ in range(instalments):
-        at_the_lowest = at_the_lowest * (1 + 0.06 / 12) - annuity * 1.005
-        at_the_highest = at_the_highest * (1 + 0.12 / 12) - annuity / 1.005
+        at_the_lowest = at_the_lowest * (1 + 0.06 / 12) - (annuity + half_a_unit)
+        at_the_highest = at_the_highest * (1 + 0.12 / 12) - (annuity - half_a_unit)
     return at_the_lowest <= 1e-6 * credit and at_the_highest >= -1e-6 * credit
