@@ -18,7 +18,7 @@ import pytest
 from api.counting.tally import Tally
 from api.deciding import computing_pool, computing_process
 from api.deciding.computing_pool import ComputingProcess, Pool
-from api.deciding.computing_process import NICENESS
+from api.deciding.computing_process import NICENESS, SESSION_NICENESS
 from api.deciding.many_clients import Batch
 from api.deciding.task import Task
 from api.delivery.news import Copy
@@ -117,12 +117,14 @@ def test_a_large_batch_is_decided_on_as_by_predict_and_by_the_version_it_names(
     assert answer.headers["X-Model-Version"] == "3"
 
 
-def test_its_process_gives_way_to_the_worker_in_the_same_session(door: SocketDoor) -> None:
+def test_its_process_gives_way_and_so_does_the_session_that_it_has_for_itself(door: SocketDoor) -> None:
     send(door, WRITERS[CSV](MANY), CSV)
     (worker,), (pid,) = workers_of(door), computing_processes(door)
+    session = Path(f"/proc/{pid}/autogroup")
 
     assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, worker) + NICENESS
-    assert os.getsid(pid) == os.getsid(worker)
+    assert os.getsid(pid) == pid
+    assert not session.exists() or session.read_text().endswith(f"nice {SESSION_NICENESS}\n")
 
 
 def test_its_process_writes_no_large_file_but_the_log_s(door: SocketDoor) -> None:

@@ -117,10 +117,7 @@ class ComputingProcess:
 
 
 def _live(theirs: socket.socket, started: "Future[subprocess.Popen[bytes]]") -> None:
-    """Start a process and wait for its end in one thread: it ends with the thread that started it.
-
-    It stays in the worker's session, as Linux weighs priorities within a session only.
-    """
+    """Start a process and wait for its end in one thread: it ends with the thread that started it."""
     try:
         process = subprocess.Popen(  # noqa: S603 - this project's own module
             [sys.executable, "-m", "api.deciding.computing_process", str(theirs.fileno())],
@@ -128,6 +125,7 @@ def _live(theirs: socket.socket, started: "Future[subprocess.Popen[bytes]]") -> 
             stdin=subprocess.DEVNULL,
             stderr=logs.descriptor(),  # the worker's own standard error is discarded
             pass_fds=[theirs.fileno()],
+            start_new_session=True,  # so that it gives way to the worker's
         )
     except Exception as error:  # noqa: BLE001 - raised again in the thread that waits for the process
         started.set_exception(error)
