@@ -12,6 +12,7 @@ OURS = (
     "dashboard",
     "explain",
     "features",
+    "journal",
     "mlflow_model",
     "promotion",
     "quality",

@@ -24,7 +24,17 @@ from mlflow_model.bundle.bundles import FILES, MANIFEST
 from tests.refresh_documentation import DOCUMENTS, EXAMPLE, ROOT, refreshed
 
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
-PRODUCT = ("api", "dashboard", "explain", "features", "mlflow_model", "promotion", "quality", "training")
+PRODUCT = (
+    "api",
+    "dashboard",
+    "explain",
+    "features",
+    "journal",
+    "mlflow_model",
+    "promotion",
+    "quality",
+    "training",
+)
 SUPERSEDED = re.compile(r"^Status: superseded by ", re.MULTILINE)
 PAGES = [
     ROOT / "README.md",

@@ -1,0 +1,124 @@
+"""What the journal keeps beside receipts: versions, reviews, erasures, holds, checkpoints, and writers."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+from journal import ids
+from journal.models import Model
+from journal.record import Entry, Kind, now
+
+# Fields that have a place of their own in an entry. All others are its lasting part, as canonical JSON.
+_APART = frozenset({"id", "time", "model", "decision", "reason"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    KIND: ClassVar[Kind]
+
+    id: bytes = field(default_factory=ids.new)
+    time: int = field(default_factory=now)
+
+    def entry(self) -> Entry:
+        lasting = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in _APART}
+        return Entry(
+            self.KIND,
+            self.id,
+            self.time,
+            json.dumps(lasting, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(),
+            getattr(self, "reason", "").encode(),
+            getattr(self, "model", None),
+            subject=getattr(self, "decision", None),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start(Event):
+    """A writer begins. `journal`: the origin of the journal that it writes to. `process`: which program."""
+
+    KIND = Kind.START
+    journal: str
+    process: str
+    code: str
+    c_library: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class End(Event):
+    """A writer ends in order. One that was killed, or still writes, has no end."""
+
+    KIND = Kind.END
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served(Event):
+    """A version decides from now on."""
+
+    KIND = Kind.SERVED
+    model: Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Review(Event):
+    """A person decides on a decision. The reason may speak of the client, and is erased with the inputs."""
+
+    KIND = Kind.REVIEW
+    decision: bytes
+    outcome: str
+    reviewer: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Erasure(Event):
+    """The receipts and reviews at these positions lost their erasable parts. Both ends belong to a range."""
+
+    KIND = Kind.ERASURE
+    by: str
+    why: str
+    ranges: tuple[tuple[int, int], ...]
+    decision: bytes | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hold(Event):
+    """The decision must not be erased from now on."""
+
+    KIND = Kind.HOLD
+    decision: bytes
+    by: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release(Event):
+    """The decision may be erased again."""
+
+    KIND = Kind.RELEASE
+    decision: bytes
+    by: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Event):
+    """The signed note that was given out."""
+
+    KIND = Kind.CHECKPOINT
+    note: str
+
+
+_BY_KIND: Mapping[int, type[Event]] = {one.KIND: one for one in Event.__subclasses__()}
+
+
+def read(entry: Entry) -> Event:
+    """The event in an entry, whose erasable part is empty if it was erased."""
+    content: dict[str, Any] = json.loads(entry.lasting)
+    kind = _BY_KIND[entry.kind]
+    names = {one.name for one in fields(kind)}
+    apart = {"model": entry.model, "decision": entry.subject, "reason": entry.erasable.decode()}
+    content |= {name: value for name, value in apart.items() if name in names}
+    if "ranges" in content:
+        content["ranges"] = tuple(tuple(one) for one in content["ranges"])
+    return kind(id=entry.id, time=entry.time, **content)

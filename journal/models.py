@@ -1,0 +1,42 @@
+"""What all receipts of a version have in common: stored once, and committed to by each of them."""
+
+import functools
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+NO_MODEL = hashlib.sha256(b"").digest()  # in the commitment of a record that names no model
+
+
+@dataclass(frozen=True)
+class Model:
+    """A version as it was served. `code`: the version of this project that answered.
+
+    `labels`: of the policy, from reliable to risky. `columns`: the names of a decision's columns, of which
+    the first is the label. A model that is served from a file has no version.
+    """
+
+    name: str
+    version: str | None
+    digest: str
+    threshold: float
+    margin: float
+    labels: tuple[str, ...]
+    features: tuple[str, ...]
+    columns: tuple[str, ...]
+    code: str
+
+    @functools.cached_property
+    def description(self) -> bytes:
+        """Canonical JSON."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+    @functools.cached_property
+    def description_digest(self) -> bytes:
+        return hashlib.sha256(self.description).digest()
+
+
+def read(description: bytes) -> Model:
+    content = json.loads(description)
+    lists = {name: tuple(content[name]) for name in ("labels", "features", "columns")}
+    return Model(**(content | lists))
