@@ -20,7 +20,8 @@ class CannotKeep(ValueError):
 class Receipt:
     """`inputs`: in the order of the model's features, NaN where the client's value was null.
 
-    `outputs`: the decision's columns, the label first. `call_id`: shared by the receipts of one batch.
+    `outputs`: the decision's columns, the label first. `caller`: the name of the token that asked. `call_id`:
+    shared by the receipts of one batch.
     """
 
     model: Model
@@ -28,7 +29,7 @@ class Receipt:
     outputs: Sequence[str | float]
     door: str
     request_id: str
-    token: str = ""
+    caller: str = ""
     client_reference: str = ""
     call_id: bytes = b""
     id: bytes = field(default_factory=ids.new)
@@ -44,7 +45,7 @@ class Receipt:
             number = model.labels.index(label)
         except (struct.error, ValueError) as error:
             raise CannotKeep("the inputs or outputs are not those of the model") from error
-        lasting = answered + _text(self.door) + _text(self.token) + self.call_id
+        lasting = answered + _text(self.door) + _text(self.caller) + self.call_id
         erasable = asked + _text(self.request_id) + _text(self.client_reference)
         return Entry(Kind.RECEIPT, self.id, self.time, lasting, erasable, model, number)
 
@@ -55,7 +56,7 @@ class Lasting:
 
     outputs: tuple[str | float, ...]
     door: str
-    token: str
+    caller: str
     call_id: bytes
 
 
@@ -71,8 +72,8 @@ class Erasable:
 def lasting(model: Model, label: int, content: bytes) -> Lasting:
     form = _doubles(len(model.columns) - 1)
     door, rest = _first_text(content[form.size :])
-    token, call_id = _first_text(rest)
-    return Lasting((model.labels[label], *form.unpack_from(content)), door, token, call_id)
+    caller, call_id = _first_text(rest)
+    return Lasting((model.labels[label], *form.unpack_from(content)), door, caller, call_id)
 
 
 def erasable(model: Model, content: bytes) -> Erasable:

@@ -34,7 +34,7 @@ def receipt_of(**changes: object) -> Receipt:
         "outputs": ("Zone grise (incertain)", 0.1 + 0.2, 1 - (0.1 + 0.2)),
         "door": "/predict",
         "request_id": "r-1",
-        "token": "agence",
+        "caller": "agence",
         "client_reference": "dossier 7",
     }
     return Receipt(**(kept | changes))  # type: ignore[arg-type]
@@ -74,15 +74,15 @@ def test_a_receipt_gives_back_every_bit_of_what_was_decided_on_and_answered() ->
     assert (entry.kind, entry.label) == (Kind.RECEIPT, 1)
     assert kept.outputs[0] == "Zone grise (incertain)"
     assert bits(kept.outputs[1:]) == bits((0.1 + 0.2, 1 - (0.1 + 0.2)))
-    assert (kept.door, kept.token, len(kept.call_id)) == ("/predict", "agence", 16)
+    assert (kept.door, kept.caller, len(kept.call_id)) == ("/predict", "agence", 16)
     assert bits(erasable.inputs) == bits((1.5, math.nan, -0.0))
     assert (erasable.request_id, erasable.client_reference) == ("r-1", "dossier 7")
 
 
-def test_a_receipt_without_reference_token_and_call_has_none() -> None:
-    entry = receipt_of(token="", client_reference="").entry()
+def test_a_receipt_without_reference_caller_and_call_has_none() -> None:
+    entry = receipt_of(caller="", client_reference="").entry()
 
-    assert receipt.lasting(MODEL, 1, entry.lasting).token == ""
+    assert receipt.lasting(MODEL, 1, entry.lasting).caller == ""
     assert receipt.lasting(MODEL, 1, entry.lasting).call_id == b""
     assert receipt.erasable(MODEL, entry.erasable).client_reference == ""
 

@@ -1,0 +1,89 @@
+"""Why a journal cannot be read, written or believed: one sentence each, with the way out."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+
+
+class JournalError(Exception):
+    """The message is a sentence, without the words of a library and without a client's value."""
+
+
+class NoJournal(JournalError):
+    """There is none at that place, or it was said that there shall be none."""
+
+
+class OtherSchema(JournalError):
+    """The tables are of an older or a newer form than this code's."""
+
+
+class Unavailable(JournalError):
+    """Locked, full, read-only or out of reach. Nothing of what was asked for is done."""
+
+
+class Damaged(JournalError):
+    """The file is not what a database wrote."""
+
+
+class Refused(JournalError):
+    """What was asked for must not be done, or makes no sense."""
+
+
+class Twice(Refused):
+    """One of the records is in the journal already; none of its group was written again."""
+
+    def __init__(self) -> None:
+        super().__init__("a record with this id is in the journal already")
+
+
+_LOCKED = "the journal is locked by another process: try again, or end what holds it"
+_FULL = "no room is left for the journal: free some, or raise the limit of its size"
+_REFUSED_BY_DISK = "the disk refuses to read or write the journal: it may be full, limited or broken"
+_READ_ONLY = "the journal is read-only here: check the rights of its file and folder"
+_ABSENT = "the journal's file or folder cannot be opened: check JOURNAL_URL and the rights"
+_SILENT = "the journal's database does not answer as it should: check JOURNAL_URL, and that it runs"
+_DAMAGED = "the journal's file is damaged: restore the last backup beside it, and compare the two"
+_OF_SQLITE = {
+    "SQLITE_BUSY": _LOCKED,
+    "SQLITE_LOCKED": _LOCKED,
+    "SQLITE_FULL": _FULL,
+    "SQLITE_IOERR": _REFUSED_BY_DISK,
+    "SQLITE_READONLY": _READ_ONLY,
+    "SQLITE_CANTOPEN": _ABSENT,
+}
+_DAMAGES = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """Say an error of the database as a JournalError. What a library says may hold what was to be written."""
+    try:
+        yield
+    except IntegrityError:
+        raise Twice from None
+    except DBAPIError as error:
+        raise _said(error) from None
+    except NoSuchModuleError:
+        raise NoJournal("JOURNAL_URL names a database that SQLAlchemy does not know") from None
+    except ModuleNotFoundError as error:
+        raise NoJournal(
+            f"JOURNAL_URL needs a driver that is not installed: pip install {error.name}"
+        ) from None
+    except SQLAlchemyError:
+        raise Unavailable(_SILENT) from None
+    except OSError as error:
+        is_full = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+        raise Unavailable(_FULL if is_full else _ABSENT) from None
+
+
+def _said(error: DBAPIError) -> JournalError:
+    """SQLite's extended codes begin with the name of the plain one."""
+    code = getattr(error.orig, "sqlite_errorname", "")
+    if code.startswith(_DAMAGES):
+        return Damaged(_DAMAGED)
+    for name, sentence in _OF_SQLITE.items():
+        if code.startswith(name):
+            return Unavailable(sentence)
+    return Unavailable(_SILENT)

@@ -1,0 +1,135 @@
+"""Reads records: one by its id, those about a decision, or all in their order, some thousand at a time."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from journal import events, models, receipt, record, schema
+from journal.models import NO_MODEL, Model
+from journal.record import SALT_BYTES, Entry, Kind
+
+PAGE = 5_000  # records in memory at a time
+
+_columns = schema.record.c
+Models = Mapping[int | None, Model]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row. `salted`: the salt and the erasable part; of an erased record, its seal and zeros."""
+
+    position: int
+    kind: Kind
+    label: int | None
+    writer: int
+    sequence: int
+    time: int
+    id: bytes
+    subject: bytes | None
+    model: Model | None
+    is_erased: bool
+    commitment: bytes
+    lasting: bytes
+    salted: bytes
+
+    @property
+    def head(self) -> bytes:
+        return record.head(
+            self.kind, self.label, self.writer, self.sequence, self.time, self.id, self.subject
+        )
+
+    @property
+    def seal(self) -> bytes:
+        return self.salted[:SALT_BYTES] if self.is_erased else record.seal(self.salted)
+
+    @property
+    def model_digest(self) -> bytes:
+        return NO_MODEL if self.model is None else self.model.description_digest
+
+    @property
+    def erasable(self) -> bytes:
+        """Nothing, if it was erased."""
+        return b"" if self.is_erased else self.salted[SALT_BYTES:]
+
+    @property
+    def event(self) -> events.Event:
+        return events.read(
+            Entry(self.kind, self.id, self.time, self.lasting, self.erasable, self.model, None, self.subject)
+        )
+
+    @property
+    def kept(self) -> receipt.Lasting:
+        """Of a receipt, what no erasure takes."""
+        if self.model is None or self.label is None:
+            raise ValueError("no receipt")
+        return receipt.lasting(self.model, self.label, self.lasting)
+
+    @property
+    def client(self) -> receipt.Erasable | None:
+        """Of a receipt, what can be erased; None if it was."""
+        if self.model is None:
+            raise ValueError("no receipt")
+        return None if self.is_erased else receipt.erasable(self.model, self.erasable)
+
+
+def all_models(connection: sa.Connection) -> dict[int | None, Model]:
+    """The models by their numbers."""
+    rows = connection.execute(sa.select(schema.model.c.number, schema.model.c.description))
+    return {number: models.read(description) for number, description in rows}
+
+
+def find(connection: sa.Connection, own_id: bytes) -> Record | None:
+    (found,) = list(_records(connection, _columns.id == own_id)) or (None,)
+    return found
+
+
+def about(connection: sa.Connection, decision: bytes) -> list[Record]:
+    """The reviews, erasures, holds and releases of a decision, in their order."""
+    return list(_records(connection, _columns.subject == decision))
+
+
+def of_kind(connection: sa.Connection, kind: Kind) -> Iterator[Record]:
+    """All events of a kind, in their order."""
+    return _records(connection, _columns.kind == int(kind), _columns.kind != int(Kind.RECEIPT))
+
+
+def pages(
+    connection: sa.Connection,
+    columns: Sequence[sa.ColumnElement[Any]],
+    *conditions: sa.ColumnElement[bool],
+    size: int = PAGE,
+) -> Iterator[Sequence[sa.Row[Any]]]:
+    """These columns of all records, in the order of positions. The first column must be the position."""
+    after = -1
+    query = sa.select(*columns).where(*conditions).order_by(_columns.position).limit(size)
+    while rows := connection.execute(query.where(_columns.position > after)).all():
+        yield rows
+        after = rows[-1][0]
+
+
+def records(
+    connection: sa.Connection, *conditions: sa.ColumnElement[bool], size: int = PAGE
+) -> Iterator[list[Record]]:
+    """All records that meet the conditions, in the order of positions, a page at a time."""
+    known = all_models(connection)
+    for rows in pages(connection, list(_columns), *conditions, size=size):
+        yield [_record(row, known) for row in rows]
+
+
+def _records(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> Iterator[Record]:
+    for page in records(connection, *conditions):
+        yield from page
+
+
+def _record(row: sa.Row[Any], known: Models) -> Record:
+    content = dict(row._mapping)
+    model = content.pop("model")
+    content |= {
+        "kind": Kind(row.kind),
+        "is_erased": bool(row.is_erased),
+        "model": None if model is None else known[model],
+        "salted": content.pop("erasable"),
+    }
+    return Record(**content)

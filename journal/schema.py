@@ -1,0 +1,69 @@
+"""The journal's tables. Alembic makes them (`journal/migrations`); a test compares the two."""
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, SmallInteger, Table, Text
+
+from journal.record import Kind
+
+VERSION_TABLE = "journal_version"  # Alembic's, by a name that MLflow's tables do not have
+REVISION = "0001"  # of the schema that this code reads and writes
+
+_UNCERTAIN = 1  # the number of that label
+# SQLite keeps its rows in the order of a key of exactly this type.
+_POSITION = BigInteger().with_variant(Integer, "sqlite")
+
+metadata = MetaData()
+
+# One row: the journal's name, and the tree so far. `frontier`: the roots of `tree.Frontier`, joined.
+journal = Table(
+    "journal",
+    metadata,
+    Column("origin", Text, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("writers", Integer, nullable=False),
+    Column("frontier", LargeBinary, nullable=False),
+)
+
+model = Table(
+    "model",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("description", LargeBinary, nullable=False),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+)
+
+# `erasable`: the salt and the part that can be erased; of an erased record, the seal and zeros.
+record = Table(
+    "record",
+    metadata,
+    Column("position", _POSITION, primary_key=True, autoincrement=False),
+    Column("kind", SmallInteger, nullable=False),
+    Column("label", SmallInteger),
+    Column("writer", Integer, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Column("id", LargeBinary, nullable=False),
+    Column("subject", LargeBinary),
+    Column("model", Integer),
+    Column("is_erased", SmallInteger, nullable=False),
+    Column("commitment", LargeBinary, nullable=False),
+    Column("lasting", LargeBinary, nullable=False),
+    Column("erasable", LargeBinary, nullable=False),
+)
+Index("record_by_id", record.c.id, unique=True)
+Index("record_by_sequence", record.c.writer, record.c.sequence, unique=True)
+for _name, _column, _where in (
+    ("record_by_subject", record.c.subject, record.c.subject.is_not(None)),
+    ("record_events", record.c.kind, record.c.kind != int(Kind.RECEIPT)),
+    ("record_uncertain", record.c.position, record.c.label == _UNCERTAIN),
+):
+    Index(_name, _column, sqlite_where=_where, postgresql_where=_where)
+
+# The roots of complete subtrees of 2^level entries, for the levels that `tree.LEVELS_APART` keeps.
+subtree = Table(
+    "subtree",
+    metadata,
+    Column("level", SmallInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("root", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)

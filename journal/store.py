@@ -1,0 +1,225 @@
+"""Where the journal is, and how its database is made, opened and locked.
+
+JOURNAL_URL names it: sqlite:///FILE, postgresql+psycopg://..., or off. The default is this repository's
+journal.db. A SQLite file is for its owner alone, survives a power cut after each commit, and overwrites what
+is deleted.
+"""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError
+
+from journal import schema
+from journal.errors import NoJournal, OtherSchema, in_words
+from mlflow_model import files
+
+VARIABLE = "JOURNAL_URL"
+OFF = "off"
+ROOT = Path(__file__).resolve().parents[1]
+PATIENCE_SECONDS = 30.0  # of a command that waits for a lock
+
+_MIGRATIONS = Path(__file__).with_name("migrations")
+_PRAGMAS = (
+    "PRAGMA synchronous = FULL",
+    "PRAGMA secure_delete = ON",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA trusted_schema = OFF",
+)
+
+
+def is_off() -> bool:
+    """Whether somebody said that nothing shall be recorded."""
+    return os.environ.get(VARIABLE) == OFF
+
+
+def address() -> URL:
+    """The journal's URL, a SQLite file by its absolute path. Raises NoJournal."""
+    if is_off():
+        raise NoJournal(f"{VARIABLE}=off: nothing is recorded; name a database to have a journal")
+    given = os.environ.get(VARIABLE)
+    if not given:
+        return URL.create("sqlite", database=str(ROOT / "journal.db"))
+    try:
+        url = sa.make_url(given)
+    except (ArgumentError, ValueError):
+        raise NoJournal(
+            f"{VARIABLE} is no database's URL: sqlite:///FILE, or postgresql+psycopg://…"
+        ) from None
+    if url.get_backend_name() != "sqlite" or (url.database or "").startswith("file:"):
+        return url
+    if url.database in (None, "", ":memory:"):
+        raise NoJournal(f"{VARIABLE} must name a file: a journal in memory would be lost")
+    return url.set(database=str(Path(str(url.database)).resolve()))
+
+
+class Journal:
+    """An open journal. Its connections belong to this process alone: open it again after a fork.
+
+    `patience`: for how many seconds to wait for a lock, or for a server.
+    """
+
+    def __init__(self, url: URL, patience: float) -> None:
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        arguments: dict[str, Any] = {"timeout": patience} if self.is_sqlite else _of_postgresql(patience)
+        with in_words():
+            self._engine = sa.create_engine(url, connect_args=arguments, hide_parameters=True)
+        if self.is_sqlite:
+            sa.event.listen(self._engine, "connect", _prepare)
+            sa.event.listen(self._engine, "begin", _begin)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """The journal as it is now, whatever others write meanwhile. Raises JournalError."""
+        level = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        with self._connected(**level) as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction that is on the disk when it ends, or not there at all. Raises JournalError."""
+        with self._connected(begin="BEGIN IMMEDIATE") as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def outside_transactions(self) -> Iterator[sa.Connection]:
+        """For the commands of a database that no transaction may hold. Raises JournalError."""
+        with self._connected(begin=None, isolation_level="AUTOCOMMIT") as connection:
+            yield connection
+
+    @contextmanager
+    def _connected(self, **options: Any) -> Iterator[sa.Connection]:
+        with in_words(), self._engine.connect() as connection:
+            yield connection.execution_options(**options)
+
+
+def _of_postgresql(patience: float) -> dict[str, Any]:
+    milliseconds = round(1_000 * patience)
+    return {
+        "connect_timeout": max(2, round(patience)),  # libpq takes less than 2 seconds for 2
+        "options": f"-c lock_timeout={milliseconds} -c synchronous_commit=on",
+    }
+
+
+def _prepare(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # the driver would begin transactions at moments of its own
+    with closing(connection.cursor()) as cursor:
+        for pragma in _PRAGMAS:
+            cursor.execute(pragma)
+
+
+def _begin(connection: sa.Connection) -> None:
+    """A writer takes the lock at once: one that reads first could not write after another has written."""
+    statement = connection.get_execution_options().get("begin", "BEGIN")
+    if statement is not None:
+        connection.exec_driver_sql(statement)
+
+
+# ---- Opening and making
+
+
+def opened(patience: float = PATIENCE_SECONDS) -> Journal:
+    """The journal that JOURNAL_URL names. Raises JournalError, with a sentence if it has to be made first."""
+    url = address()
+    if url.get_backend_name() == "sqlite" and not _is_uri(url):
+        _require_file(Path(str(url.database)))
+    found = Journal(url, patience)
+    try:
+        with found.reading() as connection:
+            _check_schema(_revision(connection))
+    except BaseException:
+        found.close()
+        raise
+    return found
+
+
+def make(patience: float = PATIENCE_SECONDS) -> tuple[Journal, bool]:
+    """The journal, made or brought up to date, and whether there was anything to do. Raises JournalError."""
+    url = address()
+    if url.get_backend_name() == "sqlite" and not _is_uri(url):
+        _make_file(Path(str(url.database)))
+    found = Journal(url, patience)
+    try:
+        if found.is_sqlite:
+            with found.outside_transactions() as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+        with found.writing() as connection:
+            before = _revision(connection)
+            if before != schema.REVISION:
+                _check_not_newer(before)
+                _migrate(connection)
+            return found, before != schema.REVISION
+    except BaseException:
+        found.close()
+        raise
+
+
+def _is_uri(url: URL) -> bool:
+    return str(url.database).startswith("file:")
+
+
+def _require_file(file: Path) -> None:
+    """Also takes from others what rights a copy gave them: SQLite's -wal and -shm get the file's rights."""
+    if not file.exists():
+        raise NoJournal(f"there is no journal {file.name}: python -m journal init makes one")
+    with in_words():
+        found = file.stat()
+        if found.st_mode & 0o077 and found.st_uid == os.geteuid():
+            file.chmod(0o600)
+
+
+def _make_file(file: Path) -> None:
+    with in_words():
+        if not file.exists():
+            files.write(file, b"")
+    _require_file(file)
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table(schema.VERSION_TABLE):
+        return None
+    query = sa.select(sa.column("version_num", sa.Text)).select_from(sa.table(schema.VERSION_TABLE))
+    return connection.execute(query).scalar_one_or_none()
+
+
+def _check_schema(revision: str | None) -> None:
+    if revision is None:
+        raise NoJournal("the database holds no journal: python -m journal init makes one")
+    _check_not_newer(revision)
+    if revision != schema.REVISION:
+        raise OtherSchema(
+            f"the journal has the older form {revision}: python -m journal init brings it to "
+            f"{schema.REVISION}"
+        )
+
+
+def _check_not_newer(revision: str | None) -> None:
+    if revision is not None and revision > schema.REVISION:
+        raise OtherSchema(
+            f"the journal has the newer form {revision}, and this code knows {schema.REVISION}: "
+            "update the code"
+        )
+
+
+def _migrate(connection: sa.Connection) -> None:
+    # Imported here: who opens a journal that is up to date starts sooner without it.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    if connection.execute(sa.select(schema.journal.c.size)).first() is None:
+        origin = f"scoring-client/{secrets.token_hex(8)}"
+        values = {"origin": origin, "size": 0, "writers": 0, "frontier": b""}
+        connection.execute(schema.journal.insert(), values)

@@ -1,0 +1,86 @@
+"""What the journal's tests share: a journal of their own, and receipts of clients who do not exist."""
+
+import math
+import random
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from journal import store
+from journal.models import Model
+from journal.receipt import Receipt
+from journal.store import Journal
+from journal.writer import Writer
+
+MODEL = Model(
+    name="scoring-client",
+    version="3",
+    digest="ab" * 32,
+    threshold=0.25,
+    margin=0.05,
+    labels=("Classe_0 (fiable)", "Zone grise (incertain)", "Classe_1 (risqué)"),
+    features=("AMT_CREDIT", "EXT_SOURCE_1", "DAYS_BIRTH"),
+    columns=(
+        "prediction",
+        "probability_class_1",
+        "probability_class_0",
+        "optimal_threshold",
+        "margin",
+        "lower_bound",
+        "upper_bound",
+    ),
+    code="0.2.0",
+)
+_chance = random.Random(17)  # noqa: S311 - the same clients at every run
+
+
+def receipt_of(probability: float = 0.3, **changes: object) -> Receipt:
+    """Of a client in the grey zone, whose first external score is missing."""
+    label = MODEL.labels[(probability >= 0.2) + (probability > 0.3)]
+    kept: dict[str, object] = {
+        "model": MODEL,
+        "inputs": (_chance.uniform(1e5, 1e6), math.nan, float(-_chance.randrange(8_000, 25_000))),
+        "outputs": (label, probability, 1 - probability, 0.25, 0.05, 0.2, 0.3),
+        "door": "/predict",
+        "request_id": "r-1",
+    }
+    return Receipt(**(kept | changes))  # type: ignore[arg-type]
+
+
+def receipts(count: int) -> list[Receipt]:
+    return [receipt_of(_chance.random()) for _ in range(count)]
+
+
+@contextmanager
+def writer(journal: Journal | None = None) -> Iterator[Writer]:
+    """A writer to the journal that JOURNAL_URL names."""
+    with (
+        closing(store.opened() if journal is None else journal) as opened,
+        Writer(opened, "test", "0") as one,
+    ):
+        yield one
+
+
+def write(*groups: list[Receipt]) -> None:
+    with writer() as one:
+        for group in groups:
+            one.append(group)
+
+
+def changed(file: Path, *statements: str) -> None:
+    """Change the file behind the journal's back."""
+    with closing(sqlite3.connect(file)) as database, database:
+        for statement in statements:
+            database.execute(statement)
+
+
+def rows(file: Path, query: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(file)) as database:
+        return database.execute(query).fetchall()
+
+
+def bytes_of(file: Path) -> bytes:
+    """Of the database, its log and its index together."""
+    return b"".join(one.read_bytes() for one in sorted(file.parent.glob(f"{file.name}*")))

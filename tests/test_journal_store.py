@@ -1,0 +1,444 @@
+"""The journal's database: made once, opened by who understands it, written by many, for its owner alone."""
+
+import contextlib
+import dataclasses
+import math
+import multiprocessing
+import os
+import sqlite3
+import stat
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from journal import events, ids, reading, schema, store, subtrees, tree
+from journal.errors import Damaged, JournalError, NoJournal, OtherSchema, Twice, Unavailable
+from journal.record import Kind
+from journal.writer import Writer
+from tests.journal_support import MODEL, changed, receipt_of, receipts, rows, write, writer
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where JOURNAL_URL says that the journal is; there is none yet."""
+    monkeypatch.setenv("JOURNAL_URL", f"sqlite:///{tmp_path}/journal.db")
+    return tmp_path / "journal.db"
+
+
+@pytest.fixture
+def journal(file: Path) -> Path:
+    store.make()[0].close()
+    return file
+
+
+# ---- Where it is
+
+
+def test_the_default_journal_is_the_repositorys_own_whatever_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JOURNAL_URL", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    assert store.address().database == str(ROOT / "journal.db")
+
+
+def test_a_relative_path_is_that_of_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JOURNAL_URL", "sqlite:///here.db")
+
+    assert store.address().database == str(tmp_path.resolve() / "here.db")
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("off", "JOURNAL_URL=off: nothing is recorded"),
+        ("no url", "JOURNAL_URL is no database's URL"),
+        ("sqlite://", "a journal in memory would be lost"),
+        ("sqlite:///:memory:", "a journal in memory would be lost"),
+        ("nobase://host/name", "a database that SQLAlchemy does not know"),
+        ("sqlite:////nowhere/at/all/journal.db", "there is no journal journal.db: python -m journal init"),
+        ("postgresql+psycopg2://nobody@127.0.0.1:1/none", "does not answer as it should"),
+    ],
+)
+def test_a_journal_that_cannot_be_is_refused_in_one_sentence(
+    url: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOURNAL_URL", url)
+
+    with pytest.raises(JournalError, match=sentence):
+        store.opened()
+
+
+def test_off_is_said_and_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOURNAL_URL", "off")
+    assert store.is_off()
+    monkeypatch.setenv("JOURNAL_URL", "")
+    assert not store.is_off()
+
+
+# ---- Its form
+
+
+def test_the_migrations_make_the_tables_that_the_code_reads(journal: Path) -> None:
+    with closing(store.opened()) as opened, opened.reading() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": schema.VERSION_TABLE})
+        assert compare_metadata(context, schema.metadata) == []
+
+
+def test_the_newest_migration_is_the_form_that_the_code_expects() -> None:
+    assert ScriptDirectory(str(ROOT / "journal" / "migrations")).get_current_head() == schema.REVISION
+
+
+def test_a_journal_is_made_once_and_keeps_its_name(journal: Path) -> None:
+    before = rows(journal, "SELECT * FROM journal")
+
+    again, is_new = store.make()
+    again.close()
+
+    assert not is_new
+    assert rows(journal, "SELECT * FROM journal") == before
+
+
+@pytest.mark.parametrize(
+    ("revision", "sentence"),
+    [
+        ("'0000'", "the older form 0000: python -m journal init brings it to 0001"),
+        ("'9999'", "the newer form 9999, and this code knows 0001: update the code"),
+    ],
+)
+def test_another_form_of_the_journal_is_one_clear_sentence(
+    revision: str, sentence: str, journal: Path
+) -> None:
+    changed(journal, f"UPDATE journal_version SET version_num = {revision}")  # noqa: S608 - our own text
+
+    with pytest.raises(OtherSchema, match=sentence):
+        store.opened()
+
+
+def test_a_journal_of_a_newer_form_is_not_made_again(journal: Path) -> None:
+    changed(journal, "UPDATE journal_version SET version_num = '9999'")
+
+    with pytest.raises(OtherSchema, match="the newer form 9999"):
+        store.make()
+
+
+def test_a_database_of_something_else_is_no_journal(file: Path) -> None:
+    changed(file, "CREATE TABLE experiments (name TEXT)")
+
+    with pytest.raises(NoJournal, match="holds no journal"):
+        store.opened()
+
+
+def test_a_file_that_is_no_database_is_called_damaged(file: Path) -> None:
+    file.write_bytes(b"no database at all" * 100)
+
+    with pytest.raises(Damaged, match="the journal's file is damaged"):
+        store.opened()
+
+
+def test_the_files_are_for_their_owner_alone_whatever_the_umask(file: Path) -> None:
+    before = os.umask(0)
+    try:
+        store.make()[0].close()
+        with writer() as one:
+            one.append([receipt_of()])
+            modes = {part.name: stat.S_IMODE(part.stat().st_mode) for part in file.parent.iterdir()}
+    finally:
+        os.umask(before)
+
+    assert modes == {"journal.db": 0o600, "journal.db-wal": 0o600, "journal.db-shm": 0o600}
+
+
+def test_a_copy_that_everybody_may_read_is_made_its_owners_again(journal: Path) -> None:
+    journal.chmod(0o644)
+
+    store.opened().close()
+
+    assert stat.S_IMODE(journal.stat().st_mode) == 0o600
+
+
+def test_a_commit_waits_for_the_disk(journal: Path) -> None:
+    with closing(store.opened()) as opened, opened.writing() as connection:
+        pragmas = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "secure_delete")
+        }
+
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1}
+
+
+# ---- Writing
+
+
+def test_a_group_is_in_the_journal_in_its_order_between_start_and_end(journal: Path) -> None:
+    group = receipts(3)
+
+    write(group)
+
+    with closing(store.opened()) as opened, opened.reading() as connection:
+        (found,) = reading.records(connection)
+    assert [one.kind for one in found] == [Kind.START, *[Kind.RECEIPT] * 3, Kind.END]
+    assert [(one.position, one.writer, one.sequence) for one in found] == [(n, 0, n) for n in range(5)]
+    assert [one.id for one in found[1:4]] == [one.id for one in group]
+
+
+def test_a_receipt_is_read_as_it_was_written(journal: Path) -> None:
+    one = receipt_of(0.1 + 0.2, caller="agence", client_reference="dossier 7", call_id=ids.new())
+
+    write([one])
+
+    with closing(store.opened()) as opened, opened.reading() as connection:
+        found = reading.find(connection, one.id)
+    assert found is not None
+    assert found.model == MODEL
+    assert found.time == one.time
+    assert found.kept.outputs == tuple(one.outputs)
+    assert found.kept.call_id == one.call_id
+    assert found.client is not None
+    assert struct.pack("3d", *found.client.inputs) == struct.pack("3d", *one.inputs)
+    assert math.isnan(found.client.inputs[1])
+    assert (found.client.request_id, found.client.client_reference) == ("r-1", "dossier 7")
+
+
+def test_an_id_that_is_not_there_is_not_found(journal: Path) -> None:
+    with closing(store.opened()) as opened, opened.reading() as connection:
+        assert reading.find(connection, ids.new()) is None
+
+
+def test_a_start_names_the_journal_and_the_program_that_writes(journal: Path) -> None:
+    write(receipts(1))
+
+    with closing(store.opened()) as opened, opened.reading() as connection:
+        (start,) = [one.event for one in reading.of_kind(connection, Kind.START)]
+    assert isinstance(start, events.Start)
+    assert (start.process, start.code) == ("test", "0")
+    assert [(start.journal,)] == rows(journal, "SELECT origin FROM journal")
+    assert start.c_library
+
+
+def test_a_model_is_stored_once_for_all_writers(journal: Path) -> None:
+    write(receipts(3), receipts(3))
+    write(receipts(3))
+
+    assert rows(journal, "SELECT number, description FROM model") == [(0, MODEL.description)]
+
+
+def test_the_same_receipt_twice_is_refused_with_its_whole_group(journal: Path) -> None:
+    one, another = receipts(2)
+    with writer() as two_times:
+        two_times.append([one])
+        with pytest.raises(Twice, match="in the journal already"):
+            two_times.append([another, one])
+        two_times.append([another])
+
+    assert rows(journal, "SELECT sequence FROM record ORDER BY position") == [(0,), (1,), (2,), (3,)]
+
+
+def test_nothing_is_written_for_an_empty_group_or_a_writer_without_one(journal: Path) -> None:
+    with writer() as one:
+        one.append([])
+
+    assert rows(journal, "SELECT * FROM record") == []
+
+
+def test_a_receipt_takes_at_most_450_bytes(journal: Path) -> None:
+    names = tuple(f"FEATURE_{number}" for number in range(17))
+    wide = dataclasses.replace(MODEL, features=names)
+    ends = [f"{number:08d}" for number in range(5_000)]
+    many = [
+        receipt_of(
+            model=wide,
+            inputs=[0.1] * 17,
+            request_id=f"a1b2c3d4-{end}",
+            caller="agence",
+            client_reference=f"dossier-{end}",
+        )
+        for end in ends
+    ]
+    before = journal.stat().st_size
+
+    write(many)
+
+    assert (journal.stat().st_size - before) / len(many) <= 450
+
+
+def test_the_stored_tree_is_that_of_the_commitments(journal: Path) -> None:
+    write(*[receipts(400) for _ in range(5)])
+
+    commitments = [one for (one,) in rows(journal, "SELECT commitment FROM record ORDER BY position")]
+    whole = tree.Frontier()
+    completed = whole.extend(commitments)
+    assert rows(journal, "SELECT level, number, root FROM subtree ORDER BY level, number") == completed
+    assert rows(journal, "SELECT size, frontier FROM journal") == [(2002, b"".join(whole.roots))]
+    with closing(store.opened()) as opened, opened.reading() as connection:
+        assert tree.root(2002, subtrees.of(connection)) == whole.root()
+        path = tree.inclusion(777, 2002, subtrees.of(connection))
+    assert tree.is_included(commitments[777], 777, 2002, path, whole.root())
+
+
+# ---- Many writers, and trouble
+
+
+def _write_in_turn(groups: int) -> None:
+    with writer() as one:
+        for _ in range(groups):
+            one.append(receipts(3))
+
+
+def _are_in_order(found: list[tuple[int, int, int]]) -> bool:
+    """Whether positions and the sequences of each writer count from 0 on."""
+    following: dict[int, int] = {}
+    for expected, (position, number, sequence) in enumerate(found):
+        if position != expected or sequence != following.get(number, 0):
+            return False
+        following[number] = sequence + 1
+    return True
+
+
+def test_writers_at_the_same_time_lose_no_sequence_and_double_none(journal: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    children = [context.Process(target=_write_in_turn, args=(40,)) for _ in range(3)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(60)
+
+    found = rows(journal, "SELECT position, writer, sequence FROM record ORDER BY position")
+    assert [child.exitcode for child in children] == [0, 0, 0]
+    assert len(found) == 3 * (40 * 3 + 2)
+    assert _are_in_order(found)
+
+
+@contextlib.contextmanager
+def locked(file: Path) -> Iterator[None]:
+    with closing(sqlite3.connect(file, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        yield
+        database.execute("ROLLBACK")
+
+
+def test_a_writer_waits_for_a_lock_no_longer_than_its_patience_and_recovers(journal: Path) -> None:
+    with closing(store.opened(patience=0.3)) as opened, Writer(opened, "test", "0") as one:
+        one.append(receipts(1))
+        with locked(journal):
+            begun = time.monotonic()
+            with pytest.raises(Unavailable, match="locked by another process"):
+                one.append(receipts(1))
+            assert time.monotonic() - begun < 1.0
+        one.append(receipts(2))
+
+    assert rows(journal, "SELECT sequence FROM record ORDER BY position") == [(n,) for n in range(5)]
+
+
+def test_a_lock_of_a_second_is_waited_for(journal: Path) -> None:
+    with closing(store.opened(patience=5)) as opened, Writer(opened, "test", "0") as one:
+        written = threading.Event()
+        with locked(journal):
+            waiting = threading.Thread(target=_write_and_say, args=(one, written))
+            waiting.start()
+            assert not written.wait(1)
+        assert written.wait(5)
+        waiting.join()
+
+
+def _write_and_say(one: Writer, written: threading.Event) -> None:
+    one.append(receipts(1))
+    written.set()
+
+
+def test_a_full_journal_refuses_a_group_whole_and_goes_on_when_there_is_room(journal: Path) -> None:
+    with closing(store.opened()) as opened, Writer(opened, "test", "0") as one:
+        one.append(receipts(10))
+        _limit_pages(opened, 10)
+        with pytest.raises(Unavailable, match="no room is left for the journal"):
+            one.append(receipts(500))
+        _limit_pages(opened, 1_000_000)
+        one.append(receipts(20))
+
+    found = rows(journal, "SELECT position, writer, sequence FROM record ORDER BY position")
+    assert len(found) == 1 + 10 + 20 + 1
+    assert _are_in_order(found)
+
+
+def _limit_pages(opened: store.Journal, pages: int) -> None:
+    """On the connection that the writer gets from the pool, which holds one."""
+    with opened.outside_transactions() as connection:
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+
+_UNDER_A_LIMIT = """
+import resource, signal, sys
+from journal.errors import Unavailable
+from tests.journal_support import receipts, writer
+with writer() as one:
+    one.append(receipts(10))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, unlimited[1]))
+    try:
+        for _ in range(100):
+            one.append(receipts(50))
+    except Unavailable as error:
+        print(error)
+    resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    one.append(receipts(20))
+"""
+
+
+def test_files_that_may_not_grow_leave_a_whole_journal(journal: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _UNDER_A_LIMIT], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout in (
+        "the disk refuses to read or write the journal: it may be full, limited or broken\n",
+        "no room is left for the journal: free some, or raise the limit of its size\n",
+    )
+    found = rows(journal, "SELECT position, writer, sequence FROM record ORDER BY position")
+    assert _are_in_order(found)
+    assert (len(found) - 32) % 50 == 0
+    assert rows(journal, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_a_journal_that_can_only_be_read_is_read_and_not_written(
+    journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(receipts(3))
+    monkeypatch.setenv("JOURNAL_URL", f"sqlite:///file:{journal}?mode=ro&uri=true")
+
+    with closing(store.opened()) as opened:
+        with opened.reading() as connection:
+            assert connection.execute(sa.select(sa.func.count()).select_from(schema.record)).scalar() == 5
+        with pytest.raises(Unavailable, match="the journal is read-only here"):
+            Writer(opened, "test", "0").append(receipts(1))
+
+
+def test_an_error_of_the_database_shows_no_value_of_a_client(journal: Path) -> None:
+    changed(journal, "DROP TABLE record")
+    one = receipt_of(client_reference="MARKER-41", inputs=(41424344.5, 2.0, 3.0))
+
+    with closing(store.opened()) as opened, pytest.raises(JournalError) as raised:
+        Writer(opened, "test", "0").append([one])
+
+    assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__
+    assert "MARKER" not in str(raised.value.__context__)
+    assert "41424344" not in str(raised.value.__context__)
