@@ -1,6 +1,7 @@
 """Why a journal cannot be read, written or believed: one sentence each, with the way out."""
 
 import errno
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -53,7 +54,6 @@ _OF_SQLITE = {
     "SQLITE_READONLY": _READ_ONLY,
     "SQLITE_CANTOPEN": _ABSENT,
 }
-_DAMAGES = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 
 
 @contextmanager
@@ -65,6 +65,8 @@ def in_words() -> Iterator[None]:
         raise Twice from None
     except DBAPIError as error:
         raise _said(error) from None
+    except UnicodeDecodeError:  # of a damaged name in SQLite's own words
+        raise Damaged(_DAMAGED) from None
     except NoSuchModuleError:
         raise NoJournal("JOURNAL_URL names a database that SQLAlchemy does not know") from None
     except ModuleNotFoundError as error:
@@ -79,11 +81,9 @@ def in_words() -> Iterator[None]:
 
 
 def _said(error: DBAPIError) -> JournalError:
-    """SQLite's extended codes begin with the name of the plain one."""
+    """SQLite's extended codes begin with the name of the plain one. It has none for text that is no text."""
     code = getattr(error.orig, "sqlite_errorname", "")
-    if code.startswith(_DAMAGES):
-        return Damaged(_DAMAGED)
     for name, sentence in _OF_SQLITE.items():
         if code.startswith(name):
             return Unavailable(sentence)
-    return Unavailable(_SILENT)
+    return Damaged(_DAMAGED) if isinstance(error.orig, sqlite3.Error) else Unavailable(_SILENT)

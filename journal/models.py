@@ -33,7 +33,11 @@ class Model:
 
     @functools.cached_property
     def description_digest(self) -> bytes:
-        return hashlib.sha256(self.description).digest()
+        return digest_of(self.description)
+
+
+def digest_of(description: bytes) -> bytes:
+    return hashlib.sha256(description).digest()
 
 
 def read(description: bytes) -> Model:

@@ -95,12 +95,18 @@ def of_kind(connection: sa.Connection, kind: Kind) -> Iterator[Record]:
     return _records(connection, _columns.kind == int(kind), _columns.kind != int(Kind.RECEIPT))
 
 
+def about_holds(connection: sa.Connection) -> Iterator[Record]:
+    """All holds and releases, in their order."""
+    kinds = [int(Kind.HOLD), int(Kind.RELEASE)]
+    return _records(connection, _columns.kind.in_(kinds), _columns.kind != int(Kind.RECEIPT))
+
+
 def pages(
     connection: sa.Connection,
     columns: Sequence[sa.ColumnElement[Any]],
     *conditions: sa.ColumnElement[bool],
     size: int = PAGE,
-) -> Iterator[Sequence[sa.Row[Any]]]:
+) -> Iterator[Sequence[Any]]:
     """These columns of all records, in the order of positions. The first column must be the position."""
     after = -1
     query = sa.select(*columns).where(*conditions).order_by(_columns.position).limit(size)

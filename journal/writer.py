@@ -98,6 +98,10 @@ class Group:
     def size(self) -> int:
         return self._frontier.size
 
+    @property
+    def root(self) -> bytes:
+        return self._frontier.root()
+
     def append(self, entries: Sequence[Entry]) -> None:
         numbers = [self._number_of(entry.model) for entry in entries]
         first = self._frontier.size

@@ -8,7 +8,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from journal import store
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from journal import erasing, store
 from journal.models import Model
 from journal.receipt import Receipt
 from journal.store import Journal
@@ -33,6 +37,7 @@ MODEL = Model(
     ),
     code="0.2.0",
 )
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 _chance = random.Random(17)  # noqa: S311 - the same clients at every run
 
 
@@ -51,6 +56,26 @@ def receipt_of(probability: float = 0.3, **changes: object) -> Receipt:
 
 def receipts(count: int) -> list[Receipt]:
     return [receipt_of(_chance.random()) for _ in range(count)]
+
+
+def journal_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty journal in the folder, which JOURNAL_URL names from now on."""
+    monkeypatch.setenv("JOURNAL_URL", f"sqlite:///{folder}/journal.db")
+    store.make()[0].close()
+    return folder / "journal.db"
+
+
+def written_keys(folder: Path) -> tuple[Path, Path]:
+    """The files of the private and of the public key."""
+    private, public = folder / "private.pem", folder / "public.pem"
+    private.write_bytes(KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public.write_bytes(KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return private, public
+
+
+def erased(*decisions: bytes) -> int:
+    with closing(store.opened()) as opened:
+        return erasing.erase(opened, decisions, "test", "a test", "test")
 
 
 @contextmanager

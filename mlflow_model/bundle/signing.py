@@ -83,7 +83,7 @@ class Signer:
     """A private key that signs statements. They hold for `valid_for`, or for ever. Raises BadKey."""
 
     def __init__(self, file: Path, valid_for: timedelta | None = None) -> None:
-        self._key, self._valid_for = _private_key(file), valid_for
+        self._key, self._valid_for = private_key(file), valid_for
         self.key_id = key_id(self._key.public_key())
 
     def sign(self, name: str, manifest: str, number: int) -> tuple[Statement, str]:
@@ -280,7 +280,16 @@ def _keys_in(content: bytes) -> "Keys":
     return found
 
 
-def _private_key(file: Path) -> "Ed25519PrivateKey":
+def public_keys(file: Path) -> "Keys":
+    """The public keys in a file, by their ids. Raises BadKey."""
+    try:
+        return _keys_in(_read_key_file(file))
+    except (OSError, LoadingFailed) as error:
+        raise BadKey(f"{file.name} holds no readable public Ed25519 keys in PEM form") from error
+
+
+def private_key(file: Path) -> "Ed25519PrivateKey":
+    """Raises BadKey."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key

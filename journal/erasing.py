@@ -1,0 +1,178 @@
+"""Erases what the journal knows of a client, and keeps what proves that nothing else was changed.
+
+An erased part is overwritten in its place, in the same length: no row moves, so that SQLite leaves no copy of
+it in another page. What its log and PostgreSQL's old rows still hold is removed afterwards.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import sqlalchemy as sa
+
+from journal import events, ids, ranges, reading, receipt, record, schema
+from journal.code_version import code_version
+from journal.errors import Refused, Unavailable
+from journal.reading import Record
+from journal.record import SALT_BYTES, Kind
+from journal.store import Journal
+from journal.writer import Group, Writer
+
+_columns = schema.record.c
+_ERASABLE = (
+    _columns.is_erased == 0,
+    _columns.kind.in_([int(kind) for kind in record.ERASED_WITH_THE_DECISION]),
+)
+
+
+class Held(Refused):
+    """A legal hold stands against the erasure. Nothing was erased."""
+
+    def __init__(self, decision: bytes) -> None:
+        super().__init__(
+            f"decision {ids.written(decision)} is held and nothing was erased: "
+            "python -m journal release lets it go"
+        )
+
+
+def erase(journal: Journal, decisions: Sequence[bytes], by: str, why: str, process: str) -> int:
+    """Erase these decisions with their reviews, or none of them. Returns how many were not erased before.
+
+    Raises JournalError, among them Held.
+    """
+    count = 0
+    with Writer(journal, process, code_version()) as writer, writer.group() as group:
+        held = held_decisions(group.connection)
+        for decision in decisions:
+            _require_decision(group.connection, decision)
+            if decision in held:
+                raise Held(decision)
+            of_it = sa.or_(_columns.id == decision, _columns.subject == decision)
+            if found := list(_erasable_records(group.connection, of_it)):
+                _overwrite(group.connection, found)
+                taken = ranges.of(one.position for one in found)
+                _tell(group, events.Erasure(by=by, why=why, ranges=taken, decision=decision))
+                count += 1
+    leave_no_trace(journal)
+    return count
+
+
+def erase_before(
+    journal: Journal, moment: int, by: str, why: str, process: str, progress: Callable[[int], object]
+) -> int:
+    """Erase all decisions from before the moment that are not held. Returns how many. Raises JournalError.
+
+    A page of records is erased in a transaction: who breaks off has erased the pages so far.
+    """
+    count, after = 0, -1
+    with Writer(journal, process, code_version()) as writer:
+        while True:
+            with writer.group() as group:
+                held = held_decisions(group.connection)
+                page = _page_before(group.connection, moment, after)
+                found = [one for one in page if (one.subject or one.id) not in held]
+                if found:
+                    _overwrite(group.connection, found)
+                    taken = ranges.of(one.position for one in found)
+                    _tell(group, events.Erasure(by=by, why=why, ranges=taken))
+            if not page:
+                break
+            after = page[-1].position
+            count += sum(one.kind == Kind.RECEIPT for one in found)
+            progress(len(found))
+    leave_no_trace(journal)
+    return count
+
+
+def count_before(connection: sa.Connection, moment: int) -> int:
+    """How many records there are to erase, those held among them."""
+    query = sa.select(sa.func.count()).select_from(schema.record).where(_columns.time < moment, *_ERASABLE)
+    return connection.execute(query).scalar_one()
+
+
+def of_reference(connection: sa.Connection, reference: str) -> list[bytes]:
+    """The decisions with this client reference. All receipts are read: an index would keep erased values."""
+    wanted = (_columns.position, _columns.erasable)
+    found = [
+        position
+        for page in reading.pages(connection, wanted, *_ERASABLE, _columns.kind == int(Kind.RECEIPT))
+        for position, salted in page
+        if receipt.ends_with_reference(salted[SALT_BYTES:], reference)
+    ]
+    records = (one for page in _in_pages(found) for one in _at(connection, page))
+    return [one.id for one in records if one.client is not None and one.client.client_reference == reference]
+
+
+def held_decisions(connection: sa.Connection) -> set[bytes]:
+    held: set[bytes] = set()
+    for one in reading.about_holds(connection):
+        if one.subject is not None:
+            (held.add if one.kind == Kind.HOLD else held.discard)(one.subject)
+    return held
+
+
+def hold(journal: Journal, decision: bytes, by: str, why: str, process: str) -> None:
+    """Refuse every erasure of the decision from now on. Raises JournalError."""
+    _note(journal, events.Hold(decision=decision, by=by, why=why), process)
+
+
+def release(journal: Journal, decision: bytes, by: str, why: str, process: str) -> None:
+    """Allow erasures of the decision again. Raises JournalError."""
+    _note(journal, events.Release(decision=decision, by=by, why=why), process)
+
+
+def leave_no_trace(journal: Journal) -> None:
+    """Remove what was overwritten from SQLite's log, or from PostgreSQL's table. Raises Unavailable."""
+    with journal.outside_transactions() as connection:
+        if not journal.is_sqlite:
+            connection.exec_driver_sql("VACUUM (FULL) record")
+            return
+        is_busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
+    if is_busy:
+        raise Unavailable(
+            "the values are erased, and the log of the database still holds them, because somebody reads: "
+            "erase again when they have ended"
+        )
+
+
+def _note(journal: Journal, event: events.Hold | events.Release, process: str) -> None:
+    with Writer(journal, process, code_version()) as writer, writer.group() as group:
+        _require_decision(group.connection, event.decision)
+        if (event.decision in held_decisions(group.connection)) == isinstance(event, events.Hold):
+            state = "held already" if isinstance(event, events.Hold) else "not held"
+            raise Refused(f"decision {ids.written(event.decision)} is {state}")
+        _tell(group, event)
+
+
+def _tell(group: Group, event: events.Event) -> None:
+    group.append([event.entry()])
+
+
+def _require_decision(connection: sa.Connection, decision: bytes) -> None:
+    found = reading.find(connection, decision)
+    if found is None or found.kind != Kind.RECEIPT:
+        raise Refused(f"no decision of the journal has the id {ids.written(decision)}")
+
+
+def _erasable_records(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> Iterable[Record]:
+    for page in reading.records(connection, *_ERASABLE, *conditions):
+        yield from page
+
+
+def _page_before(connection: sa.Connection, moment: int, after: int) -> list[Record]:
+    conditions = (*_ERASABLE, _columns.time < moment, _columns.position > after)
+    return next(reading.records(connection, *conditions), [])
+
+
+def _overwrite(connection: sa.Connection, found: Iterable[Record]) -> None:
+    rows = [{"place": one.position, "rest": record.erased(one.salted)} for one in found]
+    statement = schema.record.update().where(_columns.position == sa.bindparam("place"))
+    connection.execute(statement.values(is_erased=1, erasable=sa.bindparam("rest")), rows)
+
+
+def _in_pages(positions: Sequence[int]) -> Iterable[Sequence[int]]:
+    for start in range(0, len(positions), reading.PAGE):
+        yield positions[start : start + reading.PAGE]
+
+
+def _at(connection: sa.Connection, positions: Sequence[int]) -> Iterable[Record]:
+    for page in reading.records(connection, _columns.position.in_(positions)):
+        yield from page
