@@ -5,6 +5,9 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
+from mlflow_model.bundle import bundles
+from mlflow_model.bundle.scoring import Scorer
+
 NO_MODEL = hashlib.sha256(b"").digest()  # in the commitment of a record that names no model
 
 
@@ -34,6 +37,22 @@ class Model:
     @functools.cached_property
     def description_digest(self) -> bytes:
         return digest_of(self.description)
+
+
+def of_scorer(scorer: Scorer, name: str, version: str | None, digest: str, code: str) -> Model:
+    """What the receipts of a served version share. `digest`: of its bundle; `code`: what answers with it."""
+    policy = scorer.policy
+    return Model(
+        name,
+        version,
+        digest,
+        policy.threshold,
+        policy.margin,
+        (policy.reliable, policy.uncertain, policy.risky),
+        scorer.features,
+        tuple(bundles.columns(scorer)),
+        code,
+    )
 
 
 def digest_of(description: bytes) -> bytes:

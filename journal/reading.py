@@ -80,6 +80,11 @@ def all_models(connection: sa.Connection) -> dict[int | None, Model]:
     return {number: models.read(description) for number, description in rows}
 
 
+def size(connection: sa.Connection) -> int:
+    """How many records the journal says that it has."""
+    return connection.execute(sa.select(schema.journal.c.size)).scalar() or 0
+
+
 def find(connection: sa.Connection, own_id: bytes) -> Record | None:
     (found,) = list(_records(connection, _columns.id == own_id)) or (None,)
     return found

@@ -1,0 +1,144 @@
+"""The options of `python -m journal`, and what each text should have been."""
+
+import argparse
+import functools
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from journal import ids
+from journal.listing import LABELS
+from mlflow_model import arguments
+
+LONGEST_REFERENCE = 64
+MOST_DAYS = 36_500
+MOST_SHOWN = 10_000
+
+_EPILOG = """\
+JOURNAL_URL names the journal: sqlite:///FILE (default: this folder's journal.db), postgresql+psycopg://...,
+or off. Times are UTC: 2026-11-26 or 2026-11-26T17:30:00. A decision's ID is that of the header X-Decision-Id.
+
+Exit codes: 0 done, 2 refused with one sentence that says why, 3 verify or replay found something,
+130 interrupted.
+"""
+_OF_CHECKPOINT = "a note that was kept elsewhere; again for more"
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
+    """`run` among the options is the command that was asked for, `command` its name."""
+    made = arguments.Parser(
+        prog="python -m journal",
+        description="The record of every decision: make it, verify it, prove, read and erase what it holds.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    others = made.add_subparsers(required=True, metavar="COMMAND", dest="command")
+
+    def add(name: str, purpose: str) -> Callable[..., argparse.Action]:
+        added = others.add_parser(name, help=purpose, description=purpose.capitalize())
+        added.set_defaults(run=commands[name])
+        return added.add_argument
+
+    add("init", "make the journal, or bring it to this code's form")
+    _add_evidence(add)
+    _add_erasing(add)
+    _add_reading(add)
+    return made
+
+
+def _add_evidence(add: Callable[[str, str], Callable[..., argparse.Action]]) -> None:
+    option = add("checkpoint", "sign the tree as it is now, for keeping elsewhere")
+    option("--key", type=Path, required=True, metavar="KEY.pem", help="private Ed25519 key")
+    option("--out", type=Path, required=True, metavar="FILE", help="new file, or a folder for many")
+    option = add("verify", "find every change, removal, insertion and reordering")
+    option("--checkpoint", type=Path, action="append", default=[], metavar="FILE", help=_OF_CHECKPOINT)
+    option("--public-key", type=Path, metavar="KEY.pem", help="of those that sign; needed with --checkpoint")
+    option = add("prove", "write what a stranger can check with journal/check_proof.py")
+    option("id", type=_id, nargs="?", metavar="ID", help="of a decision")
+    option("--since", type=Path, metavar="CHECKPOINT", help="prove that the journal only grew since then")
+    option("--checkpoint", type=Path, metavar="FILE", help="to prove ID by (default: the newest)")
+    option("--out", type=Path, required=True, metavar="FILE", help="new file")
+
+
+def _add_erasing(add: Callable[[str, str], Callable[..., argparse.Action]]) -> None:
+    option = add("erase", "remove inputs, reference and salt; the commitment stays")
+    option("--decision", type=_id, action="append", default=[], metavar="ID", help="again for more")
+    option("--client-reference", type=_reference, metavar="REF", help="all decisions with it")
+    option("--why", type=_why, required=True, help="kept in the journal: name no client in it")
+    option = add("retain", "erase all decisions that are older and not held, as cron does")
+    option("--days", type=_days, required=True, metavar="N", help="keep what is younger")
+    option("--why", type=_why, default="retention", help="(default: retention)")
+    for name, purpose in (
+        ("hold", "refuse to erase a decision, for a legal dispute"),
+        ("release", "let a held decision be erased again"),
+    ):
+        option = add(name, purpose)
+        option("--decision", type=_id, required=True, metavar="ID", help="of the decision")
+        option("--why", type=_why, required=True, help="kept in the journal")
+
+
+def _add_reading(add: Callable[[str, str], Callable[..., argparse.Action]]) -> None:
+    option = add("list", "show the newest decisions, without their values")
+    _add_wanted(option)
+    option("--label", choices=LABELS, help="of the policy that decided")
+    option("--open", action="store_true", help="grey and not reviewed")
+    option(
+        "--limit", type=functools.partial(_count, MOST_SHOWN), default=20, metavar="N", help="(default: 20)"
+    )
+    option = add("show", "show the receipt of a decision, in French")
+    option("id", type=_id, metavar="ID", help="of the decision")
+    option = add("export", "write the receipts into a Parquet file")
+    _add_wanted(option)
+    option("--output", type=Path, required=True, metavar="FILE", help="new file")
+    option = add("replay", "decide again, by the versions that decided, and compare")
+    _add_wanted(option)
+    option("--sample", type=functools.partial(_count, 2**31), metavar="N", help="so many, by chance")
+
+
+def _add_wanted(option: Callable[..., argparse.Action]) -> None:
+    option("--since", type=_time, metavar="TIME", help="from this time on")
+    option("--until", type=_time, metavar="TIME", help="before this time")
+    option("--version", metavar="N", help="decided by this version of the model")
+
+
+def _id(text: str) -> bytes:
+    try:
+        return ids.read(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("an ID has the form of the header X-Decision-Id") from None
+
+
+def _time(text: str) -> int:
+    """Microseconds since 1970. A time without a zone is UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"a time is 2026-11-26 or 2026-11-26T17:30:00, not {text!r}"
+        ) from None
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e6)
+
+
+def _reference(text: str) -> str:
+    """The text is not repeated: it names a client."""
+    if not (0 < len(text) <= LONGEST_REFERENCE and text.isprintable()):
+        raise argparse.ArgumentTypeError(f"a reference is 1 to {LONGEST_REFERENCE} printable characters")
+    return text
+
+
+def _why(text: str) -> str:
+    if not (reason := arguments.reason(text)):
+        raise argparse.ArgumentTypeError("a reason must not be empty")
+    return reason
+
+
+def _days(text: str) -> int:
+    return _count(MOST_DAYS, text)
+
+
+def _count(most: int, text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 12 and 0 < int(text) <= most):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {most:,}")
+    return int(text)

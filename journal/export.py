@@ -1,0 +1,86 @@
+"""Writes the receipts into a Parquet file: one row a decision, the features and outputs as columns."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+from pyarrow import parquet
+
+from journal import ids, listing, reading
+from journal.errors import Refused
+from journal.listing import Wanted
+from journal.models import Model
+from journal.reading import Record
+
+_TIME = pa.timestamp("us", tz="UTC")
+_OWN = {
+    "decision_id": pa.string(),
+    "time": _TIME,
+    "writer": pa.int64(),
+    "sequence": pa.int64(),
+    "door": pa.string(),
+    "caller": pa.string(),
+    "call_id": pa.string(),
+    "request_id": pa.string(),
+    "client_reference": pa.string(),
+    "is_erased": pa.bool_(),
+    "model_name": pa.string(),
+    "model_version": pa.string(),
+    "model_digest": pa.string(),
+}
+
+
+def write(connection: sa.Connection, wanted: Wanted, file: Path, progress: Callable[[int], object]) -> int:
+    """Write a new file for its owner alone, whole or not at all. Returns the number of rows. Raises Refused.
+
+    A feature or an output that a decision's model does not have is null in its row.
+    """
+    schema = _schema(reading.all_models(connection).values())
+    unfinished = file.with_name(f".{file.name}.unfinished")
+    count = 0
+    try:
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as stream, parquet.ParquetWriter(stream, schema) as writer:
+            for page in listing.all_of(connection, wanted):
+                writer.write_batch(pa.RecordBatch.from_pylist([_row(one) for one in page], schema))
+                count += len(page)
+                progress(len(page))
+        unfinished.rename(file)
+    except OSError as error:
+        raise Refused(f"{file.name} cannot be written: {error.strerror or 'the disk refuses'}") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return count
+
+
+def _schema(models: Iterable[Model]) -> pa.Schema:
+    """Of all models, in the order in which they came."""
+    outputs: dict[str, pa.DataType] = {}
+    features: dict[str, pa.DataType] = {}
+    for model in models:
+        outputs |= {model.columns[0]: pa.string()} | dict.fromkeys(model.columns[1:], pa.float64())
+        features |= dict.fromkeys(model.features, pa.float64())
+    return pa.schema(_OWN | features | outputs)
+
+
+def _row(one: Record) -> dict[str, Any]:
+    return dict(_cells(one))
+
+
+def _cells(one: Record) -> Iterator[tuple[str, Any]]:
+    kept, client, model = one.kept, one.client, one.model
+    if model is None:
+        raise ValueError("no receipt")
+    yield from zip(model.columns, kept.outputs, strict=True)
+    if client is not None:
+        inputs = (None if value != value else value for value in client.inputs)
+        yield from zip(model.features, inputs, strict=True)
+        yield from (("request_id", client.request_id), ("client_reference", client.client_reference or None))
+    yield from (("decision_id", ids.written(one.id)), ("time", one.time))
+    yield from (("writer", one.writer), ("sequence", one.sequence), ("is_erased", one.is_erased))
+    yield from (("door", kept.door), ("caller", kept.caller or None))
+    yield "call_id", ids.written(kept.call_id) if kept.call_id else None
+    yield from (("model_name", model.name), ("model_version", model.version), ("model_digest", model.digest))

@@ -1,0 +1,80 @@
+"""Finds decisions by what is asked for without reading their values: time, label, version, open reviews."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from journal import reading, schema
+from journal.reading import Record
+from journal.record import Kind
+
+LABELS = ("reliable", "grey", "risky")  # by the number of a label among those of a model
+
+_columns = schema.record.c
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which decisions. `since`, `until`: microseconds since 1970; the end does not belong to it.
+
+    `is_open`: in the grey zone and not reviewed.
+    """
+
+    since: int | None = None
+    until: int | None = None
+    label: str | None = None
+    version: str | None = None
+    is_open: bool = False
+
+    def conditions(self, connection: sa.Connection) -> list[sa.ColumnElement[bool]]:
+        found = [_columns.kind == int(Kind.RECEIPT)]
+        if self.since is not None:
+            found.append(_columns.time >= self.since)
+        if self.until is not None:
+            found.append(_columns.time < self.until)
+        if self.label is not None:
+            found.append(_columns.label == LABELS.index(self.label))
+        if self.version is not None:
+            found.append(_columns.model.in_(_numbers(connection, self.version)))
+        if self.is_open:
+            found += [_columns.label == LABELS.index("grey"), ~_is_reviewed()]
+        return found
+
+
+def _numbers(connection: sa.Connection, version: str) -> list[int]:
+    known = reading.all_models(connection)
+    return [number for number, model in known.items() if number is not None and model.version == version]
+
+
+def _is_reviewed() -> sa.ColumnElement[bool]:
+    review = schema.record.alias("review").c
+    is_about_it = sa.and_(review.subject == _columns.id, review.kind == int(Kind.REVIEW))
+    return sa.exists(sa.select(review.position).where(is_about_it))
+
+
+def newest(connection: sa.Connection, wanted: Wanted, most: int, before: int | None = None) -> list[Record]:
+    """The newest decisions, the last one first. `before`: only those at positions before this one."""
+    conditions = wanted.conditions(connection)
+    if before is not None:
+        conditions.append(_columns.position < before)
+    query = sa.select(_columns.position).where(*conditions).order_by(_columns.position.desc()).limit(most)
+    positions = list(connection.execute(query).scalars())
+    found = [one for page in reading.records(connection, _columns.position.in_(positions)) for one in page]
+    return found[::-1]
+
+
+def count(connection: sa.Connection, wanted: Wanted) -> int:
+    query = sa.select(sa.func.count()).select_from(schema.record).where(*wanted.conditions(connection))
+    return connection.execute(query).scalar_one()
+
+
+def all_of(connection: sa.Connection, wanted: Wanted) -> Iterator[list[Record]]:
+    """All such decisions in their order, a page at a time."""
+    return reading.records(connection, *wanted.conditions(connection))
+
+
+def positions(connection: sa.Connection, wanted: Wanted) -> Iterator[int]:
+    for page in reading.pages(connection, [_columns.position], *wanted.conditions(connection)):
+        for (position,) in page:
+            yield position

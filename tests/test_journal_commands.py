@@ -1,0 +1,500 @@
+"""`python -m journal`, as somebody types it: what it says, what it writes, how it ends."""
+
+import json
+import math
+import os
+import re
+import stat
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from journal import erasing, ids, models, reading, store
+from journal import replay as replaying
+from journal.__main__ import main
+from journal.events import Review
+from journal.listing import Wanted
+from journal.models import Model
+from journal.receipt import Receipt
+from journal.replay import CannotLoad
+from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.bundle.scoring import Scorer
+from tests.journal_support import changed, journal_at, receipt_of, receipts, rows, write, writer, written_keys
+
+ROOT = Path(__file__).resolve().parents[1]
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return journal_at(tmp_path, monkeypatch)
+
+
+def id_of(one: Receipt) -> str:
+    return ids.written(one.id)
+
+
+def reviewed(one: Receipt) -> None:
+    with writer() as reviewing:
+        event = Review(decision=one.id, outcome="accept", reviewer="léa", reason="revenus vérifiés")
+        reviewing.append([event])
+
+
+# ---- How it begins and ends
+
+
+def test_the_help_comes_without_a_journal_and_names_the_exit_codes() -> None:
+    environment = os.environ | {"JOURNAL_URL": "sqlite:////nowhere/journal.db"}
+    command = [sys.executable, "-m", "journal", "--help"]
+
+    said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    assert said.returncode == 0
+    assert "3 verify or replay found something" in said.stdout
+    for name in (
+        "init",
+        "checkpoint",
+        "verify",
+        "prove",
+        "erase",
+        "retain",
+        "hold",
+        "list",
+        "show",
+        "export",
+        "replay",
+    ):
+        assert re.search(rf"^    {name}\b", said.stdout, re.MULTILINE)
+
+
+def test_a_journal_that_is_absent_is_one_sentence_in_a_real_process(tmp_path: Path) -> None:
+    environment = os.environ | {"JOURNAL_URL": f"sqlite:///{tmp_path}/journal.db"}
+    command = [sys.executable, "-m", "journal", "verify"]
+
+    said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    assert (said.returncode, said.stdout) == (2, "")
+    assert said.stderr == "Refused: there is no journal journal.db: python -m journal init makes one\n"
+
+
+def test_init_makes_a_journal_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setenv("JOURNAL_URL", f"sqlite:///{tmp_path}/journal.db")
+
+    assert (main(["init"]), main(["init"])) == (0, 0)
+
+    assert capsys.readouterr().err == "The journal is ready\nThe journal was ready already\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["show", "7"], "an ID has the form of the header X-Decision-Id"),
+        (["list", "--since", "hier"], "a time is 2026-11-26 or 2026-11-26T17:30:00, not 'hier'"),
+        (["list", "--limit", "0"], "must be a whole number from 1 to 10,000"),
+        (
+            ["erase", "--client-reference", "x" * 65, "--why", "w"],
+            "a reference is 1 to 64 printable characters",
+        ),
+        (["erase", "--decision", str(ids.written(bytes(16)))], "the following arguments are required: --why"),
+        (["erase", "--client-reference", "x", "--why", " "], "a reason must not be empty"),
+        (["retain", "--days", "-1"], "must be a whole number from 1 to 36,500"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(arguments: list[str], sentence: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+
+    said = capsys.readouterr().err
+    assert said.startswith("Refused: ")
+    assert sentence in said
+    assert "x" * 65 not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["erase", "--why", "w"], "erase --decision ID, or all of one --client-reference"),
+        (
+            ["erase", "--client-reference", "none", "--why", "w"],
+            "no decision that is not erased yet has this",
+        ),
+        (["prove", "--out", "p.json"], "prove one thing: an ID, or --since CHECKPOINT"),
+        (["verify", "--checkpoint", "n.txt"], "--checkpoint needs --public-key"),
+        (["verify", "--public-key", "absent.pem"], "absent.pem holds no readable public Ed25519 keys"),
+        (["checkpoint", "--key", "absent.pem", "--out", "n.txt"], "absent.pem is no readable private key"),
+        (["show", ids.written(bytes(16))], "no decision of the journal has this ID"),
+        (
+            ["hold", "--decision", ids.written(bytes(16)), "--why", "w"],
+            "no decision of the journal has the id",
+        ),
+        (
+            ["release", "--decision", ids.written(bytes(16)), "--why", "w"],
+            "no decision of the journal has the id",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_sentence(
+    journal: Path, arguments: list[str], sentence: str, capsys: Capture
+) -> None:
+    assert main(arguments) == 2
+
+    said = capsys.readouterr().err
+    assert said.startswith(f"Refused: {sentence}")
+    assert said.count("\n") == 1
+
+
+# ---- Evidence
+
+
+def test_a_checkpoint_is_made_and_the_journal_verified_by_it(
+    journal: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    private, public = written_keys(tmp_path)
+    note = tmp_path / "note.txt"
+    write(receipts(3))
+
+    assert main(["checkpoint", "--key", str(private), "--out", str(note)]) == 0
+    write(receipts(4))
+    assert main(["verify", "--checkpoint", str(note), "--public-key", str(public)]) == 0
+
+    said = capsys.readouterr()
+    assert "note.txt holds the checkpoint of 6 records: keep it where the journal is not" in said.err
+    assert stat.S_IMODE(note.stat().st_mode) == 0o600
+    assert "14 records, of which 7 are receipts, 0 of them erased" in said.out
+    assert re.search(
+        r"The first 6 records are those of .+ The 8 after them, of \d seconds, are vouched", said.out
+    )
+
+
+def test_without_a_checkpoint_a_verification_says_what_it_does_not_exclude(
+    journal: Path, capsys: Capture
+) -> None:
+    assert main(["verify"]) == 0
+
+    assert (
+        "It does not\nexclude that somebody who may write to the database changed, removed"
+        in capsys.readouterr().out
+    )
+
+
+def test_what_a_verification_finds_is_named_and_ends_with_3(journal: Path, capsys: Capture) -> None:
+    write(receipts(30))
+    changed(journal, "UPDATE record SET time = time + 1")
+
+    assert main(["verify"]) == 3
+
+    said = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"Found: record 0 \([0-9a-f-]{36}\) was changed", said[0])
+    assert said[-1] == "Found: 12 more"
+
+
+def test_a_killed_writer_is_told_by_the_verification(journal: Path, capsys: Capture) -> None:
+    with closing(store.opened()) as opened:
+        from journal.writer import Writer
+
+        Writer(opened, "killed", "0").append(receipts(1))
+
+    assert main(["verify"]) == 0
+
+    assert "Still writing, or killed: writers 0" in capsys.readouterr().out
+
+
+def test_a_decision_and_a_growth_are_proved_into_new_files(
+    journal: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    private, _ = written_keys(tmp_path)
+    one = receipt_of()
+    write([one])
+    main(["checkpoint", "--key", str(private), "--out", str(tmp_path / "first.txt")])
+    main(["checkpoint", "--key", str(private), "--out", str(tmp_path / "second.txt")])
+
+    assert main(["prove", id_of(one), "--out", str(tmp_path / "receipt.json")]) == 0
+    assert (
+        main(["prove", "--since", str(tmp_path / "first.txt"), "--out", str(tmp_path / "growth.json")]) == 0
+    )
+    assert main(["prove", id_of(one), "--out", str(tmp_path / "receipt.json")]) == 2
+
+    assert "receipt.json exists: name another file" in capsys.readouterr().err
+    assert json.loads((tmp_path / "receipt.json").read_text())["proof"] == "scoring-client inclusion 1"
+    assert json.loads((tmp_path / "growth.json").read_text())["proof"] == "scoring-client growth 1"
+
+
+# ---- Erasing
+
+
+def test_a_client_is_erased_by_the_reference_and_no_word_of_it_is_said(
+    journal: Path, capsys: Capture
+) -> None:
+    own, other = receipt_of(client_reference="dossier-41"), receipt_of(client_reference="dossier-42")
+    write([own, other])
+
+    assert main(["erase", "--client-reference", "dossier-41", "--why", "RGPD 17"]) == 0
+
+    said = capsys.readouterr()
+    assert said.err.startswith("1 erased. Backups and replicas still hold them")
+    assert "dossier" not in said.out + said.err
+    assert rows(journal, "SELECT is_erased FROM record WHERE kind = 1 ORDER BY position") == [(1,), (0,)]
+
+
+def test_a_held_decision_is_not_erased_and_says_why(journal: Path, capsys: Capture) -> None:
+    one = receipt_of()
+    write([one])
+
+    assert main(["hold", "--decision", id_of(one), "--why", "litige"]) == 0
+    assert main(["erase", "--decision", id_of(one), "--why", "RGPD 17"]) == 2
+    assert main(["release", "--decision", id_of(one), "--why", "jugé"]) == 0
+    assert main(["erase", "--decision", id_of(one), "--why", "RGPD 17"]) == 0
+
+    assert "is held and nothing was erased" in capsys.readouterr().err
+
+
+def test_old_decisions_are_erased_by_their_age(journal: Path, capsys: Capture) -> None:
+    write([receipt_of(time=1_000), receipt_of()])
+
+    assert main(["retain", "--days", "3650"]) == 0
+
+    assert "1 decisions older than 3,650 days erased" in capsys.readouterr().err
+    assert rows(journal, "SELECT is_erased FROM record WHERE kind = 1 ORDER BY position") == [(1,), (0,)]
+
+
+# ---- Reading
+
+
+def test_decisions_are_listed_newest_first_without_their_values(journal: Path, capsys: Capture) -> None:
+    first, second = (
+        receipt_of(0.3, inputs=(41_414.0, 1.0, 2.0)),
+        receipt_of(0.9, client_reference="dossier-41"),
+    )
+    write([first, second])
+
+    assert main(["list"]) == 0
+
+    said = capsys.readouterr()
+    head, *lines = [line.split("\t") for line in said.out.splitlines()]
+    assert head == ["id", "time (UTC)", "version", "label", "door", "state"]
+    assert [line[0] for line in lines] == [id_of(second), id_of(first)]
+    assert lines[0][2:] == ["3", "Classe_1 (risqué)", "/predict", "-"]
+    assert "41" not in re.sub(r"[0-9a-f-]{36}|\d\d:\d\d:\d\d", "", said.out)
+    assert said.err == "2 of 2 decisions\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--label", "grey"], [1, 2]),
+        (["--label", "risky"], [3]),
+        (["--open"], [2]),
+        (["--version", "4"], [0]),
+        (["--version", "5"], []),
+        (["--since", "2026-01-03"], [2, 3]),
+        (["--until", "2026-01-02T00:00:00"], [0]),
+        (["--since", "2026-01-02", "--until", "2026-01-04", "--label", "grey"], [1, 2]),
+    ],
+)
+def test_decisions_are_found_by_label_version_and_time(
+    journal: Path, options: list[str], expected: list[int], capsys: Capture
+) -> None:
+    times = [round(datetime(2026, 1, day, 12, tzinfo=UTC).timestamp() * 1e6) for day in (1, 2, 3, 4)]
+    other = replace(receipt_of().model, version="4")
+    made = [
+        receipt_of(0.1, time=times[0], model=other),
+        receipt_of(0.25, time=times[1]),
+        receipt_of(0.3, time=times[2]),
+        receipt_of(0.9, time=times[3]),
+    ]
+    write(made)
+    reviewed(made[1])
+
+    main(["list", *options])
+
+    found = [line.partition("\t")[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert found == [id_of(made[place]) for place in reversed(expected)]
+
+
+def test_a_receipt_is_shown_in_french_with_every_digit(journal: Path, capsys: Capture) -> None:
+    one = receipt_of(
+        0.1 + 0.2,
+        inputs=(200_000.0, math.nan, -12_000.25),
+        client_reference="dossier 7",
+        time=round(datetime(2026, 11, 26, 17, 30, tzinfo=UTC).timestamp() * 1e6),
+    )
+    write([one])
+    reviewed(one)
+
+    assert main(["show", id_of(one)]) == 0
+
+    said = capsys.readouterr().out
+    for line in (
+        f"Décision {id_of(one)}",
+        "  Rendue le 26/11/2026 à 17:30:00 (UTC) par /predict",
+        "  Référence du client : dossier 7",
+        f"  Modèle : scoring-client, version 3, empreinte {'ab' * 32}, code 0.2.0",
+        "Réponse : Classe_1 (risqué)",
+        "  probability_class_1 : 0,30000000000000004",
+        "  Montant du crédit (AMT_CREDIT) : 200000",
+        "  DAYS_BIRTH) : −12000,25",
+    ):
+        assert line.removeprefix("  DAYS") in said
+    assert "(EXT_SOURCE_1) : non renseigné" in said
+    assert ": revue par léa, accordé, « revenus vérifiés »" in said
+    assert said.endswith("Enregistrement 1 du journal, numéro 1 de l’écrivain 0\n")
+
+
+def test_an_erased_receipt_is_shown_without_what_was_erased(journal: Path, capsys: Capture) -> None:
+    one = receipt_of(client_reference="dossier 7")
+    write([one])
+    reviewed(one)
+    main(["erase", "--decision", id_of(one), "--why", "RGPD 17"])
+
+    main(["show", id_of(one)])
+
+    said = capsys.readouterr().out
+    assert "Données : effacées" in said
+    assert "motif effacé" in said
+    assert "« RGPD 17 »" in said
+    assert "dossier" not in said
+
+
+def test_receipts_are_exported_with_every_bit(journal: Path, tmp_path: Path, capsys: Capture) -> None:
+    gone, one = (
+        receipt_of(),
+        receipt_of(0.1 + 0.2, inputs=(0.1, math.nan, -0.0), client_reference="dossier 7"),
+    )
+    other = replace(one.model, features=("AMT_CREDIT", "NEW"))
+    write([gone, one, receipt_of(model=other, inputs=(1.0, 2.0))])
+    main(["erase", "--decision", id_of(gone), "--why", "RGPD 17"])
+    output = tmp_path / "receipts.parquet"
+
+    assert main(["export", "--output", str(output)]) == 0
+
+    table = pd.read_parquet(output)
+    assert list(table["decision_id"])[:2] == [id_of(gone), id_of(one)]
+    assert {"AMT_CREDIT", "EXT_SOURCE_1", "DAYS_BIRTH", "NEW", *one.model.columns} <= {*table.columns}
+    row = table.iloc[1]
+    assert (row["AMT_CREDIT"], math.copysign(1, row["DAYS_BIRTH"])) == (0.1, -1.0)
+    assert (row["probability_class_1"], row["prediction"]) == (0.1 + 0.2, "Classe_1 (risqué)")
+    assert (row["client_reference"], row["model_version"]) == ("dossier 7", "3")
+    assert row["time"].timestamp() == pytest.approx(one.time / 1e6, abs=1e-6)
+    assert table["AMT_CREDIT"].isna().tolist() == [True, False, False]
+    assert table["NEW"].isna().tolist() == [True, True, False]
+    assert table["is_erased"].tolist() == [True, False, False]
+    assert stat.S_IMODE(output.stat().st_mode) == 0o600
+    assert sorted(file.name for file in tmp_path.iterdir() if "parquet" in file.name) == ["receipts.parquet"]
+    assert main(["export", "--output", str(output)]) == 2
+
+
+# ---- Replay
+
+
+@pytest.fixture
+def scorer(bundle: Bundle) -> Scorer:
+    return bundle.scorer()
+
+
+def decided(scorer: Scorer, model: Model, count: int) -> list[Receipt]:
+    chance = np.random.default_rng(3)
+    table = {name: chance.normal(size=count) for name in scorer.features}
+    for name in scorer.nullable:
+        table[name][chance.random(count) < 0.3] = np.nan
+    answers = [column.tolist() for column in scorer.decide_table(table).values()]
+    inputs = np.column_stack(list(table.values())).tolist()
+    return [
+        receipt_of(model=model, inputs=row, outputs=outputs)
+        for row, outputs in zip(inputs, zip(*answers, strict=True), strict=True)
+    ]
+
+
+def replayed(scorer: Scorer, sample: int | None = None) -> replaying.Replayed:
+    with closing(store.opened()) as opened, opened.reading() as connection:
+        return replaying.replay(connection, Wanted(), sample, lambda model: scorer, lambda receipts: None)
+
+
+def test_every_decision_is_replayed_to_the_last_bit(journal: Path, scorer: Scorer) -> None:
+    made = decided(scorer, models.of_scorer(scorer, "scoring-client", "1", "ab", "0"), 300)
+    write(made)
+    with closing(store.opened()) as opened:
+        erasing.erase(opened, [made[0].id], "test", "a test", "test")
+
+    assert replayed(scorer) == replaying.Replayed(same=299, erased=1)
+
+
+def test_a_sample_is_of_so_many_decisions(journal: Path, scorer: Scorer) -> None:
+    write(decided(scorer, models.of_scorer(scorer, "scoring-client", "1", "ab", "0"), 300))
+
+    assert replayed(scorer, 40).same == 40
+    assert replayed(scorer, 1_000).same == 300
+
+
+def _with(one: Receipt, place: int, value: object) -> Receipt:
+    outputs = list(one.outputs)
+    outputs[place] = value  # type: ignore[call-overload]
+    return replace(one, outputs=outputs)
+
+
+def test_a_probability_in_the_last_place_is_told_from_another_answer(journal: Path, scorer: Scorer) -> None:
+    model = models.of_scorer(scorer, "scoring-client", "1", "ab", "0")
+    made = decided(scorer, model, 40)
+    p = [float(one.outputs[1]) for one in made]
+    label = next(one for one in model.labels if one != made[3].outputs[0])
+    made[0] = _with(made[0], 1, math.nextafter(p[0], 1))
+    made[1] = _with(made[1], 1, math.nextafter(math.nextafter(p[1], 1), 1))
+    made[2] = _with(made[2], 3, 0.123)
+    made[3] = _with(made[3], 0, label)
+    write(made)
+
+    done = replayed(scorer)
+
+    assert (done.same, done.last_place, done.different) == (36, 1, 3)
+    assert done.named == [id_of(one) for one in made[1:4]]
+
+
+def test_a_version_that_cannot_be_loaded_is_told_with_the_number_of_its_receipts(
+    journal: Path, scorer: Scorer
+) -> None:
+    write(decided(scorer, models.of_scorer(scorer, "scoring-client", "1", "ab", "0"), 5))
+
+    def gone(model: Model) -> Scorer:
+        raise CannotLoad("it is gone")
+
+    with closing(store.opened()) as opened, opened.reading() as connection:
+        done = replaying.replay(connection, Wanted(), None, gone, lambda receipts: None)
+    assert done == replaying.Replayed(unloaded={"it is gone": 5})
+
+
+def test_decisions_are_replayed_by_the_registrys_versions(
+    journal: Path, registered: Path, capsys: Capture
+) -> None:
+    from mlflow_model.registry import fetching, versions
+
+    bundle = fetching.download(versions.resolve("models:/scoring-client@champion"))
+    scorer = bundle.scorer()
+    same = models.of_scorer(scorer, "scoring-client", "1", bundle.digest, "0")
+    write(decided(scorer, same, 20))
+    assert main(["replay"]) == 0
+    assert capsys.readouterr().out == "20 decisions are the same in every bit, 0 differ\n"
+
+    write(decided(scorer, replace(same, digest="cd" * 32), 3))
+    write(decided(scorer, replace(same, version="9"), 3))
+    write(decided(scorer, replace(same, version=None), 3))
+    assert main(["replay"]) == 3
+
+    said = capsys.readouterr().err
+    assert "3 receipts, because scoring-client version 1 of this registry is another bundle" in said
+    assert "3 receipts, because scoring-client was served from a file and has no version" in said
+    assert "3 receipts, because scoring-client version 9: " in said
+
+
+def test_all_records_of_a_page_are_held_and_no_more(journal: Path) -> None:
+    write(receipts(25))
+
+    with closing(store.opened()) as opened, opened.reading() as connection:
+        sizes = [len(page) for page in reading.records(connection, size=10)]
+    assert sizes == [10, 10, 7]
