@@ -46,13 +46,17 @@ _READ_ONLY = "the journal is read-only here: check the rights of its file and fo
 _ABSENT = "the journal's file or folder cannot be opened: check JOURNAL_URL and the rights"
 _SILENT = "the journal's database does not answer as it should: check JOURNAL_URL, and that it runs"
 _DAMAGED = "the journal's file is damaged: restore the last backup beside it, and compare the two"
-_OF_SQLITE = {
+# By the beginning of SQLite's extended code, or PostgreSQL's SQLSTATE.
+_BY_CODE = {
     "SQLITE_BUSY": _LOCKED,
     "SQLITE_LOCKED": _LOCKED,
     "SQLITE_FULL": _FULL,
     "SQLITE_IOERR": _REFUSED_BY_DISK,
     "SQLITE_READONLY": _READ_ONLY,
     "SQLITE_CANTOPEN": _ABSENT,
+    "55P03": _LOCKED,
+    "53100": _FULL,
+    "25006": _READ_ONLY,
 }
 
 
@@ -68,7 +72,7 @@ def in_words() -> Iterator[None]:
     except UnicodeDecodeError:  # of a damaged name in SQLite's own words
         raise Damaged(_DAMAGED) from None
     except NoSuchModuleError:
-        raise NoJournal("JOURNAL_URL names a database that SQLAlchemy does not know") from None
+        raise NoJournal("JOURNAL_URL names a driver that SQLAlchemy does not know") from None
     except ModuleNotFoundError as error:
         raise NoJournal(
             f"JOURNAL_URL needs a driver that is not installed: pip install {error.name}"
@@ -81,9 +85,10 @@ def in_words() -> Iterator[None]:
 
 
 def _said(error: DBAPIError) -> JournalError:
-    """SQLite's extended codes begin with the name of the plain one. It has none for text that is no text."""
-    code = getattr(error.orig, "sqlite_errorname", "")
-    for name, sentence in _OF_SQLITE.items():
-        if code.startswith(name):
+    """SQLite has no code for text that is no text. The two drivers of PostgreSQL name the same code."""
+    names = ("sqlite_errorname", "sqlstate", "pgcode")
+    code = next((found for name in names if (found := getattr(error.orig, name, None))), "")
+    for beginning, sentence in _BY_CODE.items():
+        if code.startswith(beginning):
             return Unavailable(sentence)
     return Damaged(_DAMAGED) if isinstance(error.orig, sqlite3.Error) else Unavailable(_SILENT)

@@ -52,6 +52,8 @@ def address() -> URL:
         raise NoJournal(
             f"{VARIABLE} is no database's URL: sqlite:///FILE, or postgresql+psycopg://…"
         ) from None
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise NoJournal(f"{VARIABLE} must name a database of SQLite or PostgreSQL")
     if url.get_backend_name() != "sqlite" or (url.database or "").startswith("file:"):
         return url
     if url.database in (None, "", ":memory:"):

@@ -4,12 +4,10 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import ssl
 import subprocess
-import tempfile
 import threading
 import urllib.parse
 import urllib.request
@@ -24,18 +22,10 @@ import pytest
 from mlflow_model.errors import BodyTooLarge, RequestRefused
 from tests import servers
 from tests.command_line import register_py
+from tests.neighbours import postgresql, program
 from tests.servers import JSON, ROOT, SocketDoor
 
 pytest_plugins = ["tests.api_support"]
-
-
-def program(name: str, *folders: str) -> str:
-    """Where a server's program is; the test is skipped where it is not installed."""
-    path = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin", *folders])
-    found = shutil.which(name, path=path)
-    if found is None:
-        pytest.skip(f"{name} is not installed (.ci/run installs it)")
-    return found
 
 
 # ---- nginx
@@ -244,32 +234,6 @@ def test_an_alarm_is_raised_where_more_than_a_twentieth_of_the_clients_have_a_wa
 
 
 # ---- MLflow's server on PostgreSQL
-
-
-@contextmanager
-def postgresql() -> Iterator[str]:
-    """A cluster of its own, by another user where the tests run as root, who may not start one."""
-    initdb = program("initdb", *map(str, Path("/usr/lib/postgresql").glob("*/bin")))
-    program("pg_ctl", str(Path(initdb).parent))
-    as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.getuid() == 0 else []
-    port = servers.free_port()
-    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        data = folder / "data"
-        data.mkdir()
-        if as_nobody:
-            os.chown(folder, 65534, 65534)
-            os.chown(data, 65534, 65534)
-        trusting = [*as_nobody, initdb, "-D", str(data), "-U", "mlflow", "--auth=trust", "--no-sync"]
-        subprocess.run(trusting, check=True, capture_output=True, cwd=folder)
-        postgres = [*as_nobody, str(Path(initdb).with_name("postgres")), "-D", str(data), "-F"]
-        postgres += ["-p", str(port), "-c", "listen_addresses=127.0.0.1", "-k", str(folder)]
-        log = Path(tempfile.gettempdir()) / f"postgres-{port}.log"
-        try:
-            with servers.process(postgres, {}, log, folder):
-                yield f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/postgres"
-        finally:
-            log.unlink()
 
 
 class Cutting:

@@ -1,0 +1,167 @@
+"""The journal in PostgreSQL: the same code, the same promises."""
+
+import importlib.util
+import multiprocessing
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from journal import checkpoints, erasing, proofs, reading, schema, store, verification
+from journal.errors import Twice, Unavailable
+from journal.events import Review
+from journal.writer import Writer
+from tests.journal_support import KEY, erased, receipt_of, receipts, write, writer
+from tests.neighbours import postgresql
+
+DRIVERS = [name for name in ("psycopg2", "psycopg") if importlib.util.find_spec(name)]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    with postgresql() as url:
+        _wait_for(url)
+        yield url
+
+
+@pytest.fixture(params=DRIVERS)
+def server(request: pytest.FixtureRequest, cluster: str) -> str:
+    """By each driver that is installed."""
+    return cluster.replace("psycopg2", request.param)
+
+
+def _wait_for(url: str) -> None:
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    for _ in range(100):
+        try:
+            engine.connect().close()
+            return
+        except sa.exc.OperationalError:
+            time.sleep(0.1)
+    raise TimeoutError(url)
+
+
+@pytest.fixture
+def journal(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A new journal, in place of that of the test before."""
+    engine = sa.create_engine(server, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
+        connection.execute(sa.text("CREATE SCHEMA public"))
+    monkeypatch.setenv("JOURNAL_URL", server)
+    store.make()[0].close()
+    return server
+
+
+@contextmanager
+def connected() -> Iterator[sa.Connection]:
+    with closing(store.opened()) as opened, opened.reading() as connection:
+        yield connection
+
+
+def test_the_migrations_make_the_tables_that_the_code_reads(journal: str) -> None:
+    with connected() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": schema.VERSION_TABLE})
+        assert compare_metadata(context, schema.metadata) == []
+
+
+def test_what_is_written_is_read_verified_and_proved(journal: str) -> None:
+    one = receipt_of(0.1 + 0.2, client_reference="dossier 7")
+    write(receipts(300), [one])
+    with closing(store.opened()) as opened:
+        made = checkpoints.make(opened, KEY, "test")
+
+    with connected() as connection:
+        found = reading.find(connection, one.id)
+        report = verification.verify(connection, [made], [KEY.public_key()])
+        proof = proofs.of_inclusion(connection, one.id)
+        by_reference = erasing.of_reference(connection, "dossier 7")
+    assert found is not None
+    assert found.kept.outputs == tuple(one.outputs)
+    assert (report.findings, report.receipts) == ([], 301)
+    assert proof["position"] == found.position
+    assert by_reference == [one.id]
+
+
+def test_the_same_receipt_twice_is_refused(journal: str) -> None:
+    one = receipt_of()
+    write([one])
+
+    with writer() as again, pytest.raises(Twice, match="in the journal already"):
+        again.append([one])
+
+
+def test_a_change_is_found(journal: str) -> None:
+    write(receipts(20))
+    with closing(store.opened()) as opened, opened.writing() as connection:
+        connection.execute(schema.record.update().where(schema.record.c.position == 7).values(label=None))
+
+    with connected() as connection:
+        (finding,) = verification.verify(connection).findings
+    assert finding.startswith("record 7 (")
+
+
+def _write_in_turn(groups: int) -> None:
+    with writer() as one:
+        for _ in range(groups):
+            one.append(receipts(3))
+
+
+def test_writers_at_the_same_time_lose_no_sequence_and_double_none(journal: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    children = [context.Process(target=_write_in_turn, args=(60,)) for _ in range(3)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(100)
+
+    with connected() as connection:
+        report = verification.verify(connection)
+    assert [child.exitcode for child in children] == [0, 0, 0]
+    assert (report.findings, report.unended) == ([], [])
+    assert report.receipts == 3 * 60 * 3
+
+
+def test_a_writer_waits_for_a_lock_no_longer_than_its_patience(journal: str) -> None:
+    holder = sa.create_engine(journal, poolclass=sa.NullPool)
+    with closing(store.opened(patience=0.3)) as opened, Writer(opened, "test", "0") as one:
+        one.append(receipts(1))
+        with holder.connect() as connection:
+            connection.execute(sa.select(schema.journal).with_for_update())
+            begun = time.monotonic()
+            with pytest.raises(Unavailable, match="locked by another process"):
+                one.append(receipts(1))
+            assert time.monotonic() - begun < 2.0
+        one.append(receipts(2))
+
+    with connected() as connection:
+        assert verification.verify(connection).findings == []
+
+
+def test_nothing_of_the_erased_is_left_in_the_files_of_the_tables(journal: str) -> None:
+    gone, kept = (receipt_of(client_reference=f"MARKER-{name}") for name in ("gone", "kept"))
+    write(receipts(100), [gone, kept], receipts(100))
+    with writer() as reviewing:
+        reviewing.append([Review(decision=gone.id, outcome="refuse", reviewer="léa", reason="MARKER-reason")])
+
+    erased(gone.id)
+
+    content = _bytes_of_the_tables()
+    assert b"MARKER-gone" not in content
+    assert b"MARKER-reason" not in content
+    assert b"MARKER-kept" in content
+    with connected() as connection:
+        assert verification.verify(connection).findings == []
+
+
+def _bytes_of_the_tables() -> bytes:
+    """Of all files of the database but its write-ahead log, which its server keeps and reuses."""
+    with closing(store.opened()) as opened, opened.outside_transactions() as connection:
+        connection.exec_driver_sql("CHECKPOINT")
+        folder = Path(str(connection.exec_driver_sql("SHOW data_directory").scalar()))
+    return b"".join(file.read_bytes() for file in (folder / "base").rglob("*") if file.is_file())
