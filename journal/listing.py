@@ -53,12 +53,14 @@ def _is_reviewed() -> sa.ColumnElement[bool]:
     return sa.exists(sa.select(review.position).where(is_about_it))
 
 
-def newest(connection: sa.Connection, wanted: Wanted, most: int, before: int | None = None) -> list[Record]:
-    """The newest decisions, the last one first. `before`: only those at positions before this one."""
-    conditions = wanted.conditions(connection)
-    if before is not None:
-        conditions.append(_columns.position < before)
-    query = sa.select(_columns.position).where(*conditions).order_by(_columns.position.desc()).limit(most)
+def newest(connection: sa.Connection, wanted: Wanted, most: int) -> list[Record]:
+    """The newest decisions, the last one first."""
+    query = (
+        sa.select(_columns.position)
+        .where(*wanted.conditions(connection))
+        .order_by(_columns.position.desc())
+        .limit(most)
+    )
     positions = list(connection.execute(query).scalars())
     found = [one for page in reading.records(connection, _columns.position.in_(positions)) for one in page]
     return found[::-1]

@@ -249,6 +249,12 @@ def test_the_strangers_script_is_short_and_stands_alone() -> None:
     ] == []
 
 
+def test_the_documentation_prints_the_strangers_script_whole() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "journal.md").read_text()
+
+    assert f"```python\n{Path(check_proof.__file__).read_text()}```\n" in page
+
+
 def test_a_proof_needs_a_checkpoint_that_holds_the_record(journal: Path) -> None:
     early, late = receipts(2)
     write([early])
