@@ -240,6 +240,7 @@ def test_a_model_is_stored_once_for_all_writers(journal: Path) -> None:
     write(receipts(3))
 
     assert rows(journal, "SELECT number, description FROM model") == [(0, MODEL.description)]
+    assert rows(journal, "SELECT DISTINCT model FROM record WHERE kind = 1") == [(0,)]
 
 
 def test_the_same_receipt_twice_is_refused_with_its_whole_group(journal: Path) -> None:
@@ -251,6 +252,29 @@ def test_the_same_receipt_twice_is_refused_with_its_whole_group(journal: Path) -
         two_times.append([another])
 
     assert rows(journal, "SELECT sequence FROM record ORDER BY position") == [(0,), (1,), (2,), (3,)]
+
+
+class LosingTheAnswer(store.Journal):
+    """Commits, and says that it did not: a connection may break between the two."""
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        with super().writing() as connection:
+            yield connection
+        raise Unavailable("lost")
+
+
+def test_a_writer_goes_on_after_a_commit_whose_answer_was_lost(journal: Path) -> None:
+    losing = LosingTheAnswer(store.address(), 1)
+    with closing(store.opened()) as opened, closing(losing), Writer(opened, "test", "0") as one:
+        one.append(receipts(1))
+        one._journal = losing
+        with pytest.raises(Unavailable, match="lost"):
+            one.append(receipts(2))
+        one._journal = opened
+        one.append(receipts(3))
+
+    assert _are_in_order(rows(journal, "SELECT position, writer, sequence FROM record ORDER BY position"))
 
 
 def test_nothing_is_written_for_an_empty_group_or_a_writer_without_one(journal: Path) -> None:
@@ -434,7 +458,7 @@ def test_a_journal_that_can_only_be_read_is_read_and_not_written(
 
 
 def test_an_error_of_the_database_shows_no_value_of_a_client(journal: Path) -> None:
-    changed(journal, "DROP TABLE record")
+    changed(journal, "ALTER TABLE record RENAME COLUMN lasting TO moved")
     one = receipt_of(client_reference="MARKER-41", inputs=(41424344.5, 2.0, 3.0))
 
     with closing(store.opened()) as opened, pytest.raises(JournalError) as raised:

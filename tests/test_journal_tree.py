@@ -164,6 +164,13 @@ def test_each_growth_is_proved_and_no_other_beginning_or_end() -> None:
             assert not (path and tree.is_consistent(first, second, roots[first], roots[second], path[1:]))
 
 
+def test_a_proof_of_one_size_is_none_of_a_larger_size() -> None:
+    subtree, roots = subtree_of(MANY), [defined_root(MANY[:size]) for size in range(9)]
+
+    assert not tree.is_included(MANY[0], 0, 8, tree.inclusion(0, 4, subtree), roots[4])
+    assert not tree.is_consistent(2, 8, roots[2], roots[4], tree.consistency(2, 4, subtree))
+
+
 def test_every_tree_grew_from_the_empty_one_and_from_nothing_longer() -> None:
     assert tree.is_consistent(0, 5, tree.EMPTY, defined_root(MANY[:5]), [])
     assert not tree.is_consistent(0, 5, bytes(32), defined_root(MANY[:5]), [])
