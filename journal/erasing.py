@@ -1,7 +1,7 @@
 """Erases what the journal knows of a client, and keeps what proves that nothing else was changed.
 
-An erased part is overwritten in its place, in the same length: no row moves, so that SQLite leaves no copy of
-it in another page. What its log and PostgreSQL's old rows still hold is removed afterwards.
+An erased part is overwritten in its place, in the same length, so that no row moves and leaves a copy behind.
+What SQLite's log and PostgreSQL's old rows still hold is removed afterwards.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -89,7 +89,7 @@ def count_before(connection: sa.Connection, moment: int) -> int:
 
 
 def of_reference(connection: sa.Connection, reference: str) -> list[bytes]:
-    """The decisions with this client reference. All receipts are read: an index would keep erased values."""
+    """The decisions with this client reference. All receipts are read: no index holds a copy of theirs."""
     wanted = (_columns.position, _columns.erasable)
     found = [
         position
