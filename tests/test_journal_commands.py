@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 from journal import erasing, ids, models, reading, store
+from journal import export as exporting
 from journal import replay as replaying
 from journal.__main__ import main
 from journal.events import Review
@@ -295,7 +296,7 @@ def test_decisions_are_listed_newest_first_without_their_values(journal: Path, c
         (["--version", "4"], [0]),
         (["--version", "5"], []),
         (["--since", "2026-01-03"], [2, 3]),
-        (["--until", "2026-01-02T00:00:00"], [0]),
+        (["--until", "2026-01-02T12:00:00"], [0]),
         (["--since", "2026-01-02", "--until", "2026-01-04", "--label", "grey"], [1, 2]),
     ],
 )
@@ -391,6 +392,23 @@ def test_receipts_are_exported_with_every_bit(journal: Path, tmp_path: Path, cap
     assert main(["export", "--output", str(output)]) == 2
 
 
+def test_an_export_that_cannot_be_written_leaves_nothing(
+    journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    write(receipts(3))
+    (tmp_path / "full").mkdir()
+    monkeypatch.setattr(exporting.ids, "written", _no_room)
+
+    assert main(["export", "--output", str(tmp_path / "full" / "x.parquet")]) == 2
+
+    assert "Refused: x.parquet cannot be written: no room" in capsys.readouterr().err
+    assert list((tmp_path / "full").iterdir()) == []
+
+
+def _no_room(one: bytes) -> str:
+    raise OSError(28, "no room")
+
+
 # ---- Replay
 
 
@@ -431,6 +449,13 @@ def test_a_sample_is_of_so_many_decisions(journal: Path, scorer: Scorer) -> None
 
     assert replayed(scorer, 40).same == 40
     assert replayed(scorer, 1_000).same == 300
+
+
+def test_a_sample_takes_early_and_late_decisions_alike() -> None:
+    chosen = [place for _ in range(200) for place in replaying._chosen(iter(range(100)), 10)]
+
+    assert len(chosen) == 2_000
+    assert 40 < sum(chosen) / len(chosen) < 60
 
 
 def _with(one: Receipt, place: int, value: object) -> Receipt:

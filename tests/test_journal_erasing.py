@@ -258,3 +258,7 @@ def test_ranges_hold_the_positions_and_no_others(
     assert ranges.of(positions) == expected
     union = ranges.Union([*expected, *expected[:1]])
     assert [place for place in range(12) if place in union] == positions
+
+
+def test_a_union_holds_what_lies_in_the_longer_of_two_ranges() -> None:
+    assert 7 in ranges.Union([(1, 9), (2, 3)])

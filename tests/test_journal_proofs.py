@@ -269,6 +269,21 @@ def test_a_proof_needs_a_checkpoint_that_holds_the_record(journal: Path) -> None
         proof_of(bytes(16))
 
 
+def test_a_checkpoint_of_another_journal_or_of_more_records_proves_nothing(journal: Path) -> None:
+    one = receipt_of()
+    write([one])
+    first = checkpoint()
+    root = base64.b64encode(first.root).decode()
+
+    for origin, size, sentence in (
+        ("another", first.size, "is of another journal, another"),
+        (first.origin, 10**6, "is of more records than are there"),
+    ):
+        text = f"{origin}\n{size}\n{root}\ntime 2026-01-01T00:00:00Z\n"
+        with pytest.raises(Refused, match=sentence):
+            proof_of(one.id, checkpoints.read(checkpoints.signed(text, origin, KEY)))
+
+
 def test_records_that_do_not_fit_a_checkpoint_are_not_proved(journal: Path) -> None:
     one = receipt_of()
     write([one])
