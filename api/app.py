@@ -18,6 +18,11 @@ _PACKAGES = (
     *("requests", "uvloop", "yaml"),
 )
 
+_NO_WRITER = (
+    "JOURNAL_URL names a journal, which only `python api/app.py` writes, without --debug: "
+    "start that, or set JOURNAL_URL=off"
+)
+
 if TYPE_CHECKING:
     from flask import Flask
 
@@ -39,7 +44,10 @@ def create_app(served: ServedModel | None = None) -> Flask:
     from api.tokens import Guard
     from api.web.routes import flask_app
 
-    guard = Guard(Settings.from_environment().tokens_file)
+    settings = Settings.from_environment()
+    if settings.records:
+        sys.exit(_NO_WRITER)
+    guard = Guard(settings.tokens_file)
     if served is not None:
         return flask_app(Service(served, guard))
     served = ServedModel()
@@ -64,6 +72,8 @@ def main(given: Sequence[str] | None = None) -> None:
     logs.configure()
     _check_access(options, settings)
     with kept_files.kept():
+        if options.debug and settings.records:
+            sys.exit(_NO_WRITER)
         if options.debug:
             from api.server import development
 
@@ -117,7 +127,8 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
         "registry, MODEL_CACHE the folder of verified copies, RELOAD_SECONDS how often to look whether the "
         "alias has moved (default 5, 0 never), SHADOW_SHARE the share of clients that a challenger decides "
         "on too (default 0.1), MODEL_PUBLIC_KEY the key that must have signed a version, API_TOKENS_FILE "
-        "who may ask, TARIFF_FILE which loans /explain may offer, LOG_FORMAT json or text. SIGTERM answers "
+        "who may ask, TARIFF_FILE which loans /explain may offer, "
+        "JOURNAL_URL where each decision is recorded, LOG_FORMAT json or text. SIGTERM answers "
         "what was accepted and ends; SIGHUP puts new workers in the place of the old ones and refuses "
         "nobody. docs/operations.md tells more.",
     )

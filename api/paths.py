@@ -15,6 +15,7 @@ MOST_IN_TEXT, MOST_IN_ARROW = 10_000, 100_000
 _CLIENT_BYTES, _BATCH_BYTES = 64 * 1024, 16 * 1024 * 1024
 
 _NO_MODEL = "Aucun modèle n’est chargé, ou trop de corps arrivent à la fois (avec la raison et Retry-After)."
+_NOT_NOW = _NO_MODEL.replace("chargé, ou", "chargé, la décision ne peut être enregistrée, ou")
 _WHO = {
     "401": "Jeton d’accès absent ou inconnu, là où le service en demande un.",
     "403": "Le rôle du jeton d’accès ne suffit pas.",
@@ -50,7 +51,7 @@ PREDICT = Endpoint(
         "413": f"Corps de plus de {written_bytes(_CLIENT_BYTES)}.",
         "415": "Le type de contenu n’est pas application/json, ou le corps est compressé.",
         "500": "Erreur interne, avec une référence.",
-        "503": _NO_MODEL,
+        "503": _NOT_NOW,
     },
     roles=frozenset({"score", "review"}),
     body_limit=_CLIENT_BYTES,
@@ -79,7 +80,7 @@ BATCH = Endpoint(
         "400": "Variables manquantes, corps malformé, valeur refusée (avec sa ligne) ou aucun client.",
         "413": f"Corps ou réponse de plus de {written_bytes(_BATCH_BYTES)}, ou trop de clients.",
         "415": "Le type de contenu n’est pas l’un des trois, ou le corps est compressé.",
-        "503": "Trop de lots en cours (avec Retry-After), ou aucun modèle n’est chargé.",
+        "503": "Trop de lots en cours ou décisions non enregistrées (avec Retry-After), ou aucun modèle.",
     },
     roles=frozenset({"score"}),
     body_limit=_BATCH_BYTES,

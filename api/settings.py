@@ -14,6 +14,7 @@ from pathlib import Path
 from mlflow_model import processes
 
 TOKENS_FILE, TARIFF_FILE = "API_TOKENS_FILE", "TARIFF_FILE"
+JOURNAL_URL = "JOURNAL_URL"  # read by the journal itself
 DEFAULT_MODEL_URI = "models:/scoring-client@champion"
 
 _DEFAULT_CACHE = processes.ROOT / ".cache" / "bundles"
@@ -37,6 +38,7 @@ class Settings:
     share_text: str
     tokens_file: Path | None
     tariff_file: Path | None
+    records: bool
     log_format: str
     port: str
     workers: str
@@ -52,6 +54,7 @@ class Settings:
             share_text=get("SHADOW_SHARE", ""),
             tokens_file=Path(tokens) if tokens else None,
             tariff_file=Path(tariff) if tariff else None,
+            records=get(JOURNAL_URL, "") not in ("", "off"),
             log_format=get("LOG_FORMAT", ""),
             port=get("PORT", _DEFAULT_PORT),
             workers=get("WORKERS", str(_cores())),

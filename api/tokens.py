@@ -34,6 +34,7 @@ class BadTokensFile(BadFile):
 class Token:
     role: str
     digest: bytes
+    name: str
 
 
 class Guard:
@@ -52,21 +53,25 @@ class Guard:
     def asks_for_tokens(self) -> bool:
         return self._file is not None
 
-    def check(self, path: str, authorization: str | None) -> None:
-        """Raises Unauthorized without a known token, Forbidden if its role may not ask for this path."""
+    def check(self, path: str, authorization: str | None) -> str:
+        """The name of who asks, empty where everybody may.
+
+        Raises Unauthorized without a known token, Forbidden if its role may not ask for this path.
+        """
         if self._file is None:
-            return
+            return ""
         known = BY_PATH.get(path)
         allowed = ROLES if known is None else known.roles  # an unknown path is answered 404
         if allowed is None:
-            return
+            return ""
         if time.monotonic() > self._look_at:
             self._look_again(self._file)
-        role = _role(self._file.held, authorization)
-        if role is None:
+        token = _token_of(authorization, self._file.held)
+        if token is None:
             raise Unauthorized
-        if role not in allowed:
+        if token.role not in allowed:
             raise Forbidden
+        return token.name
 
     def _look_again(self, file: "FollowedFile[tuple[Token, ...]]") -> None:
         self._look_at = time.monotonic() + _LOOK_SECONDS
@@ -74,8 +79,8 @@ class Guard:
             _log.info("%s has changed: %s tokens", TOKENS_FILE, len(file.held))
 
 
-def _role(tokens: Sequence[Token], authorization: str | None) -> str | None:
-    """The role of the token. Compare it with every known one in constant time: the time tells nothing."""
+def _token_of(authorization: str | None, tokens: Sequence[Token]) -> Token | None:
+    """The known token. Compare the given one with each in constant time: the time tells nothing."""
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer":
         return None
@@ -83,7 +88,7 @@ def _role(tokens: Sequence[Token], authorization: str | None) -> str | None:
     found = None
     for known in tokens:
         if hmac.compare_digest(known.digest, digest):
-            found = known.role
+            found = known
     return found
 
 
@@ -106,7 +111,7 @@ def _token(number: int, line: str) -> Token:
         raise BadTokensFile(
             f"{TOKENS_FILE}, line {number}: expected ROLE SHA256 NAME, ROLE one of {', '.join(ROLES)}"
         )
-    return Token(match["role"], bytes.fromhex(match["digest"]))
+    return Token(match["role"], bytes.fromhex(match["digest"]), match["name"])
 
 
 def main() -> None:

@@ -178,6 +178,15 @@ class TooManyExplanations(TryLater):
         super().__init__("Trop d’explications sont demandées à la fois : réessayez dans une seconde.")
 
 
+class JournalUnavailable(TryLater):
+    """No receipt can be written, and no decision leaves without one."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "La décision n’a pas pu être enregistrée, et n’est donc pas rendue : réessayez dans une seconde."
+        )
+
+
 class CountsIncomplete(TryLater):
     """The counts of a process cannot be read. A sum without them would be lower than the sum before."""
 
@@ -195,6 +204,13 @@ class BatchTooSlow(TryLater):
 class ExplanationTooSlow(TryLater):
     def __init__(self, seconds: float) -> None:
         super().__init__(f"L’explication n’a pas été calculée en {seconds:.0f} s : réessayez plus tard.")
+
+
+class BadReference(ScoringError):
+    status = 400
+
+    def __init__(self) -> None:
+        super().__init__("L’en-tête X-Client-Reference doit avoir de 1 à 64 caractères ASCII imprimables.")
 
 
 class Unauthorized(ScoringError):

@@ -82,7 +82,7 @@ class Closed:
     def __init__(self) -> None:
         self.waiting: list[Callable[[], None]] = []
 
-    def when_open(self, go: Callable[[], None]) -> None:
+    def when_open(self, go: Callable[[], None], refuse: Callable[[], None]) -> None:
         self.waiting.append(go)
 
     def open(self) -> None:

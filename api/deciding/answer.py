@@ -10,17 +10,23 @@ from api import logs, request_id
 from api.delivery.served import Model
 from mlflow_model.errors import InternalError, ScoringError
 
+DECISION_ID = "X-Decision-Id"
+
 _log = logging.getLogger(logs.ERRORS)
 
 
 class Answer(NamedTuple):
-    """`model` is the model that gave the answer. None if there is none, or if the caller may not ask."""
+    """`model` is the model that gave the answer. None if there is none, or if the caller may not ask.
+
+    `decision_id`: of the receipt in the journal, None where there is none.
+    """
 
     status: int
     content: bytes
     model: Model | None
     content_type: str = "application/json"
     own_headers: tuple[tuple[str, str], ...] = ()
+    decision_id: str | None = None
 
     @classmethod
     def of(cls, error: ScoringError, model: Model | None) -> "Answer":
@@ -34,8 +40,10 @@ class Answer(NamedTuple):
     def headers(self, asked_as: str) -> list[tuple[str, str]]:
         """What goes with it, besides its length. `asked_as`: the request's id."""
         model = () if self.model is None else self.model.headers
+        decision = () if self.decision_id is None else ((DECISION_ID, self.decision_id),)
         return [
             *model,
+            *decision,
             (request_id.HEADER, asked_as),
             *self.own_headers,
             ("Content-Type", self.content_type),

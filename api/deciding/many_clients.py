@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from api.deciding import content_headers
@@ -14,6 +15,8 @@ from api.deciding.places import Places
 from api.deciding.task import Task
 from api.delivery.served import Model
 from api.paths import BATCH
+from api.recording.receipts import Receipts
+from api.recording.records import Asked
 from mlflow_model.bundle.scoring import Refusal, Scorer
 from mlflow_model.errors import (
     AnswerTooLarge,
@@ -46,7 +49,10 @@ _ARROW = "application/vnd.apache.arrow.stream"
 
 @dataclass(frozen=True)
 class Batch(Task):
-    """A request to POST /predict/batch. `keep` names columns to return."""
+    """A request to POST /predict/batch. `keep` names columns to return.
+
+    `journal`: where its writer listens, empty without a journal. `caller`: the name of the token.
+    """
 
     called = "a batch"
     seconds = 60.0  # deployment/nginx.conf waits longer
@@ -54,6 +60,8 @@ class Batch(Task):
     places = Places(COMPUTED_AT_ONCE, WAITING, WAIT_SECONDS, Busy)
 
     keep: Sequence[str] = ()
+    journal: str = ""
+    caller: str = ""
 
     @property
     def is_small(self) -> bool:
@@ -72,11 +80,21 @@ class Batch(Task):
             content = clients.write(decisions)
             if self.keep and len(content) > kept_columns.ANSWER_LIMIT:
                 raise AnswerTooLarge(kept_columns.ANSWER_LIMIT)
+            if self.journal:
+                self._record(model, clients.values, decisions)
             for listener in listeners:
                 _tell(listener, model, self.asked_as, clients.values, decisions)
             return Answer(200, content, model, form.MEDIA_TYPE)
         except MemoryError as error:
             raise TooMuchMemory from error
+
+    def _record(self, model: Model, clients: Mapping[str, Column], decisions: Mapping[str, Column]) -> None:
+        """Return when all receipts are on the disk. Raises JournalUnavailable."""
+        from api.recording import client  # only where there is a journal
+
+        asked = Asked(self.asked_as, self.caller, None)
+        receipts = Receipts("predict/batch").of_many(model, clients, decisions, asked)
+        client.append(Path(self.journal), [receipt.entry() for receipt in receipts])
 
 
 def _tell(

@@ -16,6 +16,7 @@ from api.deciding.many_clients import Batch
 from api.deciding.task import Task
 from api.delivery.served import Model, ServedModel
 from api.paths import PREDICT
+from api.recording.records import Asked, Records
 from api.tokens import Guard
 from mlflow_model.errors import ScoringError
 
@@ -30,13 +31,14 @@ class Service:
         tally: Tally | None = None,
         listeners: Sequence[Listener] = (),
         pool: Pool | None = None,
+        records: Records | None = None,
     ) -> None:
         self.served = served
         self.guard = guard or Guard()
         self.tally = tally or Tally()
         self._listeners = (self.tally, *listeners)
         self._tell = tuple(listener.decided for listener in self._listeners)
-        self._pool = pool
+        self._pool, self._records = pool, records
         self._in_threads: dict[int, float] = {}  # until when a thread may compute
 
     def predict(
@@ -46,22 +48,29 @@ class Service:
         authorization: str | None,
         body: bytes,
         asked_as: str,
+        client_reference: str | None = None,
     ) -> Answer:
         """Decide on one client: the whole of POST /predict without the transport. Never raises."""
         started = time.perf_counter()
         model = None
         try:
-            self.guard.check(PREDICT.path, authorization)
+            caller = self.guard.check(PREDICT.path, authorization)
             model = self.served.model
+            if self._records is not None:
+                self._records.check()
             client, decision = one_client.decide(model.scorer, content_type, content_encoding, body)
             content = one_client.written(decision)
+            decision_id = None
+            if self._records is not None:
+                asked = Asked(asked_as, caller, client_reference)
+                decision_id = self._records.record(model, client, decision, asked)
             seconds = time.perf_counter() - started
             for tell in self._tell:
                 try:
                     tell(model, client, decision, seconds)
                 except Exception as error:  # noqa: BLE001 - the decision stands, whoever cannot hear of it
                     internal_error(error, asked_as)
-            return Answer(200, content, model)
+            return Answer(200, content, model, decision_id=decision_id)
         except ScoringError as error:
             answer = Answer.of(error, model)
         except BaseException as error:  # noqa: BLE001 - whatever a bundle's code raises
@@ -89,13 +98,16 @@ class Service:
         body: bytes,
         asked_as: str,
         keep: Sequence[str] = (),
+        caller: str = "",
     ) -> Answer:
         """Decide on many clients. `keep`: names of the body's columns to return. Raises ModelUnavailable."""
         model = self.served.model
 
         def answer() -> Answer:
             names = kept_columns.checked(keep)
-            return self._computed(model, Batch(content_type, content_encoding, body, asked_as, names))
+            journal = "" if self._records is None else str(self._records.address)
+            batch = Batch(content_type, content_encoding, body, asked_as, names, journal, caller)
+            return self._computed(model, batch)
 
         return in_words(answer, model, asked_as)
 

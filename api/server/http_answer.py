@@ -1,5 +1,6 @@
 """Writes answers as HTTP/1.1: status line, date, headers, content."""
 
+import re
 import time
 from collections.abc import Iterable
 from email.utils import formatdate
@@ -7,7 +8,7 @@ from http import HTTPStatus
 
 from api import request_id
 from api.deciding.answer import Answer
-from mlflow_model.errors import ScoringError
+from mlflow_model.errors import JournalUnavailable, ScoringError
 
 COPIED_BYTES = 64 * 1024
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -16,10 +17,12 @@ _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
 _DECISION = (
-    b"HTTP/1.1 200 OK\r\n%b%bx-request-id: %b\r\n"
+    b"HTTP/1.1 200 OK\r\n%b%b%bx-request-id: %b\r\n"
     b"content-type: application/json\r\ncontent-length: %d\r\n%b\r\n%b"
 )
 _CLOSE = b"connection: close\r\n"
+_DECISION_ID = b"x-decision-id: %b\r\n"
+_REQUEST_ID = re.compile(rb"\r\nx-request-id: ([^\r]*)\r\n")
 
 
 class _Date:
@@ -46,12 +49,25 @@ def of(answer: Answer, asked_as: str, keep_alive: bool) -> bytes:
         return _DECISION % (
             _date.line(),
             answer.model.head,
+            b"" if answer.decision_id is None else _DECISION_ID % answer.decision_id.encode(),
             asked_as.encode(),
             len(answer.content),
             b"" if keep_alive else _CLOSE,
             answer.content,
         )
     return written(answer.status, answer.headers(asked_as), answer.content, keep_alive)
+
+
+def unless_recorded(answer: bytes) -> bytes:
+    """What leaves instead of a decision that could not be recorded. Other answers leave as they are."""
+    head, _, _ = answer.partition(b"\r\n\r\n")
+    if b"\r\nx-decision-id: " not in head:
+        return answer
+    found = _REQUEST_ID.search(head)
+    asked_as = request_id.of(None) if found is None else found[1].decode("latin-1")
+    refusal = Answer.of(JournalUnavailable(), None)
+    keep_alive = b"\r\nconnection: close" not in head
+    return written(refusal.status, refusal.headers(asked_as), refusal.content, keep_alive)
 
 
 def of_no_request(error: ScoringError) -> bytes:

@@ -321,6 +321,11 @@ class Connection(asyncio.Protocol):
         if self._unread:
             self._read()
 
+    def refuse_held(self, count: int) -> None:
+        """Write refusals in the place of the first so many held answers that tell a decision."""
+        self._held[:count] = map(http_answer.unless_recorded, self._held[:count])
+        self.send_held(count)
+
     # ---- How it ends
 
     def _refuse(self, error: ScoringError) -> None:

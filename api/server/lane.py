@@ -127,6 +127,7 @@ class Lane:
             text(find(b"authorization")),
             body,
             asked_as,
+            text(find(b"x-client-reference")),
         )
         return answer, asked_as
 

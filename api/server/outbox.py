@@ -22,12 +22,18 @@ class Holder(Protocol):
     def send_held(self, count: int | None = None) -> None:
         """Write its answers, or the first so many. Raises nothing."""
 
+    def refuse_held(self, count: int) -> None:
+        """Write refusals in the place of the first so many answers that tell a decision. Raises nothing."""
+
 
 class Barrier(Protocol):
     """Keeps answers back for a while, those that were made before each call of `when_open`."""
 
-    def when_open(self, go: Callable[[], None]) -> None:
-        """Call `go` once, now or later, in the event loop and in the order of the calls. Raises nothing."""
+    def when_open(self, go: Callable[[], None], refuse: Callable[[], None]) -> None:
+        """Call one of them once, now or later, in the event loop and in the order of the calls.
+
+        `refuse`: where what the answers tell cannot be made safe. Raises nothing.
+        """
 
 
 class Outbox:
@@ -53,7 +59,8 @@ class Outbox:
             return
         holders, self._holders = self._holders, []
         if self._barrier is not None:
-            self._barrier.when_open(functools.partial(_send, [(holder, holder.seal()) for holder in holders]))
+            sealed = [(holder, holder.seal()) for holder in holders]
+            self._barrier.when_open(functools.partial(_send, sealed), functools.partial(_refuse, sealed))
             return
         for holder in holders:
             holder.send_held()  # which raises nothing: the others' answers must leave, too
@@ -62,3 +69,8 @@ class Outbox:
 def _send(sealed: Sequence[tuple[Holder, int]]) -> None:
     for holder, count in sealed:
         holder.send_held(count)
+
+
+def _refuse(sealed: Sequence[tuple[Holder, int]]) -> None:
+    for holder, count in sealed:
+        holder.refuse_held(count)

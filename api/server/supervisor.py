@@ -22,6 +22,7 @@ from api.challenger import keeper
 from api.counting.tally_folder import TallyFolder
 from api.delivery.finder import Finder
 from api.delivery.news import Copy, News
+from api.recording import keeper as journal_keeper
 from api.server import lifeline, listening
 from api.server.bounds import Bounds
 from api.server.clock import Clock
@@ -73,11 +74,14 @@ class Supervisor:
         self._pause, self._start_at, self._kill_at = _FIRST_PAUSE, 0.0, 0.0
         # The settings come first: they may end the process, and no folder exists yet that would be left
         # behind.
-        self._finder = Finder.of(Settings.from_environment(), self._post, challenger=True)
+        settings = Settings.from_environment()
+        self._finder = Finder.of(settings, self._post, challenger=True)
         self._tallies = TallyFolder()
         folder = Path(self._tallies.name)
         self._challenger = keeper.Keeper(folder, bounds.loading, bounds.silence)
-        self._handed = Handed(listener, self._challenger.sender, self._number.descriptor, folder)
+        self._journal = journal_keeper.Keeper(folder) if settings.records else None
+        address = None if self._journal is None else self._journal.address
+        self._handed = Handed(listener, self._challenger.sender, self._number.descriptor, folder, address)
         self._selector = selectors.DefaultSelector()
 
     def run(self) -> None:
@@ -94,6 +98,8 @@ class Supervisor:
             self._finder.stop()
             self._challenger.stop()
             self._end_workers()
+            if self._journal is not None:
+                self._journal.stop()
             self._tallies.cleanup()
 
     # ---- Turns

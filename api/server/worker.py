@@ -1,8 +1,8 @@
 """One process that answers, with an HTTP server at the supervisor's socket.
 
-Started by the supervisor as `python -m api.server.worker LISTENER LIFELINE CHALLENGER NUMBER TALLIES`: four
-inherited file descriptors and a folder. On the lifeline come the lines of api/server/lifeline.py; when it
-ends, so does the worker.
+The supervisor starts `python -m api.server.worker` with LISTENER LIFELINE CHALLENGER NUMBER TALLIES JOURNAL:
+four inherited descriptors, a folder, and where the journal's writer listens, empty without a journal. On the
+lifeline come the lines of api/server/lifeline.py; when it ends, so does the worker.
 """
 
 import contextlib
@@ -12,7 +12,8 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from api import logs
 from api.challenger.sender import Sender
@@ -27,6 +28,9 @@ from api.server.lane import Lane
 from api.settings import Settings
 from api.tokens import Guard
 from mlflow_model import processes
+
+if TYPE_CHECKING:
+    from api.recording.recorder import Recorder
 
 _ALIVE = lifeline.line("alive")
 
@@ -101,15 +105,31 @@ def main() -> None:
     pool = Pool()
     settings = Settings.from_environment()
     challenger = Sender(to_challenger, served, settings.challenger_share)
-    lane = Lane(Service(served, Guard(settings.tokens_file), tally, [challenger], pool))
+    recorder = _recorder(sys.argv[6])
+    service = Service(served, Guard(settings.tokens_file), tally, [challenger], pool, recorder)
+    lane = Lane(service, recorder)
 
     def beat() -> None:
         """Give a sign of life, unless a thread hangs: then the supervisor replaces this worker."""
         if not lane.service.hangs:
             line.beat()
 
-    server = Server(lane, lambda: line.follow(server.end), beat, pool.end)
+    def started() -> None:
+        if recorder is not None:
+            recorder.begin()
+        line.follow(server.end)
+
+    server = Server(lane, started, beat, pool.end)
     server.run([listener])
+
+
+def _recorder(address: str) -> "Recorder | None":
+    """What keeps answers back until they are recorded; None where no journal was asked for."""
+    if not address:
+        return None
+    from api.recording.recorder import Recorder
+
+    return Recorder(Path(address))
 
 
 def _allow_many_connections() -> None:

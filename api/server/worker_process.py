@@ -21,6 +21,7 @@ class Handed:
     to_challenger: socket.socket
     number: int  # the descriptor of the shared number
     tallies: Path
+    journal: Path | None  # where its writer listens
 
 
 class Worker:
@@ -38,7 +39,10 @@ class Worker:
             descriptors = (*(one.fileno() for one in sockets), handed.number)
             try:
                 self.process = subprocess.Popen(  # noqa: S603 - this project's own module
-                    [sys.executable, "-m", "api.server.worker", *map(str, descriptors), str(handed.tallies)],
+                    [
+                        *(sys.executable, "-m", "api.server.worker"),
+                        *map(str, (*descriptors, handed.tallies, handed.journal or "")),
+                    ],
                     env=processes.environment(OMP_NUM_THREADS="1"),
                     pass_fds=descriptors,
                     start_new_session=True,  # a Ctrl-C is for the supervisor, who ends the workers in order

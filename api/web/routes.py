@@ -89,6 +89,7 @@ class _Pages:
                 headers.get("Authorization"),
                 body,
                 g.request_id,
+                headers.get("X-Client-Reference"),
             )
         )
 
@@ -100,7 +101,7 @@ class _Pages:
         content_type, encoding = request.headers.get("Content-Type"), request.headers.get("Content-Encoding")
         keep = request.args.getlist("keep")
         return _response(
-            self._service.predict_batch(content_type, encoding, _batch_body(), g.request_id, keep)
+            self._service.predict_batch(content_type, encoding, _batch_body(), g.request_id, keep, g.caller)
         )
 
     def health(self) -> Response:
@@ -168,7 +169,7 @@ def _add_hooks(app: Flask, service: Service) -> None:
         g.request_id = request_id.of(request.headers.get(request_id.HEADER))
         path = request.environ["PATH_INFO"]
         if path != PREDICT.path:  # which the service checks itself
-            service.guard.check(path, request.headers.get("Authorization"))
+            g.caller = service.guard.check(path, request.headers.get("Authorization"))
         if path not in BY_PATH:  # also if Flask has a rule for it, as Werkzeug takes two slashes for one
             request.url_rule = None
             raise NotFound

@@ -1,0 +1,145 @@
+"""Keeps answers back until the receipts of their decisions are on the disk: in a worker's event loop.
+
+The receipts of one turn of the loop are a group. It goes to the writer (api/recording/writer_process.py), and
+the answers of that turn leave when the writer confirms it. In the place of answers that wait too long,
+refusals leave; then nothing more is decided until the writer confirms again.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from api.delivery.served import Model
+from api.recording import wire
+from api.recording.receipts import Receipts
+from api.recording.records import Asked
+from api.recording.wire import Outgoing
+from journal import ids
+from journal.record import Entry
+from mlflow_model.errors import JournalUnavailable
+
+LONGEST_WAIT_SECONDS = 0.8  # of an answer: its client shall hear within a second
+_LOOK_SECONDS = 0.1
+
+
+@dataclass(eq=False)
+class _Group:
+    """The answers of one turn, and the receipts that they wait for.
+
+    `is_written`: None until that is known.
+    """
+
+    entries: Sequence[Entry]
+    go: Callable[[], None]
+    refuse: Callable[[], None]
+    is_written: bool | None
+    since: float
+
+
+class Recorder(asyncio.Protocol):
+    """One for each worker, in its event loop. It is the barrier of the outbox.
+
+    `unanswered`: how many decisions were made whose answers did not leave.
+    """
+
+    def __init__(self, address: Path) -> None:
+        self.address, self._receipts = address, Receipts("predict")
+        self._entries: list[Entry] = []  # of this turn
+        self._groups: deque[_Group] = deque()
+        self._sent: dict[int, _Group] = {}  # by number, until the writer answers
+        self._number = 0
+        self._transport: asyncio.WriteTransport | None = None
+        self._outgoing, self._unread = Outgoing(), b""
+        self._is_late = False
+        self.unanswered = 0
+
+    def begin(self) -> None:
+        """Connect, and look from now on whether answers wait too long."""
+        self._task = asyncio.get_running_loop().create_task(self._look())
+
+    def check(self) -> None:
+        """Raises JournalUnavailable where no receipt can be written now: then nothing is to be decided."""
+        if self._transport is None or self._is_late:
+            raise JournalUnavailable
+
+    def record(
+        self, model: Model, client: Mapping[str, Any], decision: Mapping[str, Any], asked: Asked
+    ) -> str:
+        """Have the answers of this turn wait for a receipt. Return its id.
+
+        Raises BadReference or CannotKeep.
+        """
+        receipt = self._receipts.of(model, client, decision, asked)
+        self._entries.append(receipt.entry())
+        return ids.written(receipt.id)
+
+    # ---- The outbox's barrier
+
+    def when_open(self, go: Callable[[], None], refuse: Callable[[], None]) -> None:
+        entries, self._entries = self._entries, []
+        if not (entries or self._groups):
+            go()
+            return
+        group = _Group(entries, go, refuse, None if entries else True, time.monotonic())
+        self._groups.append(group)
+        if entries:
+            self._number += 1
+            self._sent[self._number] = group
+            self._send(self._number, group)
+
+    def _send(self, number: int, group: _Group) -> None:
+        if self._transport is not None:  # otherwise it is sent as soon as there is a connection
+            self._transport.write(self._outgoing.message(number, group.entries))
+
+    # ---- What the writer says
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.WriteTransport, transport)
+        self._outgoing, self._unread, self._is_late = Outgoing(), b"", False
+        for number, group in self._sent.items():
+            self._send(number, group)  # again, perhaps: the writer writes no receipt twice
+
+    def data_received(self, data: bytes) -> None:
+        answers, self._unread = wire.answers(self._unread + data)
+        self._is_late = False
+        for number, is_written in answers:
+            if group := self._sent.pop(number, None):  # or its answers have been refused meanwhile
+                group.is_written = is_written
+        self._settle()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+
+    def _settle(self) -> None:
+        """Let answers leave in their order, or the refusals in their place."""
+        while self._groups and self._groups[0].is_written is not None:
+            group = self._groups.popleft()
+            if group.is_written:
+                group.go()
+            else:
+                self.unanswered += len(group.entries)
+                group.refuse()
+
+    # ---- How long it takes
+
+    async def _look(self) -> None:
+        while True:
+            if self._transport is None:
+                with contextlib.suppress(OSError):
+                    await asyncio.get_running_loop().create_unix_connection(lambda: self, str(self.address))
+            self._refuse_the_late(time.monotonic())
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _refuse_the_late(self, now: float) -> None:
+        if not self._sent or now - next(iter(self._sent.values())).since < LONGEST_WAIT_SECONDS:
+            return
+        self._is_late = self._transport is not None
+        for group in self._sent.values():
+            group.is_written = False
+        self._sent.clear()
+        self._settle()

@@ -1,0 +1,197 @@
+"""`python -m api.recording.writer_process LISTENER`: the one process of a service that writes to its journal.
+
+Those who decide connect to the inherited socket and send groups of records (api/recording/wire.py). What has
+come from all of them while others were written is written together: so many share the disk's time. While the
+journal cannot be written, every group is refused at once, and the next one is tried again.
+"""
+
+import contextlib
+import logging
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+from api import logs
+from api.recording import wire
+from api.recording.wire import Garbled, Group, Incoming
+from journal import store
+from journal.code_version import code_version
+from journal.errors import JournalError, Refused, Twice
+from journal.writer import Writer
+from mlflow_model import processes
+
+PATIENCE_SECONDS = 0.5  # for a lock, or a server: those who wait must hear within a second
+TURN_SECONDS = 0.5
+_BETWEEN_ATTEMPTS = 0.5
+_PIECE = 1024**2
+_BACKLOG_BYTES = 4 * 1024**2  # of answers that somebody does not take
+
+_log = logging.getLogger("scoring_client")
+
+
+class Sender:
+    """One who decides, and the groups that have come from there."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self._incoming = Incoming()
+        self._unsent = b""
+
+    def groups(self) -> list[Group]:
+        """What has come whole. Raises EOFError at the end, Garbled or OSError."""
+        piece = self.connection.recv(_PIECE)
+        if not piece:
+            raise EOFError
+        return [*self._incoming.feed(piece)]
+
+    def tell(self, answers: bytes) -> None:
+        """Send what became of groups, as far as it is taken. Raises OSError for one who takes nothing."""
+        self._unsent += answers
+        with contextlib.suppress(BlockingIOError):
+            self._unsent = self._unsent[self.connection.send(self._unsent) :]
+        if len(self._unsent) > _BACKLOG_BYTES:
+            raise OSError
+
+
+class Recording:
+    """Writes what comes at the listener, turn by turn, in one thread."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(listener, selectors.EVENT_READ)
+        self._writer: Writer | None = None
+        self._try_at = 0.0
+        self._problem: str | None = None
+        self._is_ending = False
+
+    def run(self) -> None:
+        """Until SIGTERM, and then what has come already."""
+        signal.signal(signal.SIGTERM, self._end)
+        with contextlib.suppress(JournalError):  # said already; it may be there when the first group comes
+            self._open()
+        while not self._is_ending:
+            self._turn()
+        if self._writer is not None:
+            with contextlib.suppress(JournalError):
+                self._writer.close()
+
+    def _end(self, *_: object) -> None:
+        self._is_ending = True
+
+    def _turn(self) -> None:
+        waiting = list[tuple[Sender, Group]]()
+        for key, _ in self._selector.select(TURN_SECONDS):
+            if key.data is None:
+                self._accept()
+            else:
+                waiting += self._heard(key.data)
+        if waiting:
+            self._write(waiting)
+        _beat()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = self._listener.accept()
+            connection.setblocking(False)
+            self._selector.register(connection, selectors.EVENT_READ, Sender(connection))
+
+    def _heard(self, sender: Sender) -> Iterator[tuple[Sender, Group]]:
+        try:
+            for group in sender.groups():
+                yield sender, group
+        except BlockingIOError:
+            return
+        except (EOFError, Garbled, OSError):
+            self._lose(sender)
+
+    def _lose(self, sender: Sender) -> None:
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(sender.connection)
+        sender.connection.close()
+
+    # ---- Writing
+
+    def _write(self, waiting: Sequence[tuple[Sender, Group]]) -> None:
+        """All in one transaction; one by one if one of them is to blame for a refusal."""
+        try:
+            self._append([group for _, group in waiting])
+            written = [True] * len(waiting)
+        except Refused:
+            written = [self._is_appended(group) for _, group in waiting]
+        except JournalError:
+            written = [False] * len(waiting)
+        answers: dict[Sender, bytes] = {}
+        for (sender, group), is_written in zip(waiting, written, strict=True):
+            answers[sender] = answers.get(sender, b"") + wire.answer(group.number, is_written=is_written)
+        for sender, told in answers.items():
+            try:
+                sender.tell(told)
+            except OSError:
+                self._lose(sender)
+
+    def _is_appended(self, group: Group) -> bool:
+        try:
+            self._append([group])
+        except JournalError as error:
+            return isinstance(error, Twice)  # sent again by one who did not hear that it was written
+        return True
+
+    def _append(self, groups: Sequence[Group]) -> None:
+        """Raises JournalError."""
+        try:
+            self._open().append_entries([entry for group in groups for entry in group.entries])
+        except JournalError as error:
+            self._say(str(error))
+            raise
+        self._say(None)
+
+    def _open(self) -> Writer:
+        """The writer, made when the journal can be opened. Raises JournalError."""
+        if self._writer is None:
+            now = time.monotonic()
+            if now < self._try_at:
+                raise JournalError(self._problem)
+            self._try_at = now + _BETWEEN_ATTEMPTS
+            self._writer = Writer(_opened(), "service", code_version())
+        return self._writer
+
+    def _say(self, problem: str | None) -> None:
+        """Log a change only: a full disk would fill with lines."""
+        if problem != self._problem:
+            self._problem = problem
+            if problem is None:
+                _log.info("the journal is written again")
+            else:
+                _log.error("the journal cannot be written: %s", problem)
+
+
+def _opened() -> store.Journal:
+    """A SQLite file is made where there is none; a database's tables are its owner's to make."""
+    if store.address().get_backend_name() == "sqlite":
+        return store.make(PATIENCE_SECONDS)[0]
+    return store.opened(PATIENCE_SECONDS)
+
+
+def _beat() -> None:
+    """Give a sign of life to whoever started this process."""
+    with contextlib.suppress(OSError):
+        os.write(1, b".")
+
+
+def main() -> None:
+    processes.end_with_parent()
+    processes.limit()  # no core dump: it would hold clients' values
+    logs.configure()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: those who decide end first
+    with socket.socket(fileno=int(sys.argv[1])) as listener:
+        listener.setblocking(False)
+        Recording(listener).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,254 @@
+"""A decision leaves the service only when its receipt is on the disk, whatever becomes of the writer."""
+
+import json
+import os
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from journal import ids, reading, store
+from journal.record import Kind
+from journal.verification import verify
+from tests import servers
+from tests.live import children_of
+from tests.servers import JSON, Answer, SocketDoor
+
+pytest_plugins = ["tests.api_support"]
+
+Client = dict[str, Any]
+UNRECORDED = "La décision n’a pas pu être enregistrée, et n’est donc pas rendue : réessayez dans une seconde."
+
+
+@contextmanager
+def recorded(pickle: Path, folder: Path, **more: str) -> Iterator[SocketDoor]:
+    """A service with a journal in the folder."""
+    url = f"sqlite:///{folder / 'journal.db'}"
+    environment = servers.alone(pickle, folder) | {"JOURNAL_URL": url} | more
+    with servers.api(environment, folder / "log") as door:
+        servers.ready(door)
+        servers.eventually(lambda: children_of(door, "api.recording.writer_process") or None, "a writer")
+        yield door
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, reading.Record]]:
+    """Reads the receipts of the journal in the test's folder, by their ids."""
+    monkeypatch.setenv("JOURNAL_URL", f"sqlite:///{tmp_path / 'journal.db'}")
+
+    def read() -> dict[str, reading.Record]:
+        with closing(store.opened()) as opened, opened.reading() as connection:
+            records = [one for page in reading.records(connection) for one in page]
+        return {ids.written(one.id): one for one in records if one.kind is Kind.RECEIPT}
+
+    return read
+
+
+def decision_id(answer: Answer) -> str:
+    return answer.headers["X-Decision-Id"]
+
+
+def predict(door: SocketDoor, client: Client, **headers: str) -> Answer:
+    return door.send("POST", "/predict", json.dumps(client).encode(), JSON | headers)
+
+
+def test_a_decision_has_a_receipt_of_all_that_was_asked_and_answered(
+    documented_pickle: Path, documented_request: Client, tmp_path: Path, journal: Any
+) -> None:
+    asked = documented_request | {"EXT_SOURCE_1": None}
+    with recorded(documented_pickle, tmp_path) as door:
+        answer = predict(door, asked, **{"X-Client-Reference": "dossier 12", "X-Request-Id": "r-1"})
+        at_once = journal()[decision_id(answer)]
+
+    kept, client = at_once.kept, at_once.client
+    features = at_once.model.features
+    assert list(kept.outputs) == [*answer.content.values()]
+    assert [None if value != value else value for value in client.inputs] == [
+        asked[name] for name in features
+    ]
+    assert (client.request_id, client.client_reference, kept.door) == ("r-1", "dossier 12", "predict")
+    assert at_once.model.digest == answer.headers["X-Model-Digest"]
+    assert stat_of(tmp_path / "journal.db") == 0o600
+
+
+def stat_of(file: Path) -> int:
+    return file.stat().st_mode & 0o777
+
+
+def test_each_client_of_a_batch_has_a_receipt(
+    documented_pickle: Path, documented_request: Client, tmp_path: Path, journal: Any
+) -> None:
+    clients = [documented_request | {"AMT_CREDIT": 200_000 + number} for number in range(300)]
+    with recorded(documented_pickle, tmp_path) as door:
+        small = door.send("POST", "/predict/batch", json.dumps(clients[:3]).encode(), JSON)
+        large = door.send("POST", "/predict/batch", json.dumps(clients).encode(), JSON)
+        receipts = [*journal().values()]
+
+    assert (small.status, large.status) == (200, 200)
+    answered = [tuple(decision.values()) for decision in small.content + large.content]
+    assert sorted(one.kept.outputs for one in receipts) == sorted(answered)
+    assert len({one.kept.call_id for one in receipts}) == 2
+    assert {one.kept.door for one in receipts} == {"predict/batch"}
+
+
+@pytest.mark.parametrize("reference", ["", "é", "x" * 65, "a\tb"], ids=["empty", "accent", "long", "tab"])
+def test_a_reference_that_is_none_is_refused_and_leaves_no_receipt(
+    documented_pickle: Path, documented_request: Client, tmp_path: Path, journal: Any, reference: str
+) -> None:
+    with recorded(documented_pickle, tmp_path) as door:
+        refused = predict(door, documented_request, **{"X-Client-Reference": reference})
+        missing = predict(door, {})
+
+        assert (refused.status, missing.status) == (400, 400)
+        assert "X-Client-Reference" in refused.error
+        assert "X-Decision-Id" not in {**refused.headers, **missing.headers}
+        assert journal() == {}
+
+
+def test_without_a_journal_a_decision_has_no_id(
+    documented_pickle: Path, documented_request: Client, tmp_path: Path
+) -> None:
+    environment = servers.alone(documented_pickle, tmp_path) | {"JOURNAL_URL": "off"}
+    with servers.api(environment, tmp_path / "log") as door:
+        servers.ready(door)
+        answer = predict(door, documented_request)
+
+    assert answer.status == 200
+    assert "X-Decision-Id" not in answer.headers
+
+
+# ---- What happens to the writer, to workers, and to the file
+
+
+class Asking:
+    """Asks for decisions without a pause, until the end. Holds the answers."""
+
+    def __init__(self, door: SocketDoor, client: Client) -> None:
+        self.answers: list[Answer] = []
+        self.longest = 0.0
+        self._door, self._client = door, client
+        self._is_over = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(4)]
+
+    def __enter__(self) -> "Asking":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def statuses(self, since: int = 0) -> set[int]:
+        return {one.status for one in self.answers[since:]}
+
+    @property
+    def decided(self) -> list[str]:
+        return [decision_id(one) for one in self.answers if one.status == 200]
+
+    def _ask(self) -> None:
+        while not self._is_over.is_set():
+            started = time.monotonic()
+            try:
+                answer = predict(self._door, self._client)
+            except OSError:  # a worker was killed
+                continue
+            self.longest = max(self.longest, time.monotonic() - started)
+            self.answers.append(answer)
+
+
+@pytest.mark.parametrize("module", ["api.recording.writer_process", "api.server.worker"])
+def test_each_answer_is_in_the_journal_though_processes_are_killed(
+    documented_pickle: Path, documented_request: Client, tmp_path: Path, journal: Any, module: str
+) -> None:
+    with recorded(documented_pickle, tmp_path) as door, Asking(door, documented_request) as asking:
+        for _ in range(4):
+            kill_one(door, module)
+            answers_again(asking)
+    receipts = journal()
+
+    assert set(asking.decided) <= receipts.keys()
+    assert len(set(asking.decided)) == len(asking.decided)
+    assert asking.statuses() <= {200, 503}
+    assert_holds()
+
+
+def kill_one(door: SocketDoor, module: str) -> None:
+    """Kill a process of this module. Return when another one is there."""
+    (victim,) = servers.eventually(lambda: children_of(door, module) or None, "a process to kill")
+    os.kill(victim, signal.SIGKILL)
+    servers.eventually(lambda: set(children_of(door, module)) - {victim} or None, "another one")
+
+
+def answers_again(asking: Asking) -> None:
+    before = len(asking.decided)
+    servers.eventually(lambda: len(asking.decided) > before + 10 or None, "decisions")
+
+
+def assert_holds() -> None:
+    with closing(store.opened()) as opened, opened.reading() as connection:
+        assert verify(connection).findings == []
+
+
+def test_while_the_journal_is_locked_decisions_are_refused_within_a_second_and_then_made_again(
+    documented_pickle: Path, documented_request: Client, tmp_path: Path, journal: Any
+) -> None:
+    with recorded(documented_pickle, tmp_path) as door:
+        predict(door, documented_request)
+        with Asking(door, documented_request) as asking:
+            with closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as locking:
+                locking.execute("BEGIN IMMEDIATE")
+                before = len(asking.answers)
+                time.sleep(3.0)
+                during = asking.answers[before + 8 :]
+                locking.execute("ROLLBACK")
+            answers_again(asking)
+
+    assert {one.status for one in during} == {503}
+    assert {one.error for one in during} == {UNRECORDED}
+    assert all(one.headers["Retry-After"] == "1" for one in during)
+    assert asking.longest < 1.5  # of a client beside three others on a busy machine
+    assert set(asking.decided) <= journal().keys()
+    assert "the journal cannot be written" in door.said
+    assert "the journal is written again" in door.said
+
+
+def test_a_writer_that_is_stopped_is_replaced_and_nobody_waits_for_it(
+    documented_pickle: Path, documented_request: Client, tmp_path: Path, journal: Any
+) -> None:
+    with recorded(documented_pickle, tmp_path) as door, Asking(door, documented_request) as asking:
+        servers.eventually(lambda: len(asking.answers) > 5 or None, "answers")
+        (stopped,) = children_of(door, "api.recording.writer_process")
+        os.kill(stopped, signal.SIGSTOP)
+        servers.eventually(lambda: 503 in asking.statuses() or None, "a refusal")
+        servers.eventually(
+            lambda: set(children_of(door, "api.recording.writer_process")) - {stopped} or None, "another"
+        )
+        answers_again(asking)
+
+    assert set(asking.decided) <= journal().keys()
+    assert asking.longest < 1.5
+
+
+def test_no_value_of_a_client_is_in_the_log(
+    documented_pickle: Path, documented_request: Client, tmp_path: Path, journal: Any
+) -> None:
+    marked = documented_request | {"AMT_CREDIT": 271_828.25}
+    with recorded(documented_pickle, tmp_path) as door:
+        answer = predict(door, marked, **{"X-Client-Reference": "MARKED-REFERENCE"})
+        with closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as locking:
+            locking.execute("BEGIN IMMEDIATE")
+            predict(door, marked, **{"X-Client-Reference": "MARKED-REFERENCE"})
+            locking.execute("ROLLBACK")
+        metrics = door.get("/metrics").body.decode()
+
+    assert answer.status == 200
+    assert "271828" not in door.said + metrics
+    assert "MARKED" not in door.said + metrics

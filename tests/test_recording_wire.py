@@ -1,0 +1,210 @@
+"""What workers and the journal's writer say to each other, and in which order answers leave."""
+
+import asyncio
+import math
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.recording import client, recorder, wire
+from api.recording.recorder import Recorder
+from api.recording.wire import Garbled, Incoming, Outgoing
+from journal import ids
+from journal.models import Model
+from journal.receipt import Receipt
+from journal.record import Entry
+from mlflow_model.errors import JournalUnavailable
+from tests.test_http_protocol import in_the_loop
+
+MODELS = [
+    Model(name, "1", "0" * 64, 0.2, 0.1, ("a", "b", "c"), ("X", "Y"), ("prediction", "p"), "code")
+    for name in ("first", "second")
+]
+
+
+def entry(model: int = 0, value: float = 1.5, reference: str = "") -> Entry:
+    return Receipt(
+        model=MODELS[model],
+        inputs=[value, math.nan],
+        outputs=["b", 0.25],
+        door="predict",
+        request_id="r",
+        client_reference=reference,
+    ).entry()
+
+
+@given(
+    groups=st.lists(
+        st.lists(st.tuples(st.integers(0, 1), st.floats(allow_nan=False), st.text(max_size=20)), max_size=4),
+        max_size=5,
+    ),
+    size=st.integers(1, 400),
+)
+def test_groups_arrive_as_they_were_sent_in_pieces_of_any_size(
+    groups: list[list[tuple[int, float, str]]], size: int
+) -> None:
+    sent = [[entry(*one) for one in group] for group in groups]
+    outgoing, incoming = Outgoing(), Incoming()
+    stream = b"".join(outgoing.message(number, group) for number, group in enumerate(sent))
+
+    pieces = [stream[start : start + size] for start in range(0, len(stream), size)]
+    found = [group for piece in pieces for group in incoming.feed(piece)]
+
+    assert [group.number for group in found] == [*range(len(sent))]
+    assert [group.entries for group in found] == sent
+
+
+@pytest.mark.parametrize(
+    "garbled",
+    [
+        b"\xff\xff\xff\xff",
+        b"\0\0\0\1a",
+        b"\0\0\0\x0e" + bytes(10) + b"\0\0\0\1",
+        Outgoing().message(1, [entry()])[:-1] + b"",
+    ],
+    ids=["endless", "short", "without its record", "cut"],
+)
+def test_what_is_no_group_is_garbled_or_waits_for_its_end(garbled: bytes) -> None:
+    incoming = Incoming()
+    try:
+        found = [*incoming.feed(garbled)]
+    except Garbled:
+        return
+    assert found == []
+
+
+# ---- The order of answers
+
+
+class Writer:
+    """The other side of the socket: answers when the test says so."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address = folder / "socket"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.address))
+        self._listener.listen()
+        self._connection: socket.socket | None = None
+
+    def close(self) -> None:
+        for one in (self._listener, self._connection):
+            if one is not None:
+                one.close()
+
+    async def accept(self) -> None:
+        self._listener.setblocking(False)
+        self._connection, _ = await asyncio.get_running_loop().sock_accept(self._listener)
+
+    def hang_up(self) -> None:
+        assert self._connection
+        self._connection.close()
+        self._connection = None
+
+    async def tell(self, *answers: tuple[int, bool]) -> None:
+        assert self._connection
+        for number, is_written in answers:
+            self._connection.sendall(wire.answer(number, is_written=is_written))
+        await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[Writer]:
+    found = Writer(tmp_path)
+    yield found
+    found.close()
+
+
+class Turns:
+    """What became of the answers of each turn, in the order in which they left."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.left: list[str] = []
+        self._recorder = recorder
+
+    def take(self, name: str, entries: Sequence[Entry]) -> None:
+        self._recorder._entries += entries
+        self._recorder.when_open(lambda: self.left.append(name), lambda: self.left.append(f"no {name}"))
+
+
+@asynccontextmanager
+async def connected(writer: Writer) -> AsyncIterator[tuple[Recorder, Turns]]:
+    made = Recorder(writer.address)
+    made.begin()
+    await writer.accept()
+    await asyncio.sleep(0.05)
+    yield made, Turns(made)
+    made._task.cancel()
+    if made._transport is not None:
+        made._transport.close()
+    await asyncio.sleep(0.01)
+
+
+@in_the_loop
+async def test_answers_leave_in_their_order_though_the_writer_answers_in_another(writer: Writer) -> None:
+    async with connected(writer) as (_, turns):
+        turns.take("1", [entry()])
+        turns.take("2", [entry()])
+        turns.take("3", [])
+
+        await writer.tell((2, False))
+        before = [*turns.left]
+        await writer.tell((1, True))
+
+        assert (before, turns.left) == ([], ["1", "no 2", "3"])
+
+
+@in_the_loop
+async def test_answers_without_receipts_wait_for_nobody(writer: Writer) -> None:
+    async with connected(writer) as (_, turns):
+        turns.take("1", [])
+
+        assert turns.left == ["1"]
+
+
+@in_the_loop
+async def test_a_writer_that_says_nothing_is_waited_for_no_longer_than_a_second(writer: Writer) -> None:
+    async with connected(writer) as (made, turns):
+        turns.take("1", [entry()])
+        made.check()
+
+        await asyncio.sleep(recorder.LONGEST_WAIT_SECONDS + 0.2)
+
+        assert turns.left == ["no 1"]
+        assert made.unanswered == 1
+        with pytest.raises(JournalUnavailable):
+            made.check()
+        await writer.tell((1, True))
+        made.check()
+
+
+@in_the_loop
+async def test_receipts_are_sent_again_to_the_next_writer(writer: Writer) -> None:
+    async with connected(writer) as (made, turns):
+        turns.take("1", [entry()])
+        writer.hang_up()
+        await asyncio.sleep(0.02)
+        with pytest.raises(JournalUnavailable):
+            made.check()
+        await writer.accept()
+        await asyncio.sleep(0.05)
+
+        await writer.tell((1, True))
+
+        assert turns.left == ["1"]
+
+
+def test_without_a_writer_nothing_is_recorded(tmp_path: Path) -> None:
+    with pytest.raises(JournalUnavailable):
+        client.append(tmp_path / "nowhere", [entry()])
+
+
+def test_ids_of_receipts_are_uuids_of_version_7_in_the_order_of_their_making() -> None:
+    made = [ids.written(entry().id) for _ in range(100)]
+
+    assert made == sorted(made)
+    assert {one[14] for one in made} == {"7"}
