@@ -28,6 +28,9 @@ class ScoringApi:
     def predict(self, client: Mapping[str, float | None]) -> dict[str, Any]:
         return self._ask("POST", "/predict", client)
 
+    def explain(self, client: Mapping[str, float | None]) -> dict[str, Any]:
+        return self._ask("POST", "/explain", client)
+
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         try:
             response = requests.request(

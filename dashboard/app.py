@@ -99,6 +99,28 @@ def _answer(api: ScoringApi, texts: dict[str, str], schemas: dict[str, Any]) -> 
     box, shape = _LOOKS[zone]
     box(f"### {shape} {decision['prediction']}")
     st.image(scale(decision, zone, shape))
+    _explain(api, client)
+
+
+def _explain(api: ScoringApi, client: dict[str, float | None]) -> None:
+    """Show why, what somebody should look at, and what would change the decision, which stands without it."""
+    try:
+        found = api.explain(client)
+    except ApiError as error:
+        st.caption(str(error))
+        return
+    reasons, offers = found["reasons"], found["offers"]
+    _listed("À vérifier", [one["sentence"] for one in found["warnings"]])
+    _listed("Ce qui parle pour le crédit", [one["sentence"] for one in reasons["for"]])
+    _listed("Ce qui parle contre lui", [one["sentence"] for one in reasons["against"]])
+    changes = [one["sentence"] for one in [*offers["found"], offers["worse"]] if one]
+    _listed("Ce qui changerait la décision", [offers["sentence"], *changes])
+
+
+def _listed(title: str, sentences: list[str]) -> None:
+    if sentences:
+        st.markdown(f"#### {title}")
+        st.markdown("\n".join(f"- {sentence}" for sentence in sentences))
 
 
 def _read(texts: dict[str, str], features: dict[str, Any]) -> dict[str, float | None]:

@@ -1,5 +1,6 @@
 """The loan officer's page, on Streamlit's AppTest against a real API."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dashboard.api_client import ApiError, ScoringApi
 from dashboard.numbers import NotANumber, read_french, write_french
 from mlflow_model.handover import model_files
 from mlflow_model.registry import registration
@@ -60,6 +62,34 @@ def test_the_answer_is_the_api_s_own(
     shown = decide(page(api.url, monkeypatch))
 
     assert [sentence.split(" ", 2)[2] for sentence in sentences(shown)] == [expected["prediction"]]
+
+
+def test_the_page_says_what_the_api_explains(
+    api: SocketDoor, monkeypatch: pytest.MonkeyPatch, documented_request: dict[str, float]
+) -> None:
+    body = json.dumps(documented_request).encode()
+    found = api.send("POST", "/explain", body, servers.JSON).content
+
+    shown = decide(page(api.url, monkeypatch))
+
+    said = "\n".join(element.value for element in shown.markdown)
+    parts = [*found["warnings"], *found["reasons"]["for"], *found["reasons"]["against"], found["offers"]]
+    assert {one["code"] for one in found["warnings"]} >= {"broken_identity"}
+    assert [one["sentence"] for one in parts if f"- {one['sentence']}" not in said] == []
+
+
+def test_a_decision_that_cannot_be_explained_is_shown(
+    api: SocketDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ApiError("La version servie ne sait pas expliquer ses décisions.")
+
+    monkeypatch.setattr(ScoringApi, "explain", refuse)
+
+    shown = decide(page(api.url, monkeypatch))
+
+    assert len(sentences(shown)) == 1
+    assert "La version servie ne sait pas expliquer ses décisions." in [one.value for one in shown.caption]
 
 
 @pytest.mark.parametrize(("field", "text"), [("EXT_SOURCE_1", ""), ("EXT_SOURCE_2", "0,123456789012345678")])
