@@ -188,14 +188,29 @@ async def test_receipts_are_sent_again_to_the_next_writer(writer: Writer) -> Non
         turns.take("1", [entry()])
         writer.hang_up()
         await asyncio.sleep(0.02)
-        with pytest.raises(JournalUnavailable):
-            made.check()
+        made.check()
+        turns.take("2", [entry()])
         await writer.accept()
         await asyncio.sleep(0.05)
 
-        await writer.tell((1, True))
+        await writer.tell((1, True), (2, True))
 
-        assert turns.left == ["1"]
+        assert turns.left == ["1", "2"]
+
+
+@in_the_loop
+async def test_without_a_writer_only_the_first_decisions_wait(tmp_path: Path) -> None:
+    made = Recorder(tmp_path / "nowhere")
+    turns = Turns(made)
+    made.begin()
+    turns.take("1", [entry()])
+
+    await asyncio.sleep(recorder.LONGEST_WAIT_SECONDS + 0.3)
+
+    assert turns.left == ["no 1"]
+    with pytest.raises(JournalUnavailable):
+        made.check()
+    made._task.cancel()
 
 
 def test_without_a_writer_nothing_is_recorded(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ refusals leave; then nothing more is decided until the writer confirms again.
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from api import logs
 from api.delivery.served import Model
 from api.recording import wire
 from api.recording.receipts import Receipts
@@ -25,6 +27,8 @@ from mlflow_model.errors import JournalUnavailable
 
 LONGEST_WAIT_SECONDS = 0.8  # of an answer: its client shall hear within a second
 _LOOK_SECONDS = 0.1
+
+_errors = logging.getLogger(logs.ERRORS)
 
 
 @dataclass(eq=False)
@@ -63,8 +67,8 @@ class Recorder(asyncio.Protocol):
         self._task = asyncio.get_running_loop().create_task(self._look())
 
     def check(self) -> None:
-        """Raises JournalUnavailable where no receipt can be written now: then nothing is to be decided."""
-        if self._transport is None or self._is_late:
+        """Raises JournalUnavailable where the last answers waited too long: then nothing is to be decided."""
+        if self._is_late:
             raise JournalUnavailable
 
     def record(
@@ -129,16 +133,22 @@ class Recorder(asyncio.Protocol):
 
     async def _look(self) -> None:
         while True:
-            if self._transport is None:
-                with contextlib.suppress(OSError):
-                    await asyncio.get_running_loop().create_unix_connection(lambda: self, str(self.address))
-            self._refuse_the_late(time.monotonic())
+            try:
+                await self._connect()
+                self._refuse_the_late(time.monotonic())
+            except Exception as error:  # noqa: BLE001 - whoever waits would wait for ever
+                _errors.error("internal error in the recorder: %s", logs.told(error))
             await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _connect(self) -> None:
+        if self._transport is None:
+            with contextlib.suppress(OSError):
+                await asyncio.get_running_loop().create_unix_connection(lambda: self, str(self.address))
 
     def _refuse_the_late(self, now: float) -> None:
         if not self._sent or now - next(iter(self._sent.values())).since < LONGEST_WAIT_SECONDS:
             return
-        self._is_late = self._transport is not None
+        self._is_late = True
         for group in self._sent.values():
             group.is_written = False
         self._sent.clear()
