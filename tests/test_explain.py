@@ -272,7 +272,7 @@ def test_log_odds_and_points_are_those_of_the_probability(parameters: dict[str, 
 
 
 def test_reasons_never_contradict_each_other_nor_the_score(scorer: Scorer) -> None:
-    for client in reference_clients(scorer, 2_000):
+    for client in reference_clients(scorer, 400):
         found = explained(scorer, client)
         speaking_for, against = found["reasons"]["for"], found["reasons"]["against"]
         both = [*speaking_for, *against]

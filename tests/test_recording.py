@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,17 +37,26 @@ def recorded(pickle: Path, folder: Path, **more: str) -> Iterator[SocketDoor]:
         yield door
 
 
-@pytest.fixture
-def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, reading.Record]]:
-    """Reads the receipts of the journal in the test's folder, by their ids."""
-    monkeypatch.setenv("JOURNAL_URL", f"sqlite:///{tmp_path / 'journal.db'}")
+@pytest.fixture(scope="module")
+def door(documented_pickle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SocketDoor]:
+    """A service that nobody harms. Its journal is beside its log."""
+    with recorded(documented_pickle, tmp_path_factory.mktemp("recorded")) as found:
+        yield found
 
-    def read() -> dict[str, reading.Record]:
-        with closing(store.opened()) as opened, opened.reading() as connection:
-            records = [one for page in reading.records(connection) for one in page]
-        return {ids.written(one.id): one for one in records if one.kind is Kind.RECEIPT}
 
-    return read
+def receipts_in(folder: Path) -> dict[str, reading.Record]:
+    """The receipts of the journal in this folder, by their ids."""
+    with opened_in(folder) as journal, journal.reading() as connection:
+        records = [one for page in reading.records(connection) for one in page]
+    return {ids.written(one.id): one for one in records if one.kind is Kind.RECEIPT}
+
+
+@contextmanager
+def opened_in(folder: Path) -> Iterator[store.Journal]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JOURNAL_URL", f"sqlite:///{folder / 'journal.db'}")
+        with closing(store.opened()) as journal:
+            yield journal
 
 
 def decision_id(answer: Answer) -> str:
@@ -59,56 +68,52 @@ def predict(door: SocketDoor, client: Client, **headers: str) -> Answer:
 
 
 def test_a_decision_has_a_receipt_of_all_that_was_asked_and_answered(
-    documented_pickle: Path, documented_request: Client, tmp_path: Path, journal: Any
+    door: SocketDoor, documented_request: Client
 ) -> None:
     asked = documented_request | {"EXT_SOURCE_1": None}
-    with recorded(documented_pickle, tmp_path) as door:
-        answer = predict(door, asked, **{"X-Client-Reference": "dossier 12", "X-Request-Id": "r-1"})
-        at_once = journal()[decision_id(answer)]
 
-    kept, client = at_once.kept, at_once.client
-    features = at_once.model.features
+    answer = predict(door, asked, **{"X-Client-Reference": "dossier 12", "X-Request-Id": "r-1"})
+
+    receipt = receipts_in(door.log.parent)[decision_id(answer)]
+    kept, client = receipt.kept, receipt.client
+    assert client is not None
+    assert receipt.model is not None
+    inputs = [None if value != value else value for value in client.inputs]
     assert list(kept.outputs) == [*answer.content.values()]
-    assert [None if value != value else value for value in client.inputs] == [
-        asked[name] for name in features
-    ]
+    assert inputs == [asked[name] for name in receipt.model.features]
     assert (client.request_id, client.client_reference, kept.door) == ("r-1", "dossier 12", "predict")
-    assert at_once.model.digest == answer.headers["X-Model-Digest"]
-    assert stat_of(tmp_path / "journal.db") == 0o600
+    assert receipt.model.digest == answer.headers["X-Model-Digest"]
+    assert (door.log.parent / "journal.db").stat().st_mode & 0o777 == 0o600
 
 
-def stat_of(file: Path) -> int:
-    return file.stat().st_mode & 0o777
-
-
-def test_each_client_of_a_batch_has_a_receipt(
-    documented_pickle: Path, documented_request: Client, tmp_path: Path, journal: Any
-) -> None:
+def test_each_client_of_a_batch_has_a_receipt(door: SocketDoor, documented_request: Client) -> None:
     clients = [documented_request | {"AMT_CREDIT": 200_000 + number} for number in range(300)]
-    with recorded(documented_pickle, tmp_path) as door:
-        small = door.send("POST", "/predict/batch", json.dumps(clients[:3]).encode(), JSON)
-        large = door.send("POST", "/predict/batch", json.dumps(clients).encode(), JSON)
-        receipts = [*journal().values()]
+    before = receipts_in(door.log.parent).keys()
+
+    small = door.send("POST", "/predict/batch", json.dumps(clients[:3]).encode(), JSON)
+    large = door.send("POST", "/predict/batch", json.dumps(clients).encode(), JSON)
 
     assert (small.status, large.status) == (200, 200)
+    receipts = [one.kept for own_id, one in receipts_in(door.log.parent).items() if own_id not in before]
     answered = [tuple(decision.values()) for decision in small.content + large.content]
-    assert sorted(one.kept.outputs for one in receipts) == sorted(answered)
-    assert len({one.kept.call_id for one in receipts}) == 2
-    assert {one.kept.door for one in receipts} == {"predict/batch"}
+    assert sorted(one.outputs for one in receipts) == sorted(answered)
+    assert len({one.call_id for one in receipts}) == 2
+    assert {one.door for one in receipts} == {"predict/batch"}
 
 
 @pytest.mark.parametrize("reference", ["", "é", "x" * 65, "a\tb"], ids=["empty", "accent", "long", "tab"])
 def test_a_reference_that_is_none_is_refused_and_leaves_no_receipt(
-    documented_pickle: Path, documented_request: Client, tmp_path: Path, journal: Any, reference: str
+    door: SocketDoor, documented_request: Client, reference: str
 ) -> None:
-    with recorded(documented_pickle, tmp_path) as door:
-        refused = predict(door, documented_request, **{"X-Client-Reference": reference})
-        missing = predict(door, {})
+    before = receipts_in(door.log.parent).keys()
 
-        assert (refused.status, missing.status) == (400, 400)
-        assert "X-Client-Reference" in refused.error
-        assert "X-Decision-Id" not in {**refused.headers, **missing.headers}
-        assert journal() == {}
+    refused = predict(door, documented_request, **{"X-Client-Reference": reference})
+    missing = predict(door, {})
+
+    assert (refused.status, missing.status) == (400, 400)
+    assert "X-Client-Reference" in refused.error
+    assert "X-Decision-Id" not in {**refused.headers, **missing.headers}
+    assert receipts_in(door.log.parent).keys() == before
 
 
 def test_without_a_journal_a_decision_has_no_id(
@@ -164,20 +169,23 @@ class Asking:
             self.answers.append(answer)
 
 
-@pytest.mark.parametrize("module", ["api.recording.writer_process", "api.server.worker"])
+@pytest.mark.parametrize(
+    "module", ["api.recording.writer_process", pytest.param("api.server.worker", marks=pytest.mark.slow)]
+)
 def test_each_answer_is_in_the_journal_though_processes_are_killed(
-    documented_pickle: Path, documented_request: Client, tmp_path: Path, journal: Any, module: str
+    documented_pickle: Path, documented_request: Client, tmp_path: Path, module: str
 ) -> None:
     with recorded(documented_pickle, tmp_path) as door, Asking(door, documented_request) as asking:
         for _ in range(4):
             kill_one(door, module)
             answers_again(asking)
-    receipts = journal()
+    receipts = receipts_in(tmp_path)
 
     assert set(asking.decided) <= receipts.keys()
     assert len(set(asking.decided)) == len(asking.decided)
     assert asking.statuses() <= {200, 503}
-    assert_holds()
+    with opened_in(tmp_path) as journal, journal.reading() as connection:
+        assert verify(connection).findings == []
 
 
 def kill_one(door: SocketDoor, module: str) -> None:
@@ -192,13 +200,8 @@ def answers_again(asking: Asking) -> None:
     servers.eventually(lambda: len(asking.decided) > before + 10 or None, "decisions")
 
 
-def assert_holds() -> None:
-    with closing(store.opened()) as opened, opened.reading() as connection:
-        assert verify(connection).findings == []
-
-
 def test_while_the_journal_is_locked_decisions_are_refused_within_a_second_and_then_made_again(
-    documented_pickle: Path, documented_request: Client, tmp_path: Path, journal: Any
+    documented_pickle: Path, documented_request: Client, tmp_path: Path
 ) -> None:
     with recorded(documented_pickle, tmp_path) as door:
         predict(door, documented_request)
@@ -215,13 +218,14 @@ def test_while_the_journal_is_locked_decisions_are_refused_within_a_second_and_t
     assert {one.error for one in during} == {UNRECORDED}
     assert all(one.headers["Retry-After"] == "1" for one in during)
     assert asking.longest < 1.5  # of a client beside three others on a busy machine
-    assert set(asking.decided) <= journal().keys()
+    assert set(asking.decided) <= receipts_in(tmp_path).keys()
     assert "the journal cannot be written" in door.said
     assert "the journal is written again" in door.said
 
 
+@pytest.mark.slow
 def test_a_writer_that_is_stopped_is_replaced_and_nobody_waits_for_it(
-    documented_pickle: Path, documented_request: Client, tmp_path: Path, journal: Any
+    documented_pickle: Path, documented_request: Client, tmp_path: Path
 ) -> None:
     with recorded(documented_pickle, tmp_path) as door, Asking(door, documented_request) as asking:
         servers.eventually(lambda: len(asking.answers) > 5 or None, "answers")
@@ -233,12 +237,12 @@ def test_a_writer_that_is_stopped_is_replaced_and_nobody_waits_for_it(
         )
         answers_again(asking)
 
-    assert set(asking.decided) <= journal().keys()
+    assert set(asking.decided) <= receipts_in(tmp_path).keys()
     assert asking.longest < 1.5
 
 
 def test_no_value_of_a_client_is_in_the_log(
-    documented_pickle: Path, documented_request: Client, tmp_path: Path, journal: Any
+    documented_pickle: Path, documented_request: Client, tmp_path: Path
 ) -> None:
     marked = documented_request | {"AMT_CREDIT": 271_828.25}
     with recorded(documented_pickle, tmp_path) as door:
