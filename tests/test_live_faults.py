@@ -115,7 +115,7 @@ def test_metrics_that_cannot_be_saved_cost_no_answer(
     """The worker may write no file any more, then again as it likes."""
     with serving(live) as door:
         (worker,) = workers_of(door)
-        folder = Path(f"/proc/{worker}/cmdline").read_text().split("\0")[-2]
+        folder = Path(f"/proc/{worker}/cmdline").read_text().split("\0")[-3]
         resource.prlimit(worker, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
         statuses = set()
         for _ in range(4):

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from journal import ids, reading, store
+from journal.errors import NoJournal
 from journal.record import Kind
 from journal.verification import verify
 from tests import servers
@@ -33,8 +34,16 @@ def recorded(pickle: Path, folder: Path, **more: str) -> Iterator[SocketDoor]:
     environment = servers.alone(pickle, folder) | {"JOURNAL_URL": url} | more
     with servers.api(environment, folder / "log") as door:
         servers.ready(door)
-        servers.eventually(lambda: children_of(door, "api.recording.writer_process") or None, "a writer")
+        servers.eventually(lambda: is_made(folder) or None, "a journal")
         yield door
+
+
+def is_made(folder: Path) -> bool:
+    try:
+        with opened_in(folder):
+            return True
+    except NoJournal:
+        return False
 
 
 @pytest.fixture(scope="module")
