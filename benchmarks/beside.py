@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks import batch_http, load
+from benchmarks import batch_http, explanations, load
 from benchmarks.load import Load
 from benchmarks.markdown import table
 from features.catalogue import example_client
@@ -44,10 +44,12 @@ class Sent(NamedTuple):
 
 def report(rounds: int = 5, seconds: float = 6) -> str:
     """The table, as markdown."""
-    features = model_files.convert(batch_http.PICKLE)[0].scorer().features
+    scorer = model_files.convert(batch_http.PICKLE)[0].scorer()
+    features = scorer.features
     client = json.dumps(example_client(features)).encode()
+    explained = json.dumps(explanations.not_reliable(scorer, 1)[0]).encode()
     bodies = {
-        f"{EXPLANATIONS} explanations/s": Sent("application/json", client, "/explain", EXPLANATIONS),
+        f"{EXPLANATIONS} explanations/s": Sent("application/json", explained, "/explain", EXPLANATIONS),
         **_batches(features),
     }
     found: dict[str, list[Load]] = {name: [] for name in (NOTHING, *bodies)}

@@ -38,7 +38,7 @@ def report(clients: int = CLIENTS) -> str:
     scorer = model_files.convert(PICKLE)[0].scorer()
     leaves, others = Leaves.of_text(scorer.model_text), population.of_facts(scorer.population)
     seconds: dict[str, list[float]] = defaultdict(list)
-    for number, client in enumerate(_not_reliable(scorer, clients)):
+    for number, client in enumerate(not_reliable(scorer, clients)):
         values = {name: math.nan if value is None else value for name, value in client.items()}
         asked = Question(scorer, leaves, others, loans.loan_of(values), PLAUSIBLE)
         row, decision = [*values.values()], scorer.decide(client)
@@ -65,7 +65,8 @@ def report(clients: int = CLIENTS) -> str:
     return table(heads, rows)
 
 
-def _not_reliable(scorer: Scorer, count: int) -> list[dict[str, float | None]]:
+def not_reliable(scorer: Scorer, count: int) -> list[dict[str, float | None]]:
+    """The first reference clients whom the model does not take for reliable: all is searched for them."""
     columns = Portfolio.read().columns
     matrix = np.column_stack([columns[name] for name in scorer.features])
     known = [name not in scorer.nullable for name in scorer.features]
