@@ -79,7 +79,11 @@ def _code(page: str) -> Iterator[str]:
 # ---- Executed ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize(
+    "name",
+    # All files of models.md are written and read, which takes most of a minute.
+    [pytest.param(name, marks=[pytest.mark.slow] * (name == "docs/models.md")) for name in DOCUMENTS],
+)
 def test_what_a_document_shows_is_what_the_project_answers(name: str) -> None:
     shown = _text(name)
 

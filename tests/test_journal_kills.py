@@ -39,6 +39,7 @@ def _acknowledged_until_killed(seconds: float) -> list[str]:
     return (first + rest).decode().splitlines()
 
 
+@pytest.mark.slow
 def test_twelve_kills_lose_nothing_that_was_acknowledged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -202,6 +202,7 @@ def test_threads_that_wait_leave_the_cores_to_others() -> None:
     assert set(turns_of_each_openmp) == {b"0"}
 
 
+@pytest.mark.slow
 def test_a_search_brings_a_fifth_candidate_into_the_same_protocol_and_the_card_tells_what_it_found(
     clients: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,6 +393,7 @@ def test_training_leaves_two_files_and_no_path_of_this_machine(delivered: Path, 
         assert not any(str(path).encode() in content for path in (ROOT, folder, delivered))
 
 
+@pytest.mark.slow
 def test_training_again_beside_clients_without_an_outcome_gives_the_same_pickle(
     delivered: Path, folder: Path, tmp_path: Path, store: Path
 ) -> None:
@@ -609,6 +611,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_read(
     assert capsys.readouterr().err == f"Refused: {out} cannot be written to: Not a directory\n"
 
 
+@pytest.mark.slow
 def test_a_training_that_is_terminated_leaves_no_file_and_no_run_that_seems_to_go_on(
     store: Path, tmp_path: Path
 ) -> None:
@@ -631,6 +634,7 @@ def test_a_training_that_is_terminated_leaves_no_file_and_no_run_that_seems_to_g
     assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_portfolio_that_was_drawn_before_is_described_as_such_and_compared_with_its_truth(
     store: Path, tmp_path: Path
 ) -> None:
