@@ -6,6 +6,7 @@ over the rounds are printed.
 """
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import statistics
@@ -31,13 +32,14 @@ TEXT_ROWS = 10_000
 NOTHING = "nothing"
 
 EXPLANATIONS = 20  # a second
+EXPLAINED = 100  # clients who are not reliable, for whom all is searched
 
 
 class Sent(NamedTuple):
-    """What another process sends, and how often a second at the most; 0: one after the other."""
+    """What another process sends in turn, and how often a second at the most; 0: one after the other."""
 
     content_type: str
-    body: bytes
+    bodies: Sequence[bytes]
     path: str = "/predict/batch"
     rate: float = 0.0
 
@@ -47,7 +49,7 @@ def report(rounds: int = 5, seconds: float = 6) -> str:
     scorer = model_files.convert(batch_http.PICKLE)[0].scorer()
     features = scorer.features
     client = json.dumps(example_client(features)).encode()
-    explained = json.dumps(explanations.not_reliable(scorer, 1)[0]).encode()
+    explained = [json.dumps(one).encode() for one in explanations.not_reliable(scorer, EXPLAINED)]
     bodies = {
         f"{EXPLANATIONS} explanations/s": Sent("application/json", explained, "/explain", EXPLANATIONS),
         **_batches(features),
@@ -79,10 +81,10 @@ def _batches(features: Sequence[str]) -> Mapping[str, Sent]:
     few = matrix[:TEXT_ROWS]
     return {
         f"batches of {len(matrix):,}, Arrow": Sent(
-            batch_http.ARROW, batch_http.stream(tuple(features), matrix)
+            batch_http.ARROW, [batch_http.stream(tuple(features), matrix)]
         ),
-        f"batches of {TEXT_ROWS:,}, JSON": Sent("application/json", _json(features, few)),
-        f"batches of {TEXT_ROWS:,}, CSV": Sent("text/csv", _csv(features, few)),
+        f"batches of {TEXT_ROWS:,}, JSON": Sent("application/json", [_json(features, few)]),
+        f"batches of {TEXT_ROWS:,}, CSV": Sent("text/csv", [_csv(features, few)]),
     }
 
 
@@ -115,9 +117,11 @@ def _following_each_other(port: int, sent: Sent) -> Iterator[list[float]]:
 def _send(connection: Connection, port: int, sent: Sent) -> None:
     seconds: list[float] = []
     pause = 1 / sent.rate if sent.rate else 0.0
-    while not connection.poll():
+    for body in itertools.cycle(sent.bodies):
+        if connection.poll():
+            break
         started = time.perf_counter()
-        batch_http.posted(port, sent.body, sent.content_type, sent.path)
+        batch_http.posted(port, body, sent.content_type, sent.path)
         if not seconds:
             connection.send("answered")
         seconds.append(time.perf_counter() - started)

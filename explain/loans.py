@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,6 +30,10 @@ class Lever:
     least: float
     most: float
     digits: int = 3
+
+    def within(self, change: float) -> "Lever":
+        """The same, where the relative change is no more than this."""
+        return replace(self, least=max(self.least, 1.0 - change), most=min(self.most, 1.0 + change))
 
     def amounts(self, now: float) -> Doubles:
         """Those a person says in its range, rising, without what it is now."""

@@ -1,5 +1,6 @@
 """What would change a decision: the cheapest ways to a better one, or the proof that there is none."""
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -44,11 +45,14 @@ def _better(question: Question, levers: Sequence[Lever], label: str) -> dict[str
     policy = question.scorer.policy
     reliable, not_risky = Wanted(policy.lower_bound), Wanted(math.nextafter(policy.upper_bound, math.inf))
     wanted = [reliable, not_risky] if label == policy.risky else [reliable]
-    combinations = [*((lever,) for lever in levers), *loans.pairs(levers)]
-    searched = _searched(question, combinations, wanted)
+    alone = _searched(question, [(lever,) for lever in levers], wanted)
+    pairs = _worth_searching(question, levers, _costs(alone, reliable))
+    searched = [*alone, *_searched(question, pairs, wanted)]
     aim, sentences = reliable, list[str]()
     changes = _cheapest(searched, aim)
     if not changes:
+        if len(searched) < len(levers) + len(pairs):
+            raise CannotTell
         lowest = min(
             (one.extreme for one in searched if one.extreme), key=lambda one: one.probability, default=None
         )
@@ -67,6 +71,8 @@ def _worse(question: Question, levers: Sequence[Lever]) -> dict[str, Any]:
     policy = question.scorer.policy
     not_reliable = Wanted(policy.lower_bound, is_below=False)
     searched = _searched(question, [(lever,) for lever in levers], [not_reliable])
+    if len(searched) < len(levers):
+        raise CannotTell
     changes = [one.changes[not_reliable] for one in searched if not_reliable in one.changes]
     # The amounts beyond it may be grey or risky: it is said alone.
     nearest = min(changes, key=lambda change: change.cost, default=None)
@@ -76,22 +82,37 @@ def _worse(question: Question, levers: Sequence[Lever]) -> dict[str, Any]:
     return {**none(sentence), "worse": worse, "searched": [*map(_proof, searched)]}
 
 
+def _worth_searching(
+    question: Question, levers: Sequence[Lever], costs: Mapping[str, float]
+) -> list[Sequence[Lever]]:
+    """Pairs of levers, no farther than they would be offered. `costs`: of each lever alone, by its name."""
+    found = list[Sequence[Lever]]()
+    for pair in loans.pairs(levers):
+        most = min((_MUCH_CHEAPER * costs[lever.name] for lever in pair if lever.name in costs), default=1.0)
+        near = [lever.within(most) for lever in pair]
+        if all(len(lever.amounts(question.loan.amount(lever.column))) for lever in near):
+            found.append(near)
+    return found
+
+
 def _searched(
     question: Question, combinations: Sequence[Sequence[Lever]], wanted: Sequence[Wanted]
 ) -> list[_Searched]:
-    """What was found for each combination of levers. Without those whose scores cannot be had.
-
-    Raises CannotTell if these are all.
-    """
+    """What was found for each combination of levers. Without those whose scores cannot be had."""
     found = []
     for levers in combinations:
-        try:
+        with contextlib.suppress(CannotTell):
             found.append(_found(question.landscape(levers), wanted))
-        except CannotTell:
-            continue
-    if not found:
-        raise CannotTell
     return found
+
+
+def _costs(searched: Sequence[_Searched], wanted: Wanted) -> dict[str, float]:
+    """What the cheapest change to a wanted decision costs with one lever alone, by the lever's name."""
+    return {
+        one.levers[0].name: one.changes[wanted].cost
+        for one in searched
+        if wanted in one.changes and len(one.levers) == 1
+    }
 
 
 def _found(landscape: Landscape, wanted: Sequence[Wanted]) -> _Searched:
@@ -111,17 +132,22 @@ def _cheapest(searched: Sequence[_Searched], wanted: Wanted) -> list[Change]:
 
     Two levers must be much cheaper than either of them alone.
     """
-    found = {tuple(one.levers): one.changes[wanted] for one in searched if wanted in one.changes}
+    alone = _costs(searched, wanted)
     useful = [
-        change
-        for levers, change in found.items()
-        if len(levers) == 1
-        or all(change.cost < _MUCH_CHEAPER * found[lever,].cost for lever in levers if (lever,) in found)
+        one.changes[wanted]
+        for one in searched
+        if wanted in one.changes and (len(one.levers) == 1 or _is_much_cheaper(one, wanted, alone))
     ]
     chosen: dict[frozenset[str], Change] = {}
     for change in sorted(useful, key=lambda one: one.cost):
         chosen.setdefault(frozenset(change.amounts), change)
     return [*chosen.values()][:MOST]
+
+
+def _is_much_cheaper(pair: _Searched, wanted: Wanted, alone: Mapping[str, float]) -> bool:
+    return all(
+        pair.changes[wanted].cost < _MUCH_CHEAPER * alone.get(lever.name, math.inf) for lever in pair.levers
+    )
 
 
 def _offer(question: Question, wanted: Wanted, change: Change) -> dict[str, Any]:
