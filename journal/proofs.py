@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from journal import checkpoints, reading, schema, subtrees, tree
+from journal import checkpoints, events, reading, schema, subtrees, tree
 from journal.checkpoints import Checkpoint
 from journal.errors import Refused
 from journal.reading import Record
@@ -51,7 +51,8 @@ def _opened(found: Record) -> dict[str, Any]:
 
 def _newest(connection: sa.Connection, least: int) -> Checkpoint:
     """The newest checkpoint in the journal, if it is of so many records. Raises Refused."""
-    notes = [one.event.note for one in reading.of_kind(connection, Kind.CHECKPOINT)]  # type: ignore[attr-defined]
+    made = (one.event for one in reading.of_kind(connection, Kind.CHECKPOINT))
+    notes = [one.note for one in made if isinstance(one, events.Checkpoint)]
     newest = checkpoints.read(notes[-1]) if notes else None
     if newest is None or newest.size < least:
         raise Refused(_NONE_YET)

@@ -5,19 +5,9 @@ import re
 import sys
 from pathlib import Path
 
+from tests.rooms import OURS
+
 ROOT = Path(__file__).resolve().parents[1]
-OURS = (
-    "api",
-    "benchmarks",
-    "dashboard",
-    "explain",
-    "features",
-    "journal",
-    "mlflow_model",
-    "promotion",
-    "quality",
-    "training",
-)
 FILES = [path for folder in OURS for path in sorted((ROOT / folder).rglob("*.py"))]
 
 

@@ -22,19 +22,9 @@ import yaml
 from mlflow_model import command
 from mlflow_model.bundle.bundles import FILES, MANIFEST
 from tests.refresh_documentation import DOCUMENTS, EXAMPLE, ROOT, refreshed
+from tests.rooms import PRODUCT
 
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
-PRODUCT = (
-    "api",
-    "dashboard",
-    "explain",
-    "features",
-    "journal",
-    "mlflow_model",
-    "promotion",
-    "quality",
-    "training",
-)
 SUPERSEDED = re.compile(r"^Status: superseded by ", re.MULTILINE)
 PAGES = [
     ROOT / "README.md",

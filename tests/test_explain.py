@@ -23,23 +23,10 @@ from mlflow_model.bundle.scoring import DecisionPolicy, Scorer
 from mlflow_model.errors import TooManyExplanations
 from tests import servers
 from tests.conftest import FEATURES
-from tests.explain_support import Client, ask, explained, reference_clients, shipped_bundle
+from tests.explain_support import Client, ask, explained, reference_clients
 from tests.servers import FlaskDoor
 
-
-@pytest.fixture(scope="module")
-def shipped() -> Bundle:
-    return shipped_bundle()
-
-
-@pytest.fixture(scope="module")
-def scorer(shipped: Bundle) -> Scorer:
-    return shipped.scorer()
-
-
-@pytest.fixture(scope="module")
-def door(shipped: Bundle) -> FlaskDoor:
-    return FlaskDoor(create_app(servers.serving(shipped.scorer())))
+pytest_plugins = ["tests.explain_fixtures"]
 
 
 # ---- Contributions

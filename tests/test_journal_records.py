@@ -10,21 +10,11 @@ from dataclasses import replace
 import pytest
 
 from journal import events, ids, models, receipt, record
-from journal.models import Model
 from journal.receipt import CannotKeep, Receipt
 from journal.record import Kind
+from tests import journal_support
 
-MODEL = Model(
-    name="scoring-client",
-    version="3",
-    digest="ab" * 32,
-    threshold=0.25,
-    margin=0.05,
-    labels=("Classe_0 (fiable)", "Zone grise (incertain)", "Classe_1 (risqué)"),
-    features=("A", "B", "C"),
-    columns=("prediction", "probability_class_1", "probability_class_0"),
-    code="0.2.0",
-)
+MODEL = replace(journal_support.MODEL, features=("A", "B", "C"), columns=journal_support.MODEL.columns[:3])
 
 
 def receipt_of(**changes: object) -> Receipt:

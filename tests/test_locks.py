@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from mlflow_model import machine
-from tests.test_architecture import OURS, packages
+from tests.rooms import OURS
+from tests.test_architecture import packages
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ("requirements", "requirements-serve", "requirements-dev")

@@ -9,7 +9,6 @@ import lightgbm
 import numpy as np
 import pytest
 
-from api.app import create_app
 from explain import leaves, loans, offer_sentences, offers, population
 from explain.leaves import Leaves
 from explain.loans import LEVERS, WORSE
@@ -20,10 +19,11 @@ from mlflow_model.bundle import bundles
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.model_text import Tree
 from mlflow_model.bundle.scoring import DecisionPolicy, Doubles, Scorer
-from tests import servers
 from tests.enumerated_offers import RANGES, Enumeration
-from tests.explain_support import Client, ask, explained, reference_clients, shipped_bundle
+from tests.explain_support import Client, ask, explained, reference_clients
 from tests.servers import FlaskDoor
+
+pytest_plugins = ["tests.explain_fixtures"]
 
 MANY = 20_000
 BETTER_NAMES = ["less_credit", "longer_term", "shorter_term", "cheaper_good", "more_income"]
@@ -36,21 +36,6 @@ PAIR_NAMES = [
     ("shorter_term", "more_income"),
 ]
 COARSE = tuple(dataclasses.replace(lever, digits=2) for lever in LEVERS)
-
-
-@pytest.fixture(scope="module")
-def shipped() -> Bundle:
-    return shipped_bundle()
-
-
-@pytest.fixture(scope="module")
-def scorer(shipped: Bundle) -> Scorer:
-    return shipped.scorer()
-
-
-@pytest.fixture(scope="module")
-def door(shipped: Bundle) -> FlaskDoor:
-    return FlaskDoor(create_app(servers.serving(shipped.scorer())))
 
 
 @pytest.fixture(scope="module")

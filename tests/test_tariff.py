@@ -13,8 +13,10 @@ from explain import explanation
 from explain.tariff import PLAUSIBLE, BadTariff, Tariff
 from mlflow_model.bundle.scoring import Scorer
 from tests import servers
-from tests.explain_support import Client, ask, reference_clients, shipped_bundle
+from tests.explain_support import Client, ask, reference_clients
 from tests.servers import FlaskDoor
+
+pytest_plugins = ["tests.explain_fixtures"]
 
 OVER_TWO_YEARS = {"instalments": 24, "lowest_rate": 0.06, "highest_rate": 0.12}
 
@@ -92,11 +94,6 @@ def test_without_a_tariff_a_loan_has_3_to_120_instalments_at_50_percent_at_most(
 def test_what_is_no_tariff_is_refused_with_the_reason(content: bytes, why: str) -> None:
     with pytest.raises(BadTariff, match=why):
         Tariff.of_json(content)
-
-
-@pytest.fixture(scope="module")
-def scorer() -> Scorer:
-    return shipped_bundle().scorer()
 
 
 def test_offers_are_loans_that_the_bank_sells(scorer: Scorer) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from api.deciding.formats import kept_columns
 from api.paths import BATCH, EXPLAIN, METRICS, MOST_IN_ARROW, MOST_IN_TEXT, PATHS, PREDICT, Endpoint
-from explain import guard_rails
+from api.web import explanation_schema
 from features.catalogue import BY_NAME, example_client
 from mlflow_model.bundle import bundles
 from mlflow_model.bundle.scoring import Scorer
@@ -43,7 +43,7 @@ def document(scorer: Scorer, version: str | None, *, asks_for_tokens: bool = Fal
             "schemas": {
                 "Client": _client(scorer),
                 "Decision": _decision(scorer),
-                "Explanation": _explanation(),
+                "Explanation": explanation_schema.schema(),
                 "Error": _error(),
             },
             **schemes,
@@ -160,84 +160,6 @@ def _decision(scorer: Scorer) -> dict[str, Any]:
         "description": _MEANINGS["prediction"],
     }
     return {"type": "object", "required": columns, "properties": properties}
-
-
-def _explanation() -> dict[str, Any]:
-    number, text = {"type": "number"}, {"type": "string"}
-    contribution = {
-        "feature": text,
-        "value": {"type": ["number", "null"], "description": "Celle du client."},
-        "log_odds": {
-            "type": "number",
-            "description": "Ce que la variable ajoute aux log-cotes.",
-        },
-        "points": {"type": "number", "description": "Sa part de la probabilité de défaut."},
-    }
-    reason = {
-        "group": {"type": "string", "description": "Le groupe de variables liées."},
-        "feature": {"type": "string", "description": "Celle qui y pèse le plus."},
-        "points": {"type": "number", "description": "Ce que le groupe ajoute à la probabilité de défaut."},
-        "sentence": text,
-    }
-    caution = {
-        "code": {"type": "string", "enum": [*guard_rails.CODES]},
-        "feature": {"type": ["string", "null"]},
-        "sentence": text,
-    }
-    offer = {
-        "change": {"type": "object", "additionalProperties": _object({"from": number, "to": number})},
-        "sentence": text,
-        "client": {"$ref": "#/components/schemas/Client"},
-        "prediction": {"type": "string", "description": "La décision que /predict rendrait pour ce client."},
-    }
-    searched = {
-        "levers": {"type": "array", "items": text},
-        "ranges": {"type": "object", "additionalProperties": _object({"from": number, "to": number})},
-        "digits": {"type": "integer", "description": "Chiffres significatifs des montants."},
-        "examined": {
-            "type": "integer",
-            "description": "Combien de changements ont été examinés\u00a0: tous.",
-        },
-        "possible": {"type": "integer", "description": "Combien d’entre eux sont des prêts possibles."},
-        "extreme": {
-            "type": ["object", "null"],
-            "description": "La probabilité la plus basse qu’ils atteignent (la plus haute pour un client "
-            "fiable), et où.",
-        },
-    }
-    offers = {
-        "sentence": {"type": "string", "description": "Ce qui a été trouvé, ou pourquoi rien ne l’a été."},
-        "found": {**_list_of(offer), "description": "Jusqu’à trois, la moins coûteuse d’abord."},
-        "worse": {
-            **_object(offer),
-            "type": ["object", "null"],
-            "description": "Pour un client fiable, le changement défavorable le plus proche.",
-        },
-        "searched": _list_of(searched),
-    }
-    reasons = {
-        "for": {**_list_of(reason), "description": "Ce qui parle pour le crédit."},
-        "against": {**_list_of(reason), "description": "Ce qui parle contre lui."},
-    }
-    return _object(
-        {
-            "decision": {"$ref": "#/components/schemas/Decision"},
-            "base_log_odds": number,
-            "log_odds": number,
-            "contributions": _list_of(contribution),
-            "reasons": _object(reasons),
-            "warnings": _list_of(caution),
-            "offers": _object(offers),
-        }
-    )
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": [*properties], "properties": properties}
-
-
-def _list_of(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": _object(properties)}
 
 
 def _error() -> dict[str, Any]:
