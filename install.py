@@ -34,6 +34,8 @@ _REASONS = {
 
 
 def main() -> None:
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
     lock, needs_this_python = ROOT / sys.argv[1], "--this-python" in sys.argv[2:]
     if needs_this_python:
         _require_this_python()

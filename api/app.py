@@ -46,7 +46,7 @@ def create_app(served: ServedModel | None = None) -> Flask:
 
     settings = Settings.from_environment()
     if settings.records:
-        sys.exit(_NO_WRITER)
+        raise RuntimeError(_NO_WRITER)  # at which gunicorn gives up, and not at SystemExit
     guard = Guard(settings.tokens_file)
     if served is not None:
         return flask_app(Service(served, guard))

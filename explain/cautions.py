@@ -14,7 +14,7 @@ from mlflow_model.bundle.scoring import DecisionPolicy
 
 _FORMULAS = {
     "CREDIT_TERM": "le montant du crédit divisé par l’échéance",
-    "ANNUITY_BIRTH_RATIO": "l’échéance divisée par l’âge en années",
+    "ANNUITY_BIRTH_RATIO": "l’échéance divisée par l’âge en années de 365 jours",
     "ANNUITY_INCOME_PERCENT": "l’échéance divisée par le revenu",
     "CREDIT_GOODS_RATIO": "le montant du crédit divisé par le prix du bien",
 }

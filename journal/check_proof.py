@@ -86,7 +86,7 @@ def check_growth(path: list[bytes], first: int, first_root: bytes, second: int, 
 
 if __name__ == "__main__":
     if len(sys.argv) not in (3, 4):
-        sys.exit(__doc__)
+        sys.exit(print(__doc__) if "--help" in sys.argv else __doc__)
     proof = json.loads(Path(sys.argv[1]).read_text())
     key = load_pem_public_key(Path(sys.argv[2]).read_bytes())
     given, path = proof.get("since", proof["checkpoint"]), [base64.b64decode(one) for one in proof["path"]]

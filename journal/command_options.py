@@ -37,7 +37,7 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     others = made.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     def add(name: str, purpose: str) -> Callable[..., argparse.Action]:
-        added = others.add_parser(name, help=purpose, description=purpose.capitalize())
+        added = others.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:])
         added.set_defaults(run=commands[name])
         return added.add_argument
 

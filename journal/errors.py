@@ -45,6 +45,7 @@ _REFUSED_BY_DISK = "the disk refuses to read or write the journal: it may be ful
 _READ_ONLY = "the journal is read-only here: check the rights of its file and folder"
 _ABSENT = "the journal's file or folder cannot be opened: check JOURNAL_URL and the rights"
 _SILENT = "the journal's database does not answer as it should: check JOURNAL_URL, and that it runs"
+_NO_DATABASE = "the file is no database, or its beginning is damaged: check JOURNAL_URL, or restore a backup"
 _DAMAGED = "the journal's file is damaged: restore the last backup beside it, and compare the two"
 # By the beginning of SQLite's extended code, or PostgreSQL's SQLSTATE.
 _BY_CODE = {
@@ -75,7 +76,8 @@ def in_words() -> Iterator[None]:
         raise NoJournal("JOURNAL_URL names a driver that SQLAlchemy does not know") from None
     except ModuleNotFoundError as error:
         raise NoJournal(
-            f"JOURNAL_URL needs a driver that is not installed: pip install {error.name}"
+            f"JOURNAL_URL needs the driver {error.name}, which is not installed: take postgresql+psycopg://, "
+            "and pip install 'psycopg[binary]'"
         ) from None
     except SQLAlchemyError:
         raise Unavailable(_SILENT) from None
@@ -88,6 +90,8 @@ def _said(error: DBAPIError) -> JournalError:
     """SQLite has no code for text that is no text. The two drivers of PostgreSQL name the same code."""
     names = ("sqlite_errorname", "sqlstate", "pgcode")
     code = next((found for name in names if (found := getattr(error.orig, name, None))), "")
+    if code.startswith("SQLITE_NOTADB"):
+        return Damaged(_NO_DATABASE)
     for beginning, sentence in _BY_CODE.items():
         if code.startswith(beginning):
             return Unavailable(sentence)

@@ -5,8 +5,10 @@ journal.db. A SQLite file is for its owner alone, survives a power cut after eac
 is deleted.
 """
 
+import contextlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,7 +19,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
 
 from journal import schema
-from journal.errors import NoJournal, OtherSchema, in_words
+from journal.errors import NoJournal, OtherSchema, Unavailable, in_words
 from mlflow_model import files
 
 VARIABLE = "JOURNAL_URL"
@@ -26,6 +28,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_SECONDS = 30.0  # of a command that waits for a lock
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
+Place = tuple[int, int]  # device and number, which tell a file from another one of its name
+
+_MOVED = "the journal was moved, replaced or deleted while it was written: put it back"
 _PRAGMAS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA secure_delete = ON",
@@ -69,6 +74,9 @@ class Journal:
 
     def __init__(self, url: URL, patience: float) -> None:
         self.is_sqlite = url.get_backend_name() == "sqlite"
+        self._file = _file(url)
+        self._place = None if self._file is None else _place_of(self._file)
+        self._log_place: Place | None = None  # SQLite begins a log with the first transaction
         arguments: dict[str, Any] = {"timeout": patience} if self.is_sqlite else _of_postgresql(patience)
         with in_words():
             self._engine = sa.create_engine(url, connect_args=arguments, hide_parameters=True)
@@ -78,6 +86,23 @@ class Journal:
 
     def close(self) -> None:
         self._engine.dispose()
+
+    def require_in_place(self) -> None:
+        """Raises Unavailable where what was written is not where the next reader looks."""
+        if not self.is_in_place:
+            raise Unavailable(_MOVED)
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the file and its log are those that connections write to, not moved, replaced or deleted.
+
+        Otherwise close this journal, and open it again.
+        """
+        if self._file is None:
+            return True
+        self._log_place = self._log_place or _place_of(_log_of(self._file))
+        places = _place_of(self._file), _place_of(_log_of(self._file))
+        return None not in places and places == (self._place, self._log_place)
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -132,12 +157,15 @@ def _begin(connection: sa.Connection) -> None:
 def opened(patience: float = PATIENCE_SECONDS) -> Journal:
     """The journal that JOURNAL_URL names. Raises JournalError, with a sentence if it has to be made first."""
     url = address()
-    if url.get_backend_name() == "sqlite" and not _is_uri(url):
-        _require_file(Path(str(url.database)))
+    file = _file(url)
+    if file is not None and not file.exists():
+        raise NoJournal(_absent(file))
+    _require_file(file)
     found = Journal(url, patience)
     try:
         with found.reading() as connection:
             _check_schema(_revision(connection))
+        _tighten(file)
     except BaseException:
         found.close()
         raise
@@ -147,43 +175,76 @@ def opened(patience: float = PATIENCE_SECONDS) -> Journal:
 def make(patience: float = PATIENCE_SECONDS) -> tuple[Journal, bool]:
     """The journal, made or brought up to date, and whether there was anything to do. Raises JournalError."""
     url = address()
-    if url.get_backend_name() == "sqlite" and not _is_uri(url):
-        _make_file(Path(str(url.database)))
+    file = _file(url)
+    if file is not None and not file.exists():
+        _begin_file(file)
+    _require_file(file)
     found = Journal(url, patience)
     try:
-        if found.is_sqlite:
-            with found.outside_transactions() as connection:
-                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
         with found.writing() as connection:
             before = _revision(connection)
+            if before is None:
+                _check_empty(connection)
             if before != schema.REVISION:
                 _check_not_newer(before)
                 _migrate(connection)
-            return found, before != schema.REVISION
+        if found.is_sqlite:
+            with found.outside_transactions() as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+        _tighten(file)
+        return found, before != schema.REVISION
     except BaseException:
         found.close()
         raise
 
 
-def _is_uri(url: URL) -> bool:
-    return str(url.database).startswith("file:")
+def _file(url: URL) -> Path | None:
+    """SQLite's; None for a server, and where the URL has SQLite's own form."""
+    is_plain = url.get_backend_name() == "sqlite" and not str(url.database).startswith("file:")
+    return Path(str(url.database)) if is_plain else None
 
 
-def _require_file(file: Path) -> None:
-    """Also takes from others what rights a copy gave them: SQLite's -wal and -shm get the file's rights."""
-    if not file.exists():
-        raise NoJournal(f"there is no journal {file.name}: python -m journal init makes one")
-    with in_words():
+def _log_of(file: Path) -> Path:
+    return Path(f"{file}-wal")
+
+
+def _place_of(file: Path) -> Place | None:
+    """None if there is none."""
+    try:
         found = file.stat()
-        if found.st_mode & 0o077 and found.st_uid == os.geteuid():
-            file.chmod(0o600)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
-def _make_file(file: Path) -> None:
+def _absent(file: Path) -> str:
+    way_out = "python -m journal init makes one" if file.parent.is_dir() else "nor is its folder"
+    return f"there is no journal {file}: {way_out}"
+
+
+def _require_file(file: Path | None) -> None:
+    if file is not None and not file.is_file():
+        raise NoJournal(f"{file} is no file: {VARIABLE} must name one")
+
+
+def _begin_file(file: Path) -> None:
+    """An empty file, for its owner alone."""
+    if not file.parent.is_dir():
+        raise NoJournal(_absent(file))
     with in_words():
-        if not file.exists():
-            files.write(file, b"")
-    _require_file(file)
+        files.write(file, b"")
+
+
+def _tighten(file: Path | None) -> None:
+    """Take from others what rights a copy gave them, also to what SQLite keeps beside it."""
+    if file is None:
+        return
+    for one in (file, _log_of(file), Path(f"{file}-shm")):
+        with in_words(), contextlib.suppress(FileNotFoundError):
+            found = one.stat()
+            is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+            if is_ours and found.st_mode & 0o077:
+                one.chmod(0o600)
 
 
 def _revision(connection: sa.Connection) -> str | None:
@@ -191,6 +252,14 @@ def _revision(connection: sa.Connection) -> str | None:
         return None
     query = sa.select(sa.column("version_num", sa.Text)).select_from(sa.table(schema.VERSION_TABLE))
     return connection.execute(query).scalar_one_or_none()
+
+
+def _check_empty(connection: sa.Connection) -> None:
+    """Make no journal among the tables of somebody else, such as MLflow's."""
+    if tables := sa.inspect(connection).get_table_names():
+        raise NoJournal(
+            f"the database holds tables of something else ({min(tables)}, for instance): name an empty one"
+        )
 
 
 def _check_schema(revision: str | None) -> None:

@@ -5,9 +5,11 @@ a time put its group behind all others; tree and numbers are read under it, so t
 that another could have changed.
 """
 
+import functools
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,17 +23,32 @@ from journal.store import Journal
 from journal.tree import Frontier
 
 
+@dataclass(frozen=True)
+class Left:
+    """How a writer left the journal. `number`: its own; `sequence`: its next, None where a commit failed.
+
+    `models`: the numbers of descriptions, by their digests.
+    """
+
+    origin: str = ""
+    number: int | None = None
+    sequence: int | None = None
+    models: Mapping[bytes, int] = field(default_factory=dict)
+
+
+_NOTHING = Left()
+
+
 class Writer:
     """One writer of a journal, used by one thread. `process`: which program writes; `code`: its version.
 
-    It takes its number with its first group, and says at the end that it ended.
+    It takes its number with its first group, and says at the end that it ended. Where the journal is not as
+    this writer left it, because a backup was restored beneath it, it begins anew.
     """
 
     def __init__(self, journal: Journal, process: str, code: str) -> None:
         self._journal, self._process, self._code = journal, process, code
-        self._number: int | None = None
-        self._sequence: int | None = None  # the next; asked of the database after a failure
-        self._models: dict[bytes, int] = {}
+        self._left = _NOTHING
 
     def __enter__(self) -> "Writer":
         return self
@@ -55,21 +72,26 @@ class Writer:
     @contextmanager
     def group(self) -> Iterator["Group"]:
         """A transaction for records, and for changes that they tell of. Raises JournalError."""
-        sequence, self._sequence = self._sequence, None
+        left, self._left = self._left, replace(self._left, sequence=None)
         with self._journal.writing() as connection:
-            group = Group(connection, self._number, sequence, self._models)
-            if self._number is None:
+            group = Group(connection, left)
+            if group.is_first:
                 group.append([self._start(group.origin).entry()])
             yield group
             group.finish()
-        self._number, self._sequence = group.writer, group.sequence
-        self._models |= group.new_models
+        self._journal.require_in_place()
+        self._left = group.left
+
+    def holds(self, entries: Sequence[Entry]) -> bool:
+        """Whether all of these are in the journal already. Raises JournalError."""
+        with self._journal.reading() as connection:
+            return all(map(functools.partial(_is_there, connection), entries))
 
     def close(self) -> None:
         """Raises JournalError."""
-        if self._number is not None:
+        if self._left.number is not None:
             self.append([events.End()])
-            self._number = self._sequence = None
+            self._left = _NOTHING
 
     def _start(self, origin: str) -> events.Start:
         library = " ".join(platform.libc_ver()).strip() or platform.system()
@@ -77,22 +99,34 @@ class Writer:
 
 
 class Group:
-    """What one transaction appends. A writer without a number gets the next one.
+    """What one transaction appends. `is_first`: of a writer that takes its number with it."""
 
-    `sequence`: the writer's next, None if it is not known.
-    """
-
-    def __init__(
-        self, connection: sa.Connection, writer: int | None, sequence: int | None, models: dict[bytes, int]
-    ) -> None:
-        self.connection, self._models = connection, models
-        self.new_models: dict[bytes, int] = {}
+    def __init__(self, connection: sa.Connection, left: Left) -> None:
+        self.connection = connection
         row = connection.execute(sa.select(schema.journal).with_for_update()).one()
         self.origin: str = row.origin
         self._frontier = frontier(row.size, row.frontier)
-        self._writers = row.writers + (writer is None)
-        self.writer: int = row.writers if writer is None else writer
-        self.sequence = self._next_sequence() if sequence is None else sequence
+        known = left if self._is_as(left, row.writers) else _NOTHING
+        self.is_first = known.number is None
+        self._writers: int = row.writers + self.is_first
+        self.writer: int = row.writers if known.number is None else known.number
+        self.sequence = self._next_sequence(self.writer)
+        self._models = dict(known.models)
+
+    def _is_as(self, left: Left, writers: int) -> bool:
+        """Whether the journal is as the writer left it. Nobody else writes in its name."""
+        if left.number is None or left.number >= writers or left.origin != self.origin:
+            return False
+        if left.sequence not in (None, self._next_sequence(left.number)):
+            return False
+        numbers = schema.model.c.number.in_(left.models.values())
+        there = sa.select(sa.func.count()).select_from(schema.model).where(numbers)
+        return self.connection.execute(there).scalar_one() == len(left.models)
+
+    @property
+    def left(self) -> Left:
+        """What the writer remembers, once the transaction is on the disk."""
+        return Left(self.origin, self.writer, self.sequence, self._models)
 
     @property
     def size(self) -> int:
@@ -126,9 +160,8 @@ class Group:
         }
         self.connection.execute(schema.journal.update().values(values))
 
-    def _next_sequence(self) -> int:
-        of_this_writer = schema.record.c.writer == self.writer
-        last = sa.select(sa.func.max(schema.record.c.sequence)).where(of_this_writer)
+    def _next_sequence(self, writer: int) -> int:
+        last = sa.select(sa.func.max(schema.record.c.sequence)).where(schema.record.c.writer == writer)
         found = self.connection.execute(last).scalar()
         return 0 if found is None else found + 1
 
@@ -137,9 +170,9 @@ class Group:
         if model is None:
             return None
         digest = model.description_digest
-        number = self._models.get(digest, self.new_models.get(digest))
+        number = self._models.get(digest)
         if number is None:
-            number = self.new_models[digest] = self._stored(model)
+            number = self._models[digest] = self._stored(model)
         return number
 
     def _stored(self, model: Model) -> int:
@@ -153,6 +186,13 @@ class Group:
             values = {"number": number, "description": model.description, "digest": model.description_digest}
             self.connection.execute(schema.model.insert(), values)
         return number
+
+
+def _is_there(connection: sa.Connection, entry: Entry) -> bool:
+    """Whether a record has this id, and what no erasure takes of the content."""
+    one = schema.record.c
+    query = sa.select(one.kind, one.time, one.lasting).where(one.id == entry.id)
+    return [*map(tuple, connection.execute(query))] == [(int(entry.kind), entry.time, entry.lasting)]
 
 
 def frontier(size: int, joined: bytes) -> Frontier:

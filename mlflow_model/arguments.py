@@ -16,6 +16,8 @@ class Parser(argparse.ArgumentParser):
     """Refuses in one sentence, before which argparse would show all options."""
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith("the following arguments are required"):
+            message += f"; {self.prog} --help says more"
         self.exit(2, f"Refused: {message}\n")
 
 

@@ -14,6 +14,11 @@ Other fences are only shown. After a change of model or of sentences, `python -m
 rewrites what the documents show; until then the tests say that they are behind.
 """
 
+from mlflow_model import command
+
+if __name__ == "__main__":
+    command.begin("pytest", "yaml", "mlflow", "flask", "lightgbm")
+
 import contextlib
 import doctest
 import functools
@@ -43,7 +48,7 @@ from api.delivery.finder import Finder
 from api.delivery.served import ServedModel
 from api.web import openapi
 from features.catalogue import example_client
-from mlflow_model import command
+from features.identities import IDENTITIES
 from mlflow_model.errors import LoadingFailed, ModelUnavailable
 from tests import model_zoo
 from tests.looking import look_once
@@ -359,7 +364,9 @@ def _features(project: Project) -> str:
     for name, feature in client["properties"].items():
         low, high = map(_french, feature["x-usual"])
         null = "accepté" if "null" in feature["type"] else "refusé"
-        rows.append([f"`{name}`", feature["description"], feature["x-unit"], f"{low} à {high}", null])
+        formula = f" ; `{feature['x-formula']}`" if name in IDENTITIES else ""
+        meaning = feature["description"].rstrip(".") + formula + "."
+        rows.append([f"`{name}`", meaning, feature["x-unit"], f"{low} à {high}", null])
     return "".join(_row([_spaced(cell) for cell in row]) + "\n" for row in rows)
 
 
@@ -504,5 +511,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.begin()
     command.run(main)

@@ -82,7 +82,8 @@ def test_a_journal_that_is_absent_is_one_sentence_in_a_real_process(tmp_path: Pa
     said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
     assert (said.returncode, said.stdout) == (2, "")
-    assert said.stderr == "Refused: there is no journal journal.db: python -m journal init makes one\n"
+    file = tmp_path / "journal.db"
+    assert said.stderr == f"Refused: there is no journal {file}: python -m journal init makes one\n"
 
 
 def test_init_makes_a_journal_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

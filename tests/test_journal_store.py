@@ -74,8 +74,11 @@ def test_a_relative_path_is_that_of_the_current_folder(
         ("sqlite:///:memory:", "a journal in memory would be lost"),
         ("mysql://host/name", "must name a database of SQLite or PostgreSQL"),
         ("postgresql+nodriver://host/name", "a driver that SQLAlchemy does not know"),
-        ("postgresql+pg8000://host/name", "a driver that is not installed: pip install pg8000"),
-        ("sqlite:////nowhere/at/all/journal.db", "there is no journal journal.db: python -m journal init"),
+        ("postgresql+pg8000://host/name", "needs the driver pg8000, which is not installed"),
+        (
+            "sqlite:////nowhere/at/all/journal.db",
+            "there is no journal /nowhere/at/all/journal.db: nor is its folder",
+        ),
         ("postgresql+psycopg2://nobody@127.0.0.1:1/none", "does not answer as it should"),
     ],
 )
@@ -151,7 +154,7 @@ def test_a_database_of_something_else_is_no_journal(file: Path) -> None:
 def test_a_file_that_is_no_database_is_called_damaged(file: Path) -> None:
     file.write_bytes(b"no database at all" * 100)
 
-    with pytest.raises(Damaged, match="the journal's file is damaged"):
+    with pytest.raises(Damaged, match="the file is no database"):
         store.opened()
 
 

@@ -64,7 +64,9 @@ class Recording:
         self._listener = listener
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ)
+        self._journal: store.Journal | None = None
         self._writer: Writer | None = None
+        self._was_open = False
         self._try_at = 0.0
         self._problem: str | None = None
         self._is_ending = False
@@ -137,28 +139,50 @@ class Recording:
     def _is_appended(self, group: Group) -> bool:
         try:
             self._append([group])
-        except JournalError as error:
-            return isinstance(error, Twice)  # sent again by one who did not hear that it was written
+        except Twice:  # perhaps sent again, by one who did not hear that it was written
+            return self._holds(group)
+        except JournalError:
+            return False
         return True
 
+    def _holds(self, group: Group) -> bool:
+        try:
+            return self._open().holds(group.entries)
+        except JournalError:
+            return False
+
     def _append(self, groups: Sequence[Group]) -> None:
-        """Raises JournalError."""
+        """Raises JournalError. A journal that was moved or replaced is opened again."""
         try:
             self._open().append_entries([entry for group in groups for entry in group.entries])
+        except Refused:
+            raise
         except JournalError as error:
             self._say(str(error))
+            if self._journal is not None and not self._journal.is_in_place:
+                self._forget()
             raise
         self._say(None)
 
     def _open(self) -> Writer:
-        """The writer, made when the journal can be opened. Raises JournalError."""
+        """The writer, made when the journal can be opened. Raises JournalError.
+
+        Only at the beginning a SQLite file is made where there is none: one that is gone later is missed.
+        """
         if self._writer is None:
             now = time.monotonic()
             if now < self._try_at:
                 raise JournalError(self._problem)
             self._try_at = now + _BETWEEN_ATTEMPTS
-            self._writer = Writer(_opened(), "service", code_version())
+            self._journal = store.opened(PATIENCE_SECONDS) if self._was_open else _made()
+            self._was_open = True
+            self._writer = Writer(self._journal, "service", code_version())
         return self._writer
+
+    def _forget(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+        self._journal = self._writer = None
 
     def _say(self, problem: str | None) -> None:
         """Log a change only: a full disk would fill with lines."""
@@ -170,7 +194,7 @@ class Recording:
                 _log.error("the journal cannot be written: %s", problem)
 
 
-def _opened() -> store.Journal:
+def _made() -> store.Journal:
     """A SQLite file is made where there is none; a database's tables are its owner's to make."""
     if store.address().get_backend_name() == "sqlite":
         return store.make(PATIENCE_SECONDS)[0]
