@@ -15,10 +15,10 @@ def shipped() -> Bundle:
 
 
 @pytest.fixture(scope="session")
-def scorer(shipped: Bundle) -> Scorer:
+def shipped_scorer(shipped: Bundle) -> Scorer:
     return shipped.scorer()
 
 
 @pytest.fixture(scope="session")
-def door(scorer: Scorer) -> FlaskDoor:
-    return FlaskDoor(create_app(servers.serving(scorer)))
+def shipped_door(shipped_scorer: Scorer) -> FlaskDoor:
+    return FlaskDoor(create_app(servers.serving(shipped_scorer)))

@@ -364,7 +364,7 @@ def _features(project: Project) -> str:
     for name, feature in client["properties"].items():
         low, high = map(_french, feature["x-usual"])
         null = "accepté" if "null" in feature["type"] else "refusé"
-        formula = f" ; `{feature['x-formula']}`" if name in IDENTITIES else ""
+        formula = f" ; `{feature['x-formula']}`".replace("|", r"\|") if name in IDENTITIES else ""
         meaning = feature["description"].rstrip(".") + formula + "."
         rows.append([f"`{name}`", meaning, feature["x-unit"], f"{low} à {high}", null])
     return "".join(_row([_spaced(cell) for cell in row]) + "\n" for row in rows)

@@ -1,4 +1,7 @@
-"""Who may import which library. Who may import whom of ours stands in pyproject.toml, for `lint-imports`."""
+"""Who may import which library. Who may import whom of ours stands in pyproject.toml, for `lint-imports`.
+
+And which fixtures the tests share.
+"""
 
 import ast
 import re
@@ -70,3 +73,25 @@ def test_no_group_of_a_pattern_has_a_possessive_quantifier() -> None:
     }
 
     assert {path: groups for path, groups in found.items() if groups} == {"features/csv_dialect.py": [")?+"]}
+
+
+def test_a_fixture_that_modules_share_has_a_name_of_its_own() -> None:
+    """What one module names in pytest_plugins every module gets: of two of one name the last one wins."""
+    modules = ROOT.glob("tests/test_*.py")
+    named = re.compile(r'pytest_plugins = \["tests\.(\w+)"\]')
+    plugins = {name for path in modules for name in named.findall(path.read_text())}
+    names = [
+        name for plugin in sorted({*plugins, "conftest"}) for name in fixtures(ROOT / f"tests/{plugin}.py")
+    ]
+
+    assert len(names) > len(plugins)
+    assert sorted(names) == sorted(set(names))
+
+
+def fixtures(path: Path) -> set[str]:
+    return {
+        node.name
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef)
+        and any("fixture" in ast.unparse(one) for one in node.decorator_list)
+    }

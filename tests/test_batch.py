@@ -20,6 +20,7 @@ import pytest
 
 from api.deciding import many_clients, service
 from api.deciding.places import Places
+from api.recording.records import Asked
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import Scorer
 from mlflow_model.errors import Busy
@@ -93,7 +94,8 @@ def as_arrow(rows: Sequence[Client]) -> bytes:
 def from_csv(body: bytes) -> list[dict[str, Any]]:
     lines = csv.DictReader(io.StringIO(body.decode(), newline=""))
     return [
-        {key: text if key == "prediction" else float(text) for key, text in line.items()} for line in lines
+        {key: text if key in ("prediction", "decision_id") else float(text) for key, text in line.items()}
+        for line in lines
     ]
 
 
@@ -787,7 +789,7 @@ def test_an_arrow_stream_cut_anywhere_is_refused(scorer: Scorer) -> None:
     cuts = {*range(0, len(body), 64), *(cut.start() for cut in re.finditer(b"\xff\xff\xff\xff", body))}
 
     deciding = service.Service(servers.serving(scorer))
-    answers = {deciding.predict_batch(ARROW, None, body[:cut], "id").content.decode() for cut in cuts}
+    answers = {deciding.predict_batch(ARROW, None, body[:cut], Asked("id")).content.decode() for cut in cuts}
 
     assert answers == {json.dumps({"error": BROKEN_ARROW}, ensure_ascii=False)}
 
@@ -800,7 +802,7 @@ def test_a_mutated_body_gets_an_answer_of_the_contract(scorer: Scorer, content_t
 
     for _ in range(300):
         body = mutated(good, generator)
-        assert is_of_the_contract(deciding.predict_batch(content_type, None, body, "id")), body
+        assert is_of_the_contract(deciding.predict_batch(content_type, None, body, Asked("id"))), body
 
 
 def mutated(good: bytes, generator: random.Random) -> bytes:
@@ -836,7 +838,9 @@ def test_a_worker_of_which_a_thread_hangs_in_a_small_batch_knows(
     monkeypatch.setattr(scorer, "decide_table", lambda table: (goes_on.wait(60), decide(table))[1])
     hanging = service.Service(servers.serving(scorer))
     body = json.dumps([documented_request]).encode()
-    asking = threading.Thread(target=hanging.predict_batch, args=["application/json", None, body, "id"])
+    asking = threading.Thread(
+        target=hanging.predict_batch, args=["application/json", None, body, Asked("id")]
+    )
 
     before = hanging.hangs
     asking.start()
@@ -896,6 +900,7 @@ from pathlib import Path
 from api import app
 from api.deciding.service import Service
 from api.delivery.served import Model, ServedModel
+from api.recording.records import Asked
 from mlflow_model.bundle import bundles
 folder = Path(sys.argv[1])
 read = bundles.read(folder / "bundle")
@@ -904,10 +909,10 @@ served._in_use = 0, Model(read.scorer(), "scoring-client", "1", None, read.diges
 service = Service(served)
 statuses = []
 for kind, name in (("application/json", "json"), ("text/csv", "csv")):
-    statuses.append(service.predict_batch(kind, None, (folder / name).read_bytes(), "id").status)
+    statuses.append(service.predict_batch(kind, None, (folder / name).read_bytes(), Asked("id")).status)
 assert "pyarrow" not in sys.modules
 arrow = "application/vnd.apache.arrow.stream"
-statuses.append(service.predict_batch(arrow, None, (folder / "arrow").read_bytes(), "id").status)
+statuses.append(service.predict_batch(arrow, None, (folder / "arrow").read_bytes(), Asked("id")).status)
 heavy = {"pandas", "sklearn", "scipy", "lightgbm", "mlflow"}
 print(statuses, sorted(heavy & set(sys.modules)))
 """

@@ -32,6 +32,16 @@ pytest_plugins = ["tests.explain_fixtures"]
 # ---- Contributions
 
 
+@pytest.fixture(scope="module")
+def scorer(shipped_scorer: Scorer) -> Scorer:
+    return shipped_scorer
+
+
+@pytest.fixture(scope="module")
+def door(shipped_door: FlaskDoor) -> FlaskDoor:
+    return shipped_door
+
+
 def shapley(tree: dict[str, Any], values: np.ndarray) -> tuple[np.ndarray, float]:
     """Of one tree, by all subsets of its features. `values`: of shape (n, features). Also the mean."""
     features = sorted(used(tree))

@@ -12,6 +12,7 @@ import pyarrow.ipc
 import pytest
 
 from api.deciding import service
+from api.recording.records import Asked
 from mlflow_model.bundle.scoring import Scorer
 from tests import servers
 from tests.servers import Answer, Door, FlaskDoor, SocketDoor
@@ -327,7 +328,7 @@ def test_a_mutated_body_of_which_columns_are_kept_gets_an_answer_of_the_contract
 
     for _ in range(500):
         body = mutated(bodies[content_type], generator)
-        answer = deciding.predict_batch(content_type, None, body, "id", [KEY])
+        answer = deciding.predict_batch(content_type, None, body, Asked("id"), [KEY])
         assert answer.status == 200 or is_of_the_contract(answer), body
 
 

@@ -39,6 +39,16 @@ COARSE = tuple(dataclasses.replace(lever, digits=2) for lever in LEVERS)
 
 
 @pytest.fixture(scope="module")
+def scorer(shipped_scorer: Scorer) -> Scorer:
+    return shipped_scorer
+
+
+@pytest.fixture(scope="module")
+def door(shipped_door: FlaskDoor) -> FlaskDoor:
+    return shipped_door
+
+
+@pytest.fixture(scope="module")
 def booster(shipped: Bundle) -> lightgbm.Booster:
     return lightgbm.Booster(model_str=shipped.files["model.txt"].decode())
 

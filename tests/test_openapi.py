@@ -165,10 +165,11 @@ def test_a_batch_declares_its_three_formats_its_limits_and_its_errors(document: 
 
 
 def test_a_batch_declares_the_columns_that_it_may_keep(document: dict[str, Any]) -> None:
-    (keep,) = document["paths"]["/predict/batch"]["post"]["parameters"]
+    keep, ids = document["paths"]["/predict/batch"]["post"]["parameters"]
 
     assert (keep["name"], keep["in"], keep.get("required", False)) == ("keep", "query", False)
     assert keep["schema"] == {"type": "array", "maxItems": 20, "items": {"type": "string"}}
+    assert (ids["name"], ids["in"], ids["schema"]["enum"]) == ("ids", "query", ["1"])
     assert "parameters" not in document["paths"]["/predict"]["post"]
 
 

@@ -20,6 +20,7 @@ from journal.verification import verify
 from tests import servers
 from tests.live import children_of
 from tests.servers import JSON, Answer, SocketDoor
+from tests.test_batch import WRITERS, decisions
 
 pytest_plugins = ["tests.api_support"]
 
@@ -108,6 +109,35 @@ def test_each_client_of_a_batch_has_a_receipt(door: SocketDoor, documented_reque
     assert sorted(one.outputs for one in receipts) == sorted(answered)
     assert len({one.call_id for one in receipts}) == 2
     assert {one.door for one in receipts} == {"predict/batch"}
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_a_batch_tells_the_ids_of_its_receipts_where_they_are_asked_for(
+    door: SocketDoor, documented_request: Client, form: str
+) -> None:
+    clients = [documented_request | {"AMT_CREDIT": 300_000 + number} for number in range(3)]
+
+    answer = door.send("POST", "/predict/batch?ids=1", WRITERS[form](clients), {"Content-Type": form})
+
+    told = decisions(answer)
+    receipts = receipts_in(door.log.parent)
+    assert [list(row)[-1] for row in told] == ["decision_id"] * 3
+    for row, client in zip(told, clients, strict=True):
+        receipt = receipts[row["decision_id"]]
+        assert receipt.client is not None
+        assert client["AMT_CREDIT"] in receipt.client.inputs
+        assert receipt.kept.outputs[1] == row["probability_class_1"]
+
+
+def test_a_batch_has_no_reference_of_one_client(door: SocketDoor, documented_request: Client) -> None:
+    body = json.dumps([documented_request]).encode()
+
+    answer = door.send("POST", "/predict/batch", body, JSON | {"X-Client-Reference": "dossier"})
+
+    assert answer.status == 400
+    assert answer.error.endswith(
+        "X-Client-Reference nomme un seul client ; un lot demande les numéros par ids=1"
+    )
 
 
 @pytest.mark.parametrize("reference", ["", "é", "x" * 65, "a\tb"], ids=["empty", "accent", "long", "tab"])

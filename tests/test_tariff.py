@@ -21,6 +21,11 @@ pytest_plugins = ["tests.explain_fixtures"]
 OVER_TWO_YEARS = {"instalments": 24, "lowest_rate": 0.06, "highest_rate": 0.12}
 
 
+@pytest.fixture(scope="module")
+def scorer(shipped_scorer: Scorer) -> Scorer:
+    return shipped_scorer
+
+
 def of(*products: Any) -> Tariff:
     return Tariff.of_json(json.dumps(products).encode())
 

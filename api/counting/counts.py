@@ -15,7 +15,7 @@ PROBABILITIES = tuple(step / 20 for step in range(1, 20))
 
 Key = tuple[str, ...]
 SCREENED, UNSCREENED = "screened", "unscreened"  # for warnings
-_NEW = ("warnings", "screenings")
+_NEW = ("warnings", "screenings", "unanswered")
 _COUNTERS = ("decisions", "nulls", "compared_with", *_NEW)
 
 
@@ -37,7 +37,7 @@ class Histogram:
 
 
 class Counts:
-    """Of answers, decisions, nulls, warnings, and comparisons with the challenger."""
+    """Of answers, decisions, nulls, warnings, comparisons with the challenger, and what was not answered."""
 
     def __init__(self) -> None:
         self.seconds: dict[Key, Histogram] = {}  # by path and status
@@ -46,6 +46,7 @@ class Counts:
         self.nulls: Counter[Key] = Counter()  # by feature
         self.warnings: Counter[Key] = Counter()  # by code and feature
         self.screenings: Counter[Key] = Counter()  # SCREENED and UNSCREENED decisions
+        self.unanswered: Counter[Key] = Counter()  # by path: decisions whose receipts could not be written
         self.compared_with: Counter[Key] = Counter()  # by both versions and their labels
 
     def content(self) -> dict[str, Any]:

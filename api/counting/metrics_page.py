@@ -44,6 +44,7 @@ class _Collected(Collector):
             "scoring_default_probability", "Default probabilities.", ("version",), counts.probabilities
         )
         yield _counter("scoring_nulls", "Clients with null for a feature.", ("feature",), counts.nulls)
+        yield from self._unanswered()
         yield from self._warnings()
         yield _counter(
             "scoring_shadow_comparisons",
@@ -58,6 +59,10 @@ class _Collected(Collector):
         doubtful = int(news.problem is not None)
         yield _gauge("scoring_model_doubtful", "1: another model is wanted.", (), {(): doubtful})
         yield from self._model()
+
+    def _unanswered(self) -> Iterator[Metric]:
+        meaning = "Decisions that were computed and not answered: their receipts could not be written."
+        yield _counter("scoring_decisions_unanswered", meaning, ("path",), self._counts.unanswered)
 
     def _warnings(self) -> Iterator[Metric]:
         meaning = "Clients with a warning, of those who were screened."

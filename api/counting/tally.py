@@ -93,6 +93,12 @@ class Tally(Counts):
             with self._lock:
                 self._count_noted()
 
+    def left_unanswered(self, path: str, decisions: int) -> None:
+        """Decisions that were computed, and of which no answer tells, since they could not be recorded."""
+        with self._lock:
+            self._is_saved = False
+            self.unanswered[path,] += decisions
+
     def _count_noted(self) -> None:
         """Count what is noted, under the lock, one by one: other threads may note more meanwhile."""
         noted = _numbers([self._noted.popleft() for _ in range(len(self._noted))])

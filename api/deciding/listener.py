@@ -17,7 +17,10 @@ class Listener(Protocol):
     def decided(
         self, model: Model, client: Mapping[str, Any], decision: Mapping[str, Any], seconds: float
     ) -> None:
-        """The answer is written and has not left yet. `seconds`: from the whole request to its answer."""
+        """The answer is made, and recorded where there is a journal. `seconds`: since the whole request."""
 
     def decided_many(self, model: Model, clients: Mapping[str, Any], decisions: Mapping[str, Any]) -> None:
         """The same of a batch: clients and decisions as columns, one row per client."""
+
+    def left_unanswered(self, path: str, decisions: int) -> None:
+        """So many decisions were made whose answer does not leave: they could not be recorded."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from api.deciding import content_headers
 from api.deciding.answer import Answer, internal_error
 from api.deciding.formats import checked_columns, csv_rows, json_array, kept_columns
@@ -15,8 +17,11 @@ from api.deciding.places import Places
 from api.deciding.task import Task
 from api.delivery.served import Model
 from api.paths import BATCH
+from api.recording import client
 from api.recording.receipts import Receipts
 from api.recording.records import Asked
+from journal import ids
+from journal.receipt import Receipt
 from mlflow_model.bundle.scoring import Refusal, Scorer
 from mlflow_model.errors import (
     AnswerTooLarge,
@@ -25,6 +30,7 @@ from mlflow_model.errors import (
     BatchTooSlow,
     BodyTooLarge,
     Busy,
+    JournalUnavailable,
     NoClient,
     TooMuchMemory,
     UnsupportedMediaType,
@@ -49,7 +55,7 @@ _ARROW = "application/vnd.apache.arrow.stream"
 
 @dataclass(frozen=True)
 class Batch(Task):
-    """A request to POST /predict/batch. `keep` names columns to return.
+    """A request to POST /predict/batch. `keep` names columns to return; `with_ids`: the receipts' ids, too.
 
     `journal`: where its writer listens, empty without a journal. `caller`: the name of the token.
     """
@@ -60,6 +66,7 @@ class Batch(Task):
     places = Places(COMPUTED_AT_ONCE, WAITING, WAIT_SECONDS, Busy)
 
     keep: Sequence[str] = ()
+    with_ids: bool = False
     journal: str = ""
     caller: str = ""
 
@@ -76,25 +83,39 @@ class Batch(Task):
             form = _format(self.content_type)
             clients = form.read(self.body, model.scorer.features, self.keep)
             decisions = _decide(model.scorer, clients)
-            kept_columns.check_free(self.keep, decisions)
-            content = clients.write(decisions)
+            more = (kept_columns.DECISION_ID,) if self.with_ids else ()
+            kept_columns.check_free(self.keep, (*decisions, *more))
+            receipts = self._receipts(model, clients.values, decisions) if self.journal else []
+            content = clients.write(decisions | self._ids(receipts))
             if self.keep and len(content) > kept_columns.ANSWER_LIMIT:
                 raise AnswerTooLarge(kept_columns.ANSWER_LIMIT)
             if self.journal:
-                self._record(model, clients.values, decisions)
+                self._record(receipts, listeners)
             for listener in listeners:
                 _tell(listener, model, self.asked_as, clients.values, decisions)
             return Answer(200, content, model, form.MEDIA_TYPE)
         except MemoryError as error:
             raise TooMuchMemory from error
 
-    def _record(self, model: Model, clients: Mapping[str, Column], decisions: Mapping[str, Column]) -> None:
-        """Return when all receipts are on the disk. Raises JournalUnavailable."""
-        from api.recording import client  # only where there is a journal
+    def _record(self, receipts: Sequence[Receipt], listeners: Sequence[Listener]) -> None:
+        """Return when all are on the disk. Raises JournalUnavailable."""
+        try:
+            client.append(Path(self.journal), [one.entry() for one in receipts])
+        except JournalUnavailable:
+            for listener in listeners:
+                listener.left_unanswered(BATCH.path, len(receipts))
+            raise
 
-        asked = Asked(self.asked_as, self.caller, None)
-        receipts = Receipts("predict/batch").of_many(model, clients, decisions, asked)
-        client.append(Path(self.journal), [receipt.entry() for receipt in receipts])
+    def _receipts(
+        self, model: Model, clients: Mapping[str, Column], decisions: Mapping[str, Column]
+    ) -> list[Receipt]:
+        asked = Asked(self.asked_as, self.caller)
+        return [*Receipts("predict/batch").of_many(model, clients, decisions, asked)]
+
+    def _ids(self, receipts: Sequence[Receipt]) -> dict[str, Column]:
+        if not self.with_ids:
+            return {}
+        return {kept_columns.DECISION_ID: np.array([ids.written(one.id) for one in receipts], object)}
 
 
 def _tell(

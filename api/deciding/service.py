@@ -1,9 +1,11 @@
 """Answers requests for decisions: body bytes in, status and body bytes out. Flask and the lane share one."""
 
+import functools
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from api.counting.tally import Tally
 from api.deciding import one_client
@@ -18,7 +20,17 @@ from api.delivery.served import Model, ServedModel
 from api.paths import PREDICT
 from api.recording.records import Asked, Records
 from api.tokens import Guard
-from mlflow_model.errors import ScoringError
+from mlflow_model.errors import BadData, JournalUnavailable, ScoringError
+
+
+class _Made(NamedTuple):
+    """A decision, and since when it was asked for."""
+
+    model: Model
+    client: Mapping[str, Any]
+    decision: Mapping[str, Any]
+    started: float
+    asked_as: str
 
 
 class Service:
@@ -60,16 +72,13 @@ class Service:
                 self._records.check()
             client, decision = one_client.decide(model.scorer, content_type, content_encoding, body)
             content = one_client.written(decision)
-            decision_id = None
-            if self._records is not None:
-                asked = Asked(asked_as, caller, client_reference)
-                decision_id = self._records.record(model, client, decision, asked)
-            seconds = time.perf_counter() - started
-            for tell in self._tell:
-                try:
-                    tell(model, client, decision, seconds)
-                except Exception as error:  # noqa: BLE001 - the decision stands, whoever cannot hear of it
-                    internal_error(error, asked_as)
+            made = _Made(model, client, decision, started, asked_as)
+            if self._records is None:
+                self._decided(made)
+                return Answer(200, content, model)
+            asked = Asked(asked_as, caller, client_reference)
+            heard = functools.partial(self._heard, made)
+            decision_id = self._records.record(model, client, decision, asked, heard)
             return Answer(200, content, model, decision_id=decision_id)
         except ScoringError as error:
             answer = Answer.of(error, model)
@@ -77,6 +86,24 @@ class Service:
             answer = Answer.of(internal_error(error, asked_as), model)
         self.tally.answered(PREDICT.path, answer.status, time.perf_counter() - started)
         return answer
+
+    def _heard(self, made: "_Made", *, leaves: bool) -> None:
+        """Called when it is known whether the decision was recorded. Raises nothing."""
+        if leaves:
+            self._decided(made)
+            return
+        self.tally.answered(PREDICT.path, JournalUnavailable.status, time.perf_counter() - made.started)
+        for listener in self._listeners:
+            listener.left_unanswered(PREDICT.path, 1)
+
+    def _decided(self, made: "_Made") -> None:
+        """Tell listeners. What they raise changes no answer."""
+        seconds = time.perf_counter() - made.started
+        for tell in self._tell:
+            try:
+                tell(made.model, made.client, made.decision, seconds)
+            except Exception as error:  # noqa: BLE001 - the decision stands, whoever cannot hear of it
+                internal_error(error, made.asked_as)
 
     def explain(
         self, content_type: str | None, content_encoding: str | None, body: bytes, asked_as: str
@@ -96,20 +123,35 @@ class Service:
         content_type: str | None,
         content_encoding: str | None,
         body: bytes,
-        asked_as: str,
+        asked: Asked,
         keep: Sequence[str] = (),
-        caller: str = "",
+        with_ids: bool = False,
     ) -> Answer:
-        """Decide on many clients. `keep`: names of the body's columns to return. Raises ModelUnavailable."""
+        """Decide on many clients. Raises ModelUnavailable.
+
+        `keep`: names of the body's columns to return. `with_ids`: return the ids of the receipts, too.
+        """
         model = self.served.model
 
         def answer() -> Answer:
-            names = kept_columns.checked(keep)
-            journal = "" if self._records is None else str(self._records.address)
-            batch = Batch(content_type, content_encoding, body, asked_as, names, journal, caller)
+            names, journal = kept_columns.checked(keep), self._journal_for(asked, with_ids=with_ids)
+            batch = Batch(
+                content_type, content_encoding, body, asked.request_id, names, with_ids, journal, asked.caller
+            )
             return self._computed(model, batch)
 
-        return in_words(answer, model, asked_as)
+        return in_words(answer, model, asked.request_id)
+
+    def _journal_for(self, asked: Asked, *, with_ids: bool) -> str:
+        """Where the writer listens to the receipts of a batch, empty without a journal. Raises BadData."""
+        if self._records is None:
+            if with_ids:
+                raise BadData("ids=1 demande un journal, et ce service n’en tient pas")
+            return ""
+        self._records.check()
+        if asked.client_reference is not None:
+            raise BadData("X-Client-Reference nomme un seul client ; un lot demande les numéros par ids=1")
+        return str(self._records.address)
 
     def _computed(self, model: Model, task: Task) -> Answer:
         """Compute in a process if one takes the task up, otherwise in this thread."""

@@ -9,8 +9,8 @@ from api.recording.wire import Outgoing
 from journal.record import Entry
 from mlflow_model.errors import JournalUnavailable
 
-TOGETHER = 5_000  # more would keep the writer from the decisions at /predict for too long
-PATIENCE_SECONDS = 5.0
+TOGETHER = 2_000  # more would keep the writer from the decisions at /predict for too long
+PATIENCE_SECONDS = 3.0  # for one group, behind those of others
 _PIECE = 4096
 
 

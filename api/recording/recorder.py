@@ -19,7 +19,7 @@ from api import logs
 from api.delivery.served import Model
 from api.recording import wire
 from api.recording.receipts import Receipts
-from api.recording.records import Asked
+from api.recording.records import Asked, Heard
 from api.recording.wire import Outgoing
 from journal import ids
 from journal.record import Entry
@@ -39,6 +39,7 @@ class _Group:
     """
 
     entries: Sequence[Entry]
+    heard: Sequence[Heard]
     go: Callable[[], None]
     refuse: Callable[[], None]
     is_written: bool | None
@@ -46,21 +47,18 @@ class _Group:
 
 
 class Recorder(asyncio.Protocol):
-    """One for each worker, in its event loop. It is the barrier of the outbox.
-
-    `unanswered`: how many decisions were made whose answers did not leave.
-    """
+    """One for each worker, in its event loop. It is the barrier of the outbox."""
 
     def __init__(self, address: Path) -> None:
         self.address, self._receipts = address, Receipts("predict")
         self._entries: list[Entry] = []  # of this turn
+        self._heard: list[Heard] = []  # who waits to hear what becomes of them
         self._groups: deque[_Group] = deque()
         self._sent: dict[int, _Group] = {}  # by number, until the writer answers
         self._number = 0
         self._transport: asyncio.WriteTransport | None = None
         self._outgoing, self._unread = Outgoing(), b""
         self._is_late = False
-        self.unanswered = 0
 
     def begin(self) -> None:
         """Connect, and look from now on whether answers wait too long."""
@@ -72,7 +70,12 @@ class Recorder(asyncio.Protocol):
             raise JournalUnavailable
 
     def record(
-        self, model: Model, client: Mapping[str, Any], decision: Mapping[str, Any], asked: Asked
+        self,
+        model: Model,
+        client: Mapping[str, Any],
+        decision: Mapping[str, Any],
+        asked: Asked,
+        heard: Heard,
     ) -> str:
         """Have the answers of this turn wait for a receipt. Return its id.
 
@@ -80,16 +83,18 @@ class Recorder(asyncio.Protocol):
         """
         receipt = self._receipts.of(model, client, decision, asked)
         self._entries.append(receipt.entry())
+        self._heard.append(heard)
         return ids.written(receipt.id)
 
     # ---- The outbox's barrier
 
     def when_open(self, go: Callable[[], None], refuse: Callable[[], None]) -> None:
         entries, self._entries = self._entries, []
+        heard, self._heard = self._heard, []
         if not (entries or self._groups):
             go()
             return
-        group = _Group(entries, go, refuse, None if entries else True, time.monotonic())
+        group = _Group(entries, heard, go, refuse, None if entries else True, time.monotonic())
         self._groups.append(group)
         if entries:
             self._number += 1
@@ -123,11 +128,9 @@ class Recorder(asyncio.Protocol):
         """Let answers leave in their order, or the refusals in their place."""
         while self._groups and self._groups[0].is_written is not None:
             group = self._groups.popleft()
-            if group.is_written:
-                group.go()
-            else:
-                self.unanswered += len(group.entries)
-                group.refuse()
+            (group.go if group.is_written else group.refuse)()
+            for heard in group.heard:
+                heard(leaves=bool(group.is_written))
 
     # ---- How long it takes
 

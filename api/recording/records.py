@@ -11,8 +11,12 @@ class Asked(NamedTuple):
     """Who asked for a decision. `caller`: the name of the token, empty where none is asked for."""
 
     request_id: str
-    caller: str
-    client_reference: str | None
+    caller: str = ""
+    client_reference: str | None = None
+
+
+class Heard(Protocol):
+    def __call__(self, *, leaves: bool) -> None: ...
 
 
 class Records(Protocol):
@@ -27,6 +31,14 @@ class Records(Protocol):
         """Raises JournalUnavailable where no receipt can be written now: then nothing is to be decided."""
 
     def record(
-        self, model: Model, client: Mapping[str, Any], decision: Mapping[str, Any], asked: Asked
+        self,
+        model: Model,
+        client: Mapping[str, Any],
+        decision: Mapping[str, Any],
+        asked: Asked,
+        heard: Heard,
     ) -> str:
-        """Record a decision. Return its id. Raises JournalUnavailable, BadReference or CannotKeep."""
+        """Record a decision. Return its id. Raises BadReference or CannotKeep.
+
+        `heard` is called once, when it is known whether the answer leaves.
+        """

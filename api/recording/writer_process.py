@@ -28,6 +28,7 @@ PATIENCE_SECONDS = 0.5  # for a lock, or a server: those who wait must hear with
 TURN_SECONDS = 0.5
 _BETWEEN_ATTEMPTS = 0.5
 _PIECE = 1024**2
+MOST_RECORDS, SMALL = 2_000, 200  # of a transaction, and of a group that is no part of a batch
 _BACKLOG_BYTES = 4 * 1024**2  # of answers that somebody does not take
 
 _log = logging.getLogger("scoring_client")
@@ -57,6 +58,9 @@ class Sender:
             raise OSError
 
 
+_Waiting = tuple[Sender, Group]
+
+
 class Recording:
     """Writes what comes at the listener, turn by turn, in one thread."""
 
@@ -70,13 +74,14 @@ class Recording:
         self._try_at = 0.0
         self._problem: str | None = None
         self._is_ending = False
+        self._waiting: list[_Waiting] = []
 
     def run(self) -> None:
         """Until SIGTERM, and then what has come already."""
         signal.signal(signal.SIGTERM, self._end)
         with contextlib.suppress(JournalError):  # said already; it may be there when the first group comes
             self._open()
-        while not self._is_ending:
+        while not self._is_ending or self._waiting:
             self._turn()
         if self._writer is not None:
             with contextlib.suppress(JournalError):
@@ -86,15 +91,29 @@ class Recording:
         self._is_ending = True
 
     def _turn(self) -> None:
-        waiting = list[tuple[Sender, Group]]()
-        for key, _ in self._selector.select(TURN_SECONDS):
+        for key, _ in self._selector.select(0.0 if self._waiting else TURN_SECONDS):
             if key.data is None:
                 self._accept()
             else:
-                waiting += self._heard(key.data)
-        if waiting:
-            self._write(waiting)
+                self._waiting += self._heard(key.data)
+        if self._waiting:
+            self._write(self._next())
         _beat()
+
+    def _next(self) -> list[_Waiting]:
+        """What the next transaction takes: small groups, up to a bound, and one large group at the most.
+
+        So a batch keeps nobody waiting for longer than a part of it takes, and is not kept waiting itself.
+        """
+        small = [one for one in self._waiting if len(one[1].entries) <= SMALL]
+        large = [one for one in self._waiting if len(one[1].entries) > SMALL]
+        taken, records = list[_Waiting](), 0
+        while small and records < MOST_RECORDS:
+            taken.append(small.pop(0))
+            records += len(taken[-1][1].entries)
+        taken += large[:1]
+        self._waiting = small + large[1:]
+        return taken
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -102,7 +121,7 @@ class Recording:
             connection.setblocking(False)
             self._selector.register(connection, selectors.EVENT_READ, Sender(connection))
 
-    def _heard(self, sender: Sender) -> Iterator[tuple[Sender, Group]]:
+    def _heard(self, sender: Sender) -> Iterator[_Waiting]:
         try:
             for group in sender.groups():
                 yield sender, group
@@ -118,7 +137,7 @@ class Recording:
 
     # ---- Writing
 
-    def _write(self, waiting: Sequence[tuple[Sender, Group]]) -> None:
+    def _write(self, waiting: Sequence[_Waiting]) -> None:
         """All in one transaction; one by one if one of them is to blame for a refusal."""
         try:
             self._append([group for _, group in waiting])

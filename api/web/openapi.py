@@ -86,7 +86,13 @@ _MORE: dict[Endpoint, dict[str, Any]] = {
                 "description": "Une colonne du corps à rendre telle quelle, devant celles de la décision. "
                 "Le paramètre se répète.",
                 "schema": {"type": "array", "maxItems": kept_columns.MOST, "items": {"type": "string"}},
-            }
+            },
+            {
+                "name": "ids",
+                "in": "query",
+                "description": "1\u00a0: rendre aussi la colonne decision_id, les numéros des reçus.",
+                "schema": {"type": "string", "enum": ["1"]},
+            },
         ],
     },
 }

@@ -30,6 +30,7 @@ from api.paths import (
     READY,
     Endpoint,
 )
+from api.recording.records import Asked
 from api.web import openapi
 from features.catalogue import example_client
 from mlflow_model.errors import (
@@ -99,9 +100,10 @@ class _Pages:
 
     def predict_batch(self) -> Response:
         content_type, encoding = request.headers.get("Content-Type"), request.headers.get("Content-Encoding")
-        keep = request.args.getlist("keep")
+        keep, with_ids = request.args.getlist("keep"), request.args.get("ids") == "1"
+        asked = Asked(g.request_id, g.caller, request.headers.get("X-Client-Reference"))
         return _response(
-            self._service.predict_batch(content_type, encoding, _batch_body(), g.request_id, keep, g.caller)
+            self._service.predict_batch(content_type, encoding, _batch_body(), asked, keep, with_ids)
         )
 
     def health(self) -> Response:

@@ -6,6 +6,7 @@ from mlflow_model.bundle.scoring import OUTPUT_COLUMNS
 from mlflow_model.errors import BadData, BadRow
 
 MOST = 20
+DECISION_ID = "decision_id"  # of a receipt, behind the decision
 LONGEST_VALUE = 1_000  # characters of a text, or of a JSON number
 ANSWER_LIMIT = 16 * 1024 * 1024
 
