@@ -1,4 +1,4 @@
-"""The receipt of one decision, and its bytes: about 200 for 17 features, every value as it was."""
+"""The receipt of one decision in bytes: about 200 for 17 features, every value as it was."""
 
 import functools
 import struct
@@ -37,17 +37,41 @@ class Receipt:
 
     def entry(self) -> Entry:
         """Raises CannotKeep."""
-        model = self.model
-        label, *numbers = self.outputs
+        form = Form(self.model, self.door)
+        beside = self.caller, self.client_reference, self.call_id
+        return form.entry(self.inputs, self.outputs, self.request_id, *beside)._replace(
+            id=self.id, time=self.time
+        )
+
+
+class Form:
+    """Makes receipts of one model's decisions at one door without a detour: thousands a second."""
+
+    def __init__(self, model: Model, door: str) -> None:
+        self._model, self._door = model, _text(door)
+        self._asked = _doubles(len(model.features)).pack
+        self._answered = _doubles(len(model.columns) - 1).pack
+        self._numbers = {label: model.labels.index(label) for label in model.labels}
+
+    def entry(
+        self,
+        inputs: Sequence[float],
+        outputs: Sequence[str | float],
+        request_id: str,
+        caller: str = "",
+        client_reference: str = "",
+        call_id: bytes = b"",
+    ) -> Entry:
+        """The meanings are those of `Receipt`. Raises CannotKeep."""
+        label, *numbers = outputs
         try:
-            answered = _doubles(len(model.columns) - 1).pack(*numbers)
-            asked = _doubles(len(model.features)).pack(*self.inputs)
-            number = model.labels.index(label)
-        except (struct.error, ValueError) as error:
+            answered, asked = self._answered(*numbers), self._asked(*inputs)
+            number = self._numbers[str(label)]
+        except (struct.error, KeyError, TypeError) as error:
             raise CannotKeep("the inputs or outputs are not those of the model") from error
-        lasting = answered + _text(self.door) + _text(self.caller) + self.call_id
-        erasable = asked + _text(self.request_id) + _text(self.client_reference)
-        return Entry(Kind.RECEIPT, self.id, self.time, lasting, erasable, model, number)
+        lasting = answered + self._door + _text(caller) + call_id
+        erasable = asked + _text(request_id) + _text(client_reference)
+        return Entry(Kind.RECEIPT, ids.new(), now(), lasting, erasable, self._model, number)
 
 
 @dataclass(frozen=True, slots=True)

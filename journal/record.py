@@ -8,11 +8,10 @@ salt by the seal and the erasable part by zeros: the commitment can still be com
 """
 
 import hashlib
-import secrets
 import struct
 import time
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from journal.models import Model
 
@@ -40,8 +39,7 @@ class Kind(IntEnum):
 ERASED_WITH_THE_DECISION = (Kind.RECEIPT, Kind.REVIEW)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A receipt or an event in bytes, before a writer has given it a place.
 
     `time`: microseconds since 1970, UTC. `label`: the number of the prediction among the model's labels.
@@ -70,10 +68,6 @@ def head(
     """The part of a record that has one form for all kinds. Raises struct.error for what does not fit."""
     shown = NO_LABEL if label is None else label
     return _HEAD.pack(FORM, kind, shown, writer, sequence, moment, own_id, subject or NO_SUBJECT)
-
-
-def salted(erasable: bytes) -> bytes:
-    return secrets.token_bytes(SALT_BYTES) + erasable
 
 
 def seal(salted_part: bytes) -> bytes:

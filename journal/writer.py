@@ -6,6 +6,7 @@ that another could have changed.
 """
 
 import functools
+import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,8 @@ from journal import events, record, schema
 from journal.events import Event
 from journal.models import NO_MODEL, Model
 from journal.receipt import Receipt
-from journal.record import HASH_BYTES, Entry
+from journal.record import HASH_BYTES, SALT_BYTES, Entry
+from journal.statements import Prepared
 from journal.store import Journal
 from journal.tree import Frontier
 
@@ -37,6 +39,17 @@ class Left:
 
 
 _NOTHING = Left()
+
+_last_sequence = (
+    sa.select(sa.func.max(schema.record.c.sequence))
+    .where(schema.record.c.writer == sa.bindparam("own"))
+    .scalar_subquery()
+)
+_STATE = Prepared(sa.select(schema.journal, _last_sequence.label("last")).with_for_update(of=schema.journal))
+_INSERT = Prepared(schema.record.insert())
+_UPDATE = Prepared(
+    schema.journal.update().values({name: sa.bindparam(name) for name in ("size", "writers", "frontier")})
+)
 
 
 class Writer:
@@ -103,25 +116,17 @@ class Group:
 
     def __init__(self, connection: sa.Connection, left: Left) -> None:
         self.connection = connection
-        row = connection.execute(sa.select(schema.journal).with_for_update()).one()
+        row = _STATE.execute(connection, {"own": left.number}).one()
         self.origin: str = row.origin
         self._frontier = frontier(row.size, row.frontier)
-        known = left if self._is_as(left, row.writers) else _NOTHING
-        self.is_first = known.number is None
+        self.is_first = not _is_as_left(row, left)
+        if self.is_first:
+            row = _STATE.execute(connection, {"own": row.writers}).one()
         self._writers: int = row.writers + self.is_first
-        self.writer: int = row.writers if known.number is None else known.number
-        self.sequence = self._next_sequence(self.writer)
-        self._models = dict(known.models)
-
-    def _is_as(self, left: Left, writers: int) -> bool:
-        """Whether the journal is as the writer left it. Nobody else writes in its name."""
-        if left.number is None or left.number >= writers or left.origin != self.origin:
-            return False
-        if left.sequence not in (None, self._next_sequence(left.number)):
-            return False
-        numbers = schema.model.c.number.in_(left.models.values())
-        there = sa.select(sa.func.count()).select_from(schema.model).where(numbers)
-        return self.connection.execute(there).scalar_one() == len(left.models)
+        self.writer: int = row.writers if self.is_first or left.number is None else left.number
+        self.sequence = _after(row.last)
+        # Where a commit failed, and may have come to nothing, so may descriptions that were stored with it.
+        self._models = {} if self.is_first or left.sequence is None else dict(left.models)
 
     @property
     def left(self) -> Left:
@@ -139,13 +144,21 @@ class Group:
     def append(self, entries: Sequence[Entry]) -> None:
         numbers = [self._number_of(entry.model) for entry in entries]
         first = self._frontier.size
+        salts = os.urandom(SALT_BYTES * len(entries))
         rows = [
-            _row(entry, first + place, self.writer, self.sequence + place, number)
+            _row(
+                entry,
+                salts[SALT_BYTES * place : SALT_BYTES * (place + 1)],
+                first + place,
+                self.writer,
+                self.sequence + place,
+                number,
+            )
             for place, (entry, number) in enumerate(zip(entries, numbers, strict=True))
         ]
         completed = self._frontier.extend(row["commitment"] for row in rows)
         self.sequence += len(rows)
-        self.connection.execute(schema.record.insert(), rows)
+        _INSERT.execute(self.connection, rows)
         if completed:
             names = ("level", "number", "root")
             rows_of_subtrees = [dict(zip(names, one, strict=True)) for one in completed]
@@ -158,12 +171,7 @@ class Group:
             "writers": self._writers,
             "frontier": b"".join(self._frontier.roots),
         }
-        self.connection.execute(schema.journal.update().values(values))
-
-    def _next_sequence(self, writer: int) -> int:
-        last = sa.select(sa.func.max(schema.record.c.sequence)).where(schema.record.c.writer == writer)
-        found = self.connection.execute(last).scalar()
-        return 0 if found is None else found + 1
+        _UPDATE.execute(self.connection, values)
 
     def _number_of(self, model: Model | None) -> int | None:
         """The number of the model's description, which is stored with the first record that needs it."""
@@ -188,6 +196,20 @@ class Group:
         return number
 
 
+def _is_as_left(row: sa.Row[Any], left: Left) -> bool:
+    """Whether the journal is as the writer left it. Nobody else writes in its name.
+
+    With its last record, all that was on the disk before it is there: so are the models that it remembers.
+    """
+    if left.number is None or left.number >= row.writers or left.origin != row.origin:
+        return False
+    return left.sequence in (None, _after(row.last))
+
+
+def _after(last: int | None) -> int:
+    return 0 if last is None else last + 1
+
+
 def _is_there(connection: sa.Connection, entry: Entry) -> bool:
     """Whether a record has this id, and what no erasure takes of the content."""
     one = schema.record.c
@@ -200,22 +222,25 @@ def frontier(size: int, joined: bytes) -> Frontier:
     return Frontier(size, roots)
 
 
-def _row(entry: Entry, position: int, writer: int, sequence: int, model: int | None) -> dict[str, Any]:
-    erasable = record.salted(entry.erasable)
-    head = record.head(entry.kind, entry.label, writer, sequence, entry.time, entry.id, entry.subject)
-    digest = NO_MODEL if entry.model is None else entry.model.description_digest
+def _row(
+    entry: Entry, salt: bytes, position: int, writer: int, sequence: int, model_number: int | None
+) -> dict[str, Any]:
+    kind, own_id, time, lasting, erasable, model, label, subject = entry
+    salted = salt + erasable
+    head = record.head(kind, label, writer, sequence, time, own_id, subject)
+    digest = NO_MODEL if model is None else model.description_digest
     return {
         "position": position,
-        "kind": int(entry.kind),
-        "label": entry.label,
+        "kind": int(kind),
+        "label": label,
         "writer": writer,
         "sequence": sequence,
-        "time": entry.time,
-        "id": entry.id,
-        "subject": entry.subject,
-        "model": model,
+        "time": time,
+        "id": own_id,
+        "subject": subject,
+        "model": model_number,
         "is_erased": 0,
-        "commitment": record.commitment(head, digest, record.seal(erasable), entry.lasting),
-        "lasting": entry.lasting,
-        "erasable": erasable,
+        "commitment": record.commitment(head, digest, record.seal(salted), lasting),
+        "lasting": lasting,
+        "erasable": salted,
     }

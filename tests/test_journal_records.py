@@ -6,6 +6,7 @@ import math
 import struct
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -179,12 +180,22 @@ def test_a_commitment_is_the_hash_that_the_documentation_says() -> None:
     assert commitment() == hashlib.sha256(head + model + seal + b"lasting").digest()
 
 
-def test_two_records_with_the_same_content_have_different_seals() -> None:
-    assert record.seal(record.salted(b"the same")) != record.seal(record.salted(b"the same"))
+def test_two_records_with_the_same_content_have_different_seals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = journal_support.journal_at(tmp_path, monkeypatch)
+    twice = [journal_support.receipt_of(inputs=(1.0, 2.0, 3.0)) for _ in range(2)]
+
+    journal_support.write(twice)
+
+    parts = journal_support.rows(file, "SELECT erasable FROM record WHERE kind = 1")
+    first, second = (part for (part,) in parts)
+    assert first[record.SALT_BYTES :] == second[record.SALT_BYTES :]
+    assert record.seal(first) != record.seal(second)
 
 
 def test_an_erased_part_keeps_its_length_and_its_seal_and_nothing_else() -> None:
-    part = record.salted(b"dossier 7")
+    part = bytes(range(record.SALT_BYTES)) + b"dossier 7"
 
     assert record.erased(part) == record.seal(part) + bytes(len(b"dossier 7"))
 

@@ -21,7 +21,7 @@ from api.recording import client
 from api.recording.receipts import Receipts
 from api.recording.records import Asked
 from journal import ids
-from journal.receipt import Receipt
+from journal.record import Entry
 from mlflow_model.bundle.scoring import Refusal, Scorer
 from mlflow_model.errors import (
     AnswerTooLarge,
@@ -97,10 +97,10 @@ class Batch(Task):
         except MemoryError as error:
             raise TooMuchMemory from error
 
-    def _record(self, receipts: Sequence[Receipt], listeners: Sequence[Listener]) -> None:
+    def _record(self, receipts: Sequence[Entry], listeners: Sequence[Listener]) -> None:
         """Return when all are on the disk. Raises JournalUnavailable."""
         try:
-            client.append(Path(self.journal), [one.entry() for one in receipts])
+            client.append(Path(self.journal), receipts)
         except JournalUnavailable:
             for listener in listeners:
                 listener.left_unanswered(BATCH.path, len(receipts))
@@ -108,11 +108,11 @@ class Batch(Task):
 
     def _receipts(
         self, model: Model, clients: Mapping[str, Column], decisions: Mapping[str, Column]
-    ) -> list[Receipt]:
+    ) -> list[Entry]:
         asked = Asked(self.asked_as, self.caller)
-        return [*Receipts("predict/batch").of_many(model, clients, decisions, asked)]
+        return Receipts("predict/batch").of_many(model, clients, decisions, asked)
 
-    def _ids(self, receipts: Sequence[Receipt]) -> dict[str, Column]:
+    def _ids(self, receipts: Sequence[Entry]) -> dict[str, Column]:
         if not self.with_ids:
             return {}
         return {kept_columns.DECISION_ID: np.array([ids.written(one.id) for one in receipts], object)}

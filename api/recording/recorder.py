@@ -82,7 +82,7 @@ class Recorder(asyncio.Protocol):
         Raises BadReference or CannotKeep.
         """
         receipt = self._receipts.of(model, client, decision, asked)
-        self._entries.append(receipt.entry())
+        self._entries.append(receipt)
         self._heard.append(heard)
         return ids.written(receipt.id)
 

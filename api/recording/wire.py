@@ -19,6 +19,7 @@ _SIZE = struct.Struct(">I")
 _GROUP = struct.Struct(">QHI")  # its number, the models it describes, its records
 _RECORD = struct.Struct(">BBHq16s16sII")  # kind, label, model, time, id, subject, bytes of the two parts
 _ANSWER = struct.Struct(">Q?")
+_KINDS = {int(kind): kind for kind in Kind}
 
 
 class Garbled(ValueError):
@@ -35,19 +36,31 @@ class Outgoing:
 
     def __init__(self) -> None:
         self._models: dict[Model, int] = {}
+        self._last: tuple[Model | None, int] = None, NO_MODEL
 
     def message(self, number: int, entries: Sequence[Entry]) -> bytes:
         described, records = [], []
-        for entry in entries:
-            place = NO_MODEL
-            if entry.model is not None:
-                place = self._models.get(entry.model, NO_MODEL)
-                if place == NO_MODEL:
-                    place = self._models[entry.model] = len(self._models)
-                    described += [_SIZE.pack(len(entry.model.description)), entry.model.description]
-            records += [_head(entry, place), entry.lasting, entry.erasable]
+        for kind, own_id, time, lasting, erasable, model, label, subject in entries:
+            if model is not self._last[0]:  # to look it up by its content takes longer than all the rest
+                described += self._named(model)
+            shown, about = NO_LABEL if label is None else label, subject or NO_SUBJECT
+            sizes = len(lasting), len(erasable)
+            records += [
+                _RECORD.pack(kind, shown, self._last[1], time, own_id, about, *sizes),
+                lasting,
+                erasable,
+            ]
         body = b"".join([_GROUP.pack(number, len(described) // 2, len(entries)), *described, *records])
         return _SIZE.pack(len(body)) + body
+
+    def _named(self, model: Model | None) -> list[bytes]:
+        """Have the next records name this model. Return its description if it is the first time."""
+        known = NO_MODEL if model is None else self._models.get(model)
+        self._last = model, len(self._models) if known is None else known
+        if model is None or known is not None:
+            return []
+        self._models[model] = len(self._models)
+        return [_SIZE.pack(len(model.description)), model.description]
 
 
 class Incoming:
@@ -89,7 +102,7 @@ class Incoming:
             middle, end = at + lasting, at + lasting + erasable
             entries.append(
                 Entry(
-                    Kind(kind),
+                    _KINDS[kind],
                     own_id,
                     moment,
                     body[at:middle],
@@ -114,10 +127,3 @@ def answers(piece: bytes) -> tuple[list[tuple[int, bool]], bytes]:
     whole = len(piece) // _ANSWER.size * _ANSWER.size
     found = [(number, is_written) for number, is_written in _ANSWER.iter_unpack(piece[:whole])]
     return found, piece[whole:]
-
-
-def _head(entry: Entry, model: int) -> bytes:
-    label = NO_LABEL if entry.label is None else entry.label
-    subject = entry.subject or NO_SUBJECT
-    sizes = len(entry.lasting), len(entry.erasable)
-    return _RECORD.pack(entry.kind, label, model, entry.time, entry.id, subject, *sizes)
