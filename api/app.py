@@ -18,11 +18,6 @@ _PACKAGES = (
     *("requests", "uvloop", "yaml"),
 )
 
-_NO_WRITER = (
-    "JOURNAL_URL names a journal, which only `python api/app.py` writes, without --debug: "
-    "start that, or set JOURNAL_URL=off"
-)
-
 if TYPE_CHECKING:
     from flask import Flask
 
@@ -37,21 +32,22 @@ def create_app(served: ServedModel | None = None) -> Flask:
     until it has one. The process that answers may be a fork of the one that made the application.
     """
     # Imported here: the supervisor runs this file too, and does not need Flask.
+    from api.counting.tally import Tally
     from api.deciding.service import Service
     from api.delivery.following import Following
     from api.delivery.served import ServedModel
+    from api.recording.waiting import Waiting
     from api.settings import Settings
     from api.tokens import Guard
     from api.web.routes import flask_app
 
     settings = Settings.from_environment()
-    if settings.records:
-        raise RuntimeError(_NO_WRITER)  # at which gunicorn gives up, and not at SystemExit
-    guard = Guard(settings.tokens_file)
+    guard, tally = Guard(settings.tokens_file), Tally()
+    records = Waiting(tally) if settings.records else None
     if served is not None:
-        return flask_app(Service(served, guard))
+        return flask_app(Service(served, guard, tally, records=records))
     served = ServedModel()
-    app = flask_app(Service(served, guard))
+    app = flask_app(Service(served, guard, tally, records=records))
     app.before_request(Following(served).begin)
     return app
 
@@ -72,8 +68,6 @@ def main(given: Sequence[str] | None = None) -> None:
     logs.configure()
     _check_access(options, settings)
     with kept_files.kept():
-        if options.debug and settings.records:
-            sys.exit(_NO_WRITER)
         if options.debug:
             from api.server import development
 
@@ -128,7 +122,8 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
         "alias has moved (default 5, 0 never), SHADOW_SHARE the share of clients that a challenger decides "
         "on too (default 0.1), MODEL_PUBLIC_KEY the key that must have signed a version, API_TOKENS_FILE "
         "who may ask, TARIFF_FILE which loans /explain may offer, "
-        "JOURNAL_URL where each decision is recorded, LOG_FORMAT json or text. SIGTERM answers "
+        "JOURNAL_URL where each decision is recorded (default journal.db in this project's folder, off for "
+        "nowhere), LOG_FORMAT json or text. SIGTERM answers "
         "what was accepted and ends; SIGHUP puts new workers in the place of the old ones and refuses "
         "nobody. docs/operations.md tells more.",
     )

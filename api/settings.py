@@ -54,7 +54,7 @@ class Settings:
             share_text=get("SHADOW_SHARE", ""),
             tokens_file=Path(tokens) if tokens else None,
             tariff_file=Path(tariff) if tariff else None,
-            records=get(JOURNAL_URL, "") not in ("", "off"),
+            records=get(JOURNAL_URL) != "off",
             log_format=get("LOG_FORMAT", ""),
             port=get("PORT", _DEFAULT_PORT),
             workers=get("WORKERS", str(_cores())),

@@ -48,7 +48,7 @@ class Form:
     """Makes receipts of one model's decisions at one door without a detour: thousands a second."""
 
     def __init__(self, model: Model, door: str) -> None:
-        self._model, self._door = model, _text(door)
+        self.model, self._door = model, _text(door)
         self._asked = _doubles(len(model.features)).pack
         self._answered = _doubles(len(model.columns) - 1).pack
         self._numbers = {label: model.labels.index(label) for label in model.labels}
@@ -71,7 +71,7 @@ class Form:
             raise CannotKeep("the inputs or outputs are not those of the model") from error
         lasting = answered + self._door + _text(caller) + call_id
         erasable = asked + _text(request_id) + _text(client_reference)
-        return Entry(Kind.RECEIPT, ids.new(), now(), lasting, erasable, self._model, number)
+        return Entry(Kind.RECEIPT, ids.new(), now(), lasting, erasable, self.model, number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from pathlib import Path
 # As in a shell where this environment is active: there sentences say `python`. make's own has it on the PATH.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 os.environ.pop("MAKELEVEL", None)
+# A service records its decisions unless somebody says that it shall not: those of tests do not.
+os.environ["JOURNAL_URL"] = "off"
 # Tests run side by side: OpenMP threads that wait for a busy core by spinning would take minutes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -199,6 +199,7 @@ def test_ready_says_which_version_serves_and_by_which_policy(
         "digest": bundle.digest,
         "confirmed": True,
         "doubt": None,
+        "journal": "off",
         "policy": {
             "optimal_threshold": 0.25,
             "margin": 0.02,

@@ -9,6 +9,7 @@ from pathlib import Path
 from tests import servers
 from tests.live import Registry, children_of
 from tests.servers import BIN, ROOT, SocketDoor
+from tests.test_recording import receipts_in
 
 pytest_plugins = ["tests.live_support"]
 
@@ -54,6 +55,22 @@ def test_the_factory_of_a_preloading_gunicorn_gets_the_model_too(
         at_the_master = children_of(door, "api.delivery.loader")
 
     assert at_the_master == []
+
+
+def test_each_worker_of_gunicorn_records_what_it_decides(
+    documented_pickle: Path, documented_request: dict[str, float], tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'journal.db'}"
+    environment = servers.alone(documented_pickle, tmp_path) | {"JOURNAL_URL": url}
+    with gunicorn("api.app:app", environment, tmp_path / "log", "--preload") as door:
+        servers.eventually(lambda: both_are_ready(door, None), "both workers with the pickle")
+        answers = [door.predict(documented_request) for _ in range(20)]
+
+    assert {one.status for one in answers} == {200}
+    assert len({one.headers["X-Request-Id"].partition("-")[0] for one in answers}) == 2
+    written = {one.headers["X-Decision-Id"] for one in answers}
+    assert receipts_in(tmp_path).keys() == written
+    assert len(written) == 20
 
 
 def test_a_process_that_never_forks_has_its_model_before_anybody_asks(

@@ -71,14 +71,14 @@ class Failing:
     def decided(self, *_: Any) -> None:
         raise OSError
 
-    decided_many = left_unanswered = decided
+    decided_many = recorded = left_unanswered = decided
 
 
 class OutOfMemory(Failing):
     def decided(self, *_: Any) -> None:
         raise MemoryError
 
-    decided_many = left_unanswered = decided
+    decided_many = recorded = left_unanswered = decided
 
 
 @pytest.mark.parametrize("listener", [Failing(), OutOfMemory()], ids=["no disk", "no memory"])

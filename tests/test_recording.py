@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import threading
@@ -163,8 +164,83 @@ def test_without_a_journal_a_decision_has_no_id(
         servers.ready(door)
         answer = predict(door, documented_request)
 
+        state = door.get("/ready").content["journal"]
+
     assert answer.status == 200
     assert "X-Decision-Id" not in answer.headers
+    assert state == "off"
+    assert "JOURNAL_URL=off: no decision is recorded" in door.said
+
+
+def test_who_says_nothing_of_a_journal_gets_one_in_the_folder_of_the_project(
+    documented_pickle: Path, documented_request: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JOURNAL_URL")
+    project = tmp_path / "project"
+    shutil.copytree(servers.ROOT, project, ignore=_NOT_OURS)
+
+    with servers.api(servers.alone(documented_pickle, tmp_path), tmp_path / "log", folder=project) as door:
+        servers.ready(door)
+        answer = predict(door, documented_request)
+
+    assert answer.status == 200
+    assert decision_id(answer) in receipts_in(project)
+
+
+_NOT_OURS = shutil.ignore_patterns(".*", "tests", "benchmarks", "docs", "journal.db*", "mlflow.db*", "mlruns")
+
+
+def test_a_version_that_is_served_is_in_the_journal_before_anybody_asks(door: SocketDoor) -> None:
+    digest = door.get("/ready").content["digest"]
+
+    (served,) = servers.eventually(lambda: events_in(door.log.parent, Kind.SERVED) or None, "the event")
+
+    assert served.model is not None
+    assert served.model.digest == digest
+    assert len(events_in(door.log.parent, Kind.START)) == 1
+
+
+def events_in(folder: Path, kind: Kind) -> list[reading.Record]:
+    with opened_in(folder) as journal, journal.reading() as connection:
+        return [one for page in reading.records(connection) for one in page if one.kind is kind]
+
+
+def test_the_metrics_tell_of_receipts(door: SocketDoor, documented_request: Client) -> None:
+    before = counted(door, 'scoring_receipts_total{path="/predict"}')
+    predict(door, documented_request)
+    body = json.dumps([documented_request] * 7).encode()
+    of_batches = counted(door, 'scoring_receipts_total{path="/predict/batch"}')
+    door.send("POST", "/predict/batch", body, JSON)
+
+    assert counted(door, 'scoring_receipts_total{path="/predict"}') == before + 1
+    assert counted(door, 'scoring_receipts_total{path="/predict/batch"}') == of_batches + 7
+    assert counted(door, 'scoring_receipt_commit_seconds_count{path="/predict"}') >= 1
+    assert counted(door, "scoring_receipts_waiting") == 0
+    assert counted(door, "scoring_journal_writable") == 1
+
+
+def counted(door: SocketDoor, name: str) -> float:
+    lines = door.get("/metrics").body.decode().splitlines()
+    return next((float(line.split()[1]) for line in lines if line.startswith(f"{name} ")), 0.0)
+
+
+def test_flasks_own_server_records_decisions_too(
+    documented_pickle: Path, documented_request: Client, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'journal.db'}"
+    environment = servers.alone(documented_pickle, tmp_path) | {"JOURNAL_URL": url}
+
+    with servers.api(environment, tmp_path / "log", options=["--debug"]) as door:
+        servers.ready(door)
+        one = predict(door, documented_request)
+        many = door.send("POST", "/predict/batch?ids=1", json.dumps([documented_request] * 2).encode(), JSON)
+        state = door.get("/ready").content["journal"]
+
+    ids_of_many = [row["decision_id"] for row in many.content]
+    assert receipts_in(tmp_path).keys() == {decision_id(one), *ids_of_many}
+    assert state == "writable"
+    assert len(events_in(tmp_path, Kind.SERVED)) == 1
+    assert len(events_in(tmp_path, Kind.END)) == 1
 
 
 # ---- What happens to the writer, to workers, and to the file
@@ -260,6 +336,30 @@ def test_while_the_journal_is_locked_decisions_are_refused_within_a_second_and_t
     assert set(asking.decided) <= receipts_in(tmp_path).keys()
     assert "the journal cannot be written" in door.said
     assert "the journal is written again" in door.said
+
+
+def test_readiness_tells_of_a_locked_journal_and_of_its_end_though_nobody_asks_for_a_decision(
+    documented_pickle: Path, documented_request: Client, tmp_path: Path
+) -> None:
+    with recorded(documented_pickle, tmp_path) as door:
+        with closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as locking:
+            locking.execute("BEGIN IMMEDIATE")
+            computed = predict(door, documented_request)
+            servers.eventually(lambda: state_at(door) == "unavailable" or None, "the state")
+            refused = predict(door, documented_request)
+            at_metrics = counted(door, "scoring_journal_writable")
+            locking.execute("ROLLBACK")
+        servers.eventually(lambda: state_at(door) == "writable" or None, "the state again")
+        unanswered = counted(door, 'scoring_decisions_unanswered_total{path="/predict"}')
+        answered = counted(door, 'scoring_requests_total{path="/predict",status="503"}')
+
+    assert (computed.status, refused.status, at_metrics) == (503, 503, 0)
+    assert (unanswered, answered) == (1, 2)
+    assert receipts_in(tmp_path) == {}
+
+
+def state_at(door: SocketDoor) -> str:
+    return str(door.get("/ready").content["journal"])
 
 
 @pytest.mark.slow

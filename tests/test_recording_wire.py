@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.delivery.served import ServedModel
 from api.recording import client, recorder, wire
 from api.recording.recorder import Recorder
 from api.recording.wire import Garbled, Incoming, Outgoing
@@ -119,6 +120,20 @@ def writer(tmp_path: Path) -> Iterator[Writer]:
     found.close()
 
 
+class Counts:
+    """What the recorder has counted."""
+
+    def __init__(self) -> None:
+        self.waiting: list[int] = []
+        self.written: list[int] = []
+
+    def let_wait(self, receipts: int) -> None:
+        self.waiting.append(receipts)
+
+    def recorded(self, path: str, receipts: int, seconds: float) -> None:
+        self.written.append(receipts)
+
+
 class Turns:
     """What became of the answers of each turn, in the order in which they left."""
 
@@ -138,7 +153,7 @@ class Turns:
 
 @asynccontextmanager
 async def connected(writer: Writer) -> AsyncIterator[tuple[Recorder, Turns]]:
-    made = Recorder(writer.address)
+    made = Recorder(writer.address, ServedModel(), Counts())
     made.begin()
     await writer.accept()
     await asyncio.sleep(0.05)
@@ -206,7 +221,7 @@ async def test_receipts_are_sent_again_to_the_next_writer(writer: Writer) -> Non
 
 @in_the_loop
 async def test_without_a_writer_only_the_first_decisions_wait(tmp_path: Path) -> None:
-    made = Recorder(tmp_path / "nowhere")
+    made = Recorder(tmp_path / "nowhere", ServedModel(), Counts())
     turns = Turns(made)
     made.begin()
     turns.take("1", [entry()])

@@ -33,5 +33,8 @@ class Sender:
     def decided_many(self, model: Model, clients: Mapping[str, Any], decisions: Mapping[str, Any]) -> None:
         """Do nothing: the clients of a batch are not compared."""
 
+    def recorded(self, path: str, receipts: int, seconds: float) -> None:
+        """Do nothing: the decisions are told."""
+
     def left_unanswered(self, path: str, decisions: int) -> None:
         """Do nothing: they were not sent on."""

@@ -15,8 +15,10 @@ PROBABILITIES = tuple(step / 20 for step in range(1, 20))
 
 Key = tuple[str, ...]
 SCREENED, UNSCREENED = "screened", "unscreened"  # for warnings
-_NEW = ("warnings", "screenings", "unanswered")
-_COUNTERS = ("decisions", "nulls", "compared_with", *_NEW)
+_NEW_COUNTERS = ("warnings", "screenings", "unanswered", "receipts")
+_COUNTERS = ("decisions", "nulls", "compared_with", *_NEW_COUNTERS)
+_HISTOGRAMS = {"seconds": SECONDS, "probabilities": PROBABILITIES, "commits": SECONDS}
+_NEW = ("commits", *_NEW_COUNTERS)
 
 
 class Histogram:
@@ -47,27 +49,32 @@ class Counts:
         self.warnings: Counter[Key] = Counter()  # by code and feature
         self.screenings: Counter[Key] = Counter()  # SCREENED and UNSCREENED decisions
         self.unanswered: Counter[Key] = Counter()  # by path: decisions whose receipts could not be written
+        self.receipts: Counter[Key] = Counter()  # by path, on the disk
+        self.commits: dict[Key, Histogram] = {}  # by path: seconds until a group of receipts is on the disk
+        self.receipts_waiting = 0  # receipts that are not known to be on the disk
         self.compared_with: Counter[Key] = Counter()  # by both versions and their labels
 
     def content(self) -> dict[str, Any]:
         """The counts as JSON can hold them, for `add`."""
-        histograms = {"seconds": self.seconds, "probabilities": self.probabilities}
+        histograms = {name: getattr(self, name) for name in _HISTOGRAMS}
         return {
             **{
                 name: [(key, one.counts, one.total) for key, one in by_key.items()]
                 for name, by_key in histograms.items()
             },
             **{name: list(getattr(self, name).items()) for name in _COUNTERS},
+            "receipts_waiting": self.receipts_waiting,
         }
 
     def add(self, content: Mapping[str, Any]) -> None:
-        """Add the content of other counts. A process of an earlier release counts no warnings."""
-        for name, bounds in (("seconds", SECONDS), ("probabilities", PROBABILITIES)):
-            for key, counts, total in content[name]:
+        """Add the content of other counts. A process of an earlier release counts less."""
+        for name, bounds in _HISTOGRAMS.items():
+            for key, counts, total in content.get(name, ()) if name in _NEW else content[name]:
                 histogram(getattr(self, name), tuple(key), bounds).add_counts(counts, total)
         for name in _COUNTERS:
             counted = content.get(name, ()) if name in _NEW else content[name]
             getattr(self, name).update({tuple(key): count for key, count in counted})
+        self.receipts_waiting += content.get("receipts_waiting", 0)
 
 
 def histogram(by_key: dict[Key, Histogram], key: Key, bounds: Sequence[float]) -> Histogram:

@@ -11,21 +11,22 @@ from prometheus_client.registry import Collector
 from api.counting.counts import SCREENED, UNSCREENED, Counts, Histogram, Key
 from api.counting.tally import Tally
 from api.delivery.served import ServedModel
+from api.recording.records import OFF, WRITABLE
 from mlflow_model.errors import ModelUnavailable
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
-def page(tally: Tally, served: ServedModel) -> bytes:
-    """The text that Prometheus reads."""
+def page(tally: Tally, served: ServedModel, journal: str) -> bytes:
+    """The text that Prometheus reads. `journal`: its state."""
     registry = CollectorRegistry()
-    registry.register(_Collected(tally.total(), served))
+    registry.register(_Collected(tally.total(), served, journal))
     return generate_latest(registry)
 
 
 class _Collected(Collector):
-    def __init__(self, counts: Counts, served: ServedModel) -> None:
-        self._counts, self._served = counts, served
+    def __init__(self, counts: Counts, served: ServedModel, journal: str) -> None:
+        self._counts, self._served, self._journal = counts, served, journal
 
     def collect(self) -> Iterator[Metric]:
         counts, news = self._counts, self._served.news
@@ -44,7 +45,7 @@ class _Collected(Collector):
             "scoring_default_probability", "Default probabilities.", ("version",), counts.probabilities
         )
         yield _counter("scoring_nulls", "Clients with null for a feature.", ("feature",), counts.nulls)
-        yield from self._unanswered()
+        yield from self._receipts()
         yield from self._warnings()
         yield _counter(
             "scoring_shadow_comparisons",
@@ -60,9 +61,22 @@ class _Collected(Collector):
         yield _gauge("scoring_model_doubtful", "1: another model is wanted.", (), {(): doubtful})
         yield from self._model()
 
-    def _unanswered(self) -> Iterator[Metric]:
+    def _receipts(self) -> Iterator[Metric]:
+        counts, by_path = self._counts, ("path",)
+        yield _counter("scoring_receipts", "Receipts that are on the disk.", by_path, counts.receipts)
+        yield _histogram(
+            "scoring_receipt_commit_seconds",
+            "From the decisions of a group to their receipts on the disk.",
+            by_path,
+            counts.commits,
+        )
+        meaning = "Receipts that are not known to be on the disk."
+        yield _gauge("scoring_receipts_waiting", meaning, (), {(): counts.receipts_waiting})
+        if self._journal != OFF:
+            meaning = "1: the journal can be written, as far as this worker knows."
+            yield _gauge("scoring_journal_writable", meaning, (), {(): int(self._journal == WRITABLE)})
         meaning = "Decisions that were computed and not answered: their receipts could not be written."
-        yield _counter("scoring_decisions_unanswered", meaning, ("path",), self._counts.unanswered)
+        yield _counter("scoring_decisions_unanswered", meaning, by_path, counts.unanswered)
 
     def _warnings(self) -> Iterator[Metric]:
         meaning = "Clients with a warning, of those who were screened."

@@ -99,6 +99,18 @@ class Tally(Counts):
             self._is_saved = False
             self.unanswered[path,] += decisions
 
+    def let_wait(self, receipts: int) -> None:
+        """Receipts that are not known to be on the disk now."""
+        self._is_saved = self._is_saved and receipts == self.receipts_waiting
+        self.receipts_waiting = receipts
+
+    def recorded(self, path: str, receipts: int, seconds: float) -> None:
+        """A group of receipts is on the disk, so long after it was made."""
+        with self._lock:
+            self._is_saved = False
+            self.receipts[path,] += receipts
+            histogram(self.commits, (path,), SECONDS).add(seconds)
+
     def _count_noted(self) -> None:
         """Count what is noted, under the lock, one by one: other threads may note more meanwhile."""
         noted = _numbers([self._noted.popleft() for _ in range(len(self._noted))])

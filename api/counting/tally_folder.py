@@ -65,6 +65,7 @@ class TallyFolder:
         try:
             if content:  # else it has counted nothing
                 self._sum.add(counts.read(content))
+                self._sum.receipts_waiting = 0  # for nothing any more
         except ValueError:
             _log.error("what process %s had counted is lost: its file is damaged", pid)
         self._names.append(name)

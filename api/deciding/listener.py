@@ -22,5 +22,8 @@ class Listener(Protocol):
     def decided_many(self, model: Model, clients: Mapping[str, Any], decisions: Mapping[str, Any]) -> None:
         """The same of a batch: clients and decisions as columns, one row per client."""
 
+    def recorded(self, path: str, receipts: int, seconds: float) -> None:
+        """A group of receipts is on the disk, so long after it was made."""
+
     def left_unanswered(self, path: str, decisions: int) -> None:
         """So many decisions were made whose answer does not leave: they could not be recorded."""

@@ -18,7 +18,7 @@ from api.deciding.many_clients import Batch
 from api.deciding.task import Task
 from api.delivery.served import Model, ServedModel
 from api.paths import PREDICT
-from api.recording.records import Asked, Records
+from api.recording.records import OFF, Asked, Records
 from api.tokens import Guard
 from mlflow_model.errors import BadData, JournalUnavailable, ScoringError
 
@@ -77,9 +77,7 @@ class Service:
                 self._decided(made)
                 return Answer(200, content, model)
             asked = Asked(asked_as, caller, client_reference)
-            heard = functools.partial(self._heard, made)
-            decision_id = self._records.record(model, client, decision, asked, heard)
-            return Answer(200, content, model, decision_id=decision_id)
+            return Answer(200, content, model, decision_id=self._record(self._records, made, asked))
         except ScoringError as error:
             answer = Answer.of(error, model)
         except BaseException as error:  # noqa: BLE001 - whatever a bundle's code raises
@@ -87,12 +85,24 @@ class Service:
         self.tally.answered(PREDICT.path, answer.status, time.perf_counter() - started)
         return answer
 
+    def _record(self, records: Records, made: _Made, asked: Asked) -> str:
+        """The receipt's id. Raises JournalUnavailable where it is known already that there is no receipt."""
+        heard = functools.partial(self._heard, made)
+        try:
+            return records.record(made.model, made.client, made.decision, asked, heard)
+        except JournalUnavailable:
+            self._left_unanswered()
+            raise
+
     def _heard(self, made: "_Made", *, leaves: bool) -> None:
         """Called when it is known whether the decision was recorded. Raises nothing."""
         if leaves:
             self._decided(made)
             return
         self.tally.answered(PREDICT.path, JournalUnavailable.status, time.perf_counter() - made.started)
+        self._left_unanswered()
+
+    def _left_unanswered(self) -> None:
         for listener in self._listeners:
             listener.left_unanswered(PREDICT.path, 1)
 
@@ -141,6 +151,10 @@ class Service:
             return self._computed(model, batch)
 
         return in_words(answer, model, asked.request_id)
+
+    @property
+    def journal_state(self) -> str:
+        return OFF if self._records is None else self._records.state
 
     def _journal_for(self, asked: Asked, *, with_ids: bool) -> str:
         """Where the writer listens to the receipts of a batch, empty without a journal. Raises BadData."""

@@ -20,20 +20,19 @@ _PRINTABLE = re.compile(r"[ -~]{1,64}")
 
 
 class Receipts:
-    """Makes receipts in one process, at one door."""
+    """Makes receipts at one door, in any thread."""
 
     def __init__(self, door: str) -> None:
         self._door = door
-        self._last: tuple[Model, Form] | None = None
-        self._values = _values_of(())
+        self._last: tuple[Model, Form, _ValuesOf] | None = None
 
     def of(self, model: Model, client: Mapping[str, Any], decision: Mapping[str, Any], asked: Asked) -> Entry:
         """Raises BadReference or CannotKeep."""
         reference = asked.client_reference
         if reference is not None and not _PRINTABLE.fullmatch(reference):
             raise BadReference
-        form = self._form(model)
-        values = self._values(client)
+        form, values_of = self._made_for(model)
+        values = values_of(client)
         if None in values:
             values = tuple(math.nan if value is None else value for value in values)
         return form.entry(values, [*decision.values()], asked.request_id, asked.caller, reference or "")
@@ -42,7 +41,7 @@ class Receipts:
         self, model: Model, clients: Mapping[str, Any], decisions: Mapping[str, Any], asked: Asked
     ) -> list[Entry]:
         """The receipts of one call, which share its id. Clients, decisions: columns. Raises CannotKeep."""
-        form, call_id = self._form(model), ids.new()
+        form, call_id = self._made_for(model)[0], ids.new()
         columns = [np.asarray(column).tolist() for column in decisions.values()]
         rows = zip(model.scorer.matrix(clients).tolist(), zip(*columns, strict=True), strict=True)
         return [
@@ -50,18 +49,25 @@ class Receipts:
             for inputs, outputs in rows
         ]
 
-    def _form(self, model: Model) -> Form:
-        """That of the version as the journal describes it; nearly always that of the last decision."""
-        if self._last is None or self._last[0] is not model:
+    def described(self, model: Model) -> models.Model:
+        """The version as the journal describes it."""
+        return self._made_for(model)[0].model
+
+    def _made_for(self, model: Model) -> tuple[Form, "_ValuesOf"]:
+        """What was made for the last decision's model, which is nearly always this one's, too."""
+        last = self._last
+        if last is None or last[0] is not model:
             described = models.of_scorer(
                 model.scorer, model.name, model.version, model.digest, code_version()
             )
-            self._last = model, Form(described, self._door)
-            self._values = _values_of(model.scorer.features)
-        return self._last[1]
+            last = self._last = model, Form(described, self._door), _values_of(model.scorer.features)
+        return last[1:]
 
 
-def _values_of(features: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+_ValuesOf = Callable[[Mapping[str, Any]], tuple[Any, ...]]
+
+
+def _values_of(features: Sequence[str]) -> _ValuesOf:
     if len(features) > 1:
         return itemgetter(*features)
     return lambda client: tuple(client[name] for name in features)

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple, Protocol
 
 from api.delivery.served import Model
 
+WRITABLE, UNAVAILABLE, OFF = "writable", "unavailable", "off"  # states of the journal
+
 
 class Asked(NamedTuple):
     """Who asked for a decision. `caller`: the name of the token, empty where none is asked for."""
@@ -19,13 +21,27 @@ class Heard(Protocol):
     def __call__(self, *, leaves: bool) -> None: ...
 
 
+class RecordingCounts(Protocol):
+    """Who counts receipts, by the path of the API."""
+
+    def let_wait(self, receipts: int) -> None:
+        """So many are not known to be on the disk now."""
+
+    def recorded(self, path: str, receipts: int, seconds: float) -> None:
+        """A group of receipts is on the disk, so long after it was made."""
+
+
 class Records(Protocol):
     """Either the receipt is on the disk before the answer leaves, or a refusal leaves instead.
 
-    `address`: where the journal's writer listens.
+    `address`: where the journal's writer listens. `state`: of the journal, as far as is known.
     """
 
-    address: Path
+    @property
+    def address(self) -> Path: ...
+
+    @property
+    def state(self) -> str: ...
 
     def check(self) -> None:
         """Raises JournalUnavailable where no receipt can be written now: then nothing is to be decided."""
@@ -38,7 +54,7 @@ class Records(Protocol):
         asked: Asked,
         heard: Heard,
     ) -> str:
-        """Record a decision. Return its id. Raises BadReference or CannotKeep.
+        """Record a decision. Return its id. Raises BadReference, CannotKeep or JournalUnavailable.
 
-        `heard` is called once, when it is known whether the answer leaves.
+        `heard` is called once, when it is known whether the answer leaves, and never if this raises.
         """

@@ -1,7 +1,8 @@
 """What those who decide and the writer say to each other: groups of records, and what became of them.
 
 A group is written whole or not at all. Its message names each model by a number of the connection's, and
-describes it when it is named first. The answer to a group is its number, and whether it is on the disk.
+describes it when it is named first. The answer to a group is its number, and whether it is on the disk. Under
+the number `STATE` the writer says at once, and whenever it changes, whether the journal can be written.
 """
 
 import struct
@@ -14,6 +15,8 @@ from journal.record import NO_LABEL, NO_SUBJECT, Entry, Kind
 
 MOST_BYTES = 256 * 1024**2  # of a group; a batch of 100,000 receipts has 40 MiB
 NO_MODEL = 0xFFFF
+
+STATE = 0  # the number of no group: by it the writer says whether the journal can be written
 
 _SIZE = struct.Struct(">I")
 _GROUP = struct.Struct(">QHI")  # its number, the models it describes, its records
@@ -39,6 +42,7 @@ class Outgoing:
         self._last: tuple[Model | None, int] = None, NO_MODEL
 
     def message(self, number: int, entries: Sequence[Entry]) -> bytes:
+        """`number`: from 1."""
         described, records = [], []
         for kind, own_id, time, lasting, erasable, model, label, subject in entries:
             if model is not self._last[0]:  # to look it up by its content takes longer than all the rest

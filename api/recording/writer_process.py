@@ -21,6 +21,8 @@ from api.recording.wire import Garbled, Group, Incoming
 from journal import store
 from journal.code_version import code_version
 from journal.errors import JournalError, Refused, Twice
+from journal.models import Model
+from journal.record import Entry, Kind
 from journal.writer import Writer
 from mlflow_model import processes
 
@@ -68,19 +70,20 @@ class Recording:
         self._listener = listener
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ)
+        self._senders: set[Sender] = set()
         self._journal: store.Journal | None = None
         self._writer: Writer | None = None
         self._was_open = False
-        self._try_at = 0.0
+        self._open_at = self._probe_at = 0.0  # not before
         self._problem: str | None = None
+        self._served: Model | None = None
         self._is_ending = False
         self._waiting: list[_Waiting] = []
 
     def run(self) -> None:
         """Until SIGTERM, and then what has come already."""
         signal.signal(signal.SIGTERM, self._end)
-        with contextlib.suppress(JournalError):  # said already; it may be there when the first group comes
-            self._open()
+        self._probe()
         while not self._is_ending or self._waiting:
             self._turn()
         if self._writer is not None:
@@ -98,6 +101,8 @@ class Recording:
                 self._waiting += self._heard(key.data)
         if self._waiting:
             self._write(self._next())
+        elif self._problem is not None and time.monotonic() >= self._probe_at:
+            self._probe()
         _beat()
 
     def _next(self) -> list[_Waiting]:
@@ -119,7 +124,10 @@ class Recording:
         with contextlib.suppress(OSError):
             connection, _ = self._listener.accept()
             connection.setblocking(False)
-            self._selector.register(connection, selectors.EVENT_READ, Sender(connection))
+            sender = Sender(connection)
+            self._senders.add(sender)
+            self._selector.register(connection, selectors.EVENT_READ, sender)
+            self._tell(sender, self._state())
 
     def _heard(self, sender: Sender) -> Iterator[_Waiting]:
         try:
@@ -133,7 +141,17 @@ class Recording:
     def _lose(self, sender: Sender) -> None:
         with contextlib.suppress(KeyError):
             self._selector.unregister(sender.connection)
+        self._senders.discard(sender)
         sender.connection.close()
+
+    def _tell(self, sender: Sender, answers: bytes) -> None:
+        try:
+            sender.tell(answers)
+        except OSError:
+            self._lose(sender)
+
+    def _state(self) -> bytes:
+        return wire.answer(wire.STATE, is_written=self._problem is None)
 
     # ---- Writing
 
@@ -150,10 +168,7 @@ class Recording:
         for (sender, group), is_written in zip(waiting, written, strict=True):
             answers[sender] = answers.get(sender, b"") + wire.answer(group.number, is_written=is_written)
         for sender, told in answers.items():
-            try:
-                sender.tell(told)
-            except OSError:
-                self._lose(sender)
+            self._tell(sender, told)
 
     def _is_appended(self, group: Group) -> bool:
         try:
@@ -173,7 +188,7 @@ class Recording:
     def _append(self, groups: Sequence[Group]) -> None:
         """Raises JournalError. A journal that was moved or replaced is opened again."""
         try:
-            self._open().append_entries([entry for group in groups for entry in group.entries])
+            self._write_down([entry for group in groups for entry in group.entries])
         except Refused:
             raise
         except JournalError as error:
@@ -183,6 +198,27 @@ class Recording:
             raise
         self._say(None)
 
+    def _write_down(self, entries: Sequence[Entry]) -> None:
+        """Raises JournalError, also without entries.
+
+        Each of those who decide says that a version is served from now on: the first of them is heard.
+        """
+        served, new = self._served, []
+        for entry in entries:
+            if entry.kind is not Kind.SERVED or entry.model != served:
+                new.append(entry)
+                served = entry.model if entry.kind is Kind.SERVED else served
+        with self._open().group() as group:
+            if new:
+                group.append(new)
+        self._served = served
+
+    def _probe(self) -> None:
+        """See whether the journal can be written, by writing what is there already."""
+        with contextlib.suppress(JournalError):  # which is said
+            self._append([])
+        self._probe_at = time.monotonic() + _BETWEEN_ATTEMPTS
+
     def _open(self) -> Writer:
         """The writer, made when the journal can be opened. Raises JournalError.
 
@@ -190,9 +226,9 @@ class Recording:
         """
         if self._writer is None:
             now = time.monotonic()
-            if now < self._try_at:
+            if now < self._open_at:
                 raise JournalError(self._problem)
-            self._try_at = now + _BETWEEN_ATTEMPTS
+            self._open_at = now + _BETWEEN_ATTEMPTS
             self._journal = store.opened(PATIENCE_SECONDS) if self._was_open else _made()
             self._was_open = True
             self._writer = Writer(self._journal, "service", code_version())
@@ -204,13 +240,16 @@ class Recording:
         self._journal = self._writer = None
 
     def _say(self, problem: str | None) -> None:
-        """Log a change only: a full disk would fill with lines."""
-        if problem != self._problem:
-            self._problem = problem
-            if problem is None:
-                _log.info("the journal is written again")
-            else:
-                _log.error("the journal cannot be written: %s", problem)
+        """Log a change only: a full disk would fill with lines. Those who decide hear of it, too."""
+        if problem == self._problem:
+            return
+        self._problem = problem
+        if problem is None:
+            _log.info("the journal is written again")
+        else:
+            _log.error("the journal cannot be written: %s", problem)
+        for sender in [*self._senders]:
+            self._tell(sender, self._state())
 
 
 def _made() -> store.Journal:

@@ -29,7 +29,7 @@ from api.server.clock import Clock
 from api.server.generations import NONE, Generation, Generations
 from api.server.shared_number import SharedNumber
 from api.server.worker_process import Handed, Worker
-from api.settings import Settings
+from api.settings import JOURNAL_URL, Settings
 from mlflow_model import command, machine
 from mlflow_model.errors import CopyUnusable
 
@@ -202,6 +202,8 @@ class Supervisor:
         if not self._is_announced:
             self._is_announced = True
             listening.announce(self._listener)
+            if self._journal is None:
+                _log.warning("%s=off: no decision is recorded", JOURNAL_URL)
 
     # ---- Workers
 

@@ -105,7 +105,7 @@ def main() -> None:
     pool = Pool()
     settings = Settings.from_environment()
     challenger = Sender(to_challenger, served, settings.challenger_share)
-    recorder = _recorder(sys.argv[6])
+    recorder = _recorder(sys.argv[6], served, tally)
     service = Service(served, Guard(settings.tokens_file), tally, [challenger], pool, recorder)
     lane = Lane(service, recorder)
 
@@ -123,13 +123,13 @@ def main() -> None:
     server.run([listener])
 
 
-def _recorder(address: str) -> "Recorder | None":
-    """What keeps answers back until they are recorded; None where no journal was asked for."""
+def _recorder(address: str, served: ServedModel, tally: Tally) -> "Recorder | None":
+    """What keeps answers back until they are recorded; None where it was said that nothing is recorded."""
     if not address:
         return None
     from api.recording.recorder import Recorder
 
-    return Recorder(Path(address))
+    return Recorder(Path(address), served, tally)
 
 
 def _allow_many_connections() -> None:

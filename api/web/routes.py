@@ -110,12 +110,13 @@ class _Pages:
         return jsonify(status="alive")
 
     def ready(self) -> Response:
-        return jsonify({"status": "ready", **_described(self._served.model), "doubt": self._served.doubt})
+        described = {**_described(self._served.model), "doubt": self._served.doubt}
+        return jsonify({"status": "ready", **described, "journal": self._service.journal_state})
 
     def metrics(self) -> Response:
         from api.counting import metrics_page  # the library is only needed by those that ask
 
-        content = metrics_page.page(self._service.tally, self._served)
+        content = metrics_page.page(self._service.tally, self._served, self._service.journal_state)
         return Response(content, content_type=metrics_page.CONTENT_TYPE)
 
     def openapi(self) -> Response:

@@ -1,0 +1,83 @@
+"""Records decisions where a server has a thread for each request: it waits until the receipt is there.
+
+So `gunicorn api.app:app` and `--debug` keep the journal, too. Each process that answers has a writer.
+"""
+
+import atexit
+import os
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from api import private_folder
+from api.delivery.served import Model
+from api.paths import PREDICT
+from api.recording import client
+from api.recording.keeper import Keeper
+from api.recording.receipts import Receipts
+from api.recording.records import UNAVAILABLE, WRITABLE, Asked, Heard, RecordingCounts
+from journal import ids
+from journal.events import Served
+from mlflow_model.errors import JournalUnavailable
+
+_PATIENCE_SECONDS = 0.8  # of an answer: its client shall hear within a second
+_STARTING_SECONDS = 10.0
+
+
+class Waiting:
+    """The writer starts with the first question, in the process that is asked: perhaps a fork."""
+
+    def __init__(self, counts: RecordingCounts) -> None:
+        self._counts, self._receipts = counts, Receipts("predict")
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._folder: Path | None = None
+        self._keeper: Keeper | None = None
+        self._announced: Model | None = None
+        self._patience = _STARTING_SECONDS
+        self.state = WRITABLE
+
+    @property
+    def address(self) -> Path:
+        with self._lock:
+            if self._keeper is None:
+                self._folder = private_folder.make()
+                self._keeper = Keeper(self._folder)
+                atexit.register(self._end, os.getpid())
+            return self._keeper.address
+
+    def _end(self, pid: int) -> None:
+        if pid == os.getpid() and self._keeper is not None and self._folder is not None:
+            self._keeper.stop()
+            private_folder.remove(self._folder)
+
+    def check(self) -> None:
+        """Every decision tries anew."""
+
+    def record(
+        self,
+        model: Model,
+        asked_of: Mapping[str, Any],
+        decision: Mapping[str, Any],
+        asked: Asked,
+        heard: Heard,
+    ) -> str:
+        """Return when the receipt is on the disk. Raises BadReference, CannotKeep or JournalUnavailable."""
+        receipt = self._receipts.of(model, asked_of, decision, asked)
+        entries, started = [receipt], time.monotonic()
+        if model is not self._announced:
+            entries.insert(0, Served(model=self._receipts.described(model)).entry())
+        try:
+            client.append(self.address, entries, self._patience)
+        except JournalUnavailable:
+            self.state = UNAVAILABLE
+            raise
+        self.state, self._announced, self._patience = WRITABLE, model, _PATIENCE_SECONDS
+        self._counts.recorded(PREDICT.path, 1, time.monotonic() - started)
+        heard(leaves=True)
+        return ids.written(receipt.id)
