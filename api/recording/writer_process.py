@@ -79,8 +79,10 @@ class Recording:
     def run(self) -> None:
         """Until SIGTERM, and then what has come already."""
         signal.signal(signal.SIGTERM, self._end)
-        with contextlib.suppress(JournalError):  # said already; it may be there when the first group comes
+        try:
             self._open()
+        except JournalError as error:  # it may be there when the first group comes
+            self._say(str(error))
         while not self._is_ending or self._waiting:
             self._turn()
         if self._writer is not None:
