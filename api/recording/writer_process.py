@@ -70,7 +70,7 @@ class Recording:
         self._selector.register(listener, selectors.EVENT_READ)
         self._journal: store.Journal | None = None
         self._writer: Writer | None = None
-        self._was_open = False
+        self._former: store.Journal | None = None
         self._try_at = 0.0
         self._problem: str | None = None
         self._is_ending = False
@@ -195,8 +195,10 @@ class Recording:
             if now < self._try_at:
                 raise JournalError(self._problem)
             self._try_at = now + _BETWEEN_ATTEMPTS
-            self._journal = store.opened(PATIENCE_SECONDS) if self._was_open else _made()
-            self._was_open = True
+            self._journal = (
+                _made() if self._former is None else store.reopened(self._former, PATIENCE_SECONDS)
+            )
+            self._former = self._journal
             self._writer = Writer(self._journal, "service", code_version())
         return self._writer
 
