@@ -31,6 +31,14 @@ _MIGRATIONS = Path(__file__).with_name("migrations")
 Place = tuple[int, int]  # device and number, which tell a file from another one of its name
 
 _MOVED = "the journal was moved, replaced or deleted while it was written: put it back"
+_SHORTER = (
+    "the journal's file became shorter while it was written, as when a backup is copied over it: stop the "
+    "service, restore the backup again, and remove {file}-wal and {file}-shm"
+)
+_LOG_OF_ANOTHER = (
+    "the journal was replaced, and beside it lies the log of the former one, which would damage it: put the "
+    "former one back, or remove {file}-wal and {file}-shm"
+)
 _PRAGMAS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA secure_delete = ON",
@@ -77,6 +85,8 @@ class Journal:
         self._file = _file(url)
         self._place = None if self._file is None else _place_of(self._file)
         self._log_place: Place | None = None  # SQLite begins a log with the first transaction
+        self._size = 0  # of the file, which only grows: nothing vacuums it
+        self._is_shorter = False
         arguments: dict[str, Any] = {"timeout": patience} if self.is_sqlite else _of_postgresql(patience)
         with in_words():
             self._engine = sa.create_engine(url, connect_args=arguments, hide_parameters=True)
@@ -90,19 +100,38 @@ class Journal:
     def require_in_place(self) -> None:
         """Raises Unavailable where what was written is not where the next reader looks."""
         if not self.is_in_place:
-            raise Unavailable(_MOVED)
+            raise Unavailable(_SHORTER.format(file=self._file) if self._is_shorter else _MOVED)
 
     @property
     def is_in_place(self) -> bool:
         """Whether the file and its log are those that connections write to, not moved, replaced or deleted.
 
-        Otherwise close this journal, and open it again.
+        Otherwise close this journal, and open it again by `reopened`.
         """
         if self._file is None:
             return True
         self._log_place = self._log_place or _place_of(_log_of(self._file))
+        self._look_at_size(self._file)
         places = _place_of(self._file), _place_of(_log_of(self._file))
-        return None not in places and places == (self._place, self._log_place)
+        return not self._is_shorter and None not in places and places == (self._place, self._log_place)
+
+    def _look_at_size(self, file: Path) -> None:
+        with contextlib.suppress(OSError):
+            found = file.stat()
+            if (found.st_dev, found.st_ino) == self._place:
+                self._is_shorter = self._is_shorter or found.st_size < self._size
+                self._size = found.st_size
+
+    def require_room(self) -> None:
+        """Raises Unavailable where another journal must not be opened in the place of this one."""
+        if self._file is None:
+            return
+        is_the_same = _place_of(self._file) == self._place
+        if is_the_same and self._is_shorter:
+            raise Unavailable(_SHORTER.format(file=self._file))
+        log = _place_of(_log_of(self._file))
+        if not is_the_same and self._file.exists() and log is not None and log == self._log_place:
+            raise Unavailable(_LOG_OF_ANOTHER.format(file=self._file))
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -170,6 +199,15 @@ def opened(patience: float = PATIENCE_SECONDS) -> Journal:
         found.close()
         raise
     return found
+
+
+def reopened(former: Journal, patience: float = PATIENCE_SECONDS) -> Journal:
+    """The journal in the place of one that was closed because it was not there any more.
+
+    Raises JournalError, also where what lies there would be damaged by being opened.
+    """
+    former.require_room()
+    return opened(patience)
 
 
 def make(patience: float = PATIENCE_SECONDS) -> tuple[Journal, bool]:

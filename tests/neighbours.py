@@ -4,11 +4,14 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from tests import servers
 
@@ -22,8 +25,30 @@ def program(name: str, *folders: str) -> str:
     return found
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """A PostgreSQL cluster, made and not running. `command` starts it."""
+
+    folder: Path
+    port: int
+    command: Sequence[str]
+
+    @property
+    def url(self) -> str:
+        return f"postgresql+psycopg2://mlflow@127.0.0.1:{self.port}/postgres"
+
+    @contextmanager
+    def running(self) -> Iterator[subprocess.Popen[bytes]]:
+        log = Path(tempfile.gettempdir()) / f"postgres-{self.port}.log"
+        try:
+            with servers.process([*self.command], {}, log, self.folder) as child:
+                yield child
+        finally:
+            log.unlink()
+
+
 @contextmanager
-def postgresql() -> Iterator[str]:
+def cluster() -> Iterator[Cluster]:
     """A cluster of its own, by another user where the tests run as root, who may not start one."""
     initdb = program("initdb", *map(str, Path("/usr/lib/postgresql").glob("*/bin")))
     program("pg_ctl", str(Path(initdb).parent))
@@ -40,9 +65,22 @@ def postgresql() -> Iterator[str]:
         subprocess.run(trusting, check=True, capture_output=True, cwd=folder)
         postgres = [*as_nobody, str(Path(initdb).with_name("postgres")), "-D", str(data), "-F"]
         postgres += ["-p", str(port), "-c", "listen_addresses=127.0.0.1", "-k", str(folder)]
-        log = Path(tempfile.gettempdir()) / f"postgres-{port}.log"
+        yield Cluster(folder, port, postgres)
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """The URL of a cluster that is starting."""
+    with cluster() as made, made.running():
+        yield made.url
+
+
+def wait_for(url: str) -> None:
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    for _ in range(300):
         try:
-            with servers.process(postgres, {}, log, folder):
-                yield f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/postgres"
-        finally:
-            log.unlink()
+            engine.connect().close()
+            return
+        except sa.exc.OperationalError:
+            time.sleep(0.1)
+    raise TimeoutError(url)

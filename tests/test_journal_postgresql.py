@@ -17,7 +17,7 @@ from journal.errors import Twice, Unavailable
 from journal.events import Review
 from journal.writer import Writer
 from tests.journal_support import KEY, erased, receipt_of, receipts, write, writer
-from tests.neighbours import postgresql
+from tests.neighbours import postgresql, wait_for
 
 DRIVERS = [name for name in ("psycopg2", "psycopg") if importlib.util.find_spec(name)]
 
@@ -25,7 +25,7 @@ DRIVERS = [name for name in ("psycopg2", "psycopg") if importlib.util.find_spec(
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     with postgresql() as url:
-        _wait_for(url)
+        wait_for(url)
         yield url
 
 
@@ -33,17 +33,6 @@ def cluster() -> Iterator[str]:
 def server(request: pytest.FixtureRequest, cluster: str) -> str:
     """By each driver that is installed."""
     return cluster.replace("psycopg2", request.param)
-
-
-def _wait_for(url: str) -> None:
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
-    for _ in range(100):
-        try:
-            engine.connect().close()
-            return
-        except sa.exc.OperationalError:
-            time.sleep(0.1)
-    raise TimeoutError(url)
 
 
 @pytest.fixture

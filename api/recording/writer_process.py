@@ -73,7 +73,7 @@ class Recording:
         self._senders: set[Sender] = set()
         self._journal: store.Journal | None = None
         self._writer: Writer | None = None
-        self._was_open = False
+        self._former: store.Journal | None = None
         self._open_at = self._probe_at = 0.0  # not before
         self._problem: str | None = None
         self._served: Model | None = None
@@ -229,8 +229,10 @@ class Recording:
             if now < self._open_at:
                 raise JournalError(self._problem)
             self._open_at = now + _BETWEEN_ATTEMPTS
-            self._journal = store.opened(PATIENCE_SECONDS) if self._was_open else _made()
-            self._was_open = True
+            self._journal = (
+                _made() if self._former is None else store.reopened(self._former, PATIENCE_SECONDS)
+            )
+            self._former = self._journal
             self._writer = Writer(self._journal, "service", code_version())
         return self._writer
 
