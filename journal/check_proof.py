@@ -1,25 +1,20 @@
 """Check a proof of a journal without its owner's code: python check_proof.py PROOF KEY.pem [CHECKPOINT]
 
 PROOF is what `python -m journal prove` wrote, KEY.pem the bank's public Ed25519 key, CHECKPOINT the note that
-you were given. Exit code 0: the proof holds. Needs Python 3.11 and the package cryptography.
-"""
+you were given. Exit codes: 0 it holds, 1 it does not, 2 a file is wrong. Needs the package cryptography."""
 
-import base64
-import hashlib
 import json
 import struct
 import sys
 import uuid
+from base64 import b64decode
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-
-def sha256(*parts: bytes) -> bytes:
-    return hashlib.sha256(b"".join(parts)).digest()
 
 
 def check(holds: object, sentence: str) -> None:
@@ -27,17 +22,15 @@ def check(holds: object, sentence: str) -> None:
         sys.exit(f"THE PROOF DOES NOT HOLD: {sentence}")
 
 
-def checkpoint(note: str, key: Any) -> tuple[int, bytes]:
+def checkpoint(note: str, key: Ed25519PublicKey) -> tuple[int, bytes]:
     """The size and root in a signed note: https://c2sp.org/signed-note, https://c2sp.org/tlog-checkpoint."""
-    text, _, line = note.rpartition("\n\n")
+    text, _, line = str.rpartition(note, "\n\n")
     origin, size, root, *more = text.split("\n")
     _, name, signature = line.rstrip("\n").split(" ")
-    key_id, signed = base64.b64decode(signature)[:4], base64.b64decode(signature)[4:]
-    own_id = sha256(name.encode(), b"\n\1", key.public_bytes_raw())[:4]
-    check(name == origin and key_id == own_id, "another key has signed, or in another name")
-    key.verify(signed, text.encode() + b"\n")
+    check(name == origin, "a checkpoint was signed in another name")
+    key.verify(b64decode(signature)[4:], text.encode() + b"\n")
     print(f"Checkpoint of {origin}, {size} records, {' '.join(more)}")
-    return int(size), base64.b64decode(root)
+    return int(size), b64decode(root)
 
 
 def climb(place: int, last: int, path: list[bytes], *hashes: bytes) -> list[bytes]:
@@ -46,23 +39,22 @@ def climb(place: int, last: int, path: list[bytes], *hashes: bytes) -> list[byte
     for step in path:
         check(last > 0, "the path is too long")
         if place & 1 or place == last:
-            new, *others = [sha256(b"\1", step, one) for one in (new, *others)]
+            new, *others = [sha256(b"\1" + step + one).digest() for one in (new, *others)]
             while place and not place & 1:
                 place, last = place >> 1, last >> 1
         else:
-            new = sha256(b"\1", new, step)
+            new = sha256(b"\1" + new + step).digest()
         place, last = place >> 1, last >> 1
     check(last == 0, "the path is too short")
     return [new, *others]
 
 
-def check_inclusion(proof: dict[str, Any], path: list[bytes], size: int, root: bytes) -> None:
-    head, lasting, seal = (base64.b64decode(proof[part]) for part in ("head", "lasting", "seal"))
-    salted = base64.b64decode(proof["salted"] or "")
-    check(sha256(salted) == seal or not salted, "the inputs are not those of the record")
+def inclusion(proof: dict, path: list[bytes], size: int, root: bytes) -> None:
+    head, lasting, seal, salted = (b64decode(proof[at] or "") for at in ("head", "lasting", "seal", "salted"))
+    check(sha256(salted).digest() == seal or not salted, "the inputs are not those of the record")
     check(0 <= proof["position"] < size, "the record came after the checkpoint")
-    leaf = sha256(b"\0", sha256(head, sha256(proof["model"].encode()), seal, lasting))
-    found = climb(proof["position"], size - 1, path, leaf)
+    commitment = sha256(head + sha256(str.encode(proof["model"])).digest() + seal + lasting).digest()
+    found = climb(proof["position"], size - 1, path, sha256(b"\0" + commitment).digest())
     check(found == [root], "the record is not in the tree of the checkpoint")
     _, kind, label, _, _, time, own_id, _ = struct.unpack(">BBBIQq16s16s", head)
     print(f"Record {uuid.UUID(bytes=own_id)}, {datetime.fromtimestamp(time / 1e6, UTC)}, of kind {kind}")
@@ -74,26 +66,32 @@ def check_inclusion(proof: dict[str, Any], path: list[bytes], size: int, root: b
             print({name: value for name, (value,) in zip(names, values, strict=False)} or "(erased)")
 
 
-def check_growth(path: list[bytes], first: int, first_root: bytes, second: int, second_root: bytes) -> None:
+def growth(path: list[bytes], first: int, first_root: bytes, second: int, second_root: bytes) -> None:
     path = path if first & (first - 1) else [first_root, *path]
     check(0 < first < second and path, "the second checkpoint is not of more records")
-    place, last = first - 1, second - 1
-    while place & 1:
-        place, last = place >> 1, last >> 1
-    found = climb(place, last, path[1:], path[0], path[0])
+    zeros = (first & -first).bit_length() - 1
+    found = climb((first - 1) >> zeros, (second - 1) >> zeros, path[1:], path[0], path[0])
     check(found == [second_root, first_root], "the records of the first checkpoint were changed")
 
 
 if __name__ == "__main__":
     if len(sys.argv) not in (3, 4):
         sys.exit(print(__doc__) if "--help" in sys.argv else __doc__)
-    proof = json.loads(Path(sys.argv[1]).read_text())
-    key = load_pem_public_key(Path(sys.argv[2]).read_bytes())
-    given, path = proof.get("since", proof["checkpoint"]), [base64.b64decode(one) for one in proof["path"]]
-    check(all(Path(own).read_text() == given for own in sys.argv[3:]), "its checkpoint is not yours")
     try:
+        key = load_pem_public_key(Path(sys.argv[at := 2]).read_bytes())
+        if not isinstance(key, Ed25519PublicKey):
+            raise TypeError
+        own = [checkpoint(Path(one).read_text("utf-8"), key) for one in sys.argv[(at := 3) :]]
+        proof = json.loads(Path(sys.argv[at := 1]).read_text("utf-8"))
+        path = [b64decode(one) for one in proof["path"]]
         trees = [checkpoint(proof[one], key) for one in ("since", "checkpoint") if one in proof]
+        check(own in ([], trees[:1]), "its checkpoint is not yours")
+        growth(path, *trees[0], *trees[1]) if "since" in proof else inclusion(proof, path, *trees[0])
     except InvalidSignature:
-        sys.exit("THE PROOF DOES NOT HOLD: a checkpoint was changed after it was signed")
-    check_growth(path, *trees[0], *trees[1]) if "since" in proof else check_inclusion(proof, path, *trees[0])
+        sys.exit("THE PROOF DOES NOT HOLD: a checkpoint was changed, or this key has not signed it")
+    except (OSError, UnsupportedAlgorithm, LookupError, TypeError, ValueError, RecursionError) as error:
+        kind = ("proof that the journal wrote", "public Ed25519 key in PEM form", "checkpoint")[at - 1]
+        reason = getattr(error, "strerror", f"this is no {kind}")
+        print(f"NOTHING WAS CHECKED: {sys.argv[at]}: {reason}", file=sys.stderr)
+        sys.exit(2)
     print("THE PROOF HOLDS")

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from journal import events
+from journal import events, new_files
 from journal.code_version import code_version
 from journal.errors import Refused
 from journal.store import Journal
@@ -29,6 +29,7 @@ LONGEST_NOTE = 4_096
 
 _ED25519 = b"\x01"
 _KEY_ID_BYTES = 4
+_SUFFIX = ".txt"
 _NOTE = re.compile(
     r"(?P<text>(?P<origin>[^\s+]+)\n(?P<size>0|[1-9][0-9]{0,18})\n(?P<root>[A-Za-z0-9+/]{43}=)\n"
     r"time (?P<time>[0-9T:-]{19}Z)\n)\n(?P<signatures>(?:— [^\s+]+ [A-Za-z0-9+/]+=*\n)+)"
@@ -64,18 +65,32 @@ def read(note: str) -> Checkpoint:
 
 
 def of_file_unchecked(file: Path) -> Checkpoint:
-    """What a file says; for proofs, which are checked by those who get them. Raises BadCheckpoint."""
+    """What a file says, whoever signed it. Raises BadCheckpoint."""
     try:
         return read(files.read(file, LONGEST_NOTE, own=False, link=True).decode())
-    except (OSError, UnicodeDecodeError):
-        raise BadCheckpoint(f"{file.name} cannot be read as a checkpoint") from None
+    except FileNotFoundError:
+        raise BadCheckpoint(f"there is no file {file}") from None
+    except (files.NotTrusted, files.TooLarge, IsADirectoryError, UnicodeDecodeError, BadCheckpoint):
+        raise BadCheckpoint(f"{file.name} is not a checkpoint of a journal") from None
+    except OSError as error:
+        raise BadCheckpoint(f"{file.name} cannot be read: {error.strerror}") from None
 
 
 def of_file(file: Path, keys: "Iterable[Ed25519PublicKey]") -> Checkpoint:
     """The checkpoint in a file, if one of the keys has signed it. Raises BadCheckpoint."""
     found = of_file_unchecked(file)
     if not is_genuine(found, keys):
-        raise BadCheckpoint(f"{file.name} was not signed by a key of that file, or was changed")
+        raise BadCheckpoint(f"{file.name} was not signed by this key, or was changed after it was signed")
+    return found
+
+
+def files_at(place: Path) -> list[Path]:
+    """The place itself, or all that a folder has of the checkpoints' kind of file. Raises BadCheckpoint."""
+    if not place.is_dir():
+        return [place]
+    found = sorted(place.glob(f"*{_SUFFIX}"))
+    if not found:
+        raise BadCheckpoint(f"the folder {place} holds no checkpoint, which is a file *{_SUFFIX}")
     return found
 
 
@@ -132,15 +147,26 @@ def make(journal: Journal, key: "Ed25519PrivateKey", process: str) -> Checkpoint
     return read(note)
 
 
+def place_for(named: str) -> Path:
+    """The folder or new file that is named so. A folder that is named with a slash at its end is made.
+
+    Raises Refused. To be asked before a checkpoint is made, which would otherwise have no place.
+    """
+    place = Path(named)
+    if named.endswith("/"):
+        new_files.require_folder(place.parent)
+        try:
+            place.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise Refused(f"the folder {place} cannot be made: {error.strerror}") from None
+    if not place.is_dir():
+        new_files.require_new(place)
+    return place
+
+
 def write(checkpoint: Checkpoint, place: Path) -> Path:
     """Write the note into a new file, or into a folder under a name of its own. Raises Refused."""
-    name = f"{checkpoint.time:%Y%m%dT%H%M%SZ}-{checkpoint.size}.txt"
+    name = f"{checkpoint.time:%Y%m%dT%H%M%SZ}-{checkpoint.size}{_SUFFIX}"
     file = place / name if place.is_dir() else place
-    try:
-        files.write(file, checkpoint.note.encode())
-        files.settle(file)
-    except FileExistsError:
-        raise Refused(f"{file.name} exists: earlier checkpoints are kept, so name another file") from None
-    except OSError as error:
-        raise Refused(f"{file.name} cannot be written: {error.strerror}") from None
+    new_files.write(file, checkpoint.note.encode())
     return file

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from journal import ids
+from journal import command_help, ids
 from journal.listing import LABELS
 from mlflow_model import arguments
 
@@ -21,7 +21,8 @@ or off. Times are UTC: 2026-11-26 or 2026-11-26T17:30:00. A decision's ID is tha
 Exit codes: 0 done, 2 refused with one sentence that says why, 3 verify or replay found something,
 130 interrupted.
 """
-_OF_CHECKPOINT = "a note that was kept elsewhere; again for more"
+_OF_CHECKPOINT = "a note that was kept elsewhere, or a folder of them; again for more"
+_OF_KEY = "public Ed25519 keys of those that sign checkpoints"
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -37,7 +38,13 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     others = made.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     def add(name: str, purpose: str) -> Callable[..., argparse.Action]:
-        added = others.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:])
+        added = others.add_parser(
+            name,
+            help=purpose,
+            description=purpose[0].upper() + purpose[1:],
+            epilog=command_help.epilog(name),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         added.set_defaults(run=commands[name])
         return added.add_argument
 
@@ -51,21 +58,22 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
 def _add_evidence(add: Callable[[str, str], Callable[..., argparse.Action]]) -> None:
     option = add("checkpoint", "sign the tree as it is now, for keeping elsewhere")
     option("--key", type=Path, required=True, metavar="KEY.pem", help="private Ed25519 key")
-    option("--out", type=Path, required=True, metavar="FILE", help="new file, or a folder for many")
+    option("--out", required=True, metavar="PLACE", help="new file, or FOLDER/ for many, which is made")
     option = add("verify", "find every change, removal, insertion and reordering")
-    option("--checkpoint", type=Path, action="append", default=[], metavar="FILE", help=_OF_CHECKPOINT)
-    option("--public-key", type=Path, metavar="KEY.pem", help="of those that sign; needed with --checkpoint")
+    option("--checkpoint", type=Path, action="append", default=[], metavar="PLACE", help=_OF_CHECKPOINT)
+    option("--public-key", type=Path, metavar="KEY.pem", help=f"{_OF_KEY}; needed with --checkpoint")
     option = add("prove", "write what a stranger can check with journal/check_proof.py")
     option("id", type=_id, nargs="?", metavar="ID", help="of a decision")
     option("--since", type=Path, metavar="CHECKPOINT", help="prove that the journal only grew since then")
     option("--checkpoint", type=Path, metavar="FILE", help="to prove ID by (default: the newest)")
+    option("--public-key", type=Path, metavar="KEY.pem", help=f"{_OF_KEY}, to check the signature by")
     option("--out", type=Path, required=True, metavar="FILE", help="new file")
 
 
 def _add_erasing(add: Callable[[str, str], Callable[..., argparse.Action]]) -> None:
     option = add("erase", "remove inputs, reference and salt; the commitment stays")
     option("--decision", type=_id, action="append", default=[], metavar="ID", help="again for more")
-    option("--client-reference", type=_reference, metavar="REF", help="all decisions with it")
+    _add_reference(option)
     option("--why", type=_why, required=True, help="kept in the journal: name no client in it")
     option = add("retain", "erase all decisions that are older and not held, as cron does")
     option("--days", type=_days, required=True, metavar="N", help="keep what is younger")
@@ -84,17 +92,23 @@ def _add_reading(add: Callable[[str, str], Callable[..., argparse.Action]]) -> N
     _add_wanted(option)
     option("--label", choices=LABELS, help="of the policy that decided")
     option("--open", action="store_true", help="grey and not reviewed")
+    _add_reference(option)
     option(
         "--limit", type=functools.partial(_count, MOST_SHOWN), default=20, metavar="N", help="(default: 20)"
     )
     option = add("show", "show the receipt of a decision, in French")
-    option("id", type=_id, metavar="ID", help="of the decision")
+    option("id", type=_id, nargs="?", metavar="ID", help="of the decision")
+    _add_reference(option)
     option = add("export", "write the receipts into a Parquet file")
     _add_wanted(option)
-    option("--output", type=Path, required=True, metavar="FILE", help="new file")
+    option("--output", type=Path, required=True, metavar="FILE.parquet", help="new file")
     option = add("replay", "decide again, by the versions that decided, and compare")
     _add_wanted(option)
     option("--sample", type=functools.partial(_count, 2**31), metavar="N", help="so many, by chance")
+
+
+def _add_reference(option: Callable[..., argparse.Action]) -> None:
+    option("--client-reference", type=_reference, metavar="REF", help="all decisions with it, as sent")
 
 
 def _add_wanted(option: Callable[..., argparse.Action]) -> None:

@@ -1,15 +1,15 @@
 """What each command of `python -m journal` does, and says."""
 
 import json
-import platform
+import os
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
 from tqdm import tqdm
 
 from journal import (
@@ -17,33 +17,32 @@ from journal import (
     erasing,
     export,
     french,
-    ids,
     listing,
+    new_files,
     proofs,
     reading,
     replay,
+    sentences,
     store,
     verification,
 )
-from journal.checkpoints import Checkpoint
 from journal.errors import Refused
 from journal.listing import Wanted
+from journal.plural import counted
 from journal.reading import Record
 from journal.record import Kind
-from journal.replay import Replayed
 from journal.store import Journal
-from journal.verification import Report
-from mlflow_model import command, files
+from mlflow_model import command
 from mlflow_model.bundle import signing
 from mlflow_model.registry.command_options import operator
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 DONE, FOUND = 0, 3
 
-_WITHOUT_A_CHECKPOINT = """\
-Without a checkpoint that was kept elsewhere, this excludes damage and clumsy changes alone. It does not
-exclude that somebody who may write to the database changed, removed, inserted or moved records, cut the tail
-off or took a writer away, and computed all the rest anew: python -m journal checkpoint makes what does."""
 _MICROSECONDS_A_DAY = 86_400_000_000
+_BOTH_WAYS = "name the decision by its ID, or all of a client by --client-reference"
 
 
 def init(options: Namespace) -> int:
@@ -59,79 +58,49 @@ def init(options: Namespace) -> int:
 def checkpoint(options: Namespace) -> int:
     key = signing.private_key(options.key)
     with _opened() as journal:
+        place = checkpoints.place_for(options.out)
         made = checkpoints.make(journal, key, _process(options))
-    file = checkpoints.write(made, options.out)
-    say(f"{file.name} holds the checkpoint of {made.size:,} records: keep it where the journal is not")
+    file = checkpoints.write(made, place)
+    say(f"{file} holds the checkpoint of {counted(made.size, 'record')}: keep it where the journal is not")
     return DONE
 
 
 def verify(options: Namespace) -> int:
     if options.checkpoint and not options.public_key:
         raise Refused("--checkpoint needs --public-key: an unsigned checkpoint proves nothing")
-    keys = [] if options.public_key is None else list(signing.public_keys(options.public_key).values())
-    given = [checkpoints.of_file(file, keys) for file in options.checkpoint]
-    with _opened() as journal, journal.reading() as connection:
-        total = reading.size(connection)
-        with tqdm(total=total, unit=" records", unit_scale=True, disable=None, leave=False) as bar:
-            report = verification.verify(connection, given, keys, bar.update)
-    print(_verified(report, given))
-    for sentence in report.findings:
-        say(f"Found: {sentence}")
-    if report.count > len(report.findings):
-        say(f"Found: {report.count - len(report.findings):,} more")
+    keys = _keys(options)
+    files = [file for place in options.checkpoint for file in checkpoints.files_at(place)]
+    given = [checkpoints.of_file(file, keys) for file in files]
+    with (
+        _opened() as journal,
+        journal.reading() as connection,
+        _progress(reading.size(connection), "records") as bar,
+    ):
+        report = verification.verify(connection, given, keys, bar.update)
+    _print(sentences.verified(report, given, bool(keys)))
+    for sentence in sentences.found(report):
+        say(sentence)
     return FOUND if report.count else DONE
-
-
-def _verified(report: Report, given: list[Checkpoint]) -> str:
-    said = [
-        f"{report.origin}: {report.size:,} records, of which {report.receipts:,} are receipts, "
-        f"{report.erased:,} of them erased"
-    ]
-    if report.unended:
-        said.append(f"Still writing, or killed: writers {_few(report.unended)}")
-    if not given:
-        said.append(_WITHOUT_A_CHECKPOINT)
-    elif not report.count:
-        newest = max(given, key=lambda one: one.size)
-        said.append(_beyond(report, newest))
-    return "\n".join(said)
-
-
-def _beyond(report: Report, newest: Checkpoint) -> str:
-    after = report.size - newest.size
-    seconds = max(0.0, report.last_time / 1e6 - newest.time.timestamp()) if after else 0.0
-    return (
-        f"The first {newest.size:,} records are those of {newest.time:%Y-%m-%d %H:%M:%S}. The {after:,} "
-        f"after them, of {seconds:,.0f} seconds, are vouched for by the journal alone."
-    )
-
-
-def _few(numbers: list[int]) -> str:
-    shown = ", ".join(map(str, numbers[:10]))
-    return shown if len(numbers) <= 10 else f"{shown} and {len(numbers) - 10} more"
 
 
 def prove(options: Namespace) -> int:
     if (options.id is None) == (options.since is None):
         raise Refused("prove one thing: an ID, or --since CHECKPOINT")
+    if options.since and options.checkpoint:
+        raise Refused("--since proves the growth up to the newest checkpoint, and takes no --checkpoint")
+    new_files.require_new(options.out)
+    keys = _keys(options)
+    file = options.since or options.checkpoint
+    given = file and (checkpoints.of_file(file, keys) if keys else checkpoints.of_file_unchecked(file))
     with _opened() as journal, journal.reading() as connection:
         if options.since is not None:
-            proof = proofs.of_growth(connection, checkpoints.of_file_unchecked(options.since))
+            proof = proofs.of_growth(connection, given, keys)
         else:
-            given = options.checkpoint and checkpoints.of_file_unchecked(options.checkpoint)
-            proof = proofs.of_inclusion(connection, options.id, given)
-    _write_new(options.out, json.dumps(proof, indent=1, ensure_ascii=False) + "\n")
+            _decision(connection, options.id)
+            proof = proofs.of_inclusion(connection, options.id, given, keys)
+    new_files.write(options.out, (json.dumps(proof, indent=1, ensure_ascii=False) + "\n").encode())
     say(f"{options.out.name} is checked without this code: python check_proof.py {options.out.name} KEY.pem")
     return DONE
-
-
-def _write_new(file: Path, content: str) -> None:
-    try:
-        files.write(file, content.encode())
-    except FileExistsError:
-        raise Refused(f"{file.name} exists: name another file") from None
-    except OSError as error:
-        raise Refused(f"{file.name} cannot be written: {error.strerror}") from None
 
 
 # ---- Erasing
@@ -141,15 +110,16 @@ def erase(options: Namespace) -> int:
     if bool(options.decision) == (options.client_reference is not None):
         raise Refused("erase --decision ID, or all of one --client-reference")
     with _opened() as journal:
-        decisions = options.decision
+        decisions = list(dict.fromkeys(options.decision))
         if options.client_reference is not None:
             with journal.reading() as connection:
-                decisions = erasing.of_reference(connection, options.client_reference)
-            if not decisions:
-                raise Refused("no decision that is not erased yet has this reference")
-        count = erasing.erase(journal, decisions, operator(), options.why, _process(options))
-    already = f", {len(decisions) - count:,} were erased already" if count < len(decisions) else ""
-    say(f"{count:,} erased{already}. Backups and replicas still hold them: see docs/journal.md")
+                decisions = [one.id for one in _of_client(connection, options.client_reference)]
+        with _progress(len(decisions), "decisions") as bar:
+            count = erasing.erase(journal, decisions, operator(), options.why, _process(options), bar.update)
+    if not count:
+        erased = counted(len(decisions), "decision was", "decisions were")
+        raise Refused(f"nothing to erase: {erased} erased before, and no log holds anything of it")
+    say(sentences.erased(count, len(decisions)))
     return DONE
 
 
@@ -158,25 +128,25 @@ def retain(options: Namespace) -> int:
     with _opened() as journal:
         with journal.reading() as connection:
             total = erasing.count_before(connection, moment)
-        with tqdm(total=total, unit=" records", unit_scale=True, disable=None, leave=False) as bar:
-            count = erasing.erase_before(
+        with _progress(total, "records") as bar:
+            taken = erasing.erase_before(
                 journal, moment, operator(), options.why, _process(options), bar.update
             )
-    say(f"{count:,} decisions older than {options.days:,} days erased")
+    say(sentences.erased_by_age(taken, options.days))
     return DONE
 
 
 def hold(options: Namespace) -> int:
     with _opened() as journal:
         erasing.hold(journal, options.decision, operator(), options.why, _process(options))
-    say("Held: erasures of this decision are refused")
+    say("1 decision held: it cannot be erased before python -m journal release")
     return DONE
 
 
 def release(options: Namespace) -> int:
     with _opened() as journal:
         erasing.release(journal, options.decision, operator(), options.why, _process(options))
-    say("Released: this decision can be erased")
+    say("1 decision released: it can be erased")
     return DONE
 
 
@@ -186,73 +156,55 @@ def release(options: Namespace) -> int:
 def list_(options: Namespace) -> int:
     wanted = _wanted(options, options.label, options.open)
     with _opened() as journal, journal.reading() as connection:
-        found = listing.newest(connection, wanted, options.limit)
+        if options.client_reference is None:
+            found = listing.newest(connection, wanted, options.limit)
+            total = listing.count(connection, wanted)
+        else:
+            own = _of_client(connection, options.client_reference, wanted)
+            found, total = own[: -options.limit - 1 : -1], len(own)
         held = erasing.held_decisions(connection)
-        total = listing.count(connection, wanted)
-    print("id", "time (UTC)", "version", "label", "door", "state", sep="\t")
-    for one in found:
-        print(*_line(one, held), sep="\t")
-    say(f"{len(found):,} of {total:,} decisions")
+    _print(sentences.listed(found, held, sys.stdout.isatty()))
+    say(sentences.shown_of(len(found), total))
     return DONE
 
 
-def _line(one: Record, held: set[bytes]) -> Iterator[str]:
-    kept = one.kept
-    yield ids.written(one.id)
-    yield f"{datetime.fromtimestamp(one.time / 1e6, UTC):%Y-%m-%d %H:%M:%S}"
-    yield (one.model and one.model.version) or "-"
-    yield str(kept.outputs[0])
-    yield kept.door
-    yield "erased" if one.is_erased else "held" if one.id in held else "-"
-
-
 def show(options: Namespace) -> int:
+    if (options.id is None) == (options.client_reference is None):
+        raise Refused(_BOTH_WAYS)
     with _opened() as journal, journal.reading() as connection:
-        found = reading.find(connection, options.id)
-        if found is None or found.kind != Kind.RECEIPT:
-            raise Refused("no decision of the journal has this ID")
-        print(french.shown(found, reading.about(connection, options.id)))
+        if options.id is not None:
+            found = [_decision(connection, options.id)]
+        else:
+            found = _of_client(connection, options.client_reference)[::-1]
+        print("\n\n".join(french.shown(one, reading.about(connection, one.id)) for one in found))
     return DONE
 
 
 def export_(options: Namespace) -> int:
     wanted = _wanted(options)
-    with _opened() as journal, journal.reading() as connection:
-        if options.output.exists():
-            raise Refused(f"{options.output.name} exists: name another file")
-        total = listing.count(connection, wanted)
-        with tqdm(total=total, unit=" receipts", unit_scale=True, disable=None, leave=False) as bar:
-            count = export.write(connection, wanted, options.output, bar.update)
-    say(
-        f"{options.output.name} holds {count:,} receipts, with what clients have told: keep it as the journal"
-    )
+    export.require_place(options.output)
+    with (
+        _opened() as journal,
+        journal.reading() as connection,
+        _progress(listing.count(connection, wanted), "receipts") as bar,
+    ):
+        count = export.write(connection, wanted, options.output, bar.update)
+    name = options.output.name
+    say(f"{name} holds {counted(count, 'receipt')}, with what clients have told: keep it as the journal")
     return DONE
 
 
 def replay_(options: Namespace) -> int:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before LightGBM is loaded
     wanted = _wanted(options)
     with _opened() as journal, journal.reading() as connection:
         total = min(listing.count(connection, wanted), options.sample or 2**63)
-        with tqdm(total=total, unit=" receipts", unit_scale=True, disable=None, leave=False) as bar:
+        with _progress(total, "receipts") as bar:
             done = replay.replay(connection, wanted, options.sample, replay.of_registry, bar.update)
-    for name in done.named:
-        say(f"Different: {name}")
-    for sentence, count in done.unloaded.items():
-        say(f"Not replayed: {count:,} receipts, because {sentence}")
-    print(_replayed(done))
-    return FOUND if done.different or done.unloaded else DONE
-
-
-def _replayed(done: Replayed) -> str:
-    said = [f"{done.same:,} decisions are the same in every bit, {done.different:,} differ"]
-    if done.last_place:
-        said.append(
-            f"{done.last_place:,} differ in the last place of the probability alone, which the C library "
-            f"computes: here {' '.join(platform.libc_ver())}, there see the journal's starts"
-        )
-    if done.erased:
-        said.append(f"{done.erased:,} were erased and cannot be replayed")
-    return "\n".join(said)
+    for sentence in sentences.not_the_same(done):
+        say(sentence)
+    _print(sentences.replayed(done))
+    return DONE if done.is_as_recorded else FOUND
 
 
 # ---- What all commands share
@@ -264,12 +216,44 @@ def _opened() -> Iterator[Journal]:
         yield journal
 
 
+def _keys(options: Namespace) -> list["Ed25519PublicKey"]:
+    """Those that sign checkpoints, if any were given. Raises BadKey."""
+    return [] if options.public_key is None else list(signing.public_keys(options.public_key).values())
+
+
+def _decision(connection: sa.Connection, own_id: bytes) -> Record:
+    found = reading.find(connection, own_id)
+    if found is None or found.kind != Kind.RECEIPT:
+        raise Refused("no decision of the journal has this ID")
+    return found
+
+
+def _of_client(connection: sa.Connection, reference: str, wanted: Wanted | None = None) -> list[Record]:
+    """The decisions with this reference, in their order. Raises Refused if there are none."""
+    with _progress(listing.count(connection, Wanted()), "receipts") as bar:
+        conditions = [] if wanted is None else wanted.conditions(connection)
+        found = listing.of_reference(connection, reference, *conditions, progress=bar.update)
+    if not found:
+        raise Refused("no decision that is not erased has this reference")
+    return found
+
+
+def _progress(total: int, unit: str) -> "tqdm":
+    """A bar on standard error, where that is a terminal."""
+    return tqdm(total=total, unit=f" {unit}", unit_scale=True, disable=None, leave=False)
+
+
 def _wanted(options: Namespace, label: str | None = None, is_open: bool = False) -> Wanted:
     return Wanted(options.since, options.until, label, options.version, is_open)
 
 
 def _process(options: Namespace) -> str:
     return f"python -m journal {options.command}"
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(command.named_here(line))
 
 
 def say(message: str) -> None:

@@ -5,14 +5,15 @@ What SQLite's log and PostgreSQL's old rows still hold is removed afterwards.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from journal import events, ids, ranges, reading, receipt, record, schema
+from journal import events, ids, ranges, reading, record, schema
 from journal.code_version import code_version
 from journal.errors import Refused, Unavailable
 from journal.reading import Record
-from journal.record import SALT_BYTES, Kind
+from journal.record import Kind
 from journal.store import Journal
 from journal.writer import Group, Writer
 
@@ -21,6 +22,13 @@ _ERASABLE = (
     _columns.is_erased == 0,
     _columns.kind.in_([int(kind) for kind in record.ERASED_WITH_THE_DECISION]),
 )
+
+
+class ByAge(NamedTuple):
+    """How many decisions were erased, and how many were old enough and held."""
+
+    erased: int
+    held: int
 
 
 class Held(Refused):
@@ -33,7 +41,14 @@ class Held(Refused):
         )
 
 
-def erase(journal: Journal, decisions: Sequence[bytes], by: str, why: str, process: str) -> int:
+def erase(
+    journal: Journal,
+    decisions: Sequence[bytes],
+    by: str,
+    why: str,
+    process: str,
+    progress: Callable[[int], object] = lambda decisions: None,
+) -> int:
     """Erase these decisions with their reviews, or none of them. Returns how many were not erased before.
 
     Raises JournalError, among them Held.
@@ -51,18 +66,19 @@ def erase(journal: Journal, decisions: Sequence[bytes], by: str, why: str, proce
                 taken = ranges.of(one.position for one in found)
                 _tell(group, events.Erasure(by=by, why=why, ranges=taken, decision=decision))
                 count += 1
+            progress(1)
     leave_no_trace(journal)
     return count
 
 
 def erase_before(
     journal: Journal, moment: int, by: str, why: str, process: str, progress: Callable[[int], object]
-) -> int:
-    """Erase all decisions from before the moment that are not held. Returns how many. Raises JournalError.
+) -> ByAge:
+    """Erase all decisions from before the moment that are not held. Raises JournalError.
 
     A page of records is erased in a transaction: who breaks off has erased the pages so far.
     """
-    count, after = 0, -1
+    count, kept, after = 0, 0, -1
     with Writer(journal, process, code_version()) as writer:
         while True:
             with writer.group() as group:
@@ -77,28 +93,16 @@ def erase_before(
                 break
             after = page[-1].position
             count += sum(one.kind == Kind.RECEIPT for one in found)
-            progress(len(found))
+            kept += sum(one.kind == Kind.RECEIPT for one in page if one.id in held)
+            progress(len(page))
     leave_no_trace(journal)
-    return count
+    return ByAge(count, kept)
 
 
 def count_before(connection: sa.Connection, moment: int) -> int:
     """How many records there are to erase, those held among them."""
     query = sa.select(sa.func.count()).select_from(schema.record).where(_columns.time < moment, *_ERASABLE)
     return connection.execute(query).scalar_one()
-
-
-def of_reference(connection: sa.Connection, reference: str) -> list[bytes]:
-    """The decisions with this client reference. All receipts are read: no index holds a copy of theirs."""
-    wanted = (_columns.position, _columns.erasable)
-    found = [
-        position
-        for page in reading.pages(connection, wanted, *_ERASABLE, _columns.kind == int(Kind.RECEIPT))
-        for position, salted in page
-        if receipt.ends_with_reference(salted[SALT_BYTES:], reference)
-    ]
-    records = (one for page in _in_pages(found) for one in _at(connection, page))
-    return [one.id for one in records if one.client is not None and one.client.client_reference == reference]
 
 
 def held_decisions(connection: sa.Connection) -> set[bytes]:
@@ -166,13 +170,3 @@ def _overwrite(connection: sa.Connection, found: Iterable[Record]) -> None:
     rows = [{"place": one.position, "rest": record.erased(one.salted)} for one in found]
     statement = schema.record.update().where(_columns.position == sa.bindparam("place"))
     connection.execute(statement.values(is_erased=1, erasable=sa.bindparam("rest")), rows)
-
-
-def _in_pages(positions: Sequence[int]) -> Iterable[Sequence[int]]:
-    for start in range(0, len(positions), reading.PAGE):
-        yield positions[start : start + reading.PAGE]
-
-
-def _at(connection: sa.Connection, positions: Sequence[int]) -> Iterable[Record]:
-    for page in reading.records(connection, _columns.position.in_(positions)):
-        yield from page

@@ -9,16 +9,20 @@ import pyarrow as pa
 import sqlalchemy as sa
 from pyarrow import parquet
 
-from journal import ids, listing, reading
+from journal import ids, listing, new_files, reading
 from journal.errors import Refused
 from journal.listing import Wanted
 from journal.models import Model
 from journal.reading import Record
 
+SUFFIX = ".parquet"
 _TIME = pa.timestamp("us", tz="UTC")
 _OWN = {
     "decision_id": pa.string(),
     "time": _TIME,
+    "model_version": pa.string(),
+    "model_name": pa.string(),
+    "model_digest": pa.string(),
     "writer": pa.int64(),
     "sequence": pa.int64(),
     "door": pa.string(),
@@ -27,10 +31,14 @@ _OWN = {
     "request_id": pa.string(),
     "client_reference": pa.string(),
     "is_erased": pa.bool_(),
-    "model_name": pa.string(),
-    "model_version": pa.string(),
-    "model_digest": pa.string(),
 }
+
+
+def require_place(file: Path) -> None:
+    """Raises Refused. To be asked before the work begins."""
+    if file.suffix != SUFFIX:
+        raise Refused(f"export writes Parquet and nothing else: name a file *{SUFFIX}, not {file.name}")
+    new_files.require_new(file)
 
 
 def write(connection: sa.Connection, wanted: Wanted, file: Path, progress: Callable[[int], object]) -> int:

@@ -1,13 +1,13 @@
 """Finds decisions by what is asked for without reading their values: time, label, version, open reviews."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from journal import reading, schema
+from journal import reading, receipt, schema
 from journal.reading import Record
-from journal.record import Kind
+from journal.record import SALT_BYTES, Kind
 
 LABELS = ("reliable", "grey", "risky")  # by the number of a label among those of a model
 
@@ -61,9 +61,41 @@ def newest(connection: sa.Connection, wanted: Wanted, most: int) -> list[Record]
         .order_by(_columns.position.desc())
         .limit(most)
     )
-    positions = list(connection.execute(query).scalars())
-    found = [one for page in reading.records(connection, _columns.position.in_(positions)) for one in page]
-    return found[::-1]
+    return list(_at(connection, sorted(connection.execute(query).scalars())))[::-1]
+
+
+def of_reference(
+    connection: sa.Connection,
+    reference: str,
+    *conditions: sa.ColumnElement[bool],
+    progress: Callable[[int], object] = lambda receipts: None,
+) -> list[Record]:
+    """The decisions with this client reference, in their order; an erased one has none.
+
+    All receipts are read, of which `progress` is told: no index holds a copy of theirs.
+    """
+    found: list[int] = []
+    wanted = (_columns.position, _columns.erasable)
+    unerased = (_columns.kind == int(Kind.RECEIPT), _columns.is_erased == 0)
+    for page in reading.pages(connection, wanted, *unerased, *conditions):
+        found += [
+            position
+            for position, salted in page
+            if receipt.ends_with_reference(salted[SALT_BYTES:], reference)
+        ]
+        progress(len(page))
+    return [
+        one
+        for one in _at(connection, found)
+        if one.client is not None and one.client.client_reference == reference
+    ]
+
+
+def _at(connection: sa.Connection, positions: Sequence[int]) -> Iterator[Record]:
+    for start in range(0, len(positions), reading.PAGE):
+        places = positions[start : start + reading.PAGE]
+        for page in reading.records(connection, _columns.position.in_(places)):
+            yield from page
 
 
 def count(connection: sa.Connection, wanted: Wanted) -> int:

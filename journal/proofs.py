@@ -3,40 +3,64 @@ of a checkpoint, or that the tree of a later checkpoint only grew.
 """
 
 import base64
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from journal import checkpoints, events, reading, schema, subtrees, tree
 from journal.checkpoints import Checkpoint
 from journal.errors import Refused
+from journal.plural import counted
 from journal.reading import Record
 from journal.record import Kind
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 INCLUSION, GROWTH = "scoring-client inclusion 1", "scoring-client growth 1"
 
 _NONE_YET = "no checkpoint holds this record yet: python -m journal checkpoint makes one"
 
 
-def of_inclusion(connection: sa.Connection, own_id: bytes, given: Checkpoint | None = None) -> dict[str, Any]:
-    """The record, and its path to the root of a checkpoint, by default the newest. Raises Refused."""
+def of_inclusion(
+    connection: sa.Connection,
+    own_id: bytes,
+    given: Checkpoint | None = None,
+    keys: "Sequence[Ed25519PublicKey]" = (),
+) -> dict[str, Any]:
+    """The record, and its path to the root of a checkpoint, by default the newest. Raises Refused.
+
+    `keys`: of which one must have signed the checkpoint, if there are any.
+    """
     found = reading.find(connection, own_id)
     if found is None:
         raise Refused("no record of the journal has this id")
-    checkpoint = _newest(connection, found.position + 1) if given is None else given
+    checkpoint = _newest(connection, keys) if given is None else given
+    if checkpoint is None or (given is None and checkpoint.size <= found.position):
+        raise Refused(_NONE_YET)
     _require_ours(connection, checkpoint)
     if checkpoint.size <= found.position:
-        raise Refused(_NONE_YET)
+        raise Refused(
+            f"the checkpoint is older than this record: it holds the first {checkpoint.size:,}, and this is "
+            f"number {found.position + 1:,}: take a newer one"
+        )
     path = tree.inclusion(found.position, checkpoint.size, subtrees.of(connection))
     entry = {"position": found.position, **_opened(found)}
     return {"proof": INCLUSION, **entry, "path": _written(path), "checkpoint": checkpoint.note}
 
 
-def of_growth(connection: sa.Connection, since: Checkpoint) -> dict[str, Any]:
+def of_growth(
+    connection: sa.Connection, since: Checkpoint, keys: "Sequence[Ed25519PublicKey]" = ()
+) -> dict[str, Any]:
     """What shows that the newest checkpoint's tree begins with that of an earlier one. Raises Refused."""
-    newest = _newest(connection, since.size)
     _require_ours(connection, since)
+    newest = _newest(connection, keys)
+    if newest is None or newest.size <= since.size:
+        raise Refused(
+            f"the journal has no checkpoint of more than {since.size:,} records yet: "
+            "python -m journal checkpoint makes one"
+        )
     path = tree.consistency(since.size, newest.size, subtrees.of(connection))
     return {"proof": GROWTH, "since": since.note, "path": _written(path), "checkpoint": newest.note}
 
@@ -49,13 +73,15 @@ def _opened(found: Record) -> dict[str, Any]:
     return {"head": head, "model": model, "seal": seal, "salted": salted, "lasting": lasting}
 
 
-def _newest(connection: sa.Connection, least: int) -> Checkpoint:
-    """The newest checkpoint in the journal, if it is of so many records. Raises Refused."""
+def _newest(connection: sa.Connection, keys: "Sequence[Ed25519PublicKey]") -> Checkpoint | None:
+    """The newest checkpoint in the journal. Raises Refused, where there are keys and none has signed it."""
     made = (one.event for one in reading.of_kind(connection, Kind.CHECKPOINT))
     notes = [one.note for one in made if isinstance(one, events.Checkpoint)]
     newest = checkpoints.read(notes[-1]) if notes else None
-    if newest is None or newest.size < least:
-        raise Refused(_NONE_YET)
+    if newest is not None and keys and not checkpoints.is_genuine(newest, keys):
+        raise Refused(
+            f"the journal's newest checkpoint, of {newest.time:%Y-%m-%d %H:%M:%S}, was not signed by this key"
+        )
     return newest
 
 
@@ -64,7 +90,10 @@ def _require_ours(connection: sa.Connection, checkpoint: Checkpoint) -> None:
     if checkpoint.origin != row.origin:
         raise Refused(f"the checkpoint is of another journal, {checkpoint.origin}")
     if checkpoint.size > row.size:
-        raise Refused("the checkpoint is of more records than are there: python -m journal verify says more")
+        raise Refused(
+            f"the checkpoint is of {counted(checkpoint.size, 'record')}, and {row.size:,} are there: "
+            "python -m journal verify says more"
+        )
     if tree.root(checkpoint.size, subtrees.of(connection)) != checkpoint.root:
         raise Refused("the records do not fit the checkpoint: python -m journal verify says more")
 

@@ -1,18 +1,22 @@
 """Reads records: one by its id, those about a decision, or all in their order, some thousand at a time."""
 
+import struct
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from journal import events, models, receipt, record, schema
+from journal.errors import Damaged
 from journal.models import NO_MODEL, Model
 from journal.record import SALT_BYTES, Entry, Kind
 
 PAGE = 5_000  # records in memory at a time
 
 _columns = schema.record.c
+_OF_A_DAMAGED_ROW = (struct.error, AttributeError, IndexError, KeyError, TypeError, ValueError)
 Models = Mapping[int | None, Model]
 
 
@@ -55,29 +59,39 @@ class Record:
 
     @property
     def event(self) -> events.Event:
-        return events.read(
-            Entry(self.kind, self.id, self.time, self.lasting, self.erasable, self.model, None, self.subject)
-        )
+        with _readable(self.position):
+            return events.read(
+                Entry(
+                    self.kind, self.id, self.time, self.lasting, self.erasable, self.model, None, self.subject
+                )
+            )
 
     @property
     def kept(self) -> receipt.Lasting:
         """Of a receipt, what no erasure takes."""
-        if self.model is None or self.label is None:
-            raise ValueError("no receipt")
-        return receipt.lasting(self.model, self.label, self.lasting)
+        with _readable(self.position):
+            if self.model is None or self.label is None:
+                raise ValueError("no receipt")
+            return receipt.lasting(self.model, self.label, self.lasting)
 
     @property
     def client(self) -> receipt.Erasable | None:
         """Of a receipt, what can be erased; None if it was."""
-        if self.model is None:
-            raise ValueError("no receipt")
-        return None if self.is_erased else receipt.erasable(self.model, self.erasable)
+        with _readable(self.position):
+            if self.model is None:
+                raise ValueError("no receipt")
+            return None if self.is_erased else receipt.erasable(self.model, self.erasable)
 
 
 def all_models(connection: sa.Connection) -> dict[int | None, Model]:
-    """The models by their numbers."""
-    rows = connection.execute(sa.select(schema.model.c.number, schema.model.c.description))
-    return {number: models.read(description) for number, description in rows}
+    """The models by their numbers. One whose description is damaged is left out, as its records are."""
+    found: dict[int | None, Model] = {}
+    for number, description in connection.execute(
+        sa.select(schema.model.c.number, schema.model.c.description)
+    ):
+        with suppress(*_OF_A_DAMAGED_ROW):
+            found[number] = models.read(description)
+    return found
 
 
 def size(connection: sa.Connection) -> int:
@@ -137,10 +151,22 @@ def _records(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> 
 def _record(row: sa.Row[Any], known: Models) -> Record:
     content = dict(row._mapping)
     model = content.pop("model")
-    content |= {
-        "kind": Kind(row.kind),
-        "is_erased": bool(row.is_erased),
-        "model": None if model is None else known[model],
-        "salted": content.pop("erasable"),
-    }
+    with _readable(row.position):
+        content |= {
+            "kind": Kind(row.kind),
+            "is_erased": bool(row.is_erased),
+            "model": None if model is None else known[model],
+            "salted": content.pop("erasable"),
+        }
     return Record(**content)
+
+
+@contextmanager
+def _readable(position: int) -> Iterator[None]:
+    """Raises Damaged, where a record has not the form that a writer gives it."""
+    try:
+        yield
+    except _OF_A_DAMAGED_ROW:
+        raise Damaged(
+            f"record {position} is damaged and cannot be read: python -m journal verify says more"
+        ) from None

@@ -4,31 +4,44 @@ The trees give the same sums on every machine. The probability is `exp` of such 
 last place between C libraries: such answers are counted apart. Raw scores are not recorded.
 """
 
+import functools
 import itertools
 import operator
+import os
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import struct
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
 
-from journal import ids, listing, reading, schema
-from journal.errors import JournalError
+from journal import events, ids, listing, reading, schema
+from journal.errors import Damaged, JournalError
 from journal.listing import Wanted
 from journal.models import Model
-from journal.record import SALT_BYTES
+from journal.record import SALT_BYTES, Kind
 from mlflow_model.bundle.scoring import Scorer
 
 MOST_NAMED = 20
 
 _LAST_PLACE_BELOW_1 = 2.0**-53
+_OF_THE_POLICY = frozenset({"optimal_threshold", "margin", "lower_bound", "upper_bound"})
+_OF_A_DAMAGED_RECEIPT = (struct.error, IndexError, OverflowError, TypeError, ValueError)
 _columns = schema.record.c
-_READ = (_columns.position, _columns.id, _columns.model, _columns.label, _columns.lasting, _columns.erasable)
-
+_READ = (
+    _columns.position,
+    _columns.id,
+    _columns.model,
+    _columns.label,
+    _columns.writer,
+    _columns.lasting,
+    _columns.erasable,
+)
 _MODEL = operator.itemgetter(2)
 
 Load = Callable[[Model], Scorer]
@@ -43,16 +56,43 @@ class CannotLoad(JournalError):
 class Replayed:
     """How many receipts were the same in every bit, how many in all but the last place, how many not.
 
-    `named`: the ids of the first that differ. `unloaded`: why versions cannot be loaded, with the numbers of
-    their receipts.
+    `last_place`: by the C library of the writer that recorded them. `damaged`: receipts that cannot be read
+    or decided on. `differing`, `unreadable`: the ids of the first ones. `unloaded`: why versions cannot be
+    loaded, with the numbers of their receipts.
     """
 
     same: int = 0
-    last_place: int = 0
+    last_place: Counter[str] = field(default_factory=Counter)
     different: int = 0
+    damaged: int = 0
     erased: int = 0
-    named: list[str] = field(default_factory=list)
-    unloaded: dict[str, int] = field(default_factory=dict)
+    differing: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    unloaded: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def is_as_recorded(self) -> bool:
+        return not (self.different or self.damaged or self.unloaded)
+
+    def add(self, page: "_Page") -> None:
+        self.same += page.same
+        self.different += page.different
+        self.damaged += page.damaged
+        self.differing += page.differing[: MOST_NAMED - len(self.differing)]
+        self.unreadable += page.unreadable[: MOST_NAMED - len(self.unreadable)]
+
+
+@dataclass
+class _Page:
+    """What the receipts of one version in a page came to. `last_place`: the writers that recorded them."""
+
+    count: int = 0
+    same: int = 0
+    different: int = 0
+    damaged: int = 0
+    last_place: list[int] = field(default_factory=list)
+    differing: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
 
 
 def replay(
@@ -62,18 +102,65 @@ def replay(
     load: Load,
     progress: Callable[[int], object],
 ) -> Replayed:
-    """`sample`: so many of the wanted decisions, chosen by chance; all if it is None."""
+    """`sample`: so many of the wanted decisions, chosen by chance; all if it is None.
+
+    Pages are decided on in as many threads as there are cores, while the next are read. LightGBM must be held
+    to one thread each (`OMP_NUM_THREADS=1`), or its own threads wait for each other.
+    """
     done = Replayed(erased=_count_erased(connection, wanted))
-    decider = _Decider(reading.all_models(connection), load, done)
-    with ThreadPoolExecutor(max_workers=1) as beside:  # LightGBM lets the next page be read meanwhile
-        pending: Future[int] | None = None
-        for rows in _pages(connection, wanted, sample):
-            if pending is not None:
-                progress(pending.result())
-            pending = beside.submit(decider.compare, rows)
-        if pending is not None:
-            progress(pending.result())
+    versions = _Versions(reading.all_models(connection), load)
+    writers: Counter[int] = Counter()
+    for page in _decided(_pages(connection, wanted, sample), versions, done):
+        done.add(page)
+        writers.update(page.last_place)
+        progress(page.count)
+    libraries = _c_libraries(connection) if writers else {}
+    for writer, count in writers.items():
+        done.last_place[libraries.get(writer, "an unknown one")] += count
     return done
+
+
+def _decided(pages: Iterable[Sequence[Any]], versions: "_Versions", done: Replayed) -> Iterator[_Page]:
+    """The pages in their order, of which some are decided on ahead. `done` is told what cannot be loaded."""
+    threads = _cores()
+    pending: deque[Future[_Page]] = deque()
+    with ThreadPoolExecutor(threads) as beside:
+        for rows in pages:
+            for number, own in itertools.groupby(sorted(rows, key=_by_model), key=_MODEL):
+                receipts = list(own)
+                try:
+                    work = versions.comparison(number)
+                except CannotLoad as error:
+                    done.unloaded[str(error)] += len(receipts)
+                    continue
+                pending.append(beside.submit(work, receipts))
+            while len(pending) > threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _by_model(row: Sequence[Any]) -> int:
+    """None, which no receipt of a writer has, before all numbers."""
+    number = row[2]
+    return number if isinstance(number, int) else -1
+
+
+def _c_libraries(connection: sa.Connection) -> dict[int, str]:
+    """That of each writer, as far as their starts can be read."""
+    found = {}
+    for one in reading.of_kind(connection, Kind.START):
+        try:
+            event = one.event
+        except Damaged:
+            continue
+        if isinstance(event, events.Start):
+            found[one.writer] = event.c_library
+    return found
 
 
 def of_registry(model: Model) -> Scorer:
@@ -93,24 +180,21 @@ def of_registry(model: Model) -> Scorer:
     raise CannotLoad(f"{model.name} version {model.version} of this registry is another bundle")
 
 
-class _Decider:
-    """Loads each version once, and compares pages of receipts with what it decides."""
+class _Versions:
+    """Loads each version once, and gives what compares receipts with its answers."""
 
-    def __init__(self, known: reading.Models, load: Load, done: Replayed) -> None:
-        self._known, self._load, self._done = known, load, done
+    def __init__(self, known: reading.Models, load: Load) -> None:
+        self._known, self._load = known, load
         self._scorers: dict[int, Scorer | CannotLoad] = {}
 
-    def compare(self, rows: Sequence[Any]) -> int:
-        """Returns the number of rows."""
-        for number, own in itertools.groupby(sorted(rows, key=_MODEL), key=_MODEL):
-            receipts = list(own)
-            scorer = self._scorer(number)
-            if isinstance(scorer, CannotLoad):
-                why = str(scorer)
-                self._done.unloaded[why] = self._done.unloaded.get(why, 0) + len(receipts)
-            else:
-                _compare(receipts, self._known[number], scorer, self._done)
-        return len(rows)
+    def comparison(self, number: int) -> Callable[[Sequence[Any]], _Page]:
+        """Raises CannotLoad."""
+        if number not in self._known:
+            return _damaged
+        scorer = self._scorer(number)
+        if isinstance(scorer, CannotLoad):
+            raise scorer
+        return functools.partial(_compared, self._known[number], scorer)
 
     def _scorer(self, number: int) -> Scorer | CannotLoad:
         if number not in self._scorers:
@@ -151,31 +235,62 @@ def _chosen(positions: Iterator[int], most: int) -> list[int]:
     return kept
 
 
-def _compare(rows: Sequence[Any], model: Model, scorer: Scorer, done: Replayed) -> None:
-    _, _, _, numbers, lasting, salted = zip(*rows, strict=True)
+def _compared(model: Model, scorer: Scorer, rows: Sequence[Any]) -> _Page:
+    """What cannot be compared together is halved, until the damaged receipts stand alone."""
+    try:
+        return _compare(model, scorer, rows)
+    except _OF_A_DAMAGED_RECEIPT:
+        if len(rows) == 1:
+            return _damaged(rows)
+    middle = len(rows) // 2
+    first, second = (_compared(model, scorer, part) for part in (rows[:middle], rows[middle:]))
+    return _Page(*(getattr(first, one.name) + getattr(second, one.name) for one in fields(_Page)))
+
+
+def _damaged(rows: Sequence[Any]) -> _Page:
+    return _Page(len(rows), damaged=len(rows), unreadable=[_name(row) for row in rows[:MOST_NAMED]])
+
+
+def _name(row: Sequence[Any]) -> str:
+    try:
+        return ids.written(row[1])
+    except (TypeError, ValueError):
+        return f"record {row[0]}"
+
+
+def _compare(model: Model, scorer: Scorer, rows: Sequence[Any]) -> _Page:
+    """Raises one of _OF_A_DAMAGED_RECEIPT if any of the receipts is damaged."""
+    _, own_ids, _, numbers, writers, lasting, salted = zip(*rows, strict=True)
     inputs = _doubles(salted, SALT_BYTES, len(model.features))
     recorded = _doubles(lasting, 0, len(model.columns) - 1)
-    answers = scorer.decide_table(dict(zip(model.features, inputs.T, strict=True)))
     labels = np.array(model.labels, dtype=object)[list(numbers)]
+    answers = scorer.decide_table(dict(zip(model.features, inputs.T, strict=True)))
     same, near = _agreement(model, answers, labels, recorded)
-    done.same += int(same.sum())
-    done.last_place += int((near & ~same).sum())
-    done.different += int((~near).sum())
-    for place in np.flatnonzero(~near)[: MOST_NAMED - len(done.named)]:
-        done.named.append(ids.written(rows[place][1]))
+    far = np.flatnonzero(~near)
+    return _Page(
+        len(rows),
+        int(same.sum()),
+        len(far),
+        last_place=[writers[place] for place in np.flatnonzero(near & ~same)],
+        differing=[ids.written(own_ids[place]) for place in far[:MOST_NAMED]],
+    )
 
 
 def _agreement(
     model: Model, answers: Mapping[str, npt.NDArray[Any]], labels: npt.NDArray[Any], recorded: Doubles
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Which rows are the same in every bit, and which at least but for the last place of the probability."""
+    """Which rows are the same in every bit, and which at least but for the last place of the probability.
+
+    The policy's own numbers come from no C library: they are the same or different.
+    """
     has_label = answers[model.columns[0]] == labels
     computed = np.column_stack([answers[name] for name in model.columns[1:]])
     same = (computed.view(np.int64) == recorded.view(np.int64)).all(axis=1)
-    distance = np.abs(computed - recorded)
     allowed = np.full(recorded.shape, _LAST_PLACE_BELOW_1)
     allowed[:, 0] = np.spacing(recorded[:, 0])
-    return has_label & same, has_label & (distance <= allowed).all(axis=1)
+    allowed[:, [name in _OF_THE_POLICY for name in model.columns[1:]]] = 0.0
+    near = (np.abs(computed - recorded) <= allowed).all(axis=1)
+    return has_label & same, has_label & (same | near)
 
 
 def _doubles(parts: Sequence[bytes], start: int, width: int) -> Doubles:

@@ -11,8 +11,10 @@ import sqlalchemy as sa
 
 from journal import checkpoints, ids, models, reading, record, schema, tree
 from journal.checkpoints import BadCheckpoint, Checkpoint
+from journal.errors import Damaged
 from journal.events import Erasure
 from journal.models import NO_MODEL
+from journal.plural import counted
 from journal.ranges import Union
 from journal.record import SALT_BYTES, Kind
 
@@ -25,19 +27,22 @@ MOST_NAMED = 20
 
 _ERASABLE_KINDS = frozenset(int(kind) for kind in record.ERASED_WITH_THE_DECISION)
 _FOUND_IN_A_ROW = (struct.error, TypeError, ValueError)
+_NO_EVENT = (AttributeError, Damaged)
 
 
 @dataclass
 class Report:
     """What a verification found. `findings` names the first of them, `count` counts all.
 
-    `unended`: the writers that have not said that they ended.
+    `unended`: the writers that have not said that they ended. `checkpoints`: how many the journal holds.
     """
 
     origin: str = ""
     size: int = 0
     receipts: int = 0
     erased: int = 0
+    writers: int = 0
+    checkpoints: int = 0
     unended: list[int] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
     count: int = 0
@@ -64,6 +69,7 @@ def verify(
     report = Report()
     _check_file(connection, report)
     kept = _kept_checkpoints(connection, list(keys), report)
+    report.checkpoints = len(kept)
     walk = _Walk(connection, report, {one.size for one in [*kept, *given]})
     for count in walk.pages():
         progress(count)
@@ -89,7 +95,7 @@ def _kept_checkpoints(
     for row in _events(connection, Kind.CHECKPOINT):
         try:
             one = checkpoints.read(row.event.note)
-        except (BadCheckpoint, AttributeError, *_FOUND_IN_A_ROW):
+        except (BadCheckpoint, *_NO_EVENT):
             report.add(f"record {row.position} is no readable checkpoint")
             continue
         if keys and not checkpoints.is_genuine(one, keys):
@@ -99,7 +105,7 @@ def _kept_checkpoints(
 
 
 def _events(connection: sa.Connection, kind: Kind) -> Iterator[Any]:
-    with suppress(KeyError, *_FOUND_IN_A_ROW):  # the walk names what cannot be read
+    with suppress(*_NO_EVENT):  # the walk names what cannot be read
         yield from reading.of_kind(connection, kind)
 
 
@@ -116,17 +122,13 @@ class _Walk:
         self._ended: dict[int, bool] = {}
         self.frontier, self.subtrees, self.roots = tree.Frontier(), 0, {0: tree.EMPTY}
 
-    @property
-    def writers(self) -> int:
-        return len(self._sequences)
-
     def pages(self) -> Iterator[int]:
         """Check a page, and yield how many records it had."""
         for rows in reading.pages(self._connection, list(schema.record.c)):
             self._grow([self._look(row) for row in rows])
             self._report.last_time = rows[-1].time
             yield len(rows)
-        self._report.size = self.frontier.size
+        self._report.size, self._report.writers = self.frontier.size, len(self._sequences)
         self._report.unended = sorted(number for number, is_ended in self._ended.items() if not is_ended)
 
     def _look(self, row: Any) -> bytes:
@@ -167,7 +169,7 @@ class _Walk:
 
     def _check_place(self, position: int, own_id: bytes, writer: int, sequence: int) -> None:
         if position != self._next_position:
-            self._report.add(f"records {self._next_position} to {position - 1} are missing")
+            self._report.add(f"{_span(self._next_position, position - 1)} missing")
         self._next_position = position + 1
         due = self._sequences.get(writer, 0)
         if sequence != due:
@@ -203,6 +205,10 @@ class _Walk:
                 self._report.add(f"the stored tree does not fit records {first} to {last}")
 
 
+def _span(first: int, last: int) -> str:
+    return f"record {first} is" if first == last else f"records {first} to {last} are"
+
+
 def _named(position: int, own_id: bytes) -> str:
     return f"record {position} ({ids.written(own_id)})"
 
@@ -219,7 +225,7 @@ def _model_digests(connection: sa.Connection, report: Report) -> dict[int, bytes
 
 def _erased_ranges(connection: sa.Connection) -> Iterator[tuple[int, int]]:
     for row in _events(connection, Kind.ERASURE):
-        with suppress(KeyError, *_FOUND_IN_A_ROW):
+        with suppress(*_NO_EVENT):
             if isinstance(event := row.event, Erasure):
                 yield from event.ranges
 
@@ -245,20 +251,24 @@ def _check_own_row(connection: sa.Connection, walk: _Walk, report: Report) -> No
         return
     report.origin = row.origin
     if row.size != report.size:
-        report.add(f"the journal counts {row.size} records, and {report.size} are there")
+        report.add(_miscounted("the journal", row.size, "record", report.size))
     elif row.frontier != b"".join(walk.frontier.roots):
         report.add("the end of the stored tree does not fit the records")
-    if row.writers != walk.writers:
-        report.add(f"the journal counts {row.writers} writers, and {walk.writers} are there")
+    if row.writers != report.writers:
+        report.add(_miscounted("the journal", row.writers, "writer", report.writers))
     count = connection.execute(sa.select(sa.func.count()).select_from(schema.subtree)).scalar_one()
     if count != walk.subtrees:
-        report.add(f"the stored tree has {count} subtrees, and {walk.subtrees} are those of the records")
+        report.add(_miscounted("the stored tree", count, "subtree", walk.subtrees))
     _check_starts(connection, row.origin, report)
+
+
+def _miscounted(what: str, said: int, noun: str, there: int) -> str:
+    return f"{what} has {counted(said, noun)} by its own count, and the records make {there:,}"
 
 
 def _check_starts(connection: sa.Connection, origin: str, report: Report) -> None:
     for row in _events(connection, Kind.START):
-        with suppress(KeyError, *_FOUND_IN_A_ROW):
+        with suppress(*_NO_EVENT):
             if row.event.journal != origin:
                 report.add(f"the writer of record {row.position} began in another journal")
 
@@ -269,9 +279,12 @@ def _check_checkpoints(given: Sequence[Checkpoint], walk: _Walk, report: Report,
         if one.origin != report.origin:
             report.add(f"{said} is of another journal, {one.origin}")
         elif one.size > report.size:
-            report.add(f"{said} is of {one.size} records, and {report.size} are there: the last were removed")
+            report.add(
+                f"{said} is of {counted(one.size, 'record')}, and {report.size:,} are there: the last were "
+                "removed"
+            )
         elif walk.roots[one.size] != one.root:
             report.add(
-                f"{said} does not fit: some of the first {one.size} records were changed, removed, inserted "
-                "or moved since"
+                f"{said} does not fit: of its {counted(one.size, 'record')} some were changed, removed, "
+                "inserted or moved since"
             )

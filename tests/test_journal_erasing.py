@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from journal import erasing, ids, ranges, reading, receipt, store, verification
-from journal.erasing import Held
+from journal import erasing, ids, listing, ranges, reading, receipt, store, verification
+from journal.erasing import ByAge, Held
 from journal.errors import Refused, Unavailable
 from journal.events import Erasure, Review
 from journal.record import Kind
@@ -34,7 +34,7 @@ def released(decision: bytes) -> None:
         erasing.release(opened, decision, "test", "jugé", "test")
 
 
-def erased_before(moment: int) -> int:
+def erased_before(moment: int) -> ByAge:
     with closing(store.opened()) as opened:
         return erasing.erase_before(opened, moment, "test", "10 ans", "test", lambda records: None)
 
@@ -131,7 +131,8 @@ def test_all_decisions_of_a_client_are_found_by_the_reference(journal: Path) -> 
     write([*own[:2], *others], [own[2]])
 
     with closing(store.opened()) as opened, opened.reading() as connection:
-        assert erasing.of_reference(connection, "dossier 7") == [one.id for one in own]
+        found = listing.of_reference(connection, "dossier 7")
+    assert [one.id for one in found] == [one.id for one in own]
 
 
 def test_a_reference_that_ends_with_another_and_its_length_is_not_that_other(journal: Path) -> None:
@@ -140,7 +141,7 @@ def test_a_reference_that_ends_with_another_and_its_length_is_not_that_other(jou
 
     assert receipt.ends_with_reference(one.entry().erasable, "a")
     with closing(store.opened()) as opened, opened.reading() as connection:
-        assert erasing.of_reference(connection, "a") == []
+        assert listing.of_reference(connection, "a") == []
 
 
 def test_a_hold_refuses_the_erasure_of_all_until_it_is_released(journal: Path) -> None:
@@ -198,7 +199,7 @@ def test_by_age_all_are_erased_that_are_older_and_not_held(journal: Path) -> Non
     write(old, young)
     held(old[2].id)
 
-    assert erased_before(2_000) == 4
+    assert erased_before(2_000) == ByAge(erased=4, held=1)
 
     assert [found(one.id).is_erased for one in old] == [True, True, False, True, True]
     assert [found(one.id).is_erased for one in young] == [False] * 5
@@ -214,7 +215,7 @@ def test_by_age_the_review_of_a_held_decision_stays(journal: Path) -> None:
         )
     held(one.id)
 
-    assert erased_before(2_000) == 0
+    assert erased_before(2_000) == ByAge(erased=0, held=1)
     assert b"MARKER" in bytes_of(journal)
 
 
@@ -225,7 +226,7 @@ def test_by_age_more_than_a_page_is_erased_page_by_page(
     monkeypatch.setattr(reading.records, "__kwdefaults__", {"size": 7})
     write([receipt_of(time=1_000 + n) for n in range(30)])
 
-    assert erased_before(2_000) == 30
+    assert erased_before(2_000) == ByAge(erased=30, held=0)
 
     with closing(store.opened()) as opened, opened.reading() as connection:
         assert len(list(reading.of_kind(connection, Kind.ERASURE))) == 5

@@ -111,7 +111,7 @@ def test_another_key_and_another_name_sign_for_nobody(journal: Path) -> None:
 def test_a_file_that_is_no_checkpoint_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_bytes(content)
 
-    with pytest.raises(BadCheckpoint, match=r"note\.txt cannot be read|not a checkpoint of a journal"):
+    with pytest.raises(BadCheckpoint, match=r"note\.txt is not a checkpoint of a journal"):
         checkpoints.of_file(tmp_path / "note.txt", [KEY.public_key()])
 
 
@@ -119,7 +119,7 @@ def test_an_earlier_checkpoint_is_never_overwritten(journal: Path, tmp_path: Pat
     one = checkpoint()
     file = checkpoints.write(one, tmp_path / "note.txt")
 
-    with pytest.raises(Refused, match=r"note\.txt exists: earlier checkpoints are kept"):
+    with pytest.raises(Refused, match=r"note\.txt exists: name another file"):
         checkpoints.write(one, file)
     assert checkpoints.write(one, tmp_path).name == f"{one.time:%Y%m%dT%H%M%SZ}-1.txt"
 
@@ -263,7 +263,7 @@ def test_a_proof_needs_a_checkpoint_that_holds_the_record(journal: Path) -> None
 
     with pytest.raises(Refused, match="no checkpoint holds this record yet"):
         proof_of(late.id)
-    with pytest.raises(Refused, match="no checkpoint holds this record yet"):
+    with pytest.raises(Refused, match="older than this record: it holds the first 4, and this is number 8"):
         proof_of(late.id, first)
     with pytest.raises(Refused, match="no record of the journal has this id"):
         proof_of(bytes(16))
@@ -277,7 +277,7 @@ def test_a_checkpoint_of_another_journal_or_of_more_records_proves_nothing(journ
 
     for origin, size, sentence in (
         ("another", first.size, "is of another journal, another"),
-        (first.origin, 10**6, "is of more records than are there"),
+        (first.origin, 10**6, "is of 1,000,000 records, and 6 are there"),
     ):
         text = f"{origin}\n{size}\n{root}\ntime 2026-01-01T00:00:00Z\n"
         with pytest.raises(Refused, match=sentence):

@@ -1,0 +1,85 @@
+"""What the help of each command says beyond its options: an example, what is printed, the exit codes."""
+
+from dataclasses import dataclass
+
+_REFUSED = "2 refused"
+
+
+@dataclass(frozen=True)
+class More:
+    """`says`: what comes on standard output; sentences about the work itself come on standard error."""
+
+    example: str
+    says: str
+    codes: str
+
+
+BY_COMMAND = {
+    "init": More("init", "Prints nothing.", f"0 the journal is ready, {_REFUSED}"),
+    "checkpoint": More(
+        "checkpoint --key journal-key.pem --out checkpoints/",
+        "Prints nothing. FOLDER/ with a slash at its end is made if it is not there, and each checkpoint\n"
+        "gets a name in it. Without the slash it is a new file, in a folder that is there.",
+        f"0 the checkpoint is on the disk, {_REFUSED}",
+    ),
+    "verify": More(
+        "verify --checkpoint checkpoints/ --public-key journal-public.pem",
+        "Prints what was looked at, how far the newest checkpoint vouches for it, and without a checkpoint\n"
+        "what cannot be excluded. What is found comes on standard error, a line each.",
+        f"0 all fits, {_REFUSED}, 3 something was found",
+    ),
+    "prove": More(
+        "prove 01890a5d-ac96-774b-bcce-b302099a8057 --out proof.json",
+        "Prints nothing. The file holds what the client has told: it is for the client.",
+        f"0 the proof is on the disk, {_REFUSED}",
+    ),
+    "erase": More(
+        'erase --client-reference REF --why "asked for on 2026-11-26"',
+        "Prints nothing. Says how many decisions were erased, all of them or none.",
+        f"0 erased, {_REFUSED}, or nothing was there to erase",
+    ),
+    "retain": More(
+        "retain --days 3650",
+        "Prints nothing. Says how many decisions were erased, and how many were held and kept.",
+        f"0 done, also where nothing was old enough, {_REFUSED}",
+    ),
+    "hold": More(
+        'hold --decision 01890a5d-ac96-774b-bcce-b302099a8057 --why "court of Lyon, 26/1234"',
+        "Prints nothing.",
+        f"0 held, {_REFUSED}, or held already",
+    ),
+    "release": More(
+        'release --decision 01890a5d-ac96-774b-bcce-b302099a8057 --why "settled"',
+        "Prints nothing.",
+        f"0 released, {_REFUSED}, or not held",
+    ),
+    "list": More(
+        "list --since 2026-11-01 --label grey --open",
+        "Prints a heading and a line for each decision: aligned columns in a terminal, otherwise columns\n"
+        "with a tab between them. No value of a client is among them.",
+        f"0 listed, {_REFUSED}, or no decision has this reference",
+    ),
+    "show": More(
+        "show 01890a5d-ac96-774b-bcce-b302099a8057",
+        "Prints the whole receipt in French, with what the client has told; of a client the newest first.",
+        f"0 shown, {_REFUSED}, or there is none",
+    ),
+    "export": More(
+        "export --since 2026-11-01 --output receipts.parquet",
+        "Prints nothing. The file is Parquet, a row for each decision: decision_id, time, model_version and\n"
+        "others, then the features and the outputs.",
+        f"0 the file is whole, {_REFUSED}",
+    ),
+    "replay": More(
+        "replay --since 2026-11-01 --sample 1000",
+        "Prints how many decisions are the same in every bit. Those that differ, are damaged, or have a\n"
+        "version that cannot be loaded come on standard error, named and counted.",
+        f"0 all are the same, {_REFUSED}, 3 some are not",
+    ),
+}
+
+
+def epilog(command: str) -> str:
+    more = BY_COMMAND[command]
+    example = f"Example: python -m journal {more.example}"
+    return f"{more.says}\n\n{example}\nExit codes: {more.codes}, 130 interrupted."
