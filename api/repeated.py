@@ -22,10 +22,10 @@ class Repeated:
         self._thread = threading.Thread(target=self._work, name=purpose, daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the looking. Wait for a look that is under way, at most as long as the interval."""
+    def stop(self, patience: float | None = None) -> None:
+        """End the looking. Wait so long for a look that is under way; by default as long as the interval."""
         self._stopping.set()
-        self._thread.join(self._every)
+        self._thread.join(self._every if patience is None else patience)
 
     def _work(self) -> None:
         while not self._stopping.wait(self._every):

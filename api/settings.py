@@ -15,6 +15,7 @@ from mlflow_model import processes
 
 TOKENS_FILE, TARIFF_FILE = "API_TOKENS_FILE", "TARIFF_FILE"
 JOURNAL_URL = "JOURNAL_URL"  # read by the journal itself
+CHECKPOINTS, KEY, MINUTES = "JOURNAL_CHECKPOINTS", "JOURNAL_KEY", "JOURNAL_CHECKPOINT_MINUTES"
 DEFAULT_MODEL_URI = "models:/scoring-client@champion"
 
 _DEFAULT_CACHE = processes.ROOT / ".cache" / "bundles"
@@ -22,6 +23,17 @@ _DEFAULT_PORT = "5000"
 _DEFAULT_RELOAD_SECONDS = 5.0
 _LONGEST_RELOAD_SECONDS = 1_000_000  # the clocks that count them know no century
 _DEFAULT_CHALLENGER_SHARE = 0.1
+_DEFAULT_MINUTES, _MOST_MINUTES = 10.0, 10_000
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """How the service makes checkpoints of its journal. `command`: gets each one's file, if there is one."""
+
+    key: Path
+    folder: Path
+    minutes: float
+    command: str
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,7 @@ class Settings:
     tokens_file: Path | None
     tariff_file: Path | None
     records: bool
+    checkpoints: str
     log_format: str
     port: str
     workers: str
@@ -55,6 +68,7 @@ class Settings:
             tokens_file=Path(tokens) if tokens else None,
             tariff_file=Path(tariff) if tariff else None,
             records=get(JOURNAL_URL) != "off",
+            checkpoints=get(CHECKPOINTS, ""),
             log_format=get("LOG_FORMAT", ""),
             port=get("PORT", _DEFAULT_PORT),
             workers=get("WORKERS", str(_cores())),
@@ -78,6 +92,24 @@ class Settings:
         if not 0 <= found <= 1:
             sys.exit(f"SHADOW_SHARE must be a share from 0 to 1, not {self.share_text!r}")
         return found
+
+    @property
+    def checkpointing(self) -> Checkpointing | None:
+        """None where the service makes no checkpoints. Ends the process if what is said makes no sense."""
+        if not self.checkpoints:
+            return None
+        if not self.records:
+            sys.exit(f"{CHECKPOINTS} needs a journal: {JOURNAL_URL}=off says that there is none")
+        key, folder, text = os.environ.get(KEY), Path(self.checkpoints), os.environ.get(MINUTES, "")
+        if not key or not Path(key).is_file():
+            sys.exit(f"{CHECKPOINTS} needs {KEY}, the file of the private Ed25519 key that signs checkpoints")
+        if not folder.is_dir():
+            sys.exit(f"{CHECKPOINTS} must name a folder that exists")
+        minutes = _number(text, _DEFAULT_MINUTES)
+        if not 0 < minutes <= _MOST_MINUTES:
+            sys.exit(f"{MINUTES} must be a number of minutes up to {_MOST_MINUTES:,}, not {text!r}")
+        command = os.environ.get("JOURNAL_CHECKPOINT_COMMAND", "")
+        return Checkpointing(Path(key).absolute(), folder.absolute(), minutes, command)
 
 
 def _number(text: str, default: float) -> float:

@@ -26,6 +26,7 @@ from benchmarks import (
     live,
     predict_function,
     quality,
+    recording,
     reliability,
     server,
 )
@@ -62,6 +63,7 @@ BENCHMARKS: Mapping[str, tuple[str, Callable[..., str]]] = {
     "predict_function": ("The function behind /predict", predict_function.report),
     "batch_http": ("Batches over HTTP", batch_http.report),
     "beside": ("/predict beside explanations and batches", beside.report),
+    "recording": ("/predict with a journal and without", recording.report),
     "explanations": ("What an explanation costs", explanations.report),
     "features": ("Features of 356,255 clients from 28 million rows", features.report),
     "gate": ("Power and size of the gate", gate.report),

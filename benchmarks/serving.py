@@ -198,7 +198,12 @@ class Running:
 def serving(contender: Contender, cores: set[int], workers: int = 1) -> Iterator[Running]:
     """The server as soon as it answers 200, and not a process of it afterwards."""
     port = _free_port()
-    environment = {**os.environ, **contender.variables, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    environment = {
+        "JOURNAL_URL": "off",
+        **os.environ,
+        **contender.variables,
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+    }
     environment["OMP_NUM_THREADS"] = "1"
     started = time.perf_counter()
     process = subprocess.Popen(  # noqa: S603 - our own commands

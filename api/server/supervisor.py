@@ -23,6 +23,7 @@ from api.counting.tally_folder import TallyFolder
 from api.delivery.finder import Finder
 from api.delivery.news import Copy, News
 from api.recording import keeper as journal_keeper
+from api.recording.checkpointing import Checkpoints
 from api.server import lifeline, listening
 from api.server.bounds import Bounds
 from api.server.clock import Clock
@@ -76,10 +77,12 @@ class Supervisor:
         # behind.
         settings = Settings.from_environment()
         self._finder = Finder.of(settings, self._post, challenger=True)
+        checkpointing = settings.checkpointing
         self._tallies = TallyFolder()
         folder = Path(self._tallies.name)
         self._challenger = keeper.Keeper(folder, bounds.loading, bounds.silence)
         self._journal = journal_keeper.Keeper(folder) if settings.records else None
+        self._checkpoints = None if checkpointing is None else Checkpoints(checkpointing)
         address = None if self._journal is None else self._journal.address
         self._handed = Handed(listener, self._challenger.sender, self._number.descriptor, folder, address)
         self._selector = selectors.DefaultSelector()
@@ -98,6 +101,8 @@ class Supervisor:
             self._finder.stop()
             self._challenger.stop()
             self._end_workers()
+            if self._checkpoints is not None:
+                self._checkpoints.stop()
             if self._journal is not None:
                 self._journal.stop()
             self._tallies.cleanup()

@@ -1,0 +1,72 @@
+"""Makes signed checkpoints of the journal at regular times: the supervisor's side.
+
+What came after the last checkpoint is vouched for by the journal alone, so each one shortens what a rewrite
+could reach. The command that makes one is that of the operator (`python -m journal checkpoint`), in a process
+of its own: the key is in no other.
+"""
+
+import logging
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from api.repeated import Repeated
+from api.settings import Checkpointing
+from mlflow_model import processes
+
+_LONGEST_SECONDS, _ENDING_SECONDS = 120.0, 2.0
+
+_log = logging.getLogger("scoring_client")
+
+
+class Checkpoints:
+    """Makes one every so many minutes until it is stopped. A failure is logged when it is another one."""
+
+    def __init__(self, settings: Checkpointing) -> None:
+        self._settings = settings
+        self._failure = ""
+        self._looks = Repeated(self.make, 60 * settings.minutes, "making checkpoints")
+
+    def stop(self) -> None:
+        self._looks.stop(_ENDING_SECONDS)
+
+    def make(self) -> None:
+        wanted = self._settings
+        made = [sys.executable, "-m", "journal", "checkpoint", "--key", str(wanted.key), "--out"]
+        self._say(self._failure_of([*made, str(wanted.folder)]) or self._handed_over())
+
+    def _handed_over(self) -> str:
+        """Give the newest checkpoint to the operator's command, if there is one. Return why it failed."""
+        if not self._settings.command:
+            return ""
+        newest = max(self._settings.folder.glob("*.txt"), key=lambda file: file.name)
+        return self._failure_of([*shlex.split(self._settings.command), str(newest)])
+
+    def _failure_of(self, command: list[str]) -> str:
+        try:
+            done = subprocess.run(  # noqa: S603 - the operator's
+                command,
+                env=processes.environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                timeout=_LONGEST_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            return f"{Path(command[0]).name} took longer than {_LONGEST_SECONDS:g} s"
+        except OSError as error:
+            return f"{Path(command[0]).name} cannot be run ({error.strerror})"
+        said = done.stderr.strip().splitlines()
+        return (said[-1] if said else f"exit code {done.returncode}") if done.returncode else ""
+
+    def _say(self, failure: str) -> None:
+        if failure == self._failure:
+            return
+        self._failure = failure
+        if failure:
+            _log.error("no checkpoint of the journal is made: %s", failure)
+        else:
+            _log.info("checkpoints of the journal are made again")

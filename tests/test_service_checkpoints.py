@@ -1,0 +1,107 @@
+"""A service that makes signed checkpoints of its journal at regular times."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from journal import checkpoints
+from journal.record import Kind
+from journal.verification import verify
+from tests import servers
+from tests.journal_support import KEY, written_keys
+from tests.test_recording import Client, events_in, opened_in, predict, recorded
+
+OFTEN = "0.02"  # minutes
+
+
+def test_checkpoints_come_at_regular_times_and_are_handed_over(
+    documented_pickle: Path, documented_request: Client, tmp_path: Path
+) -> None:
+    folder, key = places(tmp_path)
+    handed_over = tmp_path / "handed over"
+    handed_over.mkdir()
+
+    with recorded(
+        documented_pickle, tmp_path, **variables(folder, key), **by_copying_to(handed_over)
+    ) as door:
+        for _ in range(5):
+            predict(door, documented_request)
+        servers.eventually(lambda: len([*handed_over.glob("*.txt")]) >= 2 or None, "two checkpoints")
+
+    given = [checkpoints.of_file(file, [KEY.public_key()]) for file in sorted(handed_over.iterdir())]
+    with opened_in(tmp_path) as journal, journal.reading() as connection:
+        report = verify(connection, given, [KEY.public_key()])
+    assert (report.findings, report.receipts) == ([], 5)
+    assert max(one.size for one in given) > 5
+    assert len(events_in(tmp_path, Kind.CHECKPOINT)) >= len(given)
+
+
+def places(folder: Path) -> tuple[Path, Path]:
+    """A folder for checkpoints, and the file of the private key."""
+    private, _ = written_keys(folder)
+    wanted = folder / "checkpoints"
+    wanted.mkdir()
+    return wanted, private
+
+
+def variables(folder: Path, key: Path) -> dict[str, str]:
+    return {
+        "JOURNAL_CHECKPOINTS": str(folder),
+        "JOURNAL_KEY": str(key),
+        "JOURNAL_CHECKPOINT_MINUTES": OFTEN,
+    }
+
+
+def by_copying_to(folder: Path) -> dict[str, str]:
+    return {"JOURNAL_CHECKPOINT_COMMAND": f"cp --target-directory '{folder}'"}
+
+
+def test_a_checkpoint_that_cannot_be_made_is_told_of_once_and_decisions_go_on(
+    documented_pickle: Path, documented_request: Client, tmp_path: Path
+) -> None:
+    folder, key = places(tmp_path)
+
+    with recorded(documented_pickle, tmp_path, **variables(folder, key)) as door:
+        content = key.read_bytes()
+        key.write_bytes(b"no key")
+        servers.eventually(lambda: "no checkpoint of the journal is made" in door.said or None, "the failure")
+        answer = predict(door, documented_request)
+        key.write_bytes(content)
+        servers.eventually(lambda: "are made again" in door.said or None, "the end of it")
+
+    assert answer.status == 200
+    assert door.said.count("no checkpoint of the journal is made") == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"JOURNAL_URL": "off"}, "JOURNAL_CHECKPOINTS needs a journal"),
+        ({"JOURNAL_KEY": ""}, "JOURNAL_CHECKPOINTS needs JOURNAL_KEY"),
+        ({"JOURNAL_CHECKPOINTS": "/nowhere"}, "JOURNAL_CHECKPOINTS must name a folder"),
+        ({"JOURNAL_CHECKPOINT_MINUTES": "often"}, "not 'often'"),
+    ],
+    ids=["no journal", "no key", "no folder", "no number"],
+)
+def test_a_service_that_is_told_nonsense_does_not_start(
+    tmp_path: Path, more: dict[str, str], sentence: str
+) -> None:
+    journal = {"JOURNAL_URL": f"sqlite:///{tmp_path / 'journal.db'}"}
+    environment = {**os.environ, **servers.registry_in(tmp_path), **journal, **variables(*places(tmp_path))}
+
+    done = subprocess.run(
+        [sys.executable, "api/app.py", "--port", "0"],
+        cwd=servers.ROOT,
+        env=environment | more,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=servers.PATIENCE,
+    )
+
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1
