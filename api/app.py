@@ -32,22 +32,16 @@ def create_app(served: ServedModel | None = None) -> Flask:
     until it has one. The process that answers may be a fork of the one that made the application.
     """
     # Imported here: the supervisor runs this file too, and does not need Flask.
-    from api.counting.tally import Tally
-    from api.deciding.service import Service
     from api.delivery.following import Following
     from api.delivery.served import ServedModel
-    from api.recording.waiting import Waiting
     from api.settings import Settings
-    from api.tokens import Guard
-    from api.web.routes import flask_app
+    from api.web import threaded
 
     settings = Settings.from_environment()
-    guard, tally = Guard(settings.tokens_file), Tally()
-    records = Waiting(tally) if settings.records else None
     if served is not None:
-        return flask_app(Service(served, guard, tally, records=records))
+        return threaded.application(served, settings)
     served = ServedModel()
-    app = flask_app(Service(served, guard, tally, records=records))
+    app = threaded.application(served, settings)
     app.before_request(Following(served).begin)
     return app
 

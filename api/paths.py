@@ -8,13 +8,17 @@ from dataclasses import dataclass
 
 from mlflow_model.errors import written_bytes
 
-ROLES = ("score", "review", "audit")
+ROLES = SCORE, REVIEW, AUDIT = ("score", "review", "audit")
 # The most clients of a batch, in text (JSON or CSV) and in Arrow.
 MOST_IN_TEXT, MOST_IN_ARROW = 10_000, 100_000
+
+UNKNOWN_PATH = "unknown path"  # how the log and the counts call one that is not in the table
 
 _CLIENT_BYTES, _BATCH_BYTES = 64 * 1024, 16 * 1024 * 1024
 
 _NO_MODEL = "Aucun modèle n’est chargé, ou trop de corps arrivent à la fois (avec la raison et Retry-After)."
+# Stands in a path for one part that is not empty: a decision's number.
+_ID = "<id>"
 _NOT_NOW = _NO_MODEL.replace("chargé, ou", "chargé, la décision ne peut être enregistrée, ou")
 _WHO = {
     "401": "Jeton d’accès absent ou inconnu, là où le service en demande un.",
@@ -28,7 +32,8 @@ class Endpoint:
     service and decides nothing.
 
     `body_limit`: in bytes; 0 where no body is read. `answers`: the meaning of each status, for
-    /openapi.json; a page for people has none.
+    /openapi.json; a page for people has none. `needs_model`: a body is not read while there is none.
+    `asks_the_journal`: it is there only with a journal, and no cache may keep an answer.
     """
 
     path: str
@@ -37,6 +42,8 @@ class Endpoint:
     answers: Mapping[str, str]
     roles: frozenset[str] | None = None
     body_limit: int = 0
+    needs_model: bool = False
+    asks_the_journal: bool = False
 
 
 PREDICT = Endpoint(
@@ -53,8 +60,9 @@ PREDICT = Endpoint(
         "500": "Erreur interne, avec une référence.",
         "503": _NOT_NOW,
     },
-    roles=frozenset({"score", "review"}),
+    roles=frozenset({SCORE, REVIEW}),
     body_limit=_CLIENT_BYTES,
+    needs_model=True,
 )
 EXPLAIN = Endpoint(
     "/explain",
@@ -69,6 +77,7 @@ EXPLAIN = Endpoint(
     },
     roles=PREDICT.roles,
     body_limit=_CLIENT_BYTES,
+    needs_model=True,
 )
 BATCH = Endpoint(
     "/predict/batch",
@@ -82,8 +91,9 @@ BATCH = Endpoint(
         "415": "Le type de contenu n’est pas l’un des trois, ou le corps est compressé.",
         "503": "Trop de lots en cours ou décisions non enregistrées (avec Retry-After), ou aucun modèle.",
     },
-    roles=frozenset({"score"}),
+    roles=frozenset({SCORE}),
     body_limit=_BATCH_BYTES,
+    needs_model=True,
 )
 HEALTH = Endpoint("/health", "GET", "Le processus est vivant.", {"200": "Vivant."})
 READY = Endpoint(
@@ -101,13 +111,66 @@ METRICS = Endpoint(
         **_WHO,
         "503": "Le fichier d’un processus manque ; il est refait en quelques secondes.",
     },
-    roles=frozenset({"audit"}),
+    roles=frozenset({AUDIT}),
+)
+_ASKED_OF_THE_JOURNAL = {
+    "400": "Numéro, paramètre ou corps refusé.",
+    **_WHO,
+    "404": "Aucune décision de ce numéro, ou aucun journal.",
+    "500": "Erreur interne, avec une référence.",
+    "503": "Le journal ne répond pas, ou trop de questions lui sont posées (avec Retry-After).",
+}
+DECISIONS = Endpoint(
+    "/decisions",
+    "GET",
+    "Les décisions passées, la plus récente d’abord, sans les données des clients.",
+    {"200": "Une page de décisions.", **_ASKED_OF_THE_JOURNAL},
+    roles=frozenset({REVIEW, AUDIT}),
+    asks_the_journal=True,
+)
+DECISION = Endpoint(
+    f"/decisions/{_ID}",
+    "GET",
+    "Le reçu d’une décision, et ses suites.",
+    {"200": "Tout ce que le journal en sait.", **_ASKED_OF_THE_JOURNAL},
+    roles=DECISIONS.roles,
+    asks_the_journal=True,
+)
+REVIEWED = Endpoint(
+    f"/decisions/{_ID}/review",
+    "POST",
+    "Revoir une décision : accorder ou refuser.",
+    {
+        "201": "La revue est inscrite au journal.",
+        **_ASKED_OF_THE_JOURNAL,
+        "403": "Le rôle du jeton d’accès ne suffit pas, ou une autre personne a revu la décision autrement.",
+        "408": "La requête n’est pas arrivée entière en 10 s.",
+        "410": "Les données de la décision ont été effacées.",
+        "413": f"Corps de plus de {written_bytes(_CLIENT_BYTES)}.",
+        "415": "Le type de contenu n’est pas application/json, ou le corps est compressé.",
+    },
+    roles=DECISIONS.roles,
+    body_limit=_CLIENT_BYTES,
+    asks_the_journal=True,
 )
 OPENAPI = Endpoint("/openapi.json", "GET", "Ce document.", {"200": "Document OpenAPI.", "503": _NO_MODEL})
 DOCS = Endpoint("/docs", "GET", "La documentation, avec un formulaire d’essai.", {})
 FRONT = Endpoint("/", "GET", "L’accueil, avec un exemple de requête.", {})
 
-PATHS = (PREDICT, EXPLAIN, BATCH, HEALTH, READY, METRICS, OPENAPI, DOCS, FRONT)
-BY_PATH = {one.path: one for one in PATHS}
-if len(BY_PATH) < len(PATHS):
+PATHS = (
+    *(PREDICT, EXPLAIN, BATCH, DECISIONS, DECISION, REVIEWED),
+    *(HEALTH, READY, METRICS, OPENAPI, DOCS, FRONT),
+)
+_BY_PATH = {one.path: one for one in PATHS}
+if len(_BY_PATH) < len(PATHS):
     raise ValueError("a path stands in the table once: who may ask for it must not depend on the order")
+
+
+def find(path: str) -> Endpoint | None:
+    """The endpoint of a path that was asked for; None if there is none."""
+    found = _BY_PATH.get(path)
+    parts = path.split("/", 3) if found is None else []
+    if len(parts) > 2 and parts[2]:
+        parts[2] = _ID
+        return _BY_PATH.get("/".join(parts))
+    return found

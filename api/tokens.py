@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from api import paths
 from api.followed_file import BadFile, FollowedFile
-from api.paths import BY_PATH, ROLES
+from api.paths import AUDIT, ROLES
 from api.settings import TOKENS_FILE
 from mlflow_model.errors import Forbidden, Unauthorized
 
@@ -37,6 +38,9 @@ class Token:
     name: str
 
 
+ANYBODY = Token(AUDIT, b"", "")  # where no token is asked for
+
+
 class Guard:
     """Checks tokens against a file, which is read again within a second of a change.
 
@@ -53,17 +57,17 @@ class Guard:
     def asks_for_tokens(self) -> bool:
         return self._file is not None
 
-    def check(self, path: str, authorization: str | None) -> str:
-        """The name of who asks, empty where everybody may.
+    def check(self, path: str, authorization: str | None) -> Token:
+        """Whose token asks; ANYBODY where everybody may.
 
         Raises Unauthorized without a known token, Forbidden if its role may not ask for this path.
         """
         if self._file is None:
-            return ""
-        known = BY_PATH.get(path)
+            return ANYBODY
+        known = paths.find(path)
         allowed = ROLES if known is None else known.roles  # an unknown path is answered 404
         if allowed is None:
-            return ""
+            return ANYBODY
         if time.monotonic() > self._look_at:
             self._look_again(self._file)
         token = _token_of(authorization, self._file.held)
@@ -71,7 +75,7 @@ class Guard:
             raise Unauthorized
         if token.role not in allowed:
             raise Forbidden
-        return token.name
+        return token
 
     def _look_again(self, file: "FollowedFile[tuple[Token, ...]]") -> None:
         self._look_at = time.monotonic() + _LOOK_SECONDS
@@ -123,7 +127,8 @@ def main() -> None:
         f"{TOKENS_FILE}.",
     )
     parser.add_argument("name", help="whose it is, without spaces")
-    parser.add_argument("role", choices=ROLES, help="score: decide; review: decide on one; audit: /metrics")
+    purposes = "score: decide; review: decide on one, and review; audit: all past decisions, and /metrics"
+    parser.add_argument("role", choices=ROLES, help=purposes)
     options = parser.parse_args()
     if not re.fullmatch(r"\S+", options.name):
         parser.error("the name must have no spaces")

@@ -3,11 +3,10 @@
 import argparse
 import functools
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
-from journal import command_help, ids
-from journal.listing import LABELS
+from journal import command_help, ids, record
+from journal.models import LABELS
 from mlflow_model import arguments
 
 LONGEST_REFERENCE = 64
@@ -127,12 +126,11 @@ def _id(text: str) -> bytes:
 def _time(text: str) -> int:
     """Microseconds since 1970. A time without a zone is UTC."""
     try:
-        moment = datetime.fromisoformat(text)
+        return record.moment(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"a time is 2026-11-26 or 2026-11-26T17:30:00, not {text!r}"
         ) from None
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e6)
 
 
 def _reference(text: str) -> str:

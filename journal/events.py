@@ -59,9 +59,15 @@ class Served(Event):
     model: Model
 
 
+OUTCOMES = ACCEPT, REFUSE = ("accept", "refuse")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Review(Event):
-    """A person decides on a decision. The reason may speak of the client, and is erased with the inputs."""
+    """A person decides on a decision. The reason may speak of the client, and is erased with the inputs.
+
+    `outcome`: one of OUTCOMES.
+    """
 
     KIND = Kind.REVIEW
     decision: bytes

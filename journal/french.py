@@ -56,7 +56,7 @@ def _said(one: Record) -> str:
     match one.event:
         case events.Review(outcome=outcome, reviewer=reviewer, reason=reason):
             reason = "motif effacé" if one.is_erased else f"« {reason} »"
-            return f"revue par {reviewer}, {'accordé' if outcome == 'accept' else 'refusé'}, {reason}"
+            return f"revue par {reviewer}, {'accordé' if outcome == events.ACCEPT else 'refusé'}, {reason}"
         case events.Erasure(by=by, why=why):
             return f"données effacées par {by}, « {why} »"
         case events.Hold(by=by, why=why):

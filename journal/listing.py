@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from journal import reading, receipt, schema
+from journal.models import GREY, LABELS
 from journal.reading import Record
 from journal.record import SALT_BYTES, Kind
-
-LABELS = ("reliable", "grey", "risky")  # by the number of a label among those of a model
 
 _columns = schema.record.c
 
@@ -28,17 +27,18 @@ class Wanted:
     is_open: bool = False
 
     def conditions(self, connection: sa.Connection) -> list[sa.ColumnElement[bool]]:
-        found = [_columns.kind == int(Kind.RECEIPT)]
+        is_grey = self.is_open or self.label == GREY  # nothing but a receipt has a label
+        found: list[sa.ColumnElement[bool]] = [schema.is_grey if is_grey else schema.is_receipt]
         if self.since is not None:
             found.append(_columns.time >= self.since)
         if self.until is not None:
             found.append(_columns.time < self.until)
-        if self.label is not None:
+        if self.label not in (None, GREY):
             found.append(_columns.label == LABELS.index(self.label))
         if self.version is not None:
             found.append(_columns.model.in_(_numbers(connection, self.version)))
         if self.is_open:
-            found += [_columns.label == LABELS.index("grey"), ~_is_reviewed()]
+            found.append(~_is_reviewed())
         return found
 
 
@@ -53,15 +53,29 @@ def _is_reviewed() -> sa.ColumnElement[bool]:
     return sa.exists(sa.select(review.position).where(is_about_it))
 
 
-def newest(connection: sa.Connection, wanted: Wanted, most: int) -> list[Record]:
-    """The newest decisions, the last one first."""
-    query = (
-        sa.select(_columns.position)
-        .where(*wanted.conditions(connection))
-        .order_by(_columns.position.desc())
-        .limit(most)
-    )
-    return list(_at(connection, sorted(connection.execute(query).scalars())))[::-1]
+def newest(
+    connection: sa.Connection, wanted: Wanted, most: int, before: Record | None = None
+) -> list[Record]:
+    """The newest decisions, or the newest before one of them; the last one first.
+
+    What is written meanwhile moves none of them to another page.
+    """
+    place = sa.tuple_(_columns.time, _columns.position)
+    query = sa.select(_columns.position).where(*wanted.conditions(connection))
+    if before is not None:
+        query = query.where(place < sa.tuple_(before.time, before.position))
+    query = query.order_by(_columns.time.desc(), _columns.position.desc()).limit(most)
+    positions = list(connection.execute(query).scalars())
+    found = {one.position: one for one in _at(connection, sorted(positions))}
+    return [found[position] for position in positions]
+
+
+def reviews_of(connection: sa.Connection, decisions: Sequence[bytes]) -> Iterator[Record]:
+    """The reviews of these decisions, in their order."""
+    for page in reading.records(
+        connection, _columns.subject.in_(decisions), _columns.kind == int(Kind.REVIEW)
+    ):
+        yield from page
 
 
 def of_reference(

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from mlflow_model.bundle import bundles
 from mlflow_model.bundle.scoring import Scorer
 
+LABELS = RELIABLE, GREY, RISKY = ("reliable", "grey", "risky")  # by a label's number among a model's own
 NO_MODEL = hashlib.sha256(b"").digest()  # in the commitment of a record that names no model
 
 

@@ -10,6 +10,7 @@ salt by the seal and the erasable part by zeros: the commitment can still be com
 import hashlib
 import struct
 import time
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -85,3 +86,9 @@ def commitment(record_head: bytes, model_digest: bytes, record_seal: bytes, last
 
 def now() -> int:
     return time.time_ns() // 1_000
+
+
+def moment(text: str) -> int:
+    """Microseconds since 1970, of a time in ISO 8601, which is UTC if it names no zone. Raises ValueError."""
+    found = datetime.fromisoformat(text)
+    return round((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1e6)

@@ -187,6 +187,78 @@ class JournalUnavailable(TryLater):
         )
 
 
+class JournalSilent(TryLater):
+    """The journal cannot be read, or cannot be added to: locked, full, gone."""
+
+    def __init__(self) -> None:
+        super().__init__("Le journal ne répond pas : réessayez dans une seconde.")
+
+
+class JournalTooSlow(TryLater):
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"Le journal n’a pas répondu en {seconds:.0f} s : réessayez plus tard.")
+
+
+class TooManyQuestions(TryLater):
+    """All places for questions to the journal are taken."""
+
+    def __init__(self) -> None:
+        super().__init__("Trop de questions sont posées au journal à la fois : réessayez dans une seconde.")
+
+
+class JournalAbsent(ScoringError):
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__("Ce service ne tient pas de journal : il ne connaît aucune décision passée.")
+
+
+class BadQuestion(ScoringError):
+    """What is asked of the journal makes no sense. `detail` says what would."""
+
+    status = 400
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"Question au journal refusée : {detail}")
+
+
+class UnknownDecision(ScoringError):
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__("Aucune décision du journal n’a ce numéro.")
+
+
+class DecisionErased(ScoringError):
+    status = 410
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Les données de cette décision ont été effacées : elle ne peut plus être ni expliquée ni revue."
+        )
+
+
+class NotInTheGreyZone(ScoringError):
+    """The role may see and review what is to be reviewed, and nothing else."""
+
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__("Le rôle de ce jeton d’accès ne donne accès qu’aux décisions de la zone grise.")
+
+
+class ContraryReview(ScoringError):
+    """Four eyes: who contradicts somebody else needs more than the role of a reviewer."""
+
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Une autre personne a revu cette décision en sens contraire : seul un jeton du rôle audit peut "
+            "la contredire."
+        )
+
+
 class CountsIncomplete(TryLater):
     """The counts of a process cannot be read. A sum without them would be lower than the sum before."""
 

@@ -17,7 +17,7 @@ rewrites what the documents show; until then the tests say that they are behind.
 from mlflow_model import command
 
 if __name__ == "__main__":
-    command.begin("pytest", "yaml", "mlflow", "flask", "lightgbm")
+    command.begin("pytest", "yaml", "mlflow", "flask", "lightgbm", "sqlalchemy")
 
 import contextlib
 import doctest
@@ -33,6 +33,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
@@ -43,12 +44,21 @@ import yaml
 
 import register
 from api import settings
-from api.app import create_app
+from api.counting.tally import Tally
+from api.deciding.service import Service
 from api.delivery.finder import Finder
-from api.delivery.served import ServedModel
+from api.delivery.served import Model, ServedModel
+from api.recording.receipts import Receipts
+from api.recording.records import Asked
+from api.recording.waiting import Waiting
+from api.reviewing.desk import Desk
 from api.web import openapi
+from api.web.routes import flask_app
 from features.catalogue import example_client
 from features.identities import IDENTITIES
+from journal import ids, record, store
+from journal.record import Entry
+from journal.writer import Writer
 from mlflow_model.errors import LoadingFailed, ModelUnavailable
 from tests import model_zoo
 from tests.looking import look_once
@@ -68,7 +78,10 @@ EXAMPLE = re.compile(
     """,
     re.MULTILINE | re.DOTALL | re.VERBOSE,
 )
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?")
+# What differs each time: moments, and the numbers of reviews.
+_MOMENT = re.compile(
+    r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d{6}Z)?)?|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+)
 
 
 def refreshed(document: str) -> str:
@@ -81,7 +94,8 @@ def _execute(match: re.Match[str], project: "Project") -> str:
     kind = match.lastgroup
     if kind == "prose":
         answer = project.http(*_parsed(match["request"]))
-        return f"```http\n{match['request']}```\n{match['prose']}```http\n{_written(*answer)}```"
+        after = f"```http\n{match['request']}```\n{match['prose']}```http\n{_written(*answer)}```"
+        return match[0] if _without_moments(after) == _without_moments(match[0]) else after
     if kind == "generated":
         return f"<!-- generated: {match['generated']} -->\n\n{_TABLES[match['generated']](project)}"
     executors: dict[str | None, Callable[[str, Project], str]] = {
@@ -119,11 +133,30 @@ class Project:
         _wait_for_model(served)
         return served
 
+    @cached_property
+    def journal(self) -> Path:
+        """A journal with a decision of each label, made at documented moments."""
+        receipts = Receipts("predict")
+        store.make()[0].close()
+        with contextlib.closing(store.opened()) as journal, Writer(journal, "documentation", "0") as writer:
+            for number, scores in enumerate(_EXTERNAL_SCORES[1:]):
+                receipt = _documented_receipt(receipts, self.served.model, scores)
+                moment = record.moment(f"2026-11-26T09:3{number}:00")
+                past = receipt._replace(id=ids.read(_PAST.format(number)), time=moment)
+                writer.append_entries([past])
+        return self.folder / "journal.db"
+
     def http(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, Any, str]:
         """Status, headers and body of the answer."""
         if path == "/invocations":
             return self._invoke(body)
-        client = create_app(self.served).test_client()
+        records = (
+            Waiting(Tally()) if path == "/ready" else None
+        )  # no answer shall leave a receipt
+        service = Service(self.served, records=records)
+        client = flask_app(service, Desk(service)).test_client()
+        if path.startswith("/decisions"):
+            _ = self.journal
         response = client.open(path, method=method, headers=list(headers.items()), data=body)
         return response.status_code, response.headers, response.text
 
@@ -169,6 +202,7 @@ def sandbox() -> Iterator[Project]:
         (folder / "sans_cles.pkl").write_bytes(pickle.dumps({"features": []}))
         (folder / "abime.pkl").write_bytes(b"\x80\x04 damaged")
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        patch.setenv("JOURNAL_URL", f"sqlite:///{folder / 'journal.db'}")
         patch.delenv("MLFLOW_RUN_ID", raising=False)
         patch.delenv("MODEL_PUBLIC_KEY", raising=False)
         patch.setenv("LOGNAME", "analyst")  # who did what is part of the history
@@ -427,6 +461,19 @@ _HANGS_TOGETHER = {
     "ANNUITY_BIRTH_RATIO": 669.17,
 }
 _EXTERNAL_SCORES = ((0.4, 0.1, 0.1), (0.4, 0.3, 0.3), (0.45, 0.42, 0.38), (0.5, 0.5, 0.45))
+
+
+_PAST = "019abf2e-5c40-7000-8000-00000000000{}"
+
+
+def _documented_receipt(receipts: Receipts, model: Model, scores: Sequence[float]) -> Entry:
+    """Of the client whose figures hang together, with these external scores."""
+    of_client = {f"EXT_SOURCE_{number}": score for number, score in enumerate(scores, 1)}
+    client = example_client(model.scorer.features) | _HANGS_TOGETHER | of_client
+    asked = Asked("r-1", "agence", "dossier-12")
+    receipt = receipts.of(model, client, model.scorer.decide(client), asked)
+    assert receipt.model is not None
+    return receipt._replace(model=replace(receipt.model, code="c45999dc83fd"))  # of one day's code
 
 
 def _offers(project: Project) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from api.counting.tally import Tally
-from api.deciding import computing_pool, computing_process
+from api.deciding import computing_pool, computing_process, messages
 from api.deciding.computing_pool import ComputingProcess, Pool
 from api.deciding.computing_process import NICENESS, SESSION_NICENESS
 from api.deciding.many_clients import Batch
@@ -308,7 +308,7 @@ def pool() -> Iterator[Pool]:
 
 
 def asked(pool: Pool, model: Model, clients: Sequence[Client] = MANY) -> object:
-    return pool.answer(model, Batch(CSV, None, WRITERS[CSV](clients), "id"), Tally())
+    return pool.answer(model, Batch(WRITERS[CSV](clients), "id", CSV, None), Tally())
 
 
 def test_a_batch_that_takes_too_long_is_asked_to_come_back_and_its_process_ended(
@@ -347,14 +347,14 @@ def test_a_process_that_speaks_slowly_has_one_deadline_for_all_that_it_says(
 
     def dribble() -> None:
         with contextlib.suppress(OSError):
-            for piece in computing_process._SIZES.pack(1000, 0) + b" " * 1000:
+            for piece in messages._SIZES.pack(1000, 0) + b" " * 1000:
                 theirs.sendall(bytes([piece]))
                 time.sleep(0.02)
 
     with theirs, ThreadPoolExecutor() as other:
         other.submit(dribble)
         with pytest.raises(TimeoutError):
-            process.answer(Batch(CSV, None, b"", "id"))
+            process.answer(Batch(b"", "id", CSV, None))
     assert time.monotonic() - began < 3
     process.end()
 
@@ -453,7 +453,7 @@ def heard(said: bytes) -> None:
     with ours, theirs:
         ours.sendall(said)
         ours.shutdown(socket.SHUT_WR)
-        computing_process.receive(theirs)
+        messages.receive(theirs)
 
 
 @pytest.mark.parametrize("sizes", [(2**20 + 1, 0), (2, 2**30 + 1)])
@@ -461,19 +461,19 @@ def test_what_announces_more_than_any_batch_has_is_refused_before_it_takes_memor
     sizes: tuple[int, int],
 ) -> None:
     with pytest.raises(ValueError, match="too much at once"):
-        heard(computing_process._SIZES.pack(*sizes))
+        heard(messages._SIZES.pack(*sizes))
 
 
 def test_what_is_no_json_is_refused() -> None:
     with pytest.raises(ValueError, match="Expecting value"):
-        heard(computing_process._SIZES.pack(4, 0) + b"nope")
+        heard(messages._SIZES.pack(4, 0) + b"nope")
 
 
 def test_a_body_of_16_mib_goes_through_whole() -> None:
     ours, theirs = socket.socketpair()
     body = os.urandom(1024) * 16 * 1024
     with ours, theirs:
-        sender = threading.Thread(target=computing_process.send, args=[ours, {"a": "é"}, body])
+        sender = threading.Thread(target=messages.send, args=[ours, {"a": "é"}, body])
         sender.start()
-        assert computing_process.receive(theirs) == ({"a": "é"}, body)
+        assert messages.receive(theirs) == ({"a": "é"}, body)
         sender.join()

@@ -147,13 +147,14 @@ def _sentences(module: str, callees: set[str]) -> list[str]:
     [
         ("mlflow_model/errors.py", {"__init__"}),
         ("api/deciding/strict_json.py", {"BadData"}),
-        ("api/deciding/one_client.py", {"BadData", "UnsupportedMediaType"}),
+        ("api/deciding/content_headers.py", {"UnsupportedMediaType"}),
         ("api/deciding/many_clients.py", {"UnsupportedMediaType"}),
         ("api/deciding/formats/arrow_stream.py", {"BadData"}),
         ("api/deciding/formats/checked_columns.py", {"BadData"}),
         ("api/deciding/formats/kept_columns.py", {"BadData", "_refusal"}),
         ("api/deciding/formats/csv_rows.py", {"BadData", "BadRow"}),
         ("api/deciding/formats/json_array.py", {"BadData", "BadRow"}),
+        ("api/reviewing/parameters.py", {"BadData", "BadQuestion"}),
     ],
 )
 def test_every_french_sentence_is_in_the_documentation(module: str, callees: set[str]) -> None:

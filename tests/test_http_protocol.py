@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from api import paths
 from api.deciding.service import Service
 from api.paths import BATCH, PREDICT
 from api.server import http_protocol, wsgi
@@ -1044,7 +1045,7 @@ async def test_the_room_of_a_batch_whose_client_has_gone_is_free_when_it_has_bee
         return wsgi.Response(200, [], b"")
 
     monkeypatch.setattr(lane, "_by_flask", slow)
-    budget = lane._budgets["/predict/batch"]
+    budget = lane._budgets[paths.BATCH]
     free = budget._free
     wire = Wire(lane)
     wire.send(announced(100_000))

@@ -30,6 +30,9 @@ def test_flask_has_the_paths_of_the_contract_and_no_other(bundle: Bundle) -> Non
         ("/predict", "POST"),
         ("/predict/batch", "POST"),
         ("/explain", "POST"),
+        ("/decisions", "GET"),
+        ("/decisions/<id>", "GET"),
+        ("/decisions/<id>/review", "POST"),
         ("/ready", "GET"),
     }
 
@@ -97,10 +100,13 @@ def test_a_listener_that_fails_changes_no_answer_and_no_count(
     assert 'status="500"' not in page
 
 
+PAST = ("/decisions", "/decisions/<id>", "/decisions/<id>/review")
+
+
 @pytest.mark.parametrize(
     ("role", "refused"),
     [
-        ("score", {"/metrics"}),
+        ("score", {"/metrics", *PAST}),
         ("review", {"/predict/batch", "/metrics"}),
         ("audit", {"/predict", "/explain", "/predict/batch"}),
     ],

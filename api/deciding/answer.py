@@ -61,7 +61,7 @@ def internal_error(error: BaseException, asked_as: str | None) -> InternalError:
     return InternalError(reference)
 
 
-def in_words(answer: Callable[[], Answer], model: Model, asked_as: str) -> Answer:
+def in_words(answer: Callable[[], Answer], model: Model | None, asked_as: str) -> Answer:
     """The answer, or in the contract's form why there is none. Never raises."""
     try:
         return answer()

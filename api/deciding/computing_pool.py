@@ -17,7 +17,7 @@ from typing import Any
 
 from api import logs
 from api.counting.tally import Tally
-from api.deciding import computing_process
+from api.deciding import messages
 from api.deciding.answer import Answer
 from api.deciding.task import Task
 from api.delivery.served import Model
@@ -40,14 +40,17 @@ class PoolEnded(Exception):
 
 
 class ComputingProcess:
-    """One process and the socket to it. Raises OSError or RuntimeError if none can be started."""
+    """One process and the socket to it. Raises OSError or RuntimeError if none can be started.
 
-    def __init__(self) -> None:
+    `module`: what the process runs.
+    """
+
+    def __init__(self, module: str = "api.deciding.computing_process") -> None:
         started: Future[subprocess.Popen[bytes]] = Future()
         self._connection, theirs = socket.socketpair()
         try:
             threading.Thread(
-                target=_live, args=[theirs, started], name="computing process", daemon=True
+                target=_live, args=[module, theirs, started], name="computing process", daemon=True
             ).start()
             self._process = started.result()
         except BaseException:
@@ -56,26 +59,26 @@ class ComputingProcess:
         finally:
             theirs.close()
 
-    def takes_up(self, model: Model) -> bool:
-        """Ask the process to load this model. Return whether it is ready to compute."""
-        assert model.copy is not None  # noqa: S101 - the pool offers no other
+    def takes_up(self, model: Model | None) -> bool:
+        """Ask the process to load this model, if there is one. Return whether it is ready to compute."""
+        copy = None if model is None or model.copy is None else asdict(model.copy)
         try:
             with self._within(LOADING_SECONDS):
-                computing_process.send(self._connection, {"copy": asdict(model.copy)})
-                head, _ = computing_process.receive(self._connection)
+                messages.send(self._connection, {"copy": copy})
+                head, _ = messages.receive(self._connection)
             return bool(head["is_ready"])
         except _GONE:
             return False
 
     def answer(self, task: Task) -> tuple[dict[str, Any], bytes]:
-        """Have the process compute. Return the tally and all of the answer but its content, and the content.
+        """Have the process compute. Return all of the answer but its content, with a tally, and the content.
 
         Raises TimeoutError if it takes too long, and one of _GONE if it has ended.
         """
         head = {"task": task.called, "facts": task.facts()}
         with self._within(task.seconds):
-            computing_process.send(self._connection, head, task.body)
-            return computing_process.receive(self._connection)
+            messages.send(self._connection, head, task.body)
+            return messages.receive(self._connection)
 
     def interrupt(self) -> None:
         """Make the thread that waits for the process raise one of _GONE. Called from another thread.
@@ -116,11 +119,11 @@ class ComputingProcess:
             timer.cancel()
 
 
-def _live(theirs: socket.socket, started: "Future[subprocess.Popen[bytes]]") -> None:
+def _live(module: str, theirs: socket.socket, started: "Future[subprocess.Popen[bytes]]") -> None:
     """Start a process and wait for its end in one thread: it ends with the thread that started it."""
     try:
         process = subprocess.Popen(  # noqa: S603 - this project's own module
-            [sys.executable, "-m", "api.deciding.computing_process", str(theirs.fileno())],
+            [sys.executable, "-m", module, str(theirs.fileno())],
             env=processes.environment(OMP_NUM_THREADS="1"),
             stdin=subprocess.DEVNULL,
             stderr=logs.descriptor(),  # the worker's own standard error is discarded
@@ -145,9 +148,12 @@ class Pool:
         self._is_over = False
         self._paused_until = 0.0
 
-    def answer(self, model: Model, task: Task, tally: Tally) -> Answer | None:
-        """Have a process compute. None if the caller must: the task is small, or no process takes it up."""
-        if task.is_small or model.copy is None:
+    def answer(self, model: Model | None, task: Task, tally: Tally) -> Answer | None:
+        """Have a process compute. None if the caller must: the task is small, or no process takes it up.
+
+        `model`: None for a task that needs none.
+        """
+        if task.is_small or (model is not None and model.copy is None):
             return None
         try:
             process = self._ready(model)
@@ -155,11 +161,12 @@ class Pool:
             raise task.places.refusal() from error
         return None if process is None else self._answer_of(process, model, task, tally)
 
-    def _answer_of(self, process: ComputingProcess, model: Model, task: Task, tally: Tally) -> Answer:
+    def _answer_of(self, process: ComputingProcess, model: Model | None, task: Task, tally: Tally) -> Answer:
         started, is_usable = time.monotonic(), False
         try:
             head, content = process.answer(task)
-            tally.decided_elsewhere(head["tally"])
+            if "tally" in head:
+                tally.decided_elsewhere(head["tally"])
             is_usable = True
             own_headers = tuple((name, value) for name, value in head["own_headers"])
             return Answer(head["status"], content, model, head["content_type"], own_headers)
@@ -184,7 +191,7 @@ class Pool:
         for process in idle:
             process.end()
 
-    def _ready(self, model: Model) -> ComputingProcess | None:
+    def _ready(self, model: Model | None) -> ComputingProcess | None:
         """A process that has loaded the model. None if there is none. Raises PoolEnded after `end`."""
         while (process := self._take_idle()) is not None:
             if self._takes_up(process, model):
@@ -222,8 +229,8 @@ class Pool:
         process.end()
         raise PoolEnded
 
-    def _takes_up(self, process: ComputingProcess, model: Model) -> bool:
-        """Have the process load the model, or end it. Return whether it has loaded."""
+    def _takes_up(self, process: ComputingProcess, model: Model | None) -> bool:
+        """Have the process load the model, or end it. Return whether it is ready."""
         is_usable = False
         try:
             is_usable = process.takes_up(model)

@@ -3,26 +3,22 @@
 It runs at a low priority. It ends with its worker, or when no task has come for some minutes.
 """
 
-import contextlib
-import json
+import functools
 import logging
 import os
-import select
 import signal
 import socket
-import struct
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from api import logs
 from api.counting.tally import Tally
+from api.deciding import messages
 from api.deciding.answer import in_words
 from api.deciding.explained_client import Explanation
 from api.deciding.many_clients import Batch
-from api.deciding.task import Task
+from api.deciding.task import ModelTask
 from api.delivery.news import Copy
 from api.delivery.served import Model, loaded
 from mlflow_model import processes
@@ -35,12 +31,8 @@ IDLE_SECONDS = 300.0
 MEMORY_LIMIT = 3 * 1024**3
 FILE_LIMIT = 64 * 1024**2  # it writes none
 
-_KINDS: dict[str, type[Task]] = {kind.called: kind for kind in (Batch, Explanation)}
+_KINDS: dict[str, type[ModelTask]] = {kind.called: kind for kind in (Batch, Explanation)}
 _log = logging.getLogger("scoring_client")
-
-_SIZES = struct.Struct("<IQ")
-_LARGEST_HEAD = 1024 * 1024
-_LARGEST_BODY = 1024**3
 
 
 def main() -> None:
@@ -75,10 +67,7 @@ def _give_way() -> None:
 
 def serve(connection: socket.socket, idle_seconds: float) -> None:
     """Compute one task after the other. Return when none has come for so long, or the worker has ended."""
-    last = LastModel()
-    with contextlib.suppress(EOFError, ConnectionError):
-        while select.select([connection], [], [], idle_seconds)[0]:
-            _serve_one(connection, last)
+    messages.serve_each(connection, idle_seconds, functools.partial(_serve_one, connection, LastModel()))
 
 
 class LastModel:
@@ -100,12 +89,12 @@ class LastModel:
 
 def _serve_one(connection: socket.socket, last: LastModel) -> None:
     """Load the model, say whether that was possible, then receive a task and compute it."""
-    head, _ = receive(connection)
+    head, _ = messages.receive(connection)
     model = last.of(Copy.of_facts(head["copy"]))
-    send(connection, {"is_ready": model is not None})
+    messages.send(connection, {"is_ready": model is not None})
     if model is None:
         return
-    request, body = receive(connection)
+    request, body = messages.receive(connection)
     task = _KINDS[request["task"]](body=body, **request["facts"])
     tally = Tally()
     answer = in_words(lambda: task.answer(model, [tally]), model, task.asked_as)
@@ -115,35 +104,7 @@ def _serve_one(connection: socket.socket, last: LastModel) -> None:
         "own_headers": answer.own_headers,
         "tally": tally.content(),
     }
-    send(connection, said, answer.content)
-
-
-# ---- Messages of both sides: the sizes of a JSON object and of a body, then both
-
-
-def send(connection: socket.socket, head: Mapping[str, Any], body: bytes | bytearray = b"") -> None:
-    content = json.dumps(head).encode()
-    connection.sendall(_SIZES.pack(len(content), len(body)) + content)
-    connection.sendall(body)
-
-
-def receive(connection: socket.socket) -> tuple[dict[str, Any], bytes]:
-    """Receive a message. Raises EOFError if the other side has ended, ValueError if it is too large."""
-    head, body = _SIZES.unpack(_whole(connection, _SIZES.size))
-    if head > _LARGEST_HEAD or body > _LARGEST_BODY:
-        raise ValueError("too much at once")
-    return dict(json.loads(_whole(connection, head))), _whole(connection, body)
-
-
-def _whole(connection: socket.socket, size: int) -> bytes:
-    """Receive so many bytes. One system call waits for all of them, without holding the interpreter."""
-    found = b""
-    while len(found) < size:
-        more = connection.recv(size - len(found), socket.MSG_WAITALL)
-        if not more:
-            raise EOFError
-        found = found + more if found else more
-    return found
+    messages.send(connection, said, answer.content)
 
 
 if __name__ == "__main__":

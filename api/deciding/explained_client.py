@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from api.deciding import bank_tariff, one_client
 from api.deciding.answer import Answer
 from api.deciding.listener import Listener
 from api.deciding.places import Places
-from api.deciding.task import Task
+from api.deciding.task import ModelTask
 from api.delivery.served import Model
 from mlflow_model.errors import ExplanationTooSlow, TooManyExplanations
 
@@ -17,7 +18,8 @@ WAITING = 8
 WAIT_SECONDS = 2.0
 
 
-class Explanation(Task):
+@dataclass(frozen=True)
+class Explanation(ModelTask):
     """A request to POST /explain."""
 
     called = "an explanation"
@@ -25,6 +27,9 @@ class Explanation(Task):
     too_slow = ExplanationTooSlow
     places = Places(COMPUTED_AT_ONCE, WAITING, WAIT_SECONDS, TooManyExplanations)
     is_small = False
+
+    content_type: str | None
+    content_encoding: str | None
 
     def decided(self, model: Model) -> tuple[dict[str, Any], dict[str, str | float]]:
         """The client, and the decision as POST /predict makes it. Raises ScoringError."""

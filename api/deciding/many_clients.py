@@ -15,7 +15,7 @@ from api.deciding.formats.checked_columns import Column
 from api.deciding.formats.clients import Clients
 from api.deciding.listener import Listener
 from api.deciding.places import Places
-from api.deciding.task import Task
+from api.deciding.task import ModelTask
 from api.delivery.served import Model
 from api.paths import BATCH
 from api.recording import client
@@ -55,7 +55,7 @@ _ARROW = "application/vnd.apache.arrow.stream"
 
 
 @dataclass(frozen=True)
-class Batch(Task):
+class Batch(ModelTask):
     """A request to POST /predict/batch. `keep` names columns to return; `with_ids`: the receipts' ids, too.
 
     `journal`: where its writer listens, empty without a journal. `caller`: the name of the token.
@@ -66,6 +66,8 @@ class Batch(Task):
     too_slow = BatchTooSlow
     places = Places(COMPUTED_AT_ONCE, WAITING, WAIT_SECONDS, Busy)
 
+    content_type: str | None
+    content_encoding: str | None
     keep: Sequence[str] = ()
     with_ids: bool = False
     journal: str = ""

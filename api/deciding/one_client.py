@@ -11,12 +11,7 @@ import orjson
 from api.deciding import content_headers, strict_json
 from api.paths import PREDICT
 from mlflow_model.bundle.scoring import OUTPUT_COLUMNS, Scorer
-from mlflow_model.errors import (
-    BadData,
-    BodyTooLarge,
-    MissingFeatures,
-    UnsupportedMediaType,
-)
+from mlflow_model.errors import BadData, BodyTooLarge, MissingFeatures
 
 # What every format has a cell for.
 WRITABLE = frozenset({str, float, int, bool, type(None)})
@@ -36,7 +31,7 @@ def decide(
 ) -> tuple[dict[str, Any], dict[str, str | float]]:
     """Read the client and decide on it. Return both. Raises ScoringError, with the contract's sentence."""
     if content_type != "application/json" or content_encoding is not None:
-        _check_headers(content_type, content_encoding)
+        content_headers.check_json(content_type, content_encoding)
     if len(body) > PREDICT.body_limit:
         raise BodyTooLarge(PREDICT.body_limit)
     client = strict_json.parse(body, scorer.features)
@@ -108,9 +103,3 @@ def _in_full(decision: Mapping[str, Any]) -> bytes:
         return json.dumps(decision, ensure_ascii=False, allow_nan=False).encode()
     except ValueError as error:  # not finite, or half of a character
         raise NotADecision from error
-
-
-def _check_headers(content_type: str | None, content_encoding: str | None) -> None:
-    if content_headers.media_type(content_type) != "application/json":
-        raise UnsupportedMediaType("le type de contenu doit être application/json")
-    content_headers.check_encoding(content_encoding)

@@ -15,7 +15,7 @@ from api.deciding.explained_client import Explanation
 from api.deciding.formats import kept_columns
 from api.deciding.listener import Listener
 from api.deciding.many_clients import Batch
-from api.deciding.task import Task
+from api.deciding.task import ModelTask
 from api.delivery.served import Model, ServedModel
 from api.paths import PREDICT
 from api.recording.records import OFF, Asked, Records
@@ -66,7 +66,7 @@ class Service:
         started = time.perf_counter()
         model = None
         try:
-            caller = self.guard.check(PREDICT.path, authorization)
+            caller = self.guard.check(PREDICT.path, authorization).name
             model = self.served.model
             if self._records is not None:
                 self._records.check()
@@ -120,11 +120,11 @@ class Service:
     ) -> Answer:
         """Explain what POST /predict would decide: nobody is told of a decision. Raises ModelUnavailable."""
         model = self.served.model
-        asked = Explanation(content_type, content_encoding, body, asked_as)
+        asked = Explanation(body, asked_as, content_type, content_encoding)
 
         def answer() -> Answer:
             asked.decided(model)  # whoever is refused waits for no place
-            return self._computed(model, asked)
+            return self.computed(model, asked)
 
         return in_words(answer, model, asked_as)
 
@@ -146,9 +146,9 @@ class Service:
         def answer() -> Answer:
             names, journal = kept_columns.checked(keep), self._journal_for(asked, with_ids=with_ids)
             batch = Batch(
-                content_type, content_encoding, body, asked.request_id, names, with_ids, journal, asked.caller
+                body, asked.request_id, content_type, content_encoding, names, with_ids, journal, asked.caller
             )
-            return self._computed(model, batch)
+            return self.computed(model, batch)
 
         return in_words(answer, model, asked.request_id)
 
@@ -167,7 +167,7 @@ class Service:
             raise BadData("X-Client-Reference nomme un seul client ; un lot demande les numéros par ids=1")
         return str(self._records.address)
 
-    def _computed(self, model: Model, task: Task) -> Answer:
+    def computed(self, model: Model, task: ModelTask) -> Answer:
         """Compute in a process if one takes the task up, otherwise in this thread."""
         with task.places.taken():
             if self._pool is not None and (answer := self._pool.answer(model, task, self.tally)):

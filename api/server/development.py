@@ -8,15 +8,11 @@ import sys
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from api import logs
-from api.counting.tally import Tally
-from api.deciding.service import Service
 from api.delivery.finder import Finder
 from api.delivery.served import ServedModel
-from api.recording.waiting import Waiting
 from api.server import http_answer, listening
 from api.settings import Settings
-from api.tokens import Guard
-from api.web.routes import flask_app
+from api.web import threaded
 from mlflow_model.errors import RequestRefused
 
 _access_log = logging.getLogger(logs.ACCESS)
@@ -28,8 +24,6 @@ def serve(host: str, port: int) -> None:
     served = ServedModel()
     settings = Settings.from_environment()
     finder = Finder.of(settings, served.hear)
-    tally = Tally()
-    records = Waiting(tally) if settings.records else None
     with contextlib.ExitStack() as at_the_end:
         listener = at_the_end.enter_context(listening.listener(host, port))
         at_the_end.callback(finder.stop)
@@ -39,7 +33,7 @@ def serve(host: str, port: int) -> None:
         server = make_server(
             host,
             port,
-            flask_app(Service(served, Guard(settings.tokens_file), tally, records=records)),
+            threaded.application(served, settings),
             threaded=True,
             request_handler=_RequestHandler,
             fd=listener.fileno(),

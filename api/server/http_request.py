@@ -4,12 +4,12 @@ import re
 from collections.abc import Mapping
 from urllib.parse import unquote_to_bytes
 
-from api.paths import PATHS, PREDICT
+from api import paths
+from api.paths import PREDICT
 from mlflow_model.errors import BodyTooLarge, RequestRefused, ScoringError
 
-# How much of a body each path reads. All other paths drop a body, up to DROPPED_LIMIT.
-BODY_LIMITS = {(one.method.encode(), one.path): one.body_limit for one in PATHS if one.body_limit}
 _PATH, _TARGET = PREDICT.path, PREDICT.path.encode()
+# Paths that read no body drop it, up to so many bytes.
 DROPPED_LIMIT = 64 * 1024
 
 # llhttp accepts a length with any number of leading zeros, Python's int() does not.
@@ -21,7 +21,8 @@ _ABSOLUTE = re.compile(rb"https?://[^/?#]+", re.IGNORECASE)
 class Request:
     """`fields` are the headers by their names in lower case, repeated ones joined by commas.
 
-    `path` is decoded, as WSGI wants it: each character is one byte.
+    `path` is decoded, as WSGI wants it: each character is one byte. `endpoint`: where it leads,
+    if anywhere. `limit`: how much of the body is read.
     """
 
     body: bytes | bytearray = b""
@@ -52,7 +53,8 @@ class Request:
             self.path, self.query = _PATH, b""
         else:
             self.path, self.query = _path_and_query(method, target)
-        self.limit = BODY_LIMITS.get((method, self.path), 0)
+        found = self.endpoint = paths.find(self.path)
+        self.limit = 0 if found is None or method != found.method.encode() else found.body_limit
         self.is_for_a_decision = self.limit > 0 and self.path == _PATH
         if not self.limit and (self.length or 0) > DROPPED_LIMIT:
             raise BodyTooLarge(DROPPED_LIMIT)

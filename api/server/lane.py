@@ -15,7 +15,8 @@ from api import logs, request_id
 from api.deciding.answer import Answer, internal_error
 from api.deciding.service import Service
 from api.delivery.served import Model
-from api.paths import PATHS
+from api.paths import BATCH, PATHS, UNKNOWN_PATH, Endpoint
+from api.reviewing.desk import Desk
 from api.server import wsgi
 from api.server.http_request import Request, text
 from api.server.outbox import Barrier, Outbox
@@ -56,13 +57,18 @@ class BodyBudget:
 
 
 class Lane:
-    """Answers for one Service. `barrier`: what may keep answers back for a while."""
+    """Answers for one Service. `barrier`: what may keep answers back for a while.
 
-    def __init__(self, service: Service, barrier: Barrier | None = None) -> None:
-        self.service = service
+    `desk`: where the journal is asked, if there is one.
+    """
+
+    def __init__(self, service: Service, barrier: Barrier | None = None, desk: Desk | None = None) -> None:
+        self.service, self._desk = service, desk
         self.outbox = Outbox(barrier)
         # Two, so that many small bodies do not keep a batch out.
-        self._budgets = {one.path: BodyBudget(BUDGET_BYTES) for one in PATHS if one.body_limit}
+        self._budgets: dict[Endpoint | None, BodyBudget] = {
+            one: BodyBudget(BUDGET_BYTES) for one in PATHS if one.body_limit
+        }
         self._threads = ThreadPoolExecutor(_FLASK_THREADS, "flask")
 
     @functools.cached_property
@@ -70,7 +76,7 @@ class Lane:
         """The Flask application, made when first needed: a worker decides before it has imported Flask."""
         from api.web.routes import flask_app
 
-        return flask_app(self.service)
+        return flask_app(self.service, self._desk)
 
     # ---- Before a body has come
 
@@ -84,28 +90,30 @@ class Lane:
         self.service.guard.check(request.path, text(request.fields.get(b"authorization")))
         length = request.limit if request.length is None else request.length
         if not request.is_for_a_decision:
-            _ = self.service.served.model  # raises ModelUnavailable, with the reason
+            if _needs_model(request):
+                _ = self.service.served.model  # raises ModelUnavailable, with the reason
             if length > request.limit:
                 raise BodyTooLarge(request.limit)
         length = min(length, request.limit)
-        if not self._budgets[request.path].take(length):
-            raise TooManyBodies if request.is_for_a_decision else Busy
+        if not self._budgets[request.endpoint].take(length):
+            raise Busy if request.endpoint is BATCH else TooManyBodies
         request.reserved = length
 
     def let_go(self, request: Request) -> None:
         """Give its room back: the body is no longer in memory."""
         if request.reserved:
-            self._budgets[request.path].give_back(request.reserved)
+            self._budgets[request.endpoint].give_back(request.reserved)
             request.reserved = 0
 
     def refused(self, request: Request, error: ScoringError) -> tuple[Answer, str]:
         """The answer to a request that was not admitted, and the request's id. Count and log it."""
         asked_as = request_id.of(text(request.fields.get(b"x-request-id")))
-        answer = Answer.of(error, self._model_behind(error))
-        self.service.tally.answered(request.path, answer.status, 0.0)
+        answer = Answer.of(error, self._model_behind(error) if _needs_model(request) else None)
+        place = UNKNOWN_PATH if request.endpoint is None else request.endpoint.path
+        self.service.tally.answered(place, answer.status, 0.0)
         if not request.is_for_a_decision:  # /predict is counted and not logged
-            facts = {"method": "POST", "path": request.path, "status": answer.status, "request_id": asked_as}
-            _access_log.info("POST %s %s", request.path, answer.status, extra={"facts": facts})
+            facts = {"method": "POST", "path": place, "status": answer.status, "request_id": asked_as}
+            _access_log.info("POST %s %s", place, answer.status, extra={"facts": facts})
         return answer, asked_as
 
     def _model_behind(self, error: ScoringError) -> Model | None:
@@ -152,6 +160,10 @@ class Lane:
             return wsgi.call(self.flask, wsgi.environ(request, server, client))
         except Exception as error:  # noqa: BLE001 - Flask answers its own bugs; one around it is answered like them
             return _failed(request, error)
+
+
+def _needs_model(request: Request) -> bool:
+    return request.endpoint is not None and request.endpoint.needs_model
 
 
 def _failed(request: Request, error: Exception) -> Response:

@@ -22,6 +22,7 @@ from api.deciding.computing_pool import Pool
 from api.deciding.service import Service
 from api.delivery.news import Copy, News
 from api.delivery.served import ServedModel
+from api.reviewing.desk import Desk, journal_pool
 from api.server import lifeline, shared_number
 from api.server.http_server import Server
 from api.server.lane import Lane
@@ -107,7 +108,8 @@ def main() -> None:
     challenger = Sender(to_challenger, served, settings.challenger_share)
     recorder = _recorder(sys.argv[6], served, tally)
     service = Service(served, Guard(settings.tokens_file), tally, [challenger], pool, recorder)
-    lane = Lane(service, recorder)
+    questions = journal_pool()
+    lane = Lane(service, recorder, None if recorder is None else Desk(service, questions))
 
     def beat() -> None:
         """Give a sign of life, unless a thread hangs: then the supervisor replaces this worker."""
@@ -119,7 +121,11 @@ def main() -> None:
             recorder.begin()
         line.follow(server.end)
 
-    server = Server(lane, started, beat, pool.end)
+    def end() -> None:
+        pool.end()
+        questions.end()
+
+    server = Server(lane, started, beat, end)
     server.run([listener])
 
 

@@ -3,8 +3,20 @@
 from typing import Any
 
 from api.deciding.formats import kept_columns
-from api.paths import BATCH, EXPLAIN, METRICS, MOST_IN_ARROW, MOST_IN_TEXT, PATHS, PREDICT, Endpoint
-from api.web import explanation_schema
+from api.paths import (
+    BATCH,
+    DECISION,
+    DECISIONS,
+    EXPLAIN,
+    METRICS,
+    MOST_IN_ARROW,
+    MOST_IN_TEXT,
+    PATHS,
+    PREDICT,
+    REVIEWED,
+    Endpoint,
+)
+from api.web import explanation_schema, journal_schema
 from features.catalogue import BY_NAME, example_client
 from mlflow_model.bundle import bundles
 from mlflow_model.bundle.scoring import Scorer
@@ -21,12 +33,16 @@ _MEANINGS = {
 }
 
 
-def document(scorer: Scorer, version: str | None, *, asks_for_tokens: bool = False) -> dict[str, Any]:
+def document(
+    scorer: Scorer, version: str | None, *, asks_for_tokens: bool = False, has_journal: bool = False
+) -> dict[str, Any]:
     """The OpenAPI 3.1 document of one served model.
 
-    `asks_for_tokens`: whether the service answers some paths to known tokens only.
+    `asks_for_tokens`: whether the service answers some paths to known tokens only. `has_journal`: whether it
+    knows past decisions.
     """
-    described = {one: _operation(one) for one in PATHS if one.answers}
+    shown = [one for one in PATHS if one.answers and (has_journal or not one.asks_the_journal)]
+    described = {one: _operation(one) for one in shown}
     secured = [one for one in described if one.roles is not None and asks_for_tokens]
     for one in secured:
         described[one]["security"] = [{"token": []}]
@@ -38,13 +54,14 @@ def document(scorer: Scorer, version: str | None, *, asks_for_tokens: bool = Fal
             "version": version or "0",
             "description": "Décision de crédit : fiable, risqué ou zone grise.",
         },
-        "paths": {one.path: {one.method.lower(): operation} for one, operation in described.items()},
+        "paths": {_template(one): {one.method.lower(): its} for one, its in described.items()},
         "components": {
             "schemas": {
                 "Client": _client(scorer),
                 "Decision": _decision(scorer),
                 "Explanation": explanation_schema.schema(),
                 "Error": _error(),
+                **(journal_schema.schemas() if has_journal else {}),
             },
             **schemes,
         },
@@ -52,14 +69,22 @@ def document(scorer: Scorer, version: str | None, *, asks_for_tokens: bool = Fal
 
 
 def _operation(path: Endpoint) -> dict[str, Any]:
-    told = "Explanation" if path is EXPLAIN else "Decision"
-    success = {"description": path.answers["200"], "content": _content(path, told)}
-    refused = {status: _failure(meaning) for status, meaning in path.answers.items() if status != "200"}
+    told = "Explanation" if path is EXPLAIN else journal_schema.ANSWERS.get(path, "Decision")
+    (done, meaning), *others = path.answers.items()
+    success = {"description": meaning, "content": _content(path, told)}
     operation: dict[str, Any] = {"summary": path.summary, **_MORE.get(path, {})}
+    if path.asks_the_journal:
+        operation["parameters"] = journal_schema.parameters(path)
     if path.body_limit:
-        operation["requestBody"] = {"required": True, "content": _content(path, "Client")}
-    operation["responses"] = {"200": success, **refused}
+        asked = journal_schema.BODIES.get(path, "Client")
+        operation["requestBody"] = {"required": True, "content": _content(path, asked)}
+    operation["responses"] = {done: success, **{status: _failure(meaning) for status, meaning in others}}
     return operation
+
+
+def _template(path: Endpoint) -> str:
+    """The path as OpenAPI writes it."""
+    return path.path.replace("<", "{").replace(">", "}")
 
 
 def _french(number: int) -> str:
@@ -68,6 +93,9 @@ def _french(number: int) -> str:
 
 _MORE: dict[Endpoint, dict[str, Any]] = {
     PREDICT: {"operationId": "predict"},
+    DECISIONS: {"operationId": "decisions"},
+    DECISION: {"operationId": "decision"},
+    REVIEWED: {"operationId": "review"},
     EXPLAIN: {
         "operationId": "explain",
         "description": "Prend ce que prend /predict. Rien n’est décidé ni enregistré\u00a0: la décision est "
@@ -101,7 +129,7 @@ _MORE: dict[Endpoint, dict[str, Any]] = {
 def _content(path: Endpoint, schema: str) -> dict[str, Any]:
     """JSON in full; for CSV and Arrow what OpenAPI can say of a body that is not JSON."""
     text, stream = {"type": "string"}, {"type": "string", "format": "binary"}
-    if path in (PREDICT, EXPLAIN):
+    if path in (PREDICT, EXPLAIN) or path.asks_the_journal:
         return _json(schema)
     if path is BATCH:
         others = {"text/csv": {"schema": text}, "application/vnd.apache.arrow.stream": {"schema": stream}}

@@ -18,7 +18,8 @@ from api.deciding.service import Service
 from api.delivery.served import Model, ServedModel
 from api.paths import (
     BATCH,
-    BY_PATH,
+    DECISION,
+    DECISIONS,
     DOCS,
     EXPLAIN,
     FRONT,
@@ -28,13 +29,18 @@ from api.paths import (
     PATHS,
     PREDICT,
     READY,
+    REVIEWED,
+    UNKNOWN_PATH,
     Endpoint,
+    find,
 )
 from api.recording.records import Asked
+from api.reviewing.desk import Desk
 from api.web import openapi
 from features.catalogue import example_client
 from mlflow_model.errors import (
     BodyTooLarge,
+    JournalAbsent,
     MethodNotAllowed,
     NotFound,
     RequestRefused,
@@ -45,8 +51,11 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _access_log = logging.getLogger(logs.ACCESS)
 
 
-def flask_app(service: Service) -> Flask:
-    """The application that answers for this service. 503 as long as it has no model."""
+def flask_app(service: Service, desk: Desk | None = None) -> Flask:
+    """The application that answers for this service. 503 as long as it has no model.
+
+    `desk`: where the journal is asked, if there is one.
+    """
     app = Flask("api", root_path=str(Path(__file__).parent), static_folder=None)
     # One more than the limit: Werkzeug cuts a chunked body there without a word, which must be seen.
     app.config["MAX_CONTENT_LENGTH"] = PREDICT.body_limit + 1
@@ -55,11 +64,14 @@ def flask_app(service: Service) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.add_template_filter(_in_french, "french")
-    pages = _Pages(service)
-    views: dict[Endpoint, Callable[[], ResponseReturnValue]] = {
+    pages, past = _Pages(service, has_journal=desk is not None), _PastDecisions(desk)
+    views: dict[Endpoint, Callable[..., ResponseReturnValue]] = {
         PREDICT: pages.predict,
         EXPLAIN: pages.explain,
         BATCH: pages.predict_batch,
+        DECISIONS: past.page,
+        DECISION: past.decision,
+        REVIEWED: past.review,
         HEALTH: pages.health,
         READY: pages.ready,
         METRICS: pages.metrics,
@@ -77,8 +89,8 @@ def flask_app(service: Service) -> Flask:
 class _Pages:
     """What each path answers."""
 
-    def __init__(self, service: Service) -> None:
-        self._service, self._served = service, service.served
+    def __init__(self, service: Service, *, has_journal: bool) -> None:
+        self._service, self._served, self._has_journal = service, service.served, has_journal
 
     def predict(self) -> Response:
         headers = request.headers
@@ -101,7 +113,7 @@ class _Pages:
     def predict_batch(self) -> Response:
         content_type, encoding = request.headers.get("Content-Type"), request.headers.get("Content-Encoding")
         keep, with_ids = request.args.getlist("keep"), request.args.get("ids") == "1"
-        asked = Asked(g.request_id, g.caller, request.headers.get("X-Client-Reference"))
+        asked = Asked(g.request_id, g.token.name, request.headers.get("X-Client-Reference"))
         return _response(
             self._service.predict_batch(content_type, encoding, _batch_body(), asked, keep, with_ids)
         )
@@ -125,7 +137,10 @@ class _Pages:
 
     def _document(self, model: Model) -> dict[str, Any]:
         return openapi.document(
-            model.scorer, model.version, asks_for_tokens=self._service.guard.asks_for_tokens
+            model.scorer,
+            model.version,
+            asks_for_tokens=self._service.guard.asks_for_tokens,
+            has_journal=self._has_journal,
         )
 
     def docs(self) -> str:
@@ -142,6 +157,30 @@ class _Pages:
         # What a proxy that adds TLS says of itself changes nothing but the example.
         scheme = "https" if request.headers.get("X-Forwarded-Proto") == "https" else "http"
         return render_template("index.html", scheme=scheme, **_front_page(self._served))
+
+
+class _PastDecisions:
+    """What the paths below /decisions answer."""
+
+    def __init__(self, desk: Desk | None) -> None:
+        self._desk = desk
+
+    def page(self) -> Response:
+        given = request.args.to_dict(flat=False)
+        return _response(self._opened().page(given, g.token, g.request_id))
+
+    def decision(self, id: str) -> Response:
+        return _response(self._opened().decision(id, g.token, g.request_id))
+
+    def review(self, id: str) -> Response:
+        content_type, encoding = request.headers.get("Content-Type"), request.headers.get("Content-Encoding")
+        desk, body = self._opened(), request.get_data()
+        return _response(desk.review(id, content_type, encoding, body, g.token, g.request_id))
+
+    def _opened(self) -> Desk:
+        if self._desk is None:
+            raise JournalAbsent
+        return self._desk
 
 
 def _batch_body() -> bytes:
@@ -172,8 +211,8 @@ def _add_hooks(app: Flask, service: Service) -> None:
         g.request_id = request_id.of(request.headers.get(request_id.HEADER))
         path = request.environ["PATH_INFO"]
         if path != PREDICT.path:  # which the service checks itself
-            g.caller = service.guard.check(path, request.headers.get("Authorization"))
-        if path not in BY_PATH:  # also if Flask has a rule for it, as Werkzeug takes two slashes for one
+            g.token = service.guard.check(path, request.headers.get("Authorization"))
+        if find(path) is None:  # also if Flask has a rule for it, as Werkzeug takes two slashes for one
             request.url_rule = None
             raise NotFound
 
@@ -181,11 +220,14 @@ def _add_hooks(app: Flask, service: Service) -> None:
     def account(response: Response) -> Response:
         """Log one line per answer, without anything that the client chose, and count the answer."""
         method = request.method if request.method in _METHODS else "?"
-        place = request.url_rule.rule if request.url_rule else "unknown path"
+        found = find(request.environ["PATH_INFO"])
+        place = UNKNOWN_PATH if found is None or request.url_rule is None else found.path
         asked_as = _asked_as()
         facts = {"method": method, "path": place, "status": response.status_code, "request_id": asked_as}
         _access_log.info("%s %s %s", method, place, response.status_code, extra={"facts": facts})
         response.headers[request_id.HEADER] = asked_as
+        if found is not None and found.asks_the_journal:
+            response.headers["Cache-Control"] = "no-store"
         if (place, method) != (PREDICT.path, PREDICT.method) and "started" in g:
             service.tally.answered(place, response.status_code, time.perf_counter() - g.started)
         return response

@@ -1,0 +1,109 @@
+"""Answers questions to the journal, out of its database, which each opens anew: it may have been moved."""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import sqlalchemy as sa
+
+from api.deciding.answer import Answer
+from api.reviewing import shown
+from api.reviewing.parameters import Page, bad_cursor
+from journal import events, ids, listing, reading, store
+from journal.code_version import code_version
+from journal.errors import JournalError
+from journal.listing import Wanted
+from journal.models import GREY, LABELS
+from journal.reading import Record
+from journal.record import Kind
+from journal.store import Journal
+from journal.writer import Writer
+from mlflow_model.errors import (
+    ContraryReview,
+    DecisionErased,
+    JournalSilent,
+    NotInTheGreyZone,
+    UnknownDecision,
+)
+
+PATIENCE_SECONDS = 0.5  # for a lock, or a server: who asks must hear within a second
+
+_log = logging.getLogger("scoring_client")
+
+
+def one(decision: str, *, sees_all: bool) -> Answer:
+    """Raises ScoringError, as do the others."""
+    with _opened() as journal, journal.reading() as connection:
+        found = _found(connection, decision, sees_all=sees_all)
+        return _answer(200, shown.whole(found, reading.about(connection, found.id)))
+
+
+def page(wanted: Page) -> Answer:
+    with _opened() as journal, journal.reading() as connection:
+        before = None if wanted.after is None else reading.find(connection, ids.read(wanted.after))
+        if wanted.after is not None and (before is None or before.kind != Kind.RECEIPT):
+            raise bad_cursor()
+        chosen = Wanted(wanted.since, wanted.until, wanted.label, wanted.version, wanted.is_open)
+        found = listing.newest(connection, chosen, wanted.limit + 1, before)
+        page, more = found[: wanted.limit], found[wanted.limit :]
+        outcomes = _outcomes(connection, [record.id for record in page])
+    lines = [shown.line(record, outcomes.get(record.id)) for record in page]
+    return _answer(200, {"decisions": lines, "next": lines[-1]["id"] if more else None})
+
+
+def review(decision: str, outcome: str, reason: str, reviewer: str, *, sees_all: bool) -> Answer:
+    """Check and append in one transaction: of two who contradict each other one is the first."""
+    new = events.Review(decision=ids.read(decision), outcome=outcome, reviewer=reviewer, reason=reason)
+    entries = [new.entry(), events.End().entry()]
+    with _opened() as journal:
+        writer = Writer(journal, "review", code_version())
+        with writer.group() as group:
+            found = _found(group.connection, decision, sees_all=sees_all)
+            if found.is_erased:
+                raise DecisionErased
+            if not sees_all:
+                _check_agreement(new, reading.about(group.connection, found.id))
+            group.append(entries)
+    told = {"id": ids.written(new.id), "time": shown.moment(new.time), "decision": decision}
+    return _answer(201, {**told, "reviewer": reviewer, "outcome": outcome, "reason": reason})
+
+
+def _check_agreement(new: events.Review, about: list[Record]) -> None:
+    """A reviewer may agree, or correct what nobody else has reviewed. Raises ContraryReview."""
+    former = [event for record in about if isinstance(event := record.event, events.Review)]
+    others = {event.reviewer for event in former} - {new.reviewer}
+    if others and former[-1].outcome != new.outcome:
+        raise ContraryReview
+
+
+def _found(connection: sa.Connection, decision: str, *, sees_all: bool) -> Record:
+    found = reading.find(connection, ids.read(decision))
+    if found is None or found.kind != Kind.RECEIPT:
+        raise UnknownDecision
+    if not (sees_all or found.label == LABELS.index(GREY)):
+        raise NotInTheGreyZone
+    return found
+
+
+def _outcomes(connection: sa.Connection, decisions: list[bytes]) -> dict[bytes, str]:
+    """The outcome of the last review of each decision that has one."""
+    found: dict[bytes, str] = {}
+    for record in listing.reviews_of(connection, decisions):
+        if record.subject is not None and isinstance(event := record.event, events.Review):
+            found[record.subject] = event.outcome
+    return found
+
+
+@contextmanager
+def _opened() -> Iterator[Journal]:
+    try:
+        with closing(store.opened(PATIENCE_SECONDS)) as journal:
+            yield journal
+    except JournalError as error:
+        _log.error("the journal cannot be asked: %s", error)
+        raise JournalSilent from error
+
+
+def _answer(status: int, content: object) -> Answer:
+    return Answer(status, json.dumps(content, ensure_ascii=False, allow_nan=False).encode(), None)

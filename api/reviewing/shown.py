@@ -1,0 +1,101 @@
+"""Decisions as JSON: in a list without the client's values, by themselves with all that the journal knows."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from journal import events, ids
+from journal.models import LABELS, Model
+from journal.reading import Record
+from journal.record import Kind
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def line(one: Record, outcome: str | None) -> dict[str, Any]:
+    """A decision in a list. `outcome`: of its last review, None without one."""
+    model, answered = _answered(one)
+    return {
+        "id": ids.written(one.id),
+        "time": moment(one.time),
+        "label": LABELS[one.label or 0],
+        "prediction": answered["prediction"],
+        "probability_class_1": answered["probability_class_1"],
+        "model_version": model.version,
+        "outcome": outcome,
+        "is_erased": one.is_erased,
+    }
+
+
+def whole(one: Record, about: Sequence[Record]) -> dict[str, Any]:
+    """All that is known. `about`: the events about it, in their order."""
+    model, answered = _answered(one)
+    kept, client = one.kept, one.client
+    reviews = [_review(other) for other in about if other.kind == Kind.REVIEW]
+    return {
+        **line(one, reviews[-1]["outcome"] if reviews else None),
+        "decision": answered,
+        "model": {"name": model.name, "version": model.version, "digest": model.digest, "code": model.code},
+        "door": kept.door,
+        "caller": kept.caller or None,
+        "batch": ids.written(kept.call_id) if kept.call_id else None,
+        "request_id": client.request_id if client else None,
+        "client_reference": (client.client_reference or None) if client else None,
+        "inputs": _inputs(model, client.inputs) if client else None,
+        "reviews": reviews,
+        "is_held": is_held(about),
+        "custody": [_custody(other) for other in about if other.kind in _CUSTODY],
+        "record": {"position": one.position, "writer": one.writer, "sequence": one.sequence},
+    }
+
+
+_CUSTODY = {Kind.ERASURE: "erasure", Kind.HOLD: "hold", Kind.RELEASE: "release"}
+
+
+def outcome_of(about: Iterable[Record]) -> str | None:
+    """The outcome of the last review; None without one."""
+    found = [one.event for one in about if one.kind == Kind.REVIEW]
+    return next((one.outcome for one in reversed(found) if isinstance(one, events.Review)), None)
+
+
+def is_held(about: Iterable[Record]) -> bool:
+    found = [one.kind for one in about if one.kind in (Kind.HOLD, Kind.RELEASE)]
+    return bool(found) and found[-1] == Kind.HOLD
+
+
+def moment(time: int) -> str:
+    """Microseconds since 1970 as ISO 8601."""
+    return f"{_EPOCH + timedelta(microseconds=time):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def _answered(one: Record) -> tuple[Model, dict[str, str | float]]:
+    """The model, and its answer by the names of its columns."""
+    if one.model is None:
+        raise ValueError("no receipt")
+    return one.model, dict(zip(one.model.columns, one.kept.outputs, strict=True))
+
+
+def _inputs(model: Model, inputs: Sequence[float]) -> dict[str, float | None]:
+    return {
+        name: None if value != value else value for name, value in zip(model.features, inputs, strict=True)
+    }
+
+
+def _review(one: Record) -> dict[str, Any]:
+    event = one.event
+    if not isinstance(event, events.Review):
+        raise ValueError("no review")
+    return {
+        "id": ids.written(one.id),
+        "time": moment(one.time),
+        "reviewer": event.reviewer,
+        "outcome": event.outcome,
+        "reason": None if one.is_erased else event.reason,
+    }
+
+
+def _custody(one: Record) -> dict[str, Any]:
+    event = one.event
+    if not isinstance(event, events.Erasure | events.Hold | events.Release):
+        raise ValueError("no event of custody")
+    return {"time": moment(one.time), "event": _CUSTODY[one.kind], "by": event.by, "why": event.why}
