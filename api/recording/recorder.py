@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from api import logs
 from api.delivery.served import Model
-from api.recording import wire
+from api.recording import short_path, wire
 from api.recording.receipts import Receipts
 from api.recording.records import Asked, Heard
 from api.recording.wire import Outgoing
@@ -145,8 +145,8 @@ class Recorder(asyncio.Protocol):
 
     async def _connect(self) -> None:
         if self._transport is None:
-            with contextlib.suppress(OSError):
-                await asyncio.get_running_loop().create_unix_connection(lambda: self, str(self.address))
+            with contextlib.suppress(OSError), short_path.of(self.address) as path:
+                await asyncio.get_running_loop().create_unix_connection(lambda: self, path)
 
     def _refuse_the_late(self, now: float) -> None:
         if not self._sent or now - next(iter(self._sent.values())).since < LONGEST_WAIT_SECONDS:
