@@ -211,10 +211,13 @@ def _after(last: int | None) -> int:
 
 
 def _is_there(connection: sa.Connection, entry: Entry) -> bool:
-    """Whether a record has this id, and what no erasure takes of the content."""
+    """Whether a record has this id and this content, or what an erasure left of it."""
     one = schema.record.c
-    query = sa.select(one.kind, one.time, one.lasting).where(one.id == entry.id)
-    return [*map(tuple, connection.execute(query))] == [(int(entry.kind), entry.time, entry.lasting)]
+    query = sa.select(one.kind, one.time, one.lasting, one.is_erased, one.erasable).where(one.id == entry.id)
+    found = connection.execute(query).one_or_none()
+    if found is None or found[:3] != (int(entry.kind), entry.time, entry.lasting):
+        return False
+    return bool(found.is_erased) or found.erasable[SALT_BYTES:] == entry.erasable
 
 
 def frontier(size: int, joined: bytes) -> Frontier:

@@ -210,15 +210,31 @@ def is_whole(file: Path) -> bool:
         return bool(connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok")
 
 
+@contextmanager
+def locked(url: str) -> Iterator[None]:
+    """As by somebody who begins a transaction and forgets it."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        is_sqlite = engine.dialect.name == "sqlite"
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_sqlite else "SELECT * FROM journal FOR UPDATE")
+        yield
+
+
 # ---- The service
 
 
 @contextmanager
 def recording(
-    pickle: Path, folder: Path, url: str, workers: int = 1, log: str = "log", port: int = 0, **more: str
+    pickle: Path,
+    folder: Path,
+    url: str,
+    workers: int = 1,
+    log: str = "log",
+    port: int = 0,
+    more: Mapping[str, str] | None = None,
 ) -> Iterator[SocketDoor]:
     """A service with this journal, as soon as it has a model. It may be unable to write."""
-    environment = servers.alone(pickle, folder) | {"JOURNAL_URL": url} | more
+    environment = servers.alone(pickle, folder) | {"JOURNAL_URL": url} | dict(more or {})
     options = ("--workers", str(workers), *(("--port", str(port)) if port else ()))
     with servers.api(environment, folder / log, options=options) as door:
         servers.ready(door)

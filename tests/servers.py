@@ -171,6 +171,13 @@ def is_alive(pid: int) -> bool:
     return False
 
 
+def descendants(pid: int) -> list[int]:
+    """Its children, whichever of its threads started them, and theirs."""
+    found = [read_of_process(file).split() for file in Path(f"/proc/{pid}/task").glob("*/children")]
+    children = [int(one) for part in found for one in part]
+    return [*children, *(one for child in children for one in descendants(child))]
+
+
 def registry_in(folder: Path) -> dict[str, str]:
     """The environment of a process that works with the registry and the cache of this folder."""
     return {

@@ -19,6 +19,7 @@ from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.errors import LoadingFailed
 from mlflow_model.registry import connection, fetching, versions
 from tests import servers
+from tests.faults import Clock
 from tests.live import (
     Registry,
     all_serve,
@@ -194,43 +195,17 @@ def test_without_cache_and_registry_a_killed_worker_waits_and_the_others_answer(
     assert (during, after_exchange, still_there) == ({200}, {200}, True)
 
 
-CLOCK = r"""
-#define _GNU_SOURCE
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
-static long shift(void) {
-    long seconds = 0;
-    FILE *file = fopen(getenv("CLOCK_SHIFT"), "r");
-    if (file) { if (fscanf(file, "%ld", &seconds) != 1) seconds = 0; fclose(file); }
-    return seconds;
-}
-
-int clock_gettime(clockid_t clock, struct timespec *now) {
-    int failed = syscall(SYS_clock_gettime, clock, now);
-    if (!failed && clock == CLOCK_REALTIME) now->tv_sec += shift();
-    return failed;
-}
-"""
-
-
 @pytest.mark.slow
 def test_a_clock_that_jumps_by_years_delays_no_version(
     live: Registry, documented_request: dict[str, float]
 ) -> None:
     """Every process of the service sees another date, first later, then earlier than the true one."""
-    shift, source, library = (live.folder / name for name in ("shift", "clock.c", "clock.so"))
-    source.write_text(CLOCK)
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
-    shift.write_text("0")
+    clock = Clock(live.folder)
     ten_years = 10 * 365 * 86_400
 
-    with serving(live, LD_PRELOAD=str(library), CLOCK_SHIFT=str(shift)) as door:
+    with serving(live, 1, **clock.environment) as door:
         for seconds, version in ((ten_years, "2"), (-ten_years, "1"), (0, "2")):
-            shift.write_text(str(seconds))
+            clock.jump(seconds)
             live.point(version)
             serves(door, version)
             assert door.predict(documented_request).headers["X-Model-Version"] == version

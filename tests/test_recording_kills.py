@@ -72,14 +72,8 @@ def _kill_supervisor(door: SocketDoor) -> None:
 
 
 def _kill_all(door: SocketDoor) -> None:
-    for pid in [*_descendants(door.pid), door.pid]:
+    for pid in [*servers.descendants(door.pid), door.pid]:
         os.kill(pid, signal.SIGKILL)
-
-
-def _descendants(pid: int) -> list[int]:
-    found = [servers.read_of_process(file).split() for file in Path(f"/proc/{pid}/task").glob("*/children")]
-    children = [int(one) for part in found for one in part]
-    return [*children, *(one for child in children for one in _descendants(child))]
 
 
 @pytest.mark.slow
@@ -108,12 +102,12 @@ def _recorded_in(made: Cluster, pickle: Path, folder: Path) -> Iterator[SocketDo
 
 def _kill_backend(server: subprocess.Popen[bytes]) -> None:
     """The one that serves the writer, at which PostgreSQL ends all others and recovers by itself."""
-    serving = [pid for pid in _descendants(server.pid) if "mlflow" in servers.command_line(pid)]
+    serving = [pid for pid in servers.descendants(server.pid) if "mlflow" in servers.command_line(pid)]
     os.kill(_chance.choice(serving), signal.SIGKILL)
 
 
 def _kill_server(server: subprocess.Popen[bytes]) -> None:
-    for pid in [server.pid, *_descendants(server.pid)]:
+    for pid in [server.pid, *servers.descendants(server.pid)]:
         os.kill(pid, signal.SIGKILL)
     server.wait(10)
 

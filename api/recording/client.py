@@ -4,7 +4,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from api.recording import wire
+from api.recording import short_path, wire
 from api.recording.wire import Outgoing
 from journal.record import Entry
 from mlflow_model.errors import JournalUnavailable
@@ -23,7 +23,8 @@ def append(address: Path, entries: Sequence[Entry], patience: float = PATIENCE_S
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(patience)
-            connection.connect(str(address))
+            with short_path.of(address) as path:
+                connection.connect(path)
             for number, group in enumerate(_groups(entries), start=1):
                 connection.sendall(outgoing.message(number, group))
                 if not _is_written(connection, number):

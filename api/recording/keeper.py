@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from api import logs
+from api.recording import short_path
 from mlflow_model import processes
 
 SILENCE_SECONDS = 5.0
@@ -32,7 +33,8 @@ class Keeper:
     def __init__(self, folder: Path) -> None:
         self.address = folder / "journal"
         self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(self.address))
+        with short_path.of(self.address) as path:
+            self._listener.bind(path)
         self._listener.listen(_BACKLOG)
         self._is_ending = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None

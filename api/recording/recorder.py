@@ -19,7 +19,7 @@ from typing import Any, cast
 from api import logs
 from api.delivery.served import Model, ServedModel
 from api.paths import PREDICT
-from api.recording import wire
+from api.recording import short_path, wire
 from api.recording.receipts import Receipts
 from api.recording.records import UNAVAILABLE, WRITABLE, Asked, Heard, RecordingCounts
 from api.recording.wire import Outgoing
@@ -178,8 +178,8 @@ class Recorder(asyncio.Protocol):
 
     async def _connect(self) -> None:
         if self._transport is None:
-            with contextlib.suppress(OSError):
-                await asyncio.get_running_loop().create_unix_connection(lambda: self, str(self.address))
+            with contextlib.suppress(OSError), short_path.of(self.address) as path:
+                await asyncio.get_running_loop().create_unix_connection(lambda: self, path)
 
     def _announce_the_served(self) -> None:
         """Also where nobody asks for a decision: the journal tells from when on a version was served."""
