@@ -81,7 +81,8 @@ if __name__ == "__main__":
         key = load_pem_public_key(Path(sys.argv[at := 2]).read_bytes())
         if not isinstance(key, Ed25519PublicKey):
             raise TypeError
-        own = [checkpoint(Path(one).read_text("utf-8"), key) for one in sys.argv[(at := 3) :]]
+        at = 3
+        own = [checkpoint(Path(one).read_text("utf-8"), key) for one in sys.argv[at:]]
         proof = json.loads(Path(sys.argv[at := 1]).read_text("utf-8"))
         path = [b64decode(one) for one in proof["path"]]
         trees = [checkpoint(proof[one], key) for one in ("since", "checkpoint") if one in proof]

@@ -5,6 +5,7 @@ import random
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from journal import erasing, store
+from journal import checkpoints, erasing, store, verification
+from journal.checkpoints import Checkpoint
+from journal.events import Review, Served
 from journal.models import Model
 from journal.receipt import Receipt
 from journal.store import Journal
+from journal.verification import Report
 from journal.writer import Writer
 
 MODEL = Model(
@@ -109,3 +113,38 @@ def rows(file: Path, query: str) -> list[tuple[Any, ...]]:
 def bytes_of(file: Path) -> bytes:
     """Of the database, its log and its index together."""
     return b"".join(one.read_bytes() for one in sorted(file.parent.glob(f"{file.name}*")))
+
+
+@dataclass
+class Filled:
+    """A journal of some hundred records by five writers, with an erasure, and a checkpoint of nearly all."""
+
+    file: Path
+    checkpoint: Checkpoint
+
+    def copied(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> "Filled":
+        """The same in another folder, which JOURNAL_URL names from now on."""
+        file = folder / "journal.db"
+        file.write_bytes(self.file.read_bytes())
+        monkeypatch.setenv("JOURNAL_URL", f"sqlite:///{file}")
+        return Filled(file, self.checkpoint)
+
+
+def filled_at(folder: Path) -> Filled:
+    with pytest.MonkeyPatch.context() as patch:
+        file = journal_at(folder, patch)
+        first = receipts(300)
+        write([*first[:100]], [*first[100:]])
+        with writer() as one:
+            one.append([Served(model=MODEL), *receipts(50)])
+            one.append([Review(decision=first[5].id, outcome="accept", reviewer="léa", reason="revenus")])
+        erased(first[7].id)
+        with closing(store.opened()) as opened:
+            made = checkpoints.make(opened, KEY, "test")
+        write(receipts(20))
+    return Filled(file, made)
+
+
+def verified(*given: Checkpoint) -> Report:
+    with closing(store.opened()) as opened, opened.reading() as connection:
+        return verification.verify(connection, given, [KEY.public_key()])

@@ -150,9 +150,7 @@ class Project:
         """Status, headers and body of the answer."""
         if path == "/invocations":
             return self._invoke(body)
-        records = (
-            Waiting(Tally()) if path == "/ready" else None
-        )  # no answer shall leave a receipt
+        records = Waiting(Tally()) if path == "/ready" else None  # no answer shall leave a receipt
         service = Service(self.served, records=records)
         client = flask_app(service, Desk(service)).test_client()
         if path.startswith("/decisions"):

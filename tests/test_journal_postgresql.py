@@ -17,7 +17,7 @@ from journal.errors import Twice, Unavailable
 from journal.events import Review
 from journal.writer import Writer
 from tests.journal_support import KEY, erased, receipt_of, receipts, write, writer
-from tests.neighbours import postgresql, wait_for
+from tests.neighbours import postgresql
 
 DRIVERS = [name for name in ("psycopg2", "psycopg") if importlib.util.find_spec(name)]
 
@@ -25,7 +25,7 @@ DRIVERS = [name for name in ("psycopg2", "psycopg") if importlib.util.find_spec(
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     with postgresql() as url:
-        wait_for(url)
+        _wait_for(url)
         yield url
 
 
@@ -33,6 +33,17 @@ def cluster() -> Iterator[str]:
 def server(request: pytest.FixtureRequest, cluster: str) -> str:
     """By each driver that is installed."""
     return cluster.replace("psycopg2", request.param)
+
+
+def _wait_for(url: str) -> None:
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    for _ in range(100):
+        try:
+            engine.connect().close()
+            return
+        except sa.exc.OperationalError:
+            time.sleep(0.1)
+    raise TimeoutError(url)
 
 
 @pytest.fixture
@@ -69,12 +80,12 @@ def test_what_is_written_is_read_verified_and_proved(journal: str) -> None:
         found = reading.find(connection, one.id)
         report = verification.verify(connection, [made], [KEY.public_key()])
         proof = proofs.of_inclusion(connection, one.id)
-        by_reference = [found.id for found in listing.of_reference(connection, "dossier 7")]
+        by_reference = listing.of_reference(connection, "dossier 7")
     assert found is not None
     assert found.kept.outputs == tuple(one.outputs)
     assert (report.findings, report.receipts) == ([], 301)
     assert proof["position"] == found.position
-    assert by_reference == [one.id]
+    assert [each.id for each in by_reference] == [one.id]
 
 
 def test_the_same_receipt_twice_is_refused(journal: str) -> None:

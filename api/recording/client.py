@@ -9,7 +9,7 @@ from api.recording.wire import Outgoing
 from journal.record import Entry
 from mlflow_model.errors import JournalUnavailable
 
-TOGETHER = 2_000  # more would keep the writer from the decisions at /predict for too long
+TOGETHER = 500  # more would keep the writer from the decisions at /predict for too long
 PATIENCE_SECONDS = 3.0  # behind the groups of others
 _PIECE = 4096
 

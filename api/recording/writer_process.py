@@ -181,7 +181,7 @@ class Recording:
 
     def _holds(self, group: Group) -> bool:
         try:
-            return self._open().holds(group.entries)
+            return self._open().holds([one for one in group.entries if one.kind is not Kind.SERVED])
         except JournalError:
             return False
 
