@@ -175,13 +175,16 @@ def test_prometheus_reads_the_metrics_and_every_expression_of_ours(
 
     assert float(sample["value"][1]) >= 1
     assert statuses == {"success"}
-    assert len(groups[0]["rules"]) == 10
+    assert len(groups[0]["rules"]) == 13
 
 
 def test_the_dashboard_and_the_rules_ask_for_metrics_that_exist(
     several_versions: Path, tmp_path: Path
 ) -> None:
-    with servers.api(servers.registry_in(several_versions), tmp_path / "log") as door:
+    environment = servers.registry_in(several_versions) | {
+        "JOURNAL_URL": f"sqlite:///{tmp_path / 'journal.db'}"
+    }
+    with servers.api(environment, tmp_path / "log") as door:
         servers.ready(door)
         servers.eventually(lambda: door.get("/ready").content["confirmed"] or None, "the registry's answer")
         page = door.get("/metrics").body.decode()
@@ -215,22 +218,83 @@ def test_an_alarm_is_raised_where_more_than_a_twentieth_of_the_clients_have_a_wa
         "scoring_decisions_screened_total": screened,
         f'scoring_warnings_total{{code="{code}",feature="DAYS_BIRTH"}}': warned,
     }
-    alarms = [{"exp_labels": labels, "exp_annotations": {"summary": raised}}]
-    test = {
-        "interval": "1m",
-        "input_series": [{"series": name, "values": f"0+{each}x120"} for name, each in series.items()],
-        "alert_rule_test": [
-            {"eval_time": "2h", "alertname": "ScoringWarnings", "exp_alerts": alarms if is_raised else []}
-        ],
-    }
-    file, rules = tmp_path / "test.json", ROOT / "deployment" / "monitoring" / "rules.yml"
-    file.write_text(json.dumps({"rule_files": [str(rules)], "tests": [test]}))
+    alarms = [{"exp_labels": labels, "exp_annotations": {"summary": raised}}] if is_raised else []
 
-    checked = subprocess.run(
-        [program("promtool"), "test", "rules", str(file)], capture_output=True, text=True
+    judged = judged_by_promtool(
+        tmp_path,
+        {name: f"0+{each}x120" for name, each in series.items()},
+        {"eval_time": "2h", "alertname": "ScoringWarnings", "exp_alerts": alarms},
     )
 
-    assert checked.returncode == 0, checked.stderr
+    assert judged.returncode == 0, judged.stderr
+
+
+def judged_by_promtool(
+    folder: Path, series: Mapping[str, str], expected: Mapping[str, Any]
+) -> subprocess.CompletedProcess[str]:
+    """Our rules on series of a value a minute. Exit code 0: the alarm is as expected."""
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "alert_rule_test": [expected],
+    }
+    file, rules = folder / "test.json", ROOT / "deployment" / "monitoring" / "rules.yml"
+    file.write_text(json.dumps({"rule_files": [str(rules)], "tests": [test]}))
+    command = [program("promtool"), "test", "rules", str(file)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+AT_PREDICT = {"path": "/predict"}
+UNANSWERED_AT_PREDICT = 'scoring_decisions_unanswered_total{path="/predict"}'
+UNWRITABLE = "The journal cannot be written: all decisions are refused with 503. The log says why."
+UNANSWERED = "Decisions at /predict were computed and not answered: their receipts were not written in time."
+SLOW = "One group of receipts in a hundred at /predict takes more than 0.5 s to the disk."
+
+
+def commits(within_half_a_second: int) -> dict[str, str]:
+    """For half an hour 1,000 groups of receipts a minute, all of them within a second."""
+    counts = {"0.5": within_half_a_second, "1.0": 1000, "+Inf": 1000}
+    name = "scoring_receipt_commit_seconds_bucket"
+    return {f'{name}{{path="/predict",le="{bound}"}}': f"0+{each}x30" for bound, each in counts.items()}
+
+
+@pytest.mark.parametrize(
+    ("alarm", "series", "minute", "raised"),
+    [
+        ("JournalNotWritable", {"scoring_journal_writable": "1x5 0x5"}, 7, ({}, UNWRITABLE)),
+        ("JournalNotWritable", {"scoring_journal_writable": "1x5 0x5"}, 6, None),
+        ("JournalNotWritable", {"scoring_journal_writable": "1x5 0 1x5"}, 8, None),
+        ("JournalNotWritable", {}, 8, None),
+        ("DecisionsUnanswered", {UNANSWERED_AT_PREDICT: "0x5 3x15"}, 7, (AT_PREDICT, UNANSWERED)),
+        ("DecisionsUnanswered", {UNANSWERED_AT_PREDICT: "0x5 3x15"}, 12, None),
+        ("ReceiptsSlow", commits(within_half_a_second=985), 20, (AT_PREDICT, SLOW)),
+        ("ReceiptsSlow", commits(within_half_a_second=985), 9, None),
+        ("ReceiptsSlow", commits(within_half_a_second=995), 20, None),
+    ],
+    ids=[
+        "not writable for a minute",
+        "not writable since a moment ago",
+        "writable again",
+        "no journal",
+        "decisions unanswered",
+        "decisions unanswered five minutes ago",
+        "slow for ten minutes",
+        "slow since eight minutes",
+        "slow for one in two hundred",
+    ],
+)
+def test_an_alarm_is_raised_where_receipts_do_not_come_to_the_disk_in_time(
+    tmp_path: Path, alarm: str, series: dict[str, str], minute: int, raised: tuple[dict[str, str], str] | None
+) -> None:
+    alarms = [{"exp_labels": raised[0], "exp_annotations": {"summary": raised[1]}}] if raised else []
+
+    judged = judged_by_promtool(
+        tmp_path,
+        series,
+        {"eval_time": f"{minute}m", "alertname": f"Scoring{alarm}", "exp_alerts": alarms},
+    )
+
+    assert judged.returncode == 0, judged.stderr
 
 
 # ---- MLflow's server on PostgreSQL

@@ -33,6 +33,7 @@ PAGES = [
     ROOT / "SECURITY.md",
     ROOT / "docs" / "api.md",
     ROOT / "docs" / "architecture.md",
+    ROOT / "docs" / "compliance.md",
     ROOT / "docs" / "gate.md",
     ROOT / "docs" / "journal.md",
     ROOT / "docs" / "models.md",
@@ -471,8 +472,9 @@ def test_the_picture_draws_solid_what_is_built_and_dashed_what_is_planned() -> N
 # ---- Typography and what must not be in a file -------------------------------------------------------------
 
 
-def test_the_french_documentation_has_french_typography() -> None:
-    page = FENCE.sub("", _text("docs/api.md"))
+@pytest.mark.parametrize("name", ["docs/api.md", "docs/compliance.md"])
+def test_the_french_documentation_has_french_typography(name: str) -> None:
+    page = FENCE.sub("", _text(name))
     prose = re.sub(r"`[^`\n]+`|<!--.*?-->|https?://\S+|!?\[|\]\([^)]*\)", "", page, flags=re.DOTALL)
 
     faults = re.findall(

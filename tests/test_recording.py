@@ -219,6 +219,15 @@ def test_the_metrics_tell_of_receipts(door: SocketDoor, documented_request: Clie
     assert counted(door, "scoring_journal_writable") == 1
 
 
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
+def test_unanswered_decisions_are_counted_from_0_on_so_that_the_first_one_is_an_increase(
+    door: SocketDoor, path: str
+) -> None:
+    page = door.get("/metrics").body.decode()
+
+    assert f'scoring_decisions_unanswered_total{{path="{path}"}} 0.0\n' in page
+
+
 def counted(door: SocketDoor, name: str) -> float:
     lines = door.get("/metrics").body.decode().splitlines()
     return next((float(line.split()[1]) for line in lines if line.startswith(f"{name} ")), 0.0)

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from api.counting.counts import SCREENED, UNSCREENED, Counts, Histogram, Key
 from api.counting.tally import Tally
 from api.delivery.served import ServedModel
+from api.paths import BATCH, PREDICT
 from api.recording.records import OFF, WRITABLE
 from mlflow_model.errors import ModelUnavailable
 
@@ -76,7 +77,9 @@ class _Collected(Collector):
             meaning = "1: the journal can be written, as far as this worker knows."
             yield _gauge("scoring_journal_writable", meaning, (), {(): int(self._journal == WRITABLE)})
         meaning = "Decisions that were computed and not answered: their receipts could not be written."
-        yield _counter("scoring_decisions_unanswered", meaning, by_path, counts.unanswered)
+        # From 0 on: Prometheus sees no increase in a series that begins with the first fault.
+        unanswered = dict.fromkeys([(PREDICT.path,), (BATCH.path,)], 0) | counts.unanswered
+        yield _counter("scoring_decisions_unanswered", meaning, by_path, unanswered)
 
     def _warnings(self) -> Iterator[Metric]:
         meaning = "Clients with a warning, of those who were screened."
