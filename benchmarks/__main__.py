@@ -23,6 +23,7 @@ from benchmarks import (
     explanations,
     features,
     gate,
+    journal,
     live,
     predict_function,
     quality,
@@ -63,6 +64,7 @@ BENCHMARKS: Mapping[str, tuple[str, Callable[..., str]]] = {
     "batch_http": ("Batches over HTTP", batch_http.report),
     "beside": ("/predict beside explanations and batches", beside.report),
     "explanations": ("What an explanation costs", explanations.report),
+    "journal": ("The journal of decisions", journal.report),
     "features": ("Features of 356,255 clients from 28 million rows", features.report),
     "gate": ("Power and size of the gate", gate.report),
     "changes": (
