@@ -76,15 +76,15 @@ def asked(subtree: tree.Subtree) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def answered(asked: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("other")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    python = folder / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    python = str(folder / "bin" / "python")
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", OTHER]
     if subprocess.run(install, capture_output=True, check=False).returncode:
         pytest.skip(f"pip cannot install {OTHER} here")
     said = subprocess.run(
         [python, "-c", _ANSWER], input=json.dumps(asked), capture_output=True, text=True, check=True
     )
-    return json.loads(said.stdout)  # type: ignore[no-any-return]
+    return json.loads(said.stdout)
 
 
 def hexed(path: list[bytes]) -> list[str]:
