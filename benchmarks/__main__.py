@@ -23,6 +23,7 @@ from benchmarks import (
     explanations,
     features,
     gate,
+    journal,
     journal_writers,
     live,
     predict_function,
@@ -67,6 +68,7 @@ BENCHMARKS: Mapping[str, tuple[str, Callable[..., str]]] = {
     "recording": ("/predict with a journal and without", recording.report),
     "journal_writers": ("One process writes the journal", journal_writers.report),
     "explanations": ("What an explanation costs", explanations.report),
+    "journal": ("The journal of decisions", journal.report),
     "features": ("Features of 356,255 clients from 28 million rows", features.report),
     "gate": ("Power and size of the gate", gate.report),
     "changes": (

@@ -175,7 +175,7 @@ def _change_the_model(database: sqlite3.Connection, chance: random.Random) -> st
             {"code": f"0.{chance.randrange(3, 99)}"},
         )
     )
-    description = replace(MODEL, **changed).description  # type: ignore[arg-type]
+    description = replace(MODEL, **changed).description
     database.execute("UPDATE model SET description = ?", (description,))
     if chance.random() < 0.5:
         database.execute("UPDATE model SET digest = ?", (digest_of(description),))
@@ -204,7 +204,8 @@ CHANGES: dict[Change, int] = {
 
 def _differently(filled: Filled, change: Change, times: int) -> Iterator[str]:
     """Tamper with the whole journal in so many ways, no two the same."""
-    whole, seen, seed = filled.file.read_bytes(), set(), 0
+    seen: set[object] = set()
+    whole, seed = filled.file.read_bytes(), 0
     while len(seen) < times:
         filled.file.write_bytes(whole)
         with closing(sqlite3.connect(filled.file)) as database, database:
@@ -401,7 +402,8 @@ def test_a_forger_who_computes_all_anew_is_found_with_a_checkpoint_alone(
     filled: Filled, forge: Forge
 ) -> None:
     """This is what the sentence about verifying without a checkpoint does not exclude."""
-    whole, roots, seed = filled.file.read_bytes(), set(), 0
+    roots: set[bytes] = set()
+    whole, seed = filled.file.read_bytes(), 0
     while len(roots) < 12:
         filled.file.write_bytes(whole)
         forger = Forger(filled.file)
