@@ -148,7 +148,7 @@ class Project:
         if path == "/invocations":
             return self._invoke(body)
         service = Service(self.served)
-        client = flask_app(service, Desk(service)).test_client()
+        client = flask_app(service, Desk(service, self.folder / "cache")).test_client()
         if path.startswith("/decisions"):
             _ = self.journal
         response = client.open(path, method=method, headers=list(headers.items()), data=body)
