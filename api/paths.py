@@ -136,6 +136,23 @@ DECISION = Endpoint(
     roles=DECISIONS.roles,
     asks_the_journal=True,
 )
+PAST_EXPLANATION = Endpoint(
+    f"/decisions/{_ID}/explanation",
+    "GET",
+    "Expliquer une décision passée, par la version qui a statué.",
+    {
+        "200": "La décision, ses raisons et ses avertissements.",
+        **_ASKED_OF_THE_JOURNAL,
+        "404": "Aucune décision de ce numéro, aucun journal, ou une version qui n’est plus dans le registre.",
+        "409": "La version n’est plus telle qu’elle a statué.",
+        "410": "Les données de la décision ont été effacées.",
+        "501": "La version qui a statué ne sait pas expliquer ses décisions.",
+        "503": "Le journal ou le registre ne répond pas, ou trop d’explications sont demandées (avec "
+        "Retry-After).",
+    },
+    roles=DECISIONS.roles,
+    asks_the_journal=True,
+)
 REVIEWED = Endpoint(
     f"/decisions/{_ID}/review",
     "POST",
@@ -158,7 +175,7 @@ DOCS = Endpoint("/docs", "GET", "La documentation, avec un formulaire d’essai.
 FRONT = Endpoint("/", "GET", "L’accueil, avec un exemple de requête.", {})
 
 PATHS = (
-    *(PREDICT, EXPLAIN, BATCH, DECISIONS, DECISION, REVIEWED),
+    *(PREDICT, EXPLAIN, BATCH, DECISIONS, DECISION, PAST_EXPLANATION, REVIEWED),
     *(HEALTH, READY, METRICS, OPENAPI, DOCS, FRONT),
 )
 _BY_PATH = {one.path: one for one in PATHS}

@@ -127,6 +127,56 @@ class CannotExplain(ScoringError):
         )
 
 
+class CannotExplainPast(ScoringError):
+    status = 501
+
+    def __init__(self) -> None:
+        super().__init__("La version qui a statué ne sait pas expliquer ses décisions.")
+
+
+class VersionGone(ScoringError):
+    """The version of a past decision is not in the registry any more."""
+
+    status = 404
+
+    def __init__(self, name: str, version: str) -> None:
+        super().__init__(
+            f"La version {version} de {name}, qui a statué, n’est plus dans le registre : "
+            "la décision ne peut pas être expliquée."
+        )
+
+
+class VersionChanged(ScoringError):
+    """The registry has another bundle under the number of the version that decided, or a damaged one."""
+
+    status = 409
+
+    def __init__(self, name: str, version: str) -> None:
+        super().__init__(
+            f"La version {version} de {name} n’est plus dans le registre telle qu’elle a statué : "
+            "la décision ne peut pas être expliquée."
+        )
+
+
+class DecidedByFile(ScoringError):
+    """A model that was served from a file has decided. Only while it is served can it be asked again."""
+
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Un modèle servi depuis un fichier a statué, et il n’est plus servi : "
+            "la décision ne peut pas être expliquée."
+        )
+
+
+class VersionOutOfReach(TryLater):
+    """The registry does not answer, or there is no room for a copy of the version that decided."""
+
+    def __init__(self) -> None:
+        super().__init__("Le registre ne donne pas la version qui a statué : réessayez plus tard.")
+
+
 class NotFound(ScoringError):
     status = 404
 

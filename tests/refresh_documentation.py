@@ -152,7 +152,7 @@ class Project:
             return self._invoke(body)
         records = Waiting(Tally()) if path == "/ready" else None  # no answer shall leave a receipt
         service = Service(self.served, records=records)
-        client = flask_app(service, Desk(service)).test_client()
+        client = flask_app(service, Desk(service, self.folder / "cache")).test_client()
         if path.startswith("/decisions"):
             _ = self.journal
         response = client.open(path, method=method, headers=list(headers.items()), data=body)

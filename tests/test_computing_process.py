@@ -20,9 +20,11 @@ from api.deciding import computing_pool, computing_process, messages
 from api.deciding.computing_pool import ComputingProcess, Pool
 from api.deciding.computing_process import NICENESS, SESSION_NICENESS
 from api.deciding.many_clients import Batch
+from api.deciding.service import Service
 from api.deciding.task import Task
 from api.delivery.news import Copy
 from api.delivery.served import Model, loaded
+from api.recording.records import Asked
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.errors import BatchTooSlow, Busy
 from tests import servers
@@ -308,7 +310,7 @@ def pool() -> Iterator[Pool]:
 
 
 def asked(pool: Pool, model: Model, clients: Sequence[Client] = MANY) -> object:
-    return pool.answer(model, Batch(WRITERS[CSV](clients), "id", CSV, None), Tally())
+    return pool.answer(model.copy, Batch(WRITERS[CSV](clients), "id", CSV, None), Tally())
 
 
 def test_a_batch_that_takes_too_long_is_asked_to_come_back_and_its_process_ended(
@@ -327,11 +329,11 @@ def test_a_batch_that_takes_too_long_is_asked_to_come_back_and_its_process_ended
 
 def test_a_process_that_is_stopped_takes_up_nothing(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     process = ComputingProcess()
-    assert process.takes_up(model)
+    assert process.takes_up(model.copy)
     monkeypatch.setattr(computing_pool, "LOADING_SECONDS", 0.1)
     os.kill(process._process.pid, signal.SIGSTOP)
 
-    assert not process.takes_up(model)
+    assert not process.takes_up(model.copy)
     assert process.end() == -signal.SIGKILL
 
 
@@ -426,8 +428,9 @@ def test_a_copy_that_is_no_longer_there_leaves_the_batch_to_a_thread(model: Mode
 
 def test_a_model_without_a_copy_leaves_its_batches_to_threads(model: Model) -> None:
     system = NoProcess(OSError())
+    service = Service(servers.Serving(replace(model, copy=None)), pool=Pool(system))
 
-    assert asked(Pool(system), replace(model, copy=None)) is None
+    assert service.predict_batch(CSV, None, WRITERS[CSV](MANY), Asked("id")).status == 200
     assert system.tried == 0
 
 

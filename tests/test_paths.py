@@ -32,6 +32,7 @@ def test_flask_has_the_paths_of_the_contract_and_no_other(bundle: Bundle) -> Non
         ("/explain", "POST"),
         ("/decisions", "GET"),
         ("/decisions/<id>", "GET"),
+        ("/decisions/<id>/explanation", "GET"),
         ("/decisions/<id>/review", "POST"),
         ("/ready", "GET"),
     }
@@ -100,7 +101,7 @@ def test_a_listener_that_fails_changes_no_answer_and_no_count(
     assert 'status="500"' not in page
 
 
-PAST = ("/decisions", "/decisions/<id>", "/decisions/<id>/review")
+PAST = ("/decisions", "/decisions/<id>", "/decisions/<id>/explanation", "/decisions/<id>/review")
 
 
 @pytest.mark.parametrize(

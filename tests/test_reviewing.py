@@ -73,7 +73,7 @@ def _seconds(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-@pytest.mark.parametrize("path", ["", "/{}", "/{}/review"])
+@pytest.mark.parametrize("path", ["", "/{}", "/{}/explanation", "/{}/review"])
 def test_what_tells_of_clients_is_in_no_cache(bank: Bank, path: str) -> None:
     answers = [
         bank.get("carla", "/decisions" + path.format(bank.decided("grey"))),
@@ -461,6 +461,7 @@ def test_the_description_tells_of_past_decisions(open_bank: Bank) -> None:
     assert paths == {
         "/decisions": ["get"],
         "/decisions/{id}": ["get"],
+        "/decisions/{id}/explanation": ["get"],
         "/decisions/{id}/review": ["post"],
     }
     assert set(references) == set(document["components"]["schemas"])

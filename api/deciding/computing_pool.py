@@ -20,7 +20,7 @@ from api.counting.tally import Tally
 from api.deciding import messages
 from api.deciding.answer import Answer
 from api.deciding.task import Task
-from api.delivery.served import Model
+from api.delivery.news import Copy
 from mlflow_model import processes
 
 LOADING_SECONDS = 30.0
@@ -59,12 +59,11 @@ class ComputingProcess:
         finally:
             theirs.close()
 
-    def takes_up(self, model: Model | None) -> bool:
+    def takes_up(self, copy: Copy | None) -> bool:
         """Ask the process to load this model, if there is one. Return whether it is ready to compute."""
-        copy = None if model is None or model.copy is None else asdict(model.copy)
         try:
             with self._within(LOADING_SECONDS):
-                messages.send(self._connection, {"copy": copy})
+                messages.send(self._connection, {"copy": None if copy is None else asdict(copy)})
                 head, _ = messages.receive(self._connection)
             return bool(head["is_ready"])
         except _GONE:
@@ -148,20 +147,20 @@ class Pool:
         self._is_over = False
         self._paused_until = 0.0
 
-    def answer(self, model: Model | None, task: Task, tally: Tally) -> Answer | None:
+    def answer(self, copy: Copy | None, task: Task, tally: Tally) -> Answer | None:
         """Have a process compute. None if the caller must: the task is small, or no process takes it up.
 
-        `model`: None for a task that needs none.
+        `copy`: of the model, None for a task that needs no model. The answer names none.
         """
-        if task.is_small or (model is not None and model.copy is None):
+        if task.is_small:
             return None
         try:
-            process = self._ready(model)
+            process = self._ready(copy)
         except PoolEnded as error:
             raise task.places.refusal() from error
-        return None if process is None else self._answer_of(process, model, task, tally)
+        return None if process is None else self._answer_of(process, task, tally)
 
-    def _answer_of(self, process: ComputingProcess, model: Model | None, task: Task, tally: Tally) -> Answer:
+    def _answer_of(self, process: ComputingProcess, task: Task, tally: Tally) -> Answer:
         started, is_usable = time.monotonic(), False
         try:
             head, content = process.answer(task)
@@ -169,7 +168,7 @@ class Pool:
                 tally.decided_elsewhere(head["tally"])
             is_usable = True
             own_headers = tuple((name, value) for name, value in head["own_headers"])
-            return Answer(head["status"], content, model, head["content_type"], own_headers)
+            return Answer(head["status"], content, None, head["content_type"], own_headers)
         except TimeoutError as error:
             _errors.error("%s took more than %.0f s; its process was ended", task.called, task.seconds)
             raise task.too_slow(task.seconds) from error
@@ -191,16 +190,16 @@ class Pool:
         for process in idle:
             process.end()
 
-    def _ready(self, model: Model | None) -> ComputingProcess | None:
+    def _ready(self, copy: Copy | None) -> ComputingProcess | None:
         """A process that has loaded the model. None if there is none. Raises PoolEnded after `end`."""
         while (process := self._take_idle()) is not None:
-            if self._takes_up(process, model):
+            if self._takes_up(process, copy):
                 return process
         if time.monotonic() < self._paused_until:
             return None
         try:
             process = self._take(self._start())
-            if self._takes_up(process, model):
+            if self._takes_up(process, copy):
                 return process
             why = str(process.end())
         except (OSError, RuntimeError) as error:  # no more memory, processes or threads
@@ -229,11 +228,11 @@ class Pool:
         process.end()
         raise PoolEnded
 
-    def _takes_up(self, process: ComputingProcess, model: Model | None) -> bool:
+    def _takes_up(self, process: ComputingProcess, copy: Copy | None) -> bool:
         """Have the process load the model, or end it. Return whether it is ready."""
         is_usable = False
         try:
-            is_usable = process.takes_up(model)
+            is_usable = process.takes_up(copy)
         finally:
             if not is_usable:
                 self._give_back(process, is_usable=False)

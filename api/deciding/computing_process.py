@@ -17,6 +17,7 @@ from api.counting.tally import Tally
 from api.deciding import messages
 from api.deciding.answer import in_words
 from api.deciding.explained_client import Explanation
+from api.deciding.explained_receipt import PastExplanation
 from api.deciding.many_clients import Batch
 from api.deciding.task import ModelTask
 from api.delivery.news import Copy
@@ -31,7 +32,7 @@ IDLE_SECONDS = 300.0
 MEMORY_LIMIT = 3 * 1024**3
 FILE_LIMIT = 64 * 1024**2  # it writes none
 
-_KINDS: dict[str, type[ModelTask]] = {kind.called: kind for kind in (Batch, Explanation)}
+_KINDS: dict[str, type[ModelTask]] = {kind.called: kind for kind in (Batch, Explanation, PastExplanation)}
 _log = logging.getLogger("scoring_client")
 
 

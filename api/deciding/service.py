@@ -16,7 +16,8 @@ from api.deciding.formats import kept_columns
 from api.deciding.listener import Listener
 from api.deciding.many_clients import Batch
 from api.deciding.task import ModelTask
-from api.delivery.served import Model, ServedModel
+from api.delivery.news import Copy
+from api.delivery.served import Model, ServedModel, loaded
 from api.paths import PREDICT
 from api.recording.records import OFF, Asked, Records
 from api.tokens import Guard
@@ -170,10 +171,20 @@ class Service:
     def computed(self, model: Model, task: ModelTask) -> Answer:
         """Compute in a process if one takes the task up, otherwise in this thread."""
         with task.places.taken():
-            if self._pool is not None and (answer := self._pool.answer(model, task, self.tally)):
-                return answer
-            with self._watched(task.seconds):
-                return task.answer(model, self._listeners)
+            answer = None if model.copy is None else self._elsewhere(model.copy, task)
+            return self._here(model, task) if answer is None else answer._replace(model=model)
+
+    def computed_by(self, copy: Copy, task: ModelTask) -> Answer:
+        """The same by a model that is not served, and is loaded here only if no process takes the task up."""
+        with task.places.taken():
+            return self._elsewhere(copy, task) or self._here(loaded(copy), task)
+
+    def _elsewhere(self, copy: Copy, task: ModelTask) -> Answer | None:
+        return None if self._pool is None else self._pool.answer(copy, task, self.tally)
+
+    def _here(self, model: Model, task: ModelTask) -> Answer:
+        with self._watched(task.seconds):
+            return task.answer(model, self._listeners)
 
     @contextmanager
     def _watched(self, seconds: float) -> Iterator[None]:

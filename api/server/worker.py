@@ -109,7 +109,7 @@ def main() -> None:
     recorder = _recorder(sys.argv[6], served, tally)
     service = Service(served, Guard(settings.tokens_file), tally, [challenger], pool, recorder)
     questions = journal_pool()
-    lane = Lane(service, recorder, None if recorder is None else Desk(service, questions))
+    lane = Lane(service, recorder, None if recorder is None else Desk(service, settings.cache, questions))
 
     def beat() -> None:
         """Give a sign of life, unless a thread hangs: then the supervisor replaces this worker."""

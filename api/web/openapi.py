@@ -11,6 +11,7 @@ from api.paths import (
     METRICS,
     MOST_IN_ARROW,
     MOST_IN_TEXT,
+    PAST_EXPLANATION,
     PATHS,
     PREDICT,
     REVIEWED,
@@ -69,7 +70,8 @@ def document(
 
 
 def _operation(path: Endpoint) -> dict[str, Any]:
-    told = "Explanation" if path is EXPLAIN else journal_schema.ANSWERS.get(path, "Decision")
+    is_explained = path in (EXPLAIN, PAST_EXPLANATION)
+    told = "Explanation" if is_explained else journal_schema.ANSWERS.get(path, "Decision")
     (done, meaning), *others = path.answers.items()
     success = {"description": meaning, "content": _content(path, told)}
     operation: dict[str, Any] = {"summary": path.summary, **_MORE.get(path, {})}
@@ -95,6 +97,11 @@ _MORE: dict[Endpoint, dict[str, Any]] = {
     PREDICT: {"operationId": "predict"},
     DECISIONS: {"operationId": "decisions"},
     DECISION: {"operationId": "decision"},
+    PAST_EXPLANATION: {
+        "operationId": "pastExplanation",
+        "description": "Le revenu est déduit de son rapport à l’échéance\u00a0: le reçu ne le garde pas. Les "
+        "prêts proposés sont ceux que la banque vend aujourd’hui.",
+    },
     REVIEWED: {"operationId": "review"},
     EXPLAIN: {
         "operationId": "explain",

@@ -26,6 +26,7 @@ from api.paths import (
     HEALTH,
     METRICS,
     OPENAPI,
+    PAST_EXPLANATION,
     PATHS,
     PREDICT,
     READY,
@@ -71,6 +72,7 @@ def flask_app(service: Service, desk: Desk | None = None) -> Flask:
         BATCH: pages.predict_batch,
         DECISIONS: past.page,
         DECISION: past.decision,
+        PAST_EXPLANATION: past.explanation,
         REVIEWED: past.review,
         HEALTH: pages.health,
         READY: pages.ready,
@@ -171,6 +173,9 @@ class _PastDecisions:
 
     def decision(self, id: str) -> Response:
         return _response(self._opened().decision(id, g.token, g.request_id))
+
+    def explanation(self, id: str) -> Response:
+        return _response(self._opened().explanation(id, g.token, g.request_id))
 
     def review(self, id: str) -> Response:
         content_type, encoding = request.headers.get("Content-Type"), request.headers.get("Content-Encoding")

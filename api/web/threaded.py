@@ -18,4 +18,4 @@ def application(served: ServedModel, settings: Settings) -> Flask:
     if not settings.records:
         return flask_app(Service(served, guard, tally))
     service = Service(served, guard, tally, records=Waiting(tally))
-    return flask_app(service, Desk(service, journal_pool()))
+    return flask_app(service, Desk(service, settings.cache, journal_pool()))

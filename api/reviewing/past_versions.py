@@ -1,0 +1,88 @@
+"""Copies of versions that are not served any more: brought by a process that ends, and then kept."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from api import logs
+from api.deciding.places import Places
+from api.delivery.news import Copy
+from mlflow_model import processes
+from mlflow_model.errors import (
+    DecidedByFile,
+    ExplanationTooSlow,
+    ScoringError,
+    TooManyExplanations,
+    VersionChanged,
+    VersionGone,
+    VersionOutOfReach,
+)
+
+BROUGHT_AT_ONCE, WAITING, WAIT_SECONDS = 1, 4, 10.0
+SECONDS = 60.0
+_MOST_KEPT = 20
+
+
+class Version(NamedTuple):
+    """What a receipt says of the version that decided. `digest`: of its bundle."""
+
+    name: str
+    version: str | None
+    digest: str
+
+
+class PastVersions:
+    """Brings copies into the cache, each of which has answered its golden rows in a process that may die."""
+
+    def __init__(self, cache: Path) -> None:
+        self._cache = cache
+        self._copies: dict[Version, Copy] = {}
+        self._places = Places(BROUGHT_AT_ONCE, WAITING, WAIT_SECONDS, TooManyExplanations)
+
+    def copy_of(self, wanted: Version) -> Copy:
+        """Raises ScoringError: the version is gone or another one, or cannot be brought now."""
+        if wanted.version is None:
+            raise DecidedByFile
+        with self._places.taken():
+            copy = self._copies.get(wanted)
+            if copy is None or not Path(copy.folder).is_dir():  # the cache keeps the newest only
+                copy = _brought(wanted, wanted.version, self._cache)
+                if len(self._copies) >= _MOST_KEPT:
+                    self._copies.clear()
+                self._copies[wanted] = copy
+            return copy
+
+    def forget(self, wanted: Version) -> None:
+        self._copies.pop(wanted, None)
+
+
+def _brought(wanted: Version, version: str, cache: Path) -> Copy:
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "api.reviewing.version_process"],
+            input=json.dumps({**wanted._asdict(), "cache": str(cache)}).encode(),
+            stdout=subprocess.PIPE,
+            stderr=logs.descriptor(),
+            env=processes.environment(OMP_NUM_THREADS="1"),
+            timeout=SECONDS,
+            check=False,
+        )
+        said: dict[str, Any] = json.loads(ended.stdout)
+    except subprocess.TimeoutExpired as error:
+        raise ExplanationTooSlow(SECONDS) from error
+    except (OSError, ValueError) as error:  # it could not be started, or died
+        raise VersionOutOfReach from error
+    if "folder" in said:
+        return Copy(said["folder"], wanted.name, version)
+    raise _refusal(said["refused"], wanted.name, version)
+
+
+def _refusal(why: str, name: str, version: str) -> ScoringError:
+    match why:
+        case "gone":
+            return VersionGone(name, version)
+        case "changed":
+            return VersionChanged(name, version)
+    return VersionOutOfReach()
