@@ -19,7 +19,9 @@ from journal import ids
 from journal.models import Model
 from journal.receipt import Receipt
 from journal.record import Entry
+from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.errors import JournalUnavailable
+from tests import servers
 from tests.test_http_protocol import in_the_loop
 
 MODELS = [
@@ -152,8 +154,10 @@ class Turns:
 
 
 @asynccontextmanager
-async def connected(writer: Writer) -> AsyncIterator[tuple[Recorder, Turns]]:
-    made = Recorder(writer.address, ServedModel(), Counts())
+async def connected(
+    writer: Writer, served: ServedModel | None = None
+) -> AsyncIterator[tuple[Recorder, Turns]]:
+    made = Recorder(writer.address, served or ServedModel(), Counts())
     made.begin()
     await writer.accept()
     await asyncio.sleep(0.05)
@@ -177,6 +181,24 @@ async def test_answers_leave_in_their_order_though_the_writer_answers_in_another
 
         assert (before, turns.left) == ([], ["1", "no 2", "3"])
         assert turns.heard == [True, False]
+
+
+@in_the_loop
+async def test_a_version_that_is_announced_in_the_middle_of_a_turn_takes_no_receipt_of_the_turn(
+    writer: Writer, bundle: Bundle
+) -> None:
+    async with connected(writer, servers.serving(bundle.scorer())) as (made, turns):
+        await writer.tell((1, True))  # the version, announced with the connection
+        made._entries.append(entry())
+        made._announced = None
+        made._announce_the_served()
+        turns.take("1", [])
+
+        await writer.tell((2, True))
+        before = [*turns.left]
+        await writer.tell((3, True))
+
+        assert (before, turns.left) == ([], ["1"])
 
 
 @in_the_loop

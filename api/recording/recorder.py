@@ -92,24 +92,33 @@ class Recorder(asyncio.Protocol):
         """
         receipt = self._receipts.of(model, client, decision, asked)
         if model is not self._announced:
-            self._announce(model)
+            self._entries.append(self._announcement(model))
         self._entries.append(receipt)
         self._heard.append(heard)
         return ids.written(receipt.id)
 
-    def _announce(self, model: Model) -> None:
-        """Have this turn's group say that the version is served from now on."""
+    def _announcement(self, model: Model) -> Entry:
+        """Says that the version is served from now on. It must be sent."""
         self._announced = model
-        self._entries.append(Served(model=self._receipts.described(model)).entry())
+        return Served(model=self._receipts.described(model)).entry()
 
     # ---- The outbox's barrier
 
     def when_open(self, go: Callable[[], None], refuse: Callable[[], None]) -> None:
         entries, self._entries = self._entries, []
         heard, self._heard = self._heard, []
-        if not (entries or self._groups):
+        if entries or self._groups:
+            self._take(entries, heard, go, refuse)
+        else:
             go()
-            return
+
+    def _take(
+        self,
+        entries: Sequence[Entry],
+        heard: Sequence[Heard],
+        go: Callable[[], None],
+        refuse: Callable[[], None],
+    ) -> None:
         group = _Group(entries, heard, go, refuse, None if entries else True, time.monotonic())
         self._groups.append(group)
         if entries:
@@ -186,8 +195,7 @@ class Recorder(asyncio.Protocol):
         with contextlib.suppress(JournalUnavailable, ModelUnavailable):
             self.check()
             if self._transport is not None and self._served.model is not self._announced:
-                self._announce(self._served.model)
-                self.when_open(_nothing, _nothing)
+                self._take([self._announcement(self._served.model)], [], _nothing, _nothing)
 
     def _refuse_the_late(self, now: float) -> None:
         if not self._sent or now - next(iter(self._sent.values())).since < LONGEST_WAIT_SECONDS:

@@ -139,10 +139,11 @@ class Recording:
             self._lose(sender)
 
     def _lose(self, sender: Sender) -> None:
-        with contextlib.suppress(KeyError):
+        """Close a connection, once: several answers may have failed."""
+        if sender in self._senders:
+            self._senders.remove(sender)
             self._selector.unregister(sender.connection)
-        self._senders.discard(sender)
-        sender.connection.close()
+            sender.connection.close()
 
     def _tell(self, sender: Sender, answers: bytes) -> None:
         try:

@@ -1,0 +1,62 @@
+"""The process that writes the journal of a service, as those who decide meet it."""
+
+import logging
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from api.recording import client
+from api.recording.keeper import Keeper
+from api.recording.wire import Outgoing
+from journal import ids
+from journal.record import Kind
+from tests.journal_support import journal_at, receipt_of
+from tests.test_recording import events_in
+
+STARTING = 30.0  # seconds
+
+
+@pytest.fixture
+def keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Keeper]:
+    journal_at(tmp_path, monkeypatch)
+    found = Keeper(tmp_path)
+    client.append(found.address, [receipt_of().entry()], STARTING)
+    yield found
+    found.stop()
+
+
+def test_who_hangs_up_before_the_answer_harms_nobody(
+    keeper: Keeper, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    others = []
+    with caplog.at_level(logging.INFO, "scoring_client"):
+        for _ in range(20):
+            hang_up_at_once(keeper.address)
+            others.append(receipt_of().entry())
+            client.append(keeper.address, others[-1:], STARTING)
+    keeper.stop()
+
+    written = {one.id for one in events_in(tmp_path, Kind.RECEIPT)}
+    assert {one.id for one in others} <= written
+    assert "ended" not in caplog.text
+    assert len(events_in(tmp_path, Kind.START)) == 1
+
+
+def hang_up_at_once(address: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(address))
+        connection.sendall(Outgoing().message(1, [receipt_of().entry()]))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_a_group_of_a_batch_does_not_keep_small_ones_from_the_disk(keeper: Keeper, tmp_path: Path) -> None:
+    large = [receipt_of().entry() for _ in range(3_000)]
+
+    client.append(keeper.address, large, STARTING)
+    keeper.stop()
+
+    found = [ids.written(one.id) for one in events_in(tmp_path, Kind.RECEIPT)][1:]
+    assert found == [ids.written(one.id) for one in large]
