@@ -112,8 +112,12 @@ def erase(options: Namespace) -> int:
     with _opened() as journal:
         decisions = list(dict.fromkeys(options.decision))
         if options.client_reference is not None:
-            with journal.reading() as connection:
-                decisions = [one.id for one in _of_client(connection, options.client_reference)]
+            try:
+                with journal.reading() as connection:
+                    decisions = [one.id for one in _of_client(connection, options.client_reference)]
+            except Refused:  # perhaps erased before, by one who could not clear the log
+                erasing.leave_no_trace(journal)
+                raise
         with _progress(len(decisions), "decisions") as bar:
             count = erasing.erase(journal, decisions, operator(), options.why, _process(options), bar.update)
     if not count:

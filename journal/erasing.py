@@ -4,6 +4,7 @@ An erased part is overwritten in its place, in the same length, so that no row m
 What SQLite's log and PostgreSQL's old rows still hold is removed afterwards.
 """
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,12 @@ from journal.reading import Record
 from journal.record import Kind
 from journal.store import Journal
 from journal.writer import Group, Writer
+
+_BETWEEN_ATTEMPTS, _CLEARING_MILLISECONDS = 0.5, 100  # to clear SQLite's log
+_STILL_IN_THE_LOG = (
+    "the values are erased, and the log of the database still holds them, because somebody reads: "
+    "erase again when they have ended"
+)
 
 _columns = schema.record.c
 _ERASABLE = (
@@ -80,21 +87,19 @@ def erase_before(
     """
     count, kept, after = 0, 0, -1
     with Writer(journal, process, code_version()) as writer:
-        while True:
+        while places := _places_before(journal, moment, after):
             with writer.group() as group:
                 held = held_decisions(group.connection)
-                page = _page_before(group.connection, moment, after)
-                found = [one for one in page if (one.subject or one.id) not in held]
+                page = [*_erasable_records(group.connection, _columns.position.in_(places))]
+                free = [one for one in page if (one.subject or one.id) not in held]
+                found = {one.position: one for one in (*free, *_reviews_of(group.connection, free))}
                 if found:
-                    _overwrite(group.connection, found)
-                    taken = ranges.of(one.position for one in found)
-                    _tell(group, events.Erasure(by=by, why=why, ranges=taken))
-            if not page:
-                break
-            after = page[-1].position
-            count += sum(one.kind == Kind.RECEIPT for one in found)
+                    _overwrite(group.connection, found.values())
+                    _tell(group, events.Erasure(by=by, why=why, ranges=ranges.of(sorted(found))))
+            after = places[-1]
+            count += sum(one.kind == Kind.RECEIPT for one in free)
             kept += sum(one.kind == Kind.RECEIPT for one in page if one.id in held)
-            progress(len(page))
+            progress(len(places))
     leave_no_trace(journal)
     return ByAge(count, kept)
 
@@ -124,17 +129,20 @@ def release(journal: Journal, decision: bytes, by: str, why: str, process: str) 
 
 
 def leave_no_trace(journal: Journal) -> None:
-    """Remove what was overwritten from SQLite's log, or from PostgreSQL's table. Raises Unavailable."""
+    """Remove what was overwritten from SQLite's log, or from PostgreSQL's table. Raises Unavailable.
+
+    SQLite waits for whoever reads, and keeps writers waiting meanwhile: so each attempt is short.
+    """
     with journal.outside_transactions() as connection:
         if not journal.is_sqlite:
             connection.exec_driver_sql("VACUUM (FULL) record")
             return
-        is_busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
-    if is_busy:
-        raise Unavailable(
-            "the values are erased, and the log of the database still holds them, because somebody reads: "
-            "erase again when they have ended"
-        )
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {_CLEARING_MILLISECONDS}")
+        until = time.monotonic() + journal.patience
+        while connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]:
+            if time.monotonic() > until:
+                raise Unavailable(_STILL_IN_THE_LOG)
+            time.sleep(_BETWEEN_ATTEMPTS)
 
 
 def _note(journal: Journal, event: events.Hold | events.Release, process: str) -> None:
@@ -161,9 +169,16 @@ def _erasable_records(connection: sa.Connection, *conditions: sa.ColumnElement[b
         yield from page
 
 
-def _page_before(connection: sa.Connection, moment: int, after: int) -> list[Record]:
+def _places_before(journal: Journal, moment: int, after: int) -> list[int]:
+    """The positions of a page of records from before the moment, looked for while others write."""
     conditions = (*_ERASABLE, _columns.time < moment, _columns.position > after)
-    return next(reading.records(connection, *conditions), [])
+    with journal.reading() as connection:
+        return [row[0] for row in next(reading.pages(connection, [_columns.position], *conditions), [])]
+
+
+def _reviews_of(connection: sa.Connection, decisions: Iterable[Record]) -> Iterable[Record]:
+    """Also the younger ones: their reasons speak of what the decisions hold."""
+    return _erasable_records(connection, _columns.subject.in_([one.id for one in decisions]))
 
 
 def _overwrite(connection: sa.Connection, found: Iterable[Record]) -> None:

@@ -81,7 +81,7 @@ class Journal:
     """
 
     def __init__(self, url: URL, patience: float) -> None:
-        self.is_sqlite = url.get_backend_name() == "sqlite"
+        self.is_sqlite, self.patience = url.get_backend_name() == "sqlite", patience
         self._file = _file(url)
         self._place = None if self._file is None else _place_of(self._file)
         self._log_place: Place | None = None  # SQLite begins a log with the first transaction

@@ -2,12 +2,15 @@
 
 import random
 import sqlite3
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from journal import __main__ as command_line
 from journal import erasing, ids, listing, ranges, reading, receipt, store, verification
 from journal.erasing import ByAge, Held
 from journal.errors import Refused, Unavailable
@@ -231,6 +234,60 @@ def test_by_age_more_than_a_page_is_erased_page_by_page(
     with closing(store.opened()) as opened, opened.reading() as connection:
         assert len(list(reading.of_kind(connection, Kind.ERASURE))) == 5
     assert findings() == []
+
+
+def test_by_age_the_reason_of_a_younger_review_goes_with_the_decision(journal: Path) -> None:
+    one = receipt_of(time=1_000)
+    write([one])
+    with writer() as reviewing:
+        reviewing.append(
+            [Review(decision=one.id, outcome="refuse", reviewer="léa", reason="MARKER", time=3_000)]
+        )
+
+    assert erased_before(2_000) == ByAge(erased=1, held=0)
+    assert b"MARKER" not in bytes_of(journal)
+    assert findings() == []
+
+
+def test_while_a_reader_keeps_the_log_alive_others_write(journal: Path) -> None:
+    one = receipt_of(request_id="MARKER")
+    write([one])
+    waits: list[float] = []
+    with closing(sqlite3.connect(journal)) as reader, ThreadPoolExecutor(1) as pool:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM record").fetchone()
+        erasing_it = pool.submit(erased, one.id)
+        while len(waits) < 20:
+            started = time.monotonic()
+            write([receipt_of()])
+            waits.append(time.monotonic() - started)
+        reader.rollback()
+        assert erasing_it.result() == 1
+
+    assert max(waits) < 1.0
+    assert b"MARKER" not in bytes_of(journal)
+
+
+def test_who_erases_again_by_the_reference_clears_the_log(
+    journal: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one = receipt_of(client_reference="MARKER")
+    write([one])
+    with closing(sqlite3.connect(journal)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM record").fetchone()
+        with (
+            pytest.raises(Unavailable, match="erase again"),
+            closing(store.opened(patience=0.2)) as opened,
+        ):
+            erasing.erase(opened, [one.id], "test", "a test", "test")
+        assert b"MARKER" in bytes_of(journal)
+
+    code = command_line.main(["erase", "--client-reference", "MARKER", "--why", "asked for"])
+
+    assert code == 2
+    assert "no decision that is not erased has this reference" in capfd.readouterr().err
+    assert b"MARKER" not in bytes_of(journal)
 
 
 def test_an_erasure_says_when_a_reader_keeps_the_log_alive(journal: Path) -> None:

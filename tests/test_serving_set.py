@@ -29,9 +29,11 @@ ENTRANCES = (
     "api.delivery.loader",
     "api.challenger.process",
     "api.deciding.computing_process",
+    "api.recording.writer_process",
+    "api.reviewing.journal_process",
     "mlflow_model.bundle.trial",
 )
-LEFT_OUT = ("sqlalchemy", "alembic", "pandas", "scipy", "sklearn", "matplotlib", "duckdb", "streamlit")
+LEFT_OUT = ("pandas", "scipy", "sklearn", "matplotlib", "duckdb", "streamlit")
 
 
 @pytest.fixture(scope="module")

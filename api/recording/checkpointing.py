@@ -15,6 +15,7 @@ from api.repeated import Repeated
 from api.settings import Checkpointing
 from mlflow_model import processes
 
+_NAMES = "[0-9]*T[0-9]*Z-[0-9]*.txt"  # that journal.checkpoints gives
 _LONGEST_SECONDS, _ENDING_SECONDS = 120.0, 2.0
 
 _log = logging.getLogger("scoring_client")
@@ -40,7 +41,7 @@ class Checkpoints:
         """Give the newest checkpoint to the operator's command, if there is one. Return why it failed."""
         if not self._settings.command:
             return ""
-        newest = max(self._settings.folder.glob("*.txt"), key=lambda file: file.name)
+        newest = max(self._settings.folder.glob(_NAMES), key=lambda file: file.stat().st_mtime_ns)
         return self._failure_of([*shlex.split(self._settings.command), str(newest)])
 
     def _failure_of(self, command: list[str]) -> str:
