@@ -226,6 +226,25 @@ async def test_a_writer_that_says_nothing_is_waited_for_no_longer_than_a_second(
 
 
 @in_the_loop
+async def test_a_connection_alone_does_not_end_the_lateness(writer: Writer) -> None:
+    async with connected(writer) as (made, turns):
+        turns.take("1", [entry()])
+        await asyncio.sleep(recorder.LONGEST_WAIT_SECONDS + 0.2)
+
+        writer.hang_up()
+        await writer.accept()
+        await asyncio.sleep(0.05)
+        with pytest.raises(JournalUnavailable):
+            made.check()
+        await writer.tell((wire.STATE, False))
+        with pytest.raises(JournalUnavailable):
+            made.check()
+        await writer.tell((wire.STATE, True))
+
+        made.check()
+
+
+@in_the_loop
 async def test_receipts_are_sent_again_to_the_next_writer(writer: Writer) -> None:
     async with connected(writer) as (made, turns):
         turns.take("1", [entry()])

@@ -76,6 +76,24 @@ def test_a_checkpoint_that_cannot_be_made_is_told_of_once_and_decisions_go_on(
     assert door.said.count("no checkpoint of the journal is made") == 1
 
 
+def test_a_checkpoint_that_is_not_handed_over_is_handed_over_with_the_next_one(
+    documented_pickle: Path, tmp_path: Path
+) -> None:
+    folder, key = places(tmp_path)
+    (folder / "README.txt").write_text("checkpoints of the journal")
+    handed_over = tmp_path / "handed over"
+
+    more = variables(folder, key) | by_copying_to(handed_over)
+    with recorded(documented_pickle, tmp_path, **more) as door:
+        servers.eventually(lambda: "is made, and not handed over: cp: " in door.said or None, "the failure")
+        handed_over.mkdir()
+        servers.eventually(lambda: len([*handed_over.iterdir()]) >= 2 or None, "two checkpoints")
+
+    names = {file.name for file in handed_over.iterdir()}
+    assert min(names) == min(file.name for file in folder.glob("[0-9]*"))
+    assert "README.txt" not in names
+
+
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [

@@ -1,9 +1,13 @@
 """The process that writes the journal of a service, as those who decide meet it."""
 
 import logging
+import os
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,7 @@ from api.recording.keeper import Keeper
 from api.recording.wire import Outgoing
 from journal import ids
 from journal.record import Kind
+from tests import servers
 from tests.journal_support import journal_at, receipt_of
 from tests.test_recording import events_in
 
@@ -50,6 +55,35 @@ def hang_up_at_once(address: Path) -> None:
         connection.connect(str(address))
         connection.sendall(Outgoing().message(1, [receipt_of().entry()]))
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_a_writer_to_whom_nobody_listens_any_more_writes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal_at(tmp_path, monkeypatch)
+    address = tmp_path / "writer"
+    ends = os.pipe()
+    os.set_blocking(ends[1], False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(ends[1], bytes(4096))  # signs of life, which nobody has read
+    os.set_blocking(ends[1], True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(address))
+        listener.listen()
+        command = [sys.executable, "-m", "api.recording.writer_process", str(listener.fileno())]
+        writer = subprocess.Popen(
+            command, cwd=servers.ROOT, stdout=ends[1], stderr=subprocess.DEVNULL, pass_fds=[listener.fileno()]
+        )
+        try:
+            client.append(address, [receipt_of().entry()], STARTING)
+        finally:
+            writer.kill()
+            writer.wait()
+            os.close(ends[0])
+            os.close(ends[1])
+
+    assert len(events_in(tmp_path, Kind.RECEIPT)) == 1
 
 
 def test_a_group_of_a_batch_does_not_keep_small_ones_from_the_disk(keeper: Keeper, tmp_path: Path) -> None:

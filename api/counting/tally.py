@@ -101,8 +101,9 @@ class Tally(Counts):
 
     def let_wait(self, receipts: int) -> None:
         """Receipts that are not known to be on the disk now."""
-        self._is_saved = self._is_saved and receipts == self.receipts_waiting
-        self.receipts_waiting = receipts
+        if receipts != self.receipts_waiting:
+            with self._lock:
+                self.receipts_waiting, self._is_saved = receipts, False
 
     def recorded(self, path: str, receipts: int, seconds: float) -> None:
         """A group of receipts is on the disk, so long after it was made."""

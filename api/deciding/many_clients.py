@@ -1,6 +1,5 @@
 """Decides many clients at once: headers and body bytes in; status, content type and body bytes out."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,15 +101,17 @@ class Batch(ModelTask):
 
     def _record(self, receipts: Sequence[Entry], listeners: Sequence[Listener]) -> None:
         """Return when all are on the disk. Raises JournalUnavailable."""
-        started = time.monotonic()
+
+        def written(count: int, seconds: float) -> None:
+            for listener in listeners:
+                listener.recorded(BATCH.path, count, seconds)
+
         try:
-            client.append(Path(self.journal), receipts)
+            client.append(Path(self.journal), receipts, written=written)
         except JournalUnavailable:
             for listener in listeners:
                 listener.left_unanswered(BATCH.path, len(receipts))
             raise
-        for listener in listeners:
-            listener.recorded(BATCH.path, len(receipts), time.monotonic() - started)
 
     def _receipts(
         self, model: Model, clients: Mapping[str, Column], decisions: Mapping[str, Column]

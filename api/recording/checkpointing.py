@@ -27,6 +27,7 @@ class Checkpoints:
     def __init__(self, settings: Checkpointing) -> None:
         self._settings = settings
         self._failure = ""
+        self._not_handed_over: list[Path] = []
         self._looks = Repeated(self.make, 60 * settings.minutes, "making checkpoints")
 
     def stop(self) -> None:
@@ -34,15 +35,24 @@ class Checkpoints:
 
     def make(self) -> None:
         wanted = self._settings
+        before = {*wanted.folder.glob(_NAMES)}
         made = [sys.executable, "-m", "journal", "checkpoint", "--key", str(wanted.key), "--out"]
-        self._say(self._failure_of([*made, str(wanted.folder)]) or self._handed_over())
+        if failure := self._failure_of([*made, str(wanted.folder)]):
+            self._say(f"no checkpoint of the journal is made: {failure}")
+            return
+        if wanted.command:
+            self._not_handed_over += sorted({*wanted.folder.glob(_NAMES)} - before)
+        failure = self._hand_over()
+        self._say(f"a checkpoint of the journal is made, and not handed over: {failure}" if failure else "")
 
-    def _handed_over(self) -> str:
-        """Give the newest checkpoint to the operator's command, if there is one. Return why it failed."""
-        if not self._settings.command:
-            return ""
-        newest = max(self._settings.folder.glob(_NAMES), key=lambda file: file.stat().st_mtime_ns)
-        return self._failure_of([*shlex.split(self._settings.command), str(newest)])
+    def _hand_over(self) -> str:
+        """Give the operator's command what it has not taken yet. Return why that failed."""
+        while self._not_handed_over:
+            command = [*shlex.split(self._settings.command), str(self._not_handed_over[0])]
+            if failure := self._failure_of(command):
+                return failure
+            del self._not_handed_over[0]
+        return ""
 
     def _failure_of(self, command: list[str]) -> str:
         try:
@@ -68,6 +78,6 @@ class Checkpoints:
             return
         self._failure = failure
         if failure:
-            _log.error("no checkpoint of the journal is made: %s", failure)
+            _log.error("%s", failure)
         else:
             _log.info("checkpoints of the journal are made again")

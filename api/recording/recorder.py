@@ -135,7 +135,7 @@ class Recorder(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)
-        self._outgoing, self._unread, self._is_late = Outgoing(), b"", False
+        self._outgoing, self._unread = Outgoing(), b""  # whether it is late, the writer's first word tells
         for number, group in self._sent.items():
             self._send(number, group)  # again, perhaps: the writer writes no receipt twice
 

@@ -14,13 +14,12 @@ from typing import Any
 from api import private_folder
 from api.delivery.served import Model
 from api.paths import PREDICT
-from api.recording import client
+from api.recording import client as writer_client
 from api.recording.keeper import Keeper
 from api.recording.receipts import Receipts
 from api.recording.records import UNAVAILABLE, WRITABLE, Asked, Heard, RecordingCounts
 from journal import ids
 from journal.events import Served
-from mlflow_model.errors import JournalUnavailable
 
 _PATIENCE_SECONDS = 0.8  # of an answer: its client shall hear within a second
 _STARTING_SECONDS = 10.0
@@ -39,8 +38,7 @@ class Waiting:
         self._folder: Path | None = None
         self._keeper: Keeper | None = None
         self._announced: Model | None = None
-        self._patience = _STARTING_SECONDS
-        self.state = WRITABLE
+        self._starting_until = 0.0
 
     @property
     def address(self) -> Path:
@@ -48,6 +46,7 @@ class Waiting:
             if self._keeper is None:
                 self._folder = private_folder.make()
                 self._keeper = Keeper(self._folder)
+                self._starting_until = time.monotonic() + _STARTING_SECONDS
                 atexit.register(self._end, os.getpid())
             return self._keeper.address
 
@@ -56,28 +55,35 @@ class Waiting:
             self._keeper.stop()
             private_folder.remove(self._folder)
 
+    @property
+    def state(self) -> str:
+        """As the writer says. While it starts, its word is waited for."""
+        address = self.address
+        return WRITABLE if writer_client.is_writable(address, self._patience()) else UNAVAILABLE
+
+    def _patience(self) -> float:
+        """The seconds that a question may take, once the address is asked for."""
+        return max(_PATIENCE_SECONDS, self._starting_until - time.monotonic())
+
     def check(self) -> None:
         """Every decision tries anew."""
 
     def record(
         self,
         model: Model,
-        asked_of: Mapping[str, Any],
+        client: Mapping[str, Any],
         decision: Mapping[str, Any],
         asked: Asked,
         heard: Heard,
     ) -> str:
         """Return when the receipt is on the disk. Raises BadReference, CannotKeep or JournalUnavailable."""
-        receipt = self._receipts.of(model, asked_of, decision, asked)
+        receipt = self._receipts.of(model, client, decision, asked)
         entries, started = [receipt], time.monotonic()
         if model is not self._announced:
             entries.insert(0, Served(model=self._receipts.described(model)).entry())
-        try:
-            client.append(self.address, entries, self._patience)
-        except JournalUnavailable:
-            self.state = UNAVAILABLE
-            raise
-        self.state, self._announced, self._patience = WRITABLE, model, _PATIENCE_SECONDS
+        address = self.address
+        writer_client.append(address, entries, self._patience())
+        self._announced, self._starting_until = model, 0.0
         self._counts.recorded(PREDICT.path, 1, time.monotonic() - started)
         heard(leaves=True)
         return ids.written(receipt.id)

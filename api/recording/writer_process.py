@@ -12,6 +12,7 @@ import selectors
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 
@@ -172,6 +173,7 @@ class Recording:
             self._tell(sender, told)
 
     def _is_appended(self, group: Group) -> bool:
+        _beat()
         try:
             self._append([group])
         except Twice:  # perhaps sent again, by one who did not hear that it was written
@@ -240,7 +242,7 @@ class Recording:
     def _forget(self) -> None:
         if self._journal is not None:
             self._journal.close()
-        self._journal = self._writer = None
+        self._journal = self._writer = self._served = None
 
     def _say(self, problem: str | None) -> None:
         """Log a change only: a full disk would fill with lines. Those who decide hear of it, too."""
@@ -258,8 +260,26 @@ class Recording:
 def _made() -> store.Journal:
     """A SQLite file is made where there is none; a database's tables are its owner's to make."""
     if store.address().get_backend_name() == "sqlite":
-        return store.make(PATIENCE_SECONDS)[0]
+        with _signs_of_life():  # an older one is brought to this code's form, which takes its time
+            return store.make(PATIENCE_SECONDS)[0]
     return store.opened(PATIENCE_SECONDS)
+
+
+@contextlib.contextmanager
+def _signs_of_life() -> Iterator[None]:
+    is_over = threading.Event()
+
+    def beat() -> None:
+        while not is_over.wait(TURN_SECONDS):
+            _beat()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
 
 
 def _beat() -> None:
@@ -272,6 +292,7 @@ def main() -> None:
     processes.end_with_parent()
     processes.limit()  # no core dump: it would hold clients' values
     logs.configure()
+    os.set_blocking(1, False)  # whoever started this process may not listen
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: those who decide end first
     with socket.socket(fileno=int(sys.argv[1])) as listener:
         listener.setblocking(False)
