@@ -60,7 +60,7 @@ record = Table(
     Column("lasting", LargeBinary, nullable=False),
     Column("erasable", LargeBinary, nullable=False),
 )
-# A database uses a partial index where the query has its condition to the letter, and not as a parameter.
+# To the letter, and not as parameters: a plan that is made for all parameters uses no partial index.
 is_receipt = record.c.kind == literal_column(str(int(Kind.RECEIPT)))
 is_grey = record.c.label == literal_column(str(LABELS.index(GREY)))
 Index("record_by_id", record.c.id, unique=True)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -22,8 +23,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from journal import events, ids, reading, schema, store, subtrees, tree
+from journal import events, ids, listing, reading, schema, store, subtrees, tree
 from journal.errors import Damaged, JournalError, NoJournal, OtherSchema, Twice, Unavailable
+from journal.listing import Wanted
 from journal.record import Kind
 from journal.writer import Writer
 from tests.journal_support import MODEL, changed, receipt_of, receipts, rows, write, writer
@@ -135,6 +137,52 @@ def test_another_form_of_the_journal_is_one_clear_sentence(
 
     with pytest.raises(OtherSchema, match=sentence):
         store.opened()
+
+
+def test_a_journal_of_the_first_form_is_brought_to_the_newest_with_all_that_it_holds(journal: Path) -> None:
+    write(receipts(300))
+    changed(
+        journal,
+        *(f"DROP INDEX {name}" for name in ("record_by_time", "record_uncertain", "record_by_subject")),
+        "CREATE INDEX record_by_subject ON record (subject) WHERE subject IS NOT NULL",
+        "CREATE INDEX record_uncertain ON record (position) WHERE label = 1",
+        "UPDATE journal_version SET version_num = '0001'",
+    )
+    before = rows(journal, "SELECT * FROM record")
+
+    opened, is_changed = store.make()
+    with closing(opened), opened.reading() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": schema.VERSION_TABLE})
+        differences = compare_metadata(context, schema.metadata)
+        columns = {one["name"]: one["column_names"] for one in sa.inspect(connection).get_indexes("record")}
+
+    assert (is_changed, differences) == (True, [])
+    assert columns["record_by_time"] == ["time", "position", "kind", "label", "model"]
+    assert columns["record_uncertain"] == ["time", "position"]
+    assert rows(journal, "SELECT * FROM record") == before
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        (Wanted(), "record_by_time"),
+        (Wanted(label="risky", version="3"), "record_by_time"),
+        (Wanted(label="grey"), "record_uncertain"),
+        (Wanted(is_open=True, since=1), "record_uncertain"),
+    ],
+    ids=["all", "risky", "grey", "open"],
+)
+def test_decisions_are_found_by_an_index_in_their_order(journal: Path, wanted: Wanted, index: str) -> None:
+    write(receipts(300))
+    asked: list[tuple[str, Any]] = []
+    with closing(store.opened()) as opened, opened.reading() as connection:
+        sa.event.listen(opened._engine, "before_cursor_execute", lambda *said: asked.append(said[2:4]))
+        listing.newest(connection, wanted, 10)
+        statement, parameters = next(one for one in asked if "ORDER BY record.time DESC" in one[0])
+        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+
+    assert index in plan[0]
+    assert not any("TEMP B-TREE" in step for step in plan)
 
 
 def test_a_journal_of_a_newer_form_is_not_made_again(journal: Path) -> None:

@@ -16,12 +16,19 @@ from typing import Any
 
 import pytest
 
+from api.deciding.computing_pool import Pool
+from api.deciding.service import Service
+from api.reviewing import questions
+from api.reviewing.desk import Desk, journal_pool
+from api.web.routes import flask_app
+from journal.ids import written
 from journal.verification import verify
+from mlflow_model.bundle.bundles import Bundle
 from tests import servers
-from tests.journal_support import erased
+from tests.journal_support import erased, journal_at, receipt_of, write
 from tests.live import children_of, workers_of
 from tests.review_support import LABELS, NOBODY, Bank, Client, bank_in
-from tests.servers import Answer
+from tests.servers import Answer, FlaskDoor
 from tests.test_recording import opened_in
 
 pytest_plugins = ["tests.api_support", "tests.review_fixtures"]
@@ -560,3 +567,48 @@ def test_where_no_process_answers_the_next_one_does(
         servers.eventually(lambda: not servers.is_alive(pid) or None, "its end")
 
         assert bank.get("anna", f"/decisions/{decision}").status == 200
+
+
+def test_where_no_process_can_be_started_a_thread_answers(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_process() -> Any:
+        raise BlockingIOError(11, "no process more")
+
+    journal_at(tmp_path, monkeypatch)
+    one = receipt_of(0.25)
+    write([one])
+    service = Service(servers.serving(bundle.scorer()))
+    door = FlaskDoor(flask_app(service, Desk(service, tmp_path / "cache", Pool(no_process))))
+
+    told = door.get(f"/decisions/{written(one.id)}").content
+
+    assert told["inputs"]["EXT_SOURCE_1"] is None
+    assert told["decision"]["probability_class_1"] == 0.25
+
+
+def test_after_the_end_of_the_pool_a_question_is_asked_to_come_back(bundle: Bundle, tmp_path: Path) -> None:
+    over = journal_pool()
+    over.end()
+    service = Service(servers.serving(bundle.scorer()))
+    door = FlaskDoor(flask_app(service, Desk(service, tmp_path / "cache", over)))
+
+    answer = door.get("/decisions")
+
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    assert answer.error == "Trop de questions sont posées au journal à la fois : réessayez dans une seconde."
+
+
+def test_a_question_that_takes_too_long_is_asked_to_come_back(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(questions.PageOfDecisions, "seconds", 0.0)
+    journal_at(tmp_path, monkeypatch)
+    pool = journal_pool()
+    service = Service(servers.serving(bundle.scorer()))
+    door = FlaskDoor(flask_app(service, Desk(service, tmp_path / "cache", pool)))
+
+    answer = door.get("/decisions")
+    pool.end()
+
+    assert (answer.status, answer.error) == (503, "Le journal n’a pas répondu en 0 s : réessayez plus tard.")
