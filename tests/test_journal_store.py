@@ -340,7 +340,7 @@ def test_nothing_is_written_for_an_empty_group_or_a_writer_without_one(journal: 
     [(450, {}), (490, {"caller": "agence", "client_reference": "dossier-12345678"})],
     ids=["without a reference", "with one"],
 )
-def test_a_receipt_takes_few_bytes(journal: Path, most: int, more: dict[str, str]) -> None:
+def test_a_receipt_takes_few_bytes(journal: Path, most: int, more: dict[str, Any]) -> None:
     names = tuple(f"FEATURE_{number}" for number in range(17))
     wide = dataclasses.replace(MODEL, features=names)
     many = [
