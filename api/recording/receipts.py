@@ -24,6 +24,7 @@ class Receipts:
 
     def __init__(self, door: str) -> None:
         self._door = door
+        code_version()  # of the code that was imported, and not of what a file holds at the first decision
         self._last: tuple[Model, Form, _ValuesOf] | None = None
 
     def of(self, model: Model, client: Mapping[str, Any], decision: Mapping[str, Any], asked: Asked) -> Entry:

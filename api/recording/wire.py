@@ -13,7 +13,7 @@ from journal import models
 from journal.models import Model
 from journal.record import NO_LABEL, NO_SUBJECT, Entry, Kind
 
-MOST_BYTES = 256 * 1024**2  # of a group; a batch of 100,000 receipts has 40 MiB
+MOST_BYTES = 16 * 1024**2  # of a group, which has some hundred receipts
 NO_MODEL = 0xFFFF
 
 STATE = 0  # the number of no group: by it the writer says whether the journal can be written

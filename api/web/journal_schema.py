@@ -72,7 +72,7 @@ def _receipt() -> Schema:
     values = {"type": ["number", "null"]}
     event = {"time": _MOMENT, "event": {"type": "string", "enum": ["erasure", "hold", "release"]}}
     return {
-        "decision": {"type": "object", "description": "La réponse de /predict, telle qu’elle est partie."},
+        "decision": {"type": "object", "description": "La décision, telle qu’elle est enregistrée."},
         "model": _object({"name": _TEXT, "version": _or_null(_TEXT), "digest": _TEXT, "code": _TEXT}),
         "door": _TEXT,
         "caller": {"type": ["string", "null"], "description": "Le nom du jeton qui a demandé la décision."},
