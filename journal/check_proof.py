@@ -51,6 +51,7 @@ def climb(place: int, last: int, path: list[bytes], *hashes: bytes) -> list[byte
 
 def inclusion(proof: dict, path: list[bytes], size: int, root: bytes) -> None:
     head, lasting, seal, salted = (b64decode(proof[at] or "") for at in ("head", "lasting", "seal", "salted"))
+    check(len(head) == 55 and len(seal) == 32, "its parts are not those of a record")
     check(sha256(salted).digest() == seal or not salted, "the inputs are not those of the record")
     check(0 <= proof["position"] < size, "the record came after the checkpoint")
     commitment = sha256(head + sha256(str.encode(proof["model"])).digest() + seal + lasting).digest()
@@ -63,7 +64,7 @@ def inclusion(proof: dict, path: list[bytes], size: int, root: bytes) -> None:
         print(f"{model['labels'][label]}, by {model['name']} {model['version']}, bundle {model['digest']}")
         for names, doubles in ((model["columns"][1:], lasting), (model["features"], salted[32:])):
             values = struct.iter_unpack(">d", doubles[: 8 * len(names)])
-            print({name: value for name, (value,) in zip(names, values, strict=False)} or "(erased)")
+            print({name: value for name, (value,) in zip(names, values, strict=False)} or "(not in the proof)")
 
 
 def growth(path: list[bytes], first: int, first_root: bytes, second: int, second_root: bytes) -> None:

@@ -207,7 +207,10 @@ def reopened(former: Journal, patience: float = PATIENCE_SECONDS) -> Journal:
     Raises JournalError, also where what lies there would be damaged by being opened.
     """
     former.require_room()
-    return opened(patience)
+    try:
+        return opened(patience)
+    except NoJournal:
+        raise Unavailable(_MOVED) from None
 
 
 def make(patience: float = PATIENCE_SECONDS) -> tuple[Journal, bool]:

@@ -1,5 +1,6 @@
 """Checkpoints, verification and proofs at the command line: what a newcomer does wrong, and what is said."""
 
+import base64
 import json
 import os
 import pty
@@ -220,6 +221,24 @@ def test_the_script_checks_what_the_command_line_wrote(proved: str, tmp_path: Pa
 
     assert (said.returncode, said.stderr) == (0, "")
     assert said.stdout.endswith("THE PROOF HOLDS\n")
+
+
+@pytest.mark.parametrize("bytes_moved", [-32, -8, 3, 8, 16])
+def test_the_script_is_not_deceived_by_parts_that_begin_elsewhere(
+    proved: str, tmp_path: Path, bytes_moved: int
+) -> None:
+    """The same bytes in a row have the same hash: of a decision that is told to be erased, other numbers."""
+    proof = json.loads((tmp_path / "proof.json").read_text())
+    seal, lasting = base64.b64decode(proof["seal"]), base64.b64decode(proof["lasting"])
+    place, row = len(seal) + bytes_moved, seal + lasting
+    parts = {"seal": row[:place], "lasting": row[place:]}
+    proof |= {name: base64.b64encode(part).decode() for name, part in parts.items()} | {"salted": None}
+    (tmp_path / "proof.json").write_text(json.dumps(proof))
+
+    said = checked(tmp_path, "proof.json", "public.pem", "new.txt")
+
+    assert said.returncode == 1
+    assert said.stderr == "THE PROOF DOES NOT HOLD: its parts are not those of a record\n"
 
 
 NO_PROOF = "this is no proof that the journal wrote"

@@ -141,6 +141,18 @@ def test_a_batch_has_no_reference_of_one_client(door: SocketDoor, documented_req
     )
 
 
+@pytest.mark.parametrize("asked", ["ids=2", "ids=", "ids=1&ids=1", "ids=oui"])
+def test_ids_of_a_batch_are_asked_for_by_1_alone(
+    door: SocketDoor, documented_request: Client, asked: str
+) -> None:
+    body = json.dumps([documented_request]).encode()
+
+    answer = door.send("POST", f"/predict/batch?{asked}", body, JSON)
+
+    assert answer.status == 400
+    assert answer.error == "Erreur lors du traitement des données : ids ne peut valoir que 1"
+
+
 @pytest.mark.parametrize("reference", ["", "é", "x" * 65, "a\tb"], ids=["empty", "accent", "long", "tab"])
 def test_a_reference_that_is_none_is_refused_and_leaves_no_receipt(
     door: SocketDoor, documented_request: Client, reference: str

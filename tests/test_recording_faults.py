@@ -101,10 +101,12 @@ def test_a_file_that_cannot_be_written_costs_refusals_and_no_receipt(
             load.answers_again()
             with fault(door, folder):
                 is_refused(load, door, sentence, seconds)
+                told = door.said.count("the journal cannot be written")
             is_made_good(load, door)
 
         held_against(url, load)
         assert is_whole(folder / "journal.db")
+        assert told <= 3
 
 
 @pytest.mark.slow

@@ -68,7 +68,7 @@ def test_a_deleted_journal_is_missed_until_a_backup_is_restored_from_which_it_go
         for name in FILES:
             (tmp_path / name).unlink()
         load.refuses()
-        line_with(door, f"there is no journal {tmp_path / FILES[0]}")
+        line_with(door, "the journal was moved, replaced or deleted while it was written: put it back")
         before = dict(load.given)
         (tmp_path / "backup").rename(tmp_path / FILES[0])
         load.answers_again()

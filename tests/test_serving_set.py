@@ -127,8 +127,8 @@ def test_it_follows_the_alias_to_a_new_champion_and_back(
     assert door.predict(documented_request).content == documented_answer()
 
 
-def test_it_says_what_to_do_with_a_registry_in_a_file(python: str, registered: Path, tmp_path: Path) -> None:
-    with api(python, f"sqlite:///{registered / 'mlflow.db'}", tmp_path) as door:
+def test_it_says_what_to_do_with_a_registry_whose_driver_is_missing(python: str, tmp_path: Path) -> None:
+    with api(python, "postgresql://127.0.0.1:9/registry", tmp_path) as door:
         said = servers.eventually(lambda: re.search("no model yet: .*", door.said), "the reason")
 
     assert "le pilote de ce registre n’est pas installé ; passez par « mlflow server »" in said[0]

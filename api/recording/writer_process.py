@@ -29,7 +29,7 @@ from mlflow_model import processes
 
 PATIENCE_SECONDS = 0.5  # for a lock, or a server: those who wait must hear within a second
 TURN_SECONDS = 0.5
-_BETWEEN_ATTEMPTS = 0.5
+_BETWEEN_ATTEMPTS, _LONGEST_PAUSE = 0.5, 20.0
 _PIECE = 1024**2
 MOST_RECORDS, SMALL = 2_000, 200  # of a transaction, and of a group that is no part of a batch
 _BACKLOG_BYTES = 4 * 1024**2  # of answers that somebody does not take
@@ -77,6 +77,8 @@ class Recording:
         self._former: store.Journal | None = None
         self._open_at = self._probe_at = 0.0  # not before
         self._problem: str | None = None
+        self._logged: str | None = None  # the last problem that was not followed by a written group
+        self._pause = _BETWEEN_ATTEMPTS
         self._served: Model | None = None
         self._is_ending = False
         self._waiting: list[_Waiting] = []
@@ -195,11 +197,11 @@ class Recording:
         except Refused:
             raise
         except JournalError as error:
-            self._say(str(error))
+            self._fails(str(error), is_real=bool(groups))
             if self._journal is not None and not self._journal.is_in_place:
                 self._forget()
             raise
-        self._say(None)
+        self._works(is_real=bool(groups))
 
     def _write_down(self, entries: Sequence[Entry]) -> None:
         """Raises JournalError, also without entries.
@@ -220,7 +222,6 @@ class Recording:
         """See whether the journal can be written, by writing what is there already."""
         with contextlib.suppress(JournalError):  # which is said
             self._append([])
-        self._probe_at = time.monotonic() + _BETWEEN_ATTEMPTS
 
     def _open(self) -> Writer:
         """The writer, made when the journal can be opened. Raises JournalError.
@@ -244,17 +245,38 @@ class Recording:
             self._journal.close()
         self._journal = self._writer = self._served = None
 
-    def _say(self, problem: str | None) -> None:
-        """Log a change only: a full disk would fill with lines. Those who decide hear of it, too."""
-        if problem == self._problem:
-            return
-        self._problem = problem
-        if problem is None:
-            _log.info("the journal is written again")
-        else:
+    # ---- What is said of it
+
+    def _works(self, *, is_real: bool) -> None:
+        """Something was written. Only after a real group this is logged: it may have been too little."""
+        if is_real:
+            self._pause = _BETWEEN_ATTEMPTS
+            if self._logged is not None:
+                _log.info("the journal is written again")
+            self._logged = None
+        self._become(None)
+
+    def _fails(self, problem: str, *, is_real: bool) -> None:
+        """Log another reason only: a full disk would fill with lines.
+
+        Where a real group fails though the last attempt did not, the next attempts come more slowly: a full
+        disk may have room for what an attempt writes, and for no more.
+        """
+        if is_real and self._problem is None and self._logged is not None:
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        self._probe_at = time.monotonic() + self._pause
+        if problem != self._logged:
             _log.error("the journal cannot be written: %s", problem)
-        for sender in [*self._senders]:
-            self._tell(sender, self._state())
+        self._logged = problem
+        self._become(problem)
+
+    def _become(self, problem: str | None) -> None:
+        """Have those who decide hear whether they shall go on."""
+        is_told = (problem is None) == (self._problem is None)
+        self._problem = problem
+        if not is_told:
+            for sender in [*self._senders]:
+                self._tell(sender, self._state())
 
 
 def _made() -> store.Journal:

@@ -40,6 +40,7 @@ from api.reviewing.desk import Desk
 from api.web import openapi
 from features.catalogue import example_client
 from mlflow_model.errors import (
+    BadData,
     BodyTooLarge,
     JournalAbsent,
     MethodNotAllowed,
@@ -114,10 +115,12 @@ class _Pages:
 
     def predict_batch(self) -> Response:
         content_type, encoding = request.headers.get("Content-Type"), request.headers.get("Content-Encoding")
-        keep, with_ids = request.args.getlist("keep"), request.args.get("ids") == "1"
+        keep, ids = request.args.getlist("keep"), request.args.getlist("ids")
+        if ids not in ([], ["1"]):
+            raise BadData("ids ne peut valoir que 1")
         asked = Asked(g.request_id, g.token.name, request.headers.get("X-Client-Reference"))
         return _response(
-            self._service.predict_batch(content_type, encoding, _batch_body(), asked, keep, with_ids)
+            self._service.predict_batch(content_type, encoding, _batch_body(), asked, keep, bool(ids))
         )
 
     def health(self) -> Response:
