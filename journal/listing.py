@@ -122,7 +122,7 @@ def all_of(connection: sa.Connection, wanted: Wanted) -> Iterator[list[Record]]:
     return reading.records(connection, *wanted.conditions(connection))
 
 
-def positions(connection: sa.Connection, wanted: Wanted) -> Iterator[int]:
-    for page in reading.pages(connection, [_columns.position], *wanted.conditions(connection)):
+def positions(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> Iterator[int]:
+    for page in reading.pages(connection, [_columns.position], *conditions):
         for (position,) in page:
             yield position
