@@ -47,6 +47,7 @@ _ABSENT = "the journal's file or folder cannot be opened: check JOURNAL_URL and 
 _SILENT = "the journal's database does not answer as it should: check JOURNAL_URL, and that it runs"
 _NO_DATABASE = "the file is no database, or its beginning is damaged: check JOURNAL_URL, or restore a backup"
 _DAMAGED = "the journal's file is damaged: restore the last backup beside it, and compare the two"
+UNFIT = "the journal's tables do not fit each other: python -m journal verify says more"
 # By the beginning of SQLite's extended code, or PostgreSQL's SQLSTATE.
 _BY_CODE = {
     "SQLITE_BUSY": _LOCKED,
@@ -66,8 +67,8 @@ def in_words() -> Iterator[None]:
     """Say an error of the database as a JournalError. What a library says may hold what was to be written."""
     try:
         yield
-    except IntegrityError:
-        raise Twice from None
+    except IntegrityError as error:
+        raise (Twice() if _is_an_id_taken(error) else Damaged(UNFIT)) from None
     except DBAPIError as error:
         raise _said(error) from None
     except UnicodeDecodeError:  # of a damaged name in SQLite's own words
@@ -84,6 +85,14 @@ def in_words() -> Iterator[None]:
     except OSError as error:
         is_full = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
         raise Unavailable(_FULL if is_full else _ABSENT) from None
+
+
+def _is_an_id_taken(error: IntegrityError) -> bool:
+    """Not a position or a number, which only writers give out."""
+    diagnosis = getattr(error.orig, "diag", None)  # PostgreSQL's
+    if diagnosis is None:
+        return str(error.orig).endswith(" record.id")
+    return bool(diagnosis.constraint_name == "record_by_id")
 
 
 def _said(error: DBAPIError) -> JournalError:

@@ -257,6 +257,56 @@ def test_the_same_receipt_twice_is_refused_with_its_whole_group(journal: Path) -
     assert rows(journal, "SELECT sequence FROM record ORDER BY position") == [(0,), (1,), (2,), (3,)]
 
 
+@pytest.mark.parametrize(
+    "change",
+    ["UPDATE journal SET size = 2, frontier = zeroblob(32)", "UPDATE model SET number = 1, digest = x'00'"],
+    ids=["a position", "a model's number"],
+)
+def test_what_is_taken_already_beside_an_id_is_damage_and_no_receipt_twice(
+    change: str, journal: Path
+) -> None:
+    write(receipts(1))
+    before = rows(journal, "SELECT id FROM record ORDER BY position")
+    changed(journal, change)
+
+    with closing(store.opened()) as opened, pytest.raises(Damaged, match="tables do not fit each other"):
+        Writer(opened, "test", "0").append(receipts(1))
+
+    assert rows(journal, "SELECT id FROM record ORDER BY position") == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["frontier = x'00'", "frontier = zeroblob(40)", "frontier = NULL", "size = 'x'"],
+)
+def test_a_damaged_tree_is_told_as_damage(change: str, journal: Path) -> None:
+    write(receipts(1))
+    changed(
+        journal,
+        "CREATE TABLE loose AS SELECT * FROM journal",
+        "DROP TABLE journal",
+        "ALTER TABLE loose RENAME TO journal",
+        f"UPDATE journal SET {change}",  # noqa: S608 - our own text
+    )
+
+    with (
+        closing(store.opened()) as opened,
+        pytest.raises(Damaged, match="python -m journal verify says more"),
+    ):
+        Writer(opened, "test", "0").append(receipts(1))
+
+
+def test_a_journal_without_its_row_is_told_as_damage(journal: Path) -> None:
+    write(receipts(1))
+    changed(journal, "DELETE FROM journal")
+
+    with (
+        closing(store.opened()) as opened,
+        pytest.raises(Damaged, match="python -m journal verify says more"),
+    ):
+        Writer(opened, "test", "0").append(receipts(1))
+
+
 class LosingTheAnswer(store.Journal):
     """Commits, and says that it did not: a connection may break between the two."""
 
