@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 
 class JournalError(Exception):
@@ -64,7 +64,10 @@ _BY_CODE = {
 
 @contextmanager
 def in_words() -> Iterator[None]:
-    """Say an error of the database as a JournalError. What a library says may hold what was to be written."""
+    """Say an error of the database as a JournalError. What a library says may hold what was to be written.
+
+    What else fails meanwhile, such as another file, is not said in the journal's name.
+    """
     try:
         yield
     except IntegrityError as error:
@@ -73,15 +76,21 @@ def in_words() -> Iterator[None]:
         raise _said(error) from None
     except UnicodeDecodeError:  # of a damaged name in SQLite's own words
         raise Damaged(_DAMAGED) from None
-    except NoSuchModuleError:
-        raise NoJournal("JOURNAL_URL names a driver that SQLAlchemy does not know") from None
+    except SQLAlchemyError:
+        raise Unavailable(_SILENT) from None
+
+
+@contextmanager
+def opening_in_words() -> Iterator[None]:
+    """The same while the journal's own files are opened, and nothing else."""
+    try:
+        with in_words():
+            yield
     except ModuleNotFoundError as error:
         raise NoJournal(
             f"JOURNAL_URL needs the driver {error.name}, which is not installed: take postgresql+psycopg://, "
             "and pip install 'psycopg[binary]'"
         ) from None
-    except SQLAlchemyError:
-        raise Unavailable(_SILENT) from None
     except OSError as error:
         is_full = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
         raise Unavailable(_FULL if is_full else _ABSENT) from None
