@@ -24,6 +24,9 @@ from mlflow_model.errors import Forbidden, Unauthorized
 _LOOK_SECONDS = 0.5
 _LINE = re.compile(r"(?P<role>\w+)[ \t]+(?P<digest>[0-9a-f]{64})[ \t]+(?P<name>\S+)")
 
+LONGEST_NAME = 60  # characters of 4 bytes at most: a receipt has room for 255
+_BAD_NAME = f"a name has 1 to {LONGEST_NAME} printable characters"
+
 _log = logging.getLogger("scoring_client")
 
 
@@ -115,7 +118,13 @@ def _token(number: int, line: str) -> Token:
         raise BadTokensFile(
             f"{TOKENS_FILE}, line {number}: expected ROLE SHA256 NAME, ROLE one of {', '.join(ROLES)}"
         )
+    if not _is_name(match["name"]):
+        raise BadTokensFile(f"{TOKENS_FILE}, line {number}: {_BAD_NAME}")
     return Token(match["role"], bytes.fromhex(match["digest"]), match["name"])
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= LONGEST_NAME and text.isprintable() and " " not in text
 
 
 def main() -> None:
@@ -130,8 +139,8 @@ def main() -> None:
     purposes = "score: decide; review: decide on one, and review; audit: all past decisions, and /metrics"
     parser.add_argument("role", choices=ROLES, help=purposes)
     options = parser.parse_args()
-    if not re.fullmatch(r"\S+", options.name):
-        parser.error("the name must have no spaces")
+    if not _is_name(options.name):
+        parser.error(f"{_BAD_NAME}, and no spaces")
     token = secrets.token_urlsafe(32)
     sys.stderr.write(f"Authorization: Bearer {token}\n")
     sys.stdout.write(f"{options.role} {hashlib.sha256(token.encode()).hexdigest()} {options.name}\n")

@@ -135,8 +135,10 @@ def _time(text: str) -> int:
 
 def _reference(text: str) -> str:
     """The text is not repeated: it names a client."""
-    if not (0 < len(text) <= LONGEST_REFERENCE and text.isprintable()):
-        raise argparse.ArgumentTypeError(f"a reference is 1 to {LONGEST_REFERENCE} printable characters")
+    if not (0 < len(text) <= LONGEST_REFERENCE and text.isascii() and text.isprintable()):
+        raise argparse.ArgumentTypeError(
+            f"a reference is 1 to {LONGEST_REFERENCE} printable ASCII characters"
+        )
     return text
 
 

@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 
 class JournalError(Exception):
@@ -47,6 +47,7 @@ _ABSENT = "the journal's file or folder cannot be opened: check JOURNAL_URL and 
 _SILENT = "the journal's database does not answer as it should: check JOURNAL_URL, and that it runs"
 _NO_DATABASE = "the file is no database, or its beginning is damaged: check JOURNAL_URL, or restore a backup"
 _DAMAGED = "the journal's file is damaged: restore the last backup beside it, and compare the two"
+UNFIT = "the journal's tables do not fit each other: python -m journal verify says more"
 # By the beginning of SQLite's extended code, or PostgreSQL's SQLSTATE.
 _BY_CODE = {
     "SQLITE_BUSY": _LOCKED,
@@ -63,27 +64,44 @@ _BY_CODE = {
 
 @contextmanager
 def in_words() -> Iterator[None]:
-    """Say an error of the database as a JournalError. What a library says may hold what was to be written."""
+    """Say an error of the database as a JournalError. What a library says may hold what was to be written.
+
+    What else fails meanwhile, such as another file, is not said in the journal's name.
+    """
     try:
         yield
-    except IntegrityError:
-        raise Twice from None
+    except IntegrityError as error:
+        raise (Twice() if _is_an_id_taken(error) else Damaged(UNFIT)) from None
     except DBAPIError as error:
         raise _said(error) from None
     except UnicodeDecodeError:  # of a damaged name in SQLite's own words
         raise Damaged(_DAMAGED) from None
-    except NoSuchModuleError:
-        raise NoJournal("JOURNAL_URL names a driver that SQLAlchemy does not know") from None
+    except SQLAlchemyError:
+        raise Unavailable(_SILENT) from None
+
+
+@contextmanager
+def opening_in_words() -> Iterator[None]:
+    """The same while the journal's own files are opened, and nothing else."""
+    try:
+        with in_words():
+            yield
     except ModuleNotFoundError as error:
         raise NoJournal(
             f"JOURNAL_URL needs the driver {error.name}, which is not installed: take postgresql+psycopg://, "
             "and pip install 'psycopg[binary]'"
         ) from None
-    except SQLAlchemyError:
-        raise Unavailable(_SILENT) from None
     except OSError as error:
         is_full = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
         raise Unavailable(_FULL if is_full else _ABSENT) from None
+
+
+def _is_an_id_taken(error: IntegrityError) -> bool:
+    """Not a position or a number, which only writers give out."""
+    diagnosis = getattr(error.orig, "diag", None)  # PostgreSQL's
+    if diagnosis is None:
+        return str(error.orig).endswith(" record.id")
+    return bool(diagnosis.constraint_name == "record_by_id")
 
 
 def _said(error: DBAPIError) -> JournalError:

@@ -17,7 +17,7 @@ _columns = schema.record.c
 class Wanted:
     """Which decisions. `since`, `until`: microseconds since 1970; the end does not belong to it.
 
-    `is_open`: in the grey zone and not reviewed.
+    `is_open`: in the grey zone, not reviewed, and not erased: nobody can review what is gone.
     """
 
     since: int | None = None
@@ -38,7 +38,7 @@ class Wanted:
         if self.version is not None:
             found.append(_columns.model.in_(_numbers(connection, self.version)))
         if self.is_open:
-            found.append(~_is_reviewed())
+            found += [~_is_reviewed(), _columns.is_erased == 0]
         return found
 
 
@@ -122,7 +122,7 @@ def all_of(connection: sa.Connection, wanted: Wanted) -> Iterator[list[Record]]:
     return reading.records(connection, *wanted.conditions(connection))
 
 
-def positions(connection: sa.Connection, wanted: Wanted) -> Iterator[int]:
-    for page in reading.pages(connection, [_columns.position], *wanted.conditions(connection)):
+def positions(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> Iterator[int]:
+    for page in reading.pages(connection, [_columns.position], *conditions):
         for (position,) in page:
             yield position

@@ -217,7 +217,7 @@ def _pages(connection: sa.Connection, wanted: Wanted, sample: int | None) -> Ite
     if sample is None:
         yield from reading.pages(connection, _READ, *conditions)
         return
-    chosen = sorted(_chosen(listing.positions(connection, wanted), sample))
+    chosen = sorted(_chosen(listing.positions(connection, *conditions), sample))
     for start in range(0, len(chosen), reading.PAGE):
         places = chosen[start : start + reading.PAGE]
         yield from reading.pages(connection, _READ, *conditions, _columns.position.in_(places))

@@ -19,21 +19,28 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
 
 from journal import schema
-from journal.errors import NoJournal, OtherSchema, Unavailable, in_words
+from journal.errors import NoJournal, OtherSchema, Unavailable, in_words, opening_in_words
 from mlflow_model import files
 
 VARIABLE = "JOURNAL_URL"
 OFF = "off"
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_SECONDS = 30.0  # of a command that waits for a lock
+IDLE_SECONDS = 5  # after which PostgreSQL takes the lock from a writer whose machine has vanished
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 Place = tuple[int, int]  # device and number, which tell a file from another one of its name
+
+_DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg", "postgresql+psycopg2")
 
 _MOVED = "the journal was moved, replaced or deleted while it was written: put it back"
 _SHORTER = (
     "the journal's file became shorter while it was written, as when a backup is copied over it: stop the "
     "service, restore the backup again, and remove {file}-wal and {file}-shm"
+)
+_NO_LOG = (
+    "this file system cannot hold the log that SQLite keeps beside the journal, and shares between "
+    "processes: name a file on a local disk"
 )
 _LOG_OF_ANOTHER = (
     "the journal was replaced, and beside it lies the log of the former one, which would damage it: put the "
@@ -67,10 +74,14 @@ def address() -> URL:
         ) from None
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise NoJournal(f"{VARIABLE} must name a database of SQLite or PostgreSQL")
-    if url.get_backend_name() != "sqlite" or (url.database or "").startswith("file:"):
+    if url.drivername not in _DRIVERS:
+        raise NoJournal(f"{VARIABLE} must name no driver but psycopg or psycopg2, of PostgreSQL")
+    if url.get_backend_name() != "sqlite":
         return url
     if url.database in (None, "", ":memory:"):
         raise NoJournal(f"{VARIABLE} must name a file: a journal in memory would be lost")
+    if url.query or str(url.database).startswith("file:"):
+        raise NoJournal(f"{VARIABLE} must be sqlite:///FILE, without options: some keep a journal in memory")
     return url.set(database=str(Path(str(url.database)).resolve()))
 
 
@@ -88,7 +99,7 @@ class Journal:
         self._size = 0  # of the file, which only grows: nothing vacuums it
         self._is_shorter = False
         arguments: dict[str, Any] = {"timeout": patience} if self.is_sqlite else _of_postgresql(patience)
-        with in_words():
+        with opening_in_words():
             self._engine = sa.create_engine(url, connect_args=arguments, hide_parameters=True)
         if self.is_sqlite:
             sa.event.listen(self._engine, "connect", _prepare)
@@ -138,6 +149,8 @@ class Journal:
         """The journal as it is now, whatever others write meanwhile. Raises JournalError."""
         level = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         with self._connected(**level) as connection, connection.begin():
+            if not self.is_sqlite:  # a reader holds no lock, and may take its time between two pages
+                connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
             yield connection
 
     @contextmanager
@@ -152,17 +165,32 @@ class Journal:
         with self._connected(begin=None, isolation_level="AUTOCOMMIT") as connection:
             yield connection
 
+    def keep_log(self) -> None:
+        """Have SQLite write ahead into a log: some ways to make a backup forget it. Raises JournalError."""
+        if not self.is_sqlite:
+            return
+        with self.outside_transactions() as connection:
+            mode = connection.exec_driver_sql("PRAGMA journal_mode = WAL").scalar()
+        if mode != "wal":
+            raise Unavailable(_NO_LOG)
+
     @contextmanager
     def _connected(self, **options: Any) -> Iterator[sa.Connection]:
-        with in_words(), self._engine.connect() as connection:
+        with opening_in_words():
+            connected = self._engine.connect()
+        with in_words(), connected as connection:
             yield connection.execution_options(**options)
 
 
 def _of_postgresql(patience: float) -> dict[str, Any]:
-    milliseconds = round(1_000 * patience)
+    settings = {
+        "lock_timeout": f"{round(1_000 * patience)}ms",
+        "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
+        "synchronous_commit": "on",
+    }
     return {
         "connect_timeout": max(2, round(patience)),  # libpq takes less than 2 seconds for 2
-        "options": f"-c lock_timeout={milliseconds} -c synchronous_commit=on",
+        "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
     }
 
 
@@ -194,6 +222,8 @@ def opened(patience: float = PATIENCE_SECONDS) -> Journal:
     try:
         with found.reading() as connection:
             _check_schema(_revision(connection))
+        if file is not None and os.access(file, os.W_OK):
+            found.keep_log()
         _tighten(file)
     except BaseException:
         found.close()
@@ -229,9 +259,7 @@ def make(patience: float = PATIENCE_SECONDS) -> tuple[Journal, bool]:
             if before != schema.REVISION:
                 _check_not_newer(before)
                 _migrate(connection)
-        if found.is_sqlite:
-            with found.outside_transactions() as connection:
-                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+        found.keep_log()
         _tighten(file)
         return found, before != schema.REVISION
     except BaseException:
@@ -240,9 +268,8 @@ def make(patience: float = PATIENCE_SECONDS) -> tuple[Journal, bool]:
 
 
 def _file(url: URL) -> Path | None:
-    """SQLite's; None for a server, and where the URL has SQLite's own form."""
-    is_plain = url.get_backend_name() == "sqlite" and not str(url.database).startswith("file:")
-    return Path(str(url.database)) if is_plain else None
+    """SQLite's; None for a server."""
+    return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
 
 
 def _log_of(file: Path) -> Path:
@@ -272,7 +299,7 @@ def _begin_file(file: Path) -> None:
     """An empty file, for its owner alone."""
     if not file.parent.is_dir():
         raise NoJournal(_absent(file))
-    with in_words():
+    with opening_in_words():
         files.write(file, b"")
 
 
@@ -281,7 +308,7 @@ def _tighten(file: Path | None) -> None:
     if file is None:
         return
     for one in (file, _log_of(file), Path(f"{file}-shm")):
-        with in_words(), contextlib.suppress(FileNotFoundError):
+        with opening_in_words(), contextlib.suppress(FileNotFoundError):
             found = one.stat()
             is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
             if is_ours and found.st_mode & 0o077:

@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from journal import events, record, schema
+from journal.errors import UNFIT, Damaged
 from journal.events import Event
 from journal.models import NO_MODEL, Model
 from journal.receipt import Receipt
@@ -116,12 +117,12 @@ class Group:
 
     def __init__(self, connection: sa.Connection, left: Left) -> None:
         self.connection = connection
-        row = _STATE.execute(connection, {"own": left.number}).one()
+        row = _state(connection, left.number)
         self.origin: str = row.origin
-        self._frontier = frontier(row.size, row.frontier)
+        self._frontier = _frontier(row.size, row.frontier)
         self.is_first = not _is_as_left(row, left)
         if self.is_first:
-            row = _STATE.execute(connection, {"own": row.writers}).one()
+            row = _state(connection, row.writers)
         self._writers: int = row.writers + self.is_first
         self.writer: int = row.writers if self.is_first or left.number is None else left.number
         self.sequence = _after(row.last)
@@ -196,6 +197,14 @@ class Group:
         return number
 
 
+def _state(connection: sa.Connection, own: int | None) -> sa.Row[Any]:
+    """The journal's row, locked, with the last sequence of the writer of this number. Raises Damaged."""
+    row = _STATE.execute(connection, {"own": own}).one_or_none()
+    if row is None:
+        raise Damaged(UNFIT)
+    return row
+
+
 def _is_as_left(row: sa.Row[Any], left: Left) -> bool:
     """Whether the journal is as the writer left it. Nobody else writes in its name.
 
@@ -220,9 +229,15 @@ def _is_there(connection: sa.Connection, entry: Entry) -> bool:
     return bool(found.is_erased) or found.erasable[SALT_BYTES:] == entry.erasable
 
 
-def frontier(size: int, joined: bytes) -> Frontier:
-    roots = [joined[start : start + HASH_BYTES] for start in range(0, len(joined), HASH_BYTES)]
-    return Frontier(size, roots)
+def _frontier(size: int, joined: bytes) -> Frontier:
+    """Raises Damaged."""
+    try:
+        if len(joined) % HASH_BYTES:
+            raise ValueError("no whole hashes")
+        roots = [joined[start : start + HASH_BYTES] for start in range(0, len(joined), HASH_BYTES)]
+        return Frontier(size, roots)
+    except (AttributeError, TypeError, ValueError):
+        raise Damaged(UNFIT) from None
 
 
 def _row(

@@ -237,6 +237,13 @@ class JournalUnavailable(TryLater):
         )
 
 
+class JournalDamaged(ScoringError):
+    """A record of the journal, or its file, is not what was written. Another attempt finds the same."""
+
+    def __init__(self) -> None:
+        super().__init__("Le journal est endommagé : « python -m journal verify » dit où.")
+
+
 class JournalSilent(TryLater):
     """The journal cannot be read, or cannot be added to: locked, full, gone."""
 

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from api.app import create_app
+from api.tokens import parse
 from mlflow_model.bundle.bundles import Bundle
 from tests import servers
+from tests.journal_support import receipt_of
 from tests.servers import JSON, ROOT, Answer, Door, FlaskDoor, SocketDoor
 
 pytest_plugins = ["tests.api_support"]
@@ -173,9 +175,11 @@ def test_it_does_not_open_to_others_by_mistake(host: str) -> None:
     [
         ("clerk " + "0" * 64 + " x\n", "line 1"),
         ("score zz x\n", "line 1"),
+        ("score " + "0" * 64 + " " + "x" * 61 + "\n", "line 1: a name has 1 to 60 printable characters"),
+        ("\nscore " + "0" * 64 + " a\x1b[2Jb\n", "line 2: a name has 1 to 60 printable characters"),
         (None, "cannot be read"),
     ],
-    ids=["unknown role", "no hash", "absent"],
+    ids=["unknown role", "no hash", "long name", "unprintable name", "absent"],
 )
 def test_a_bad_tokens_file_is_one_line(tmp_path: Path, content: str | None, complaint: str) -> None:
     if content is not None:
@@ -186,6 +190,29 @@ def test_a_bad_tokens_file_is_one_line(tmp_path: Path, content: str | None, comp
     assert refused.returncode == 1
     assert len(refused.stderr.splitlines()) == 1
     assert complaint in refused.stderr
+
+
+def test_the_longest_name_of_a_token_fits_a_receipt(tmp_path: Path) -> None:
+    longest = "\N{GRINNING FACE}" * 60
+
+    (token,) = parse(f"score {'0' * 64} {longest}\n".encode())
+
+    assert token.name == longest
+    assert receipt_of(caller=token.name).entry()
+
+
+@pytest.mark.parametrize("name", ["x" * 61, "a b", "a\x1bb", ""], ids=ascii)
+def test_no_token_is_made_for_a_name_that_the_file_would_not_take(name: str) -> None:
+    made = subprocess.run(
+        [sys.executable, "-m", "api.tokens", name, "score"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (made.returncode, made.stdout) == (2, "")
+    assert made.stderr == "Refused: a name has 1 to 60 printable characters, and no spaces\n"
 
 
 NO_KEYS = "names no readable public Ed25519 keys in PEM form"

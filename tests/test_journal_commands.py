@@ -96,7 +96,11 @@ def test_init_makes_a_journal_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (["list", "--limit", "0"], "must be a whole number from 1 to 10,000"),
         (
             ["erase", "--client-reference", "x" * 65, "--why", "w"],
-            "a reference is 1 to 64 printable characters",
+            "a reference is 1 to 64 printable ASCII characters",
+        ),
+        (
+            ["show", "--client-reference", "\N{GRINNING FACE}" * 64],
+            "a reference is 1 to 64 printable ASCII characters",
         ),
         (["erase", "--decision", str(ids.written(bytes(16)))], "the following arguments are required: --why"),
         (["erase", "--client-reference", "x", "--why", " "], "a reason must not be empty"),

@@ -127,6 +127,38 @@ def test_writers_at_the_same_time_lose_no_sequence_and_double_none(journal: str)
     assert report.receipts == 3 * 60 * 3
 
 
+def test_a_writer_that_vanishes_in_a_transaction_loses_the_lock(
+    journal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "IDLE_SECONDS", 1)
+    with (
+        closing(store.opened()) as vanished,
+        closing(store.opened(patience=5)) as other,
+        pytest.raises(Unavailable, match="does not answer as it should"),
+    ):
+        _append_while_locked(vanished, other)
+    with connected() as connection:
+        assert reading.size(connection) == 3
+
+
+def _append_while_locked(vanished: store.Journal, other: store.Journal) -> None:
+    with vanished.writing() as connection:
+        connection.execute(sa.select(schema.journal).with_for_update())
+        with Writer(other, "test", "0") as one:
+            one.append(receipts(1))
+        connection.execute(sa.select(schema.journal))
+
+
+def test_a_reader_may_think_between_two_pages(journal: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "IDLE_SECONDS", 1)
+    write(receipts(1))
+
+    with connected() as connection:
+        before = reading.size(connection)
+        time.sleep(1.5)
+        assert (before, reading.size(connection)) == (3, 3)
+
+
 def test_a_writer_waits_for_a_lock_no_longer_than_its_patience(journal: str) -> None:
     holder = sa.create_engine(journal, poolclass=sa.NullPool)
     with closing(store.opened(patience=0.3)) as opened, Writer(opened, "test", "0") as one:

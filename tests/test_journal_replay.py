@@ -18,7 +18,7 @@ from journal.receipt import Receipt
 from journal.replay import CannotLoad
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import Scorer
-from tests.journal_support import changed, journal_at, receipt_of, write
+from tests.journal_support import changed, erased, journal_at, receipt_of, write
 
 Capture = pytest.CaptureFixture[str]
 
@@ -69,6 +69,14 @@ def test_a_sample_is_of_so_many_decisions(journal: Path, scorer: Scorer) -> None
 
     assert replayed(scorer, 40).same == 40
     assert replayed(scorer, 1_000).same == 300
+
+
+def test_a_sample_is_of_decisions_that_are_not_erased(journal: Path, scorer: Scorer) -> None:
+    made = decided(scorer, models.of_scorer(scorer, "scoring-client", "1", "ab", "0"), 300)
+    write(made)
+    erased(*[one.id for one in made[:250]])
+
+    assert replayed(scorer, 40) == replaying.Replayed(same=40, erased=250)
 
 
 def test_a_sample_takes_early_and_late_decisions_alike() -> None:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,15 @@ def test_a_relative_path_is_that_of_the_current_folder(
         ("sqlite://", "a journal in memory would be lost"),
         ("sqlite:///:memory:", "a journal in memory would be lost"),
         ("mysql://host/name", "must name a database of SQLite or PostgreSQL"),
-        ("postgresql+nodriver://host/name", "a driver that SQLAlchemy does not know"),
-        ("postgresql+pg8000://host/name", "needs the driver pg8000, which is not installed"),
+        ("sqlite:///file::memory:?uri=true", "must be sqlite:///FILE, without options"),
+        ("sqlite:///journal.db?mode=memory&uri=true", "must be sqlite:///FILE, without options"),
+        ("sqlite+aiosqlite:///journal.db", "must name no driver but psycopg or psycopg2"),
+        ("postgresql+pg8000://host/name", "must name no driver but psycopg or psycopg2"),
+        pytest.param(
+            "postgresql+psycopg://host/name",
+            "needs the driver psycopg, which is not installed",
+            marks=pytest.mark.skipif(find_spec("psycopg") is not None, reason="it is installed"),
+        ),
         (
             "sqlite:////nowhere/at/all/journal.db",
             "there is no journal /nowhere/at/all/journal.db: nor is its folder",
@@ -305,6 +313,56 @@ def test_the_same_receipt_twice_is_refused_with_its_whole_group(journal: Path) -
     assert rows(journal, "SELECT sequence FROM record ORDER BY position") == [(0,), (1,), (2,), (3,)]
 
 
+@pytest.mark.parametrize(
+    "change",
+    ["UPDATE journal SET size = 2, frontier = zeroblob(32)", "UPDATE model SET number = 1, digest = x'00'"],
+    ids=["a position", "a model's number"],
+)
+def test_what_is_taken_already_beside_an_id_is_damage_and_no_receipt_twice(
+    change: str, journal: Path
+) -> None:
+    write(receipts(1))
+    before = rows(journal, "SELECT id FROM record ORDER BY position")
+    changed(journal, change)
+
+    with closing(store.opened()) as opened, pytest.raises(Damaged, match="tables do not fit each other"):
+        Writer(opened, "test", "0").append(receipts(1))
+
+    assert rows(journal, "SELECT id FROM record ORDER BY position") == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["frontier = x'00'", "frontier = zeroblob(40)", "frontier = NULL", "size = 'x'"],
+)
+def test_a_damaged_tree_is_told_as_damage(change: str, journal: Path) -> None:
+    write(receipts(1))
+    changed(
+        journal,
+        "CREATE TABLE loose AS SELECT * FROM journal",
+        "DROP TABLE journal",
+        "ALTER TABLE loose RENAME TO journal",
+        f"UPDATE journal SET {change}",  # noqa: S608 - our own text
+    )
+
+    with (
+        closing(store.opened()) as opened,
+        pytest.raises(Damaged, match="python -m journal verify says more"),
+    ):
+        Writer(opened, "test", "0").append(receipts(1))
+
+
+def test_a_journal_without_its_row_is_told_as_damage(journal: Path) -> None:
+    write(receipts(1))
+    changed(journal, "DELETE FROM journal")
+
+    with (
+        closing(store.opened()) as opened,
+        pytest.raises(Damaged, match="python -m journal verify says more"),
+    ):
+        Writer(opened, "test", "0").append(receipts(1))
+
+
 class LosingTheAnswer(store.Journal):
     """Commits, and says that it did not: a connection may break between the two."""
 
@@ -493,13 +551,44 @@ def test_files_that_may_not_grow_leave_a_whole_journal(journal: Path) -> None:
     assert rows(journal, "PRAGMA integrity_check") == [("ok",)]
 
 
-def test_a_journal_that_can_only_be_read_is_read_and_not_written(
-    journal: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("error", [FileNotFoundError("elsewhere"), ModuleNotFoundError("another")])
+def test_what_fails_beside_the_journal_is_not_blamed_on_it(error: Exception, journal: Path) -> None:
+    with closing(store.opened()) as opened, pytest.raises(type(error), match=str(error)), opened.reading():
+        raise error
+
+
+def test_a_backup_in_another_mode_is_written_in_the_place_of_the_journal(journal: Path) -> None:
+    write(receipts(1))
+    backup = journal.with_name("backup.db")
+    with closing(sqlite3.connect(journal)) as database:
+        database.execute("VACUUM INTO ?", [str(backup)])
+    for part in journal.parent.glob("journal.db*"):
+        part.unlink()
+    backup.rename(journal)
+
+    write(receipts(2))
+
+    assert rows(journal, "PRAGMA journal_mode") == [("wal",)]
+    assert _are_in_order(rows(journal, "SELECT position, writer, sequence FROM record ORDER BY position"))
+
+
+def test_a_place_that_can_hold_no_log_is_told_and_not_taken_for_a_moved_journal(journal: Path) -> None:
+    changed(journal, "PRAGMA journal_mode = DELETE")
+    without_shared_memory = sa.make_url(f"sqlite:///file:{journal}?vfs=unix-none&uri=true")
+
+    with (
+        closing(store.Journal(without_shared_memory, 1)) as opened,
+        pytest.raises(Unavailable, match="cannot hold the log that SQLite keeps beside the journal"),
+    ):
+        opened.keep_log()
+
+
+def test_a_journal_that_can_only_be_read_is_read_and_not_written(journal: Path) -> None:
     write(receipts(3))
-    monkeypatch.setenv("JOURNAL_URL", f"sqlite:///file:{journal}?mode=ro&uri=true")
 
     with closing(store.opened()) as opened:
+        with opened.outside_transactions() as connection:
+            connection.exec_driver_sql("PRAGMA query_only = ON")
         with opened.reading() as connection:
             assert connection.execute(sa.select(sa.func.count()).select_from(schema.record)).scalar() == 5
         with pytest.raises(Unavailable, match="the journal is read-only here"):

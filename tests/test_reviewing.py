@@ -25,7 +25,7 @@ from journal.ids import written
 from journal.verification import verify
 from mlflow_model.bundle.bundles import Bundle
 from tests import servers
-from tests.journal_support import erased, journal_at, receipt_of, write
+from tests.journal_support import changed, erased, journal_at, receipt_of, write
 from tests.live import children_of, workers_of
 from tests.review_support import LABELS, NOBODY, Bank, Client, bank_in
 from tests.servers import Answer, FlaskDoor
@@ -40,6 +40,7 @@ CONTRARY = (
     "Une autre personne a revu cette décision en sens contraire : "
     "seul un jeton du rôle audit peut la contredire."
 )
+DAMAGED = "Le journal est endommagé : « python -m journal verify » dit où."
 SILENT = "Le journal ne répond pas : réessayez dans une seconde."
 
 
@@ -346,6 +347,20 @@ def test_decisions_are_chosen_by_label_review_and_time(bank: Bank) -> None:
     assert {one["id"] for one in listed(bank, "anna", "?open=true&limit=500")} == found("open=true")
 
 
+@pytest.mark.parametrize(("who", "query"), [("anna", ""), ("carla", "label=grey&")])
+def test_a_cursor_is_one_of_the_decisions_that_are_asked_for(bank: Bank, who: str, query: str) -> None:
+    grey, risky = bank.decided("grey"), bank.decided("risky")
+
+    allowed = bank.get(who, f"/decisions?{query}after={grey}")
+    refused = bank.get(who, f"/decisions?{query}after={risky}")
+
+    assert allowed.status == 200
+    assert (refused.status, refused.error) == (
+        400,
+        "Question au journal refusée : after doit être le next de la page précédente",
+    )
+
+
 BAD_PARAMETERS = {
     "another name": ("lable=grey", "les paramètres sont label, open, model_version, since, until, after"),
     "twice": ("label=grey&label=risky", "les paramètres sont label, open, model_version, since, until"),
@@ -554,6 +569,27 @@ def test_a_journal_that_is_away_is_missed_within_a_second_and_found_again(
     assert took < 2.0
     assert back.status == 200
     assert "the journal cannot be asked: there is no journal" in said
+
+
+def test_a_damaged_receipt_is_told_as_damage_and_nobody_is_told_to_try_again(
+    documented_pickle: Path, client_of_each_label: dict[str, Client], tmp_path: Path
+) -> None:
+    with bank_in(tmp_path, documented_pickle, client_of_each_label) as bank:
+        decision, other = bank.decided("grey"), bank.decided("grey")
+        damage = f"UPDATE record SET lasting = x'00' WHERE id = x'{_hex(decision)}'"  # noqa: S608 - our own
+        changed(tmp_path / "journal.db", damage)
+        answers = [bank.get("anna", f"/decisions/{decision}"), bank.get("anna", "/decisions")]
+        whole = bank.get("anna", f"/decisions/{other}")
+        said = bank.door.said
+
+    assert [(one.status, one.error) for one in answers] == [(500, DAMAGED)] * 2
+    assert "Retry-After" not in answers[0].headers
+    assert whole.status == 200
+    assert "is damaged and cannot be read: python -m journal verify says more" in said
+
+
+def _hex(decision: str) -> str:
+    return decision.replace("-", "")
 
 
 def test_where_no_process_answers_the_next_one_does(

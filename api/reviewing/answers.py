@@ -12,7 +12,7 @@ from api.reviewing import shown
 from api.reviewing.parameters import Page, bad_cursor
 from journal import events, ids, listing, reading, store
 from journal.code_version import code_version
-from journal.errors import JournalError
+from journal.errors import Damaged, JournalError
 from journal.listing import Wanted
 from journal.models import GREY, LABELS
 from journal.reading import Record
@@ -22,6 +22,7 @@ from journal.writer import Writer
 from mlflow_model.errors import (
     ContraryReview,
     DecisionErased,
+    JournalDamaged,
     JournalSilent,
     NotInTheGreyZone,
     UnknownDecision,
@@ -42,14 +43,21 @@ def one(decision: str, *, sees_all: bool) -> Answer:
 def page(wanted: Page) -> Answer:
     with _opened() as journal, journal.reading() as connection:
         before = None if wanted.after is None else reading.find(connection, ids.read(wanted.after))
-        if wanted.after is not None and (before is None or before.kind != Kind.RECEIPT):
+        if wanted.after is not None and not _is_cursor(before, wanted.label):
             raise bad_cursor()
         chosen = Wanted(wanted.since, wanted.until, wanted.label, wanted.version, wanted.is_open)
         found = listing.newest(connection, chosen, wanted.limit + 1, before)
         page, more = found[: wanted.limit], found[wanted.limit :]
         outcomes = _outcomes(connection, [record.id for record in page])
-    lines = [shown.line(record, outcomes.get(record.id)) for record in page]
+        lines = [shown.line(record, outcomes.get(record.id)) for record in page]
     return _answer(200, {"decisions": lines, "next": lines[-1]["id"] if more else None})
+
+
+def _is_cursor(before: Record | None, label: str | None) -> bool:
+    """Whether a page of this label could end with it. Who sees one label alone learns nothing of others."""
+    if before is None or before.kind != Kind.RECEIPT:
+        return False
+    return label is None or before.label == LABELS.index(label)
 
 
 def review(decision: str, outcome: str, reason: str, reviewer: str, *, sees_all: bool) -> Answer:
@@ -102,7 +110,7 @@ def _opened() -> Iterator[Journal]:
             yield journal
     except JournalError as error:
         _log.error("the journal cannot be asked: %s", error)
-        raise JournalSilent from error
+        raise (JournalDamaged if isinstance(error, Damaged) else JournalSilent) from error
 
 
 def _answer(status: int, content: object) -> Answer:

@@ -52,12 +52,6 @@ def whole(one: Record, about: Sequence[Record]) -> dict[str, Any]:
 _CUSTODY = {Kind.ERASURE: "erasure", Kind.HOLD: "hold", Kind.RELEASE: "release"}
 
 
-def outcome_of(about: Iterable[Record]) -> str | None:
-    """The outcome of the last review; None without one."""
-    found = [one.event for one in about if one.kind == Kind.REVIEW]
-    return next((one.outcome for one in reversed(found) if isinstance(one, events.Review)), None)
-
-
 def is_held(about: Iterable[Record]) -> bool:
     found = [one.kind for one in about if one.kind in (Kind.HOLD, Kind.RELEASE)]
     return bool(found) and found[-1] == Kind.HOLD
