@@ -64,9 +64,7 @@ def inclusion(proof: dict, path: list[bytes], size: int, root: bytes) -> None:
         print(f"{model['labels'][label]}, by {model['name']} {model['version']}, bundle {model['digest']}")
         for names, doubles in ((model["columns"][1:], lasting), (model["features"], salted[32:])):
             values = struct.iter_unpack(">d", doubles[: 8 * len(names)])
-            print(
-                {name: value for name, (value,) in zip(names, values, strict=False)} or "(not in the proof)"
-            )
+            print({name: value for name, (value,) in zip(names, values, strict=False)} or "(not here)")
 
 
 def growth(path: list[bytes], first: int, first_root: bytes, second: int, second_root: bytes) -> None:

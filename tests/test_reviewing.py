@@ -415,6 +415,19 @@ def test_an_erased_decision_tells_its_answer_and_is_not_reviewed_any_more(
     assert (reviewed.status, reviewed.error) == (410, ERASED)
 
 
+def test_an_erased_decision_that_nobody_has_reviewed_waits_for_nobody(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decision = bank.decided("grey")
+    monkeypatch.setenv("JOURNAL_URL", f"sqlite:///{bank.folder / 'journal.db'}")
+    before = ids_of(listed(bank, "anna", "?open=true&limit=500"))
+
+    erased(bytes.fromhex(decision.replace("-", "")))
+
+    assert decision in before
+    assert decision not in ids_of(listed(bank, "anna", "?open=true&limit=500"))
+
+
 def test_what_was_asked_leaves_a_journal_that_verifies_and_no_value_in_the_log(bank: Bank) -> None:
     decision = bank.decided("grey", **{"X-Client-Reference": "LOGGED-1"})
     bank.send("anna", "POST", f"/decisions/{decision}/review", {"outcome": "accept", "reason": "LOGGED-2"})
