@@ -26,7 +26,7 @@ from journal import (
     store,
     verification,
 )
-from journal.errors import Refused
+from journal.errors import Damaged, Refused
 from journal.listing import Wanted
 from journal.plural import counted
 from journal.reading import Record
@@ -71,12 +71,16 @@ def verify(options: Namespace) -> int:
     keys = _keys(options)
     files = [file for place in options.checkpoint for file in checkpoints.files_at(place)]
     given = [checkpoints.of_file(file, keys) for file in files]
-    with (
-        _opened() as journal,
-        journal.reading() as connection,
-        _progress(reading.size(connection), "records") as bar,
-    ):
-        report = verification.verify(connection, given, keys, bar.update)
+    try:
+        with (
+            _opened() as journal,
+            journal.reading() as connection,
+            _progress(reading.size(connection), "records") as bar,
+        ):
+            report = verification.verify(connection, given, keys, bar.update)
+    except Damaged as error:
+        say(f"Found: {error}")
+        return FOUND
     _print(sentences.verified(report, given, bool(keys)))
     for sentence in sentences.found(report):
         say(sentence)

@@ -94,6 +94,24 @@ def test_a_checkpoint_that_is_not_handed_over_is_handed_over_with_the_next_one(
     assert "README.txt" not in names
 
 
+def test_a_folder_that_is_gone_is_told_of_and_used_again_when_it_is_back(
+    documented_pickle: Path, tmp_path: Path
+) -> None:
+    folder, key = places(tmp_path)
+    away = tmp_path / "away"
+
+    with recorded(documented_pickle, tmp_path, **variables(folder, key)) as door:
+        servers.eventually(lambda: [*folder.glob("*.txt")] or None, "a checkpoint")
+        folder.rename(away)
+        servers.eventually(lambda: "the folder for it is gone" in door.said or None, "the failure")
+        is_in_its_place = folder.exists()
+        before = len([*away.glob("*.txt")])
+        away.rename(folder)
+        servers.eventually(lambda: len([*folder.glob("*.txt")]) > before or None, "another checkpoint")
+
+    assert not is_in_its_place
+
+
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [

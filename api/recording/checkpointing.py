@@ -35,6 +35,9 @@ class Checkpoints:
 
     def make(self) -> None:
         wanted = self._settings
+        if not wanted.folder.is_dir():
+            self._say("no checkpoint of the journal is made: the folder for it is gone")
+            return
         before = {*wanted.folder.glob(_NAMES)}
         made = [sys.executable, "-m", "journal", "checkpoint", "--key", str(wanted.key), "--out"]
         if failure := self._failure_of([*made, str(wanted.folder)]):
