@@ -117,7 +117,7 @@ _ASKED_OF_THE_JOURNAL = {
     "400": "Numéro, paramètre ou corps refusé.",
     **_WHO,
     "404": "Aucune décision de ce numéro, ou aucun journal.",
-    "500": "Erreur interne, avec une référence.",
+    "500": "Erreur interne, avec une référence, ou journal endommagé.",
     "503": "Le journal ne répond pas, ou trop de questions lui sont posées (avec Retry-After).",
 }
 DECISIONS = Endpoint(

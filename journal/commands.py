@@ -1,5 +1,6 @@
 """What each command of `python -m journal` does, and says."""
 
+import io
 import json
 import os
 import sys
@@ -184,7 +185,8 @@ def show(options: Namespace) -> int:
             found = [_decision(connection, options.id)]
         else:
             found = _of_client(connection, options.client_reference)[::-1]
-        print("\n\n".join(french.shown(one, reading.about(connection, one.id)) for one in found))
+        receipts = [french.shown(one, reading.about(connection, one.id)) for one in found]
+    _write(["\n\n".join(receipts)])
     return DONE
 
 
@@ -260,8 +262,20 @@ def _process(options: Namespace) -> str:
 
 
 def _print(lines: Iterable[str]) -> None:
-    for line in lines:
-        print(command.named_here(line))
+    _write(map(command.named_here, lines))
+
+
+def _write(lines: Iterable[str]) -> None:
+    """On standard output. Raises Refused where it takes no more, as a file on a full disk."""
+    try:
+        for line in lines:
+            print(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        sys.stdout = io.StringIO()  # Python would write the rest again at its end
+        raise Refused(f"standard output cannot be written: {error.strerror}") from error
 
 
 def say(message: str) -> None:

@@ -366,6 +366,24 @@ def test_an_erased_receipt_is_shown_without_what_was_erased(journal: Path, capsy
     assert "dossier" not in said
 
 
+@pytest.mark.parametrize("arguments", [["show", "--client-reference", "R"], ["list"]], ids=" ".join)
+def test_a_full_standard_output_is_not_called_a_full_journal(journal: Path, arguments: list[str]) -> None:
+    write([receipt_of(client_reference="R") for _ in range(40)])
+
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "journal", *arguments],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert done.returncode == 2
+    assert done.stderr == "Refused: standard output cannot be written: No space left on device\n"
+
+
 def test_receipts_are_exported_with_every_bit(journal: Path, tmp_path: Path, capsys: Capture) -> None:
     gone, one = (
         receipt_of(),
