@@ -12,11 +12,14 @@ _log = logging.getLogger("scoring_client")
 class Repeated:
     """Looks every so many seconds until it is stopped. Logs the same failure once.
 
-    `purpose` says in the log what the looks are for.
+    `purpose` says in the log what the looks are for. `first`: seconds until the first look.
     """
 
-    def __init__(self, look: Callable[[], object], every: float, purpose: str) -> None:
+    def __init__(
+        self, look: Callable[[], object], every: float, purpose: str, first: float | None = None
+    ) -> None:
         self._look, self._every, self._purpose = look, every, purpose
+        self._first = every if first is None else first
         self._failure = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name=purpose, daemon=True)
@@ -28,8 +31,10 @@ class Repeated:
         self._thread.join(self._every if patience is None else patience)
 
     def _work(self) -> None:
-        while not self._stopping.wait(self._every):
+        pause = self._first
+        while not self._stopping.wait(pause):
             self._look_safely()
+            pause = self._every
 
     def _look_safely(self) -> None:
         try:

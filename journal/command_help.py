@@ -44,7 +44,7 @@ BY_COMMAND = {
         f"0 done, also where nothing was old enough, {_REFUSED}",
     ),
     "hold": More(
-        'hold --decision 01890a5d-ac96-774b-bcce-b302099a8057 --why "court of Lyon, 26/1234"',
+        'hold --decision 01890a5d-ac96-774b-bcce-b302099a8057 --why "a complaint is before a court"',
         "Prints nothing.",
         f"0 held, {_REFUSED}, or held already",
     ),

@@ -114,6 +114,8 @@ def prove(options: Namespace) -> int:
 def erase(options: Namespace) -> int:
     if bool(options.decision) == (options.client_reference is not None):
         raise Refused("erase --decision ID, or all of one --client-reference")
+    if options.client_reference and options.client_reference in options.why:
+        raise Refused("--why names the client, and would stay: say it without the reference")
     with _opened() as journal:
         decisions = list(dict.fromkeys(options.decision))
         if options.client_reference is not None:

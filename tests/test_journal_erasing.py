@@ -290,6 +290,17 @@ def test_who_erases_again_by_the_reference_clears_the_log(
     assert b"MARKER" not in bytes_of(journal)
 
 
+def test_a_reason_that_names_the_client_is_refused(journal: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    one = receipt_of(client_reference="dossier-12")
+    write([one])
+
+    code = command_line.main(["erase", "--client-reference", "dossier-12", "--why", "Mme D., dossier-12"])
+
+    assert code == 2
+    assert "--why names the client, and would stay" in capfd.readouterr().err
+    assert not found(one.id).is_erased
+
+
 def test_an_erasure_says_when_a_reader_keeps_the_log_alive(journal: Path) -> None:
     one = receipt_of(request_id="MARKER")
     write([one])

@@ -16,7 +16,7 @@ from api.settings import Checkpointing
 from mlflow_model import processes
 
 _NAMES = "[0-9]*T[0-9]*Z-[0-9]*.txt"  # that journal.checkpoints gives
-_LONGEST_SECONDS, _ENDING_SECONDS = 120.0, 2.0
+_FIRST_SECONDS, _LONGEST_SECONDS, _ENDING_SECONDS = 10.0, 120.0, 2.0
 
 _log = logging.getLogger("scoring_client")
 
@@ -28,7 +28,9 @@ class Checkpoints:
         self._settings = settings
         self._failure = ""
         self._not_handed_over: list[Path] = []
-        self._looks = Repeated(self.make, 60 * settings.minutes, "making checkpoints")
+        every = 60 * settings.minutes
+        first = min(every, _FIRST_SECONDS)  # so that a wrong key is told of at the start
+        self._looks = Repeated(self.make, every, "making checkpoints", first)
 
     def stop(self) -> None:
         self._looks.stop(_ENDING_SECONDS)
