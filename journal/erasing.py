@@ -18,6 +18,7 @@ from journal.record import Kind
 from journal.store import Journal
 from journal.writer import Group, Writer
 
+_TOGETHER = 500  # decisions that are looked for at once
 _BETWEEN_ATTEMPTS, _CLEARING_MILLISECONDS = 0.5, 100  # to clear SQLite's log
 _STILL_IN_THE_LOG = (
     "the values are erased, and the log of the database still holds them, because somebody reads: "
@@ -60,22 +61,27 @@ def erase(
 
     Raises JournalError, among them Held.
     """
-    count = 0
+    told: list[events.Erasure] = []
     with Writer(journal, process, code_version()) as writer, writer.group() as group:
         held = held_decisions(group.connection)
-        for decision in decisions:
-            _require_decision(group.connection, decision)
-            if decision in held:
-                raise Held(decision)
-            of_it = sa.or_(_columns.id == decision, _columns.subject == decision)
-            if found := list(_erasable_records(group.connection, of_it)):
-                _overwrite(group.connection, found)
-                taken = ranges.of(one.position for one in found)
-                _tell(group, events.Erasure(by=by, why=why, ranges=taken, decision=decision))
-                count += 1
-            progress(1)
+        for start in range(0, len(decisions), _TOGETHER):
+            page = decisions[start : start + _TOGETHER]
+            _require_decisions(group.connection, page)
+            if kept := [one for one in page if one in held]:
+                raise Held(kept[0])
+            found: dict[bytes, list[Record]] = {}
+            of_them = sa.or_(_columns.id.in_(page), _columns.subject.in_(page))
+            for one in _erasable_records(group.connection, of_them):
+                found.setdefault(one.subject or one.id, []).append(one)
+            for decision, records in found.items():
+                _overwrite(group.connection, records)
+                taken = ranges.of(one.position for one in records)
+                told.append(events.Erasure(by=by, why=why, ranges=taken, decision=decision))
+            progress(len(page))
+        if told:
+            group.append([one.entry() for one in told])
     leave_no_trace(journal)
-    return count
+    return len(told)
 
 
 def erase_before(
@@ -147,7 +153,7 @@ def leave_no_trace(journal: Journal) -> None:
 
 def _note(journal: Journal, event: events.Hold | events.Release, process: str) -> None:
     with Writer(journal, process, code_version()) as writer, writer.group() as group:
-        _require_decision(group.connection, event.decision)
+        _require_decisions(group.connection, [event.decision])
         if (event.decision in held_decisions(group.connection)) == isinstance(event, events.Hold):
             state = "held already" if isinstance(event, events.Hold) else "not held"
             raise Refused(f"decision {ids.written(event.decision)} is {state}")
@@ -158,10 +164,12 @@ def _tell(group: Group, event: events.Event) -> None:
     group.append([event.entry()])
 
 
-def _require_decision(connection: sa.Connection, decision: bytes) -> None:
-    found = reading.find(connection, decision)
-    if found is None or found.kind != Kind.RECEIPT:
-        raise Refused(f"no decision of the journal has the id {ids.written(decision)}")
+def _require_decisions(connection: sa.Connection, decisions: Sequence[bytes]) -> None:
+    query = sa.select(_columns.id).where(_columns.id.in_(decisions), _columns.kind == int(Kind.RECEIPT))
+    there = {*connection.execute(query).scalars()}
+    for decision in decisions:
+        if decision not in there:
+            raise Refused(f"no decision of the journal has the id {ids.written(decision)}")
 
 
 def _erasable_records(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> Iterable[Record]:
