@@ -235,7 +235,7 @@ def test_a_version_that_ends_each_worker_that_loads_it_leaves_the_service_with_t
         doubt(door, "copie locale est inutilisable")
         met = Counter(_version_or_lost(door, documented_request) for _ in range(100))
         live.point("1")
-        servers.eventually(lambda: is_content_with(door, "1"), "no more doubt")
+        servers.eventually(lambda: _is_content_or_lost(door, "1"), "no more doubt")
 
     assert met.keys() <= {"1", "lost"}
     assert met["lost"] <= 5
@@ -278,6 +278,14 @@ def test_without_a_model_workers_that_a_version_has_spoilt_keep_no_good_one_away
         ready = servers.ready(door)
 
     assert ready.content["version"] == "2"
+
+
+def _is_content_or_lost(door: SocketDoor, version: str) -> bool | None:
+    """The last attempt at the refused version may end a worker while it is asked."""
+    try:
+        return is_content_with(door, version)
+    except ConnectionError:
+        return None
 
 
 def _version_or_lost(door: SocketDoor, client: dict[str, float]) -> str:

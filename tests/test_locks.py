@@ -54,13 +54,15 @@ def test_the_serving_lock_holds_nothing_but_pins_of_the_whole_lock() -> None:
     assert pins("requirements-serve.txt").items() <= pins("requirements.txt").items()
 
 
+_OF_COMMANDS_ALONE = ("pyfunc.py", "registration.py", "commands.py")
+
+
 def test_the_serving_set_names_what_the_api_imports_and_the_package_with_lightgbms_library() -> None:
-    """Except what registering imports, types, SQLAlchemy, which may be absent, and Flask's own Werkzeug."""
-    files = [path for folder in ("api", "mlflow_model") for path in (ROOT / folder).rglob("*.py")]
-    imported = {
-        name for path in files if path.name not in ("pyfunc.py", "registration.py") for name in packages(path)
-    }
-    theirs = imported - sys.stdlib_module_names - {*OURS, "_typeshed", "sqlalchemy", "werkzeug"}
+    """Except what registering and the journal's commands import, types, and Flask's own Werkzeug."""
+    rooms = ("api", "journal", "mlflow_model")
+    files = [path for folder in rooms for path in (ROOT / folder).rglob("*.py")]
+    imported = {name for path in files if path.name not in _OF_COMMANDS_ALONE for name in packages(path)}
+    theirs = imported - sys.stdlib_module_names - {*OURS, "_typeshed", "werkzeug"}
     called = {"mlflow": "mlflow-skinny", "prometheus_client": "prometheus-client", "yaml": "pyyaml"}
 
     assert {called.get(name, name) for name in theirs} | {"lightgbm"} == set(pins("requirements-serve.in"))
