@@ -78,7 +78,7 @@ def stream(features: tuple[str, ...], matrix: npt.NDArray[np.float64]) -> bytes:
 @contextmanager
 def server() -> Iterator[int]:
     with tempfile.TemporaryDirectory() as cache:
-        environment = {**os.environ, "MODEL_URI": str(PICKLE), "MODEL_CACHE": cache}
+        environment = {"JOURNAL_URL": "off", **os.environ, "MODEL_URI": str(PICKLE), "MODEL_CACHE": cache}
         log = Path(cache) / "log"
         with log.open("wb") as output:
             server = subprocess.Popen(  # noqa: S603 - this project's own command

@@ -49,7 +49,7 @@ def _started(contender: Contender, cache: Path) -> Iterator[int]:
         subprocess.Popen(  # noqa: S603 - our own command
             contender.command(0, WORKERS),
             cwd=ROOT,
-            env={**os.environ, **contender.variables, "MODEL_CACHE": str(cache)},
+            env={"JOURNAL_URL": "off", **os.environ, **contender.variables, "MODEL_CACHE": str(cache)},
             stderr=log,
         ) as process,
     ):
