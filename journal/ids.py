@@ -9,9 +9,10 @@ import uuid
 LENGTH = 16
 
 _TICKS_PER_MILLISECOND = 1 << 12
-_HALVES, _CHANCE = struct.Struct(">QQ"), struct.Struct(">Q")
+_HALVES, _CHANCES = struct.Struct(">QQ"), struct.Struct(">512Q")
 _lock = threading.Lock()
 _last = 0
+_chances: list[int] = []  # 62 random bits are taken of each
 
 
 def new() -> bytes:
@@ -20,8 +21,14 @@ def new() -> bytes:
     with _lock:
         _last = max(time.time_ns() * _TICKS_PER_MILLISECOND // 1_000_000, _last + 1)
         milliseconds, ticks = divmod(_last, _TICKS_PER_MILLISECOND)
-    (chance,) = _CHANCE.unpack(os.urandom(8))
+        if not _chances:  # asking the system for each would take longer than all the rest
+            _chances.extend(_CHANCES.unpack(os.urandom(_CHANCES.size)))
+        chance = _chances.pop()
     return _HALVES.pack(milliseconds << 16 | 7 << 12 | ticks, 2 << 62 | chance >> 2)
+
+
+# A child would draw the same as its parent.
+os.register_at_fork(after_in_child=_chances.clear)
 
 
 def written(one: bytes) -> str:

@@ -1,43 +1,61 @@
-"""Statements whose SQL is made once: to make it anew takes longer than to run it."""
+"""Statements whose SQL is made once and given to the driver: to make it anew takes longer than to run it."""
 
-from collections.abc import Callable, Mapping, Sequence
-from operator import itemgetter
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
-Values = Mapping[str, Any]
+Row = tuple[Any, ...]
 
 
 class Prepared:
-    """A statement of SQLAlchemy, of which all values are bound by name.
+    """A statement of SQLAlchemy. `names`: of the values that it binds, in the order in which it binds them.
 
-    Neither values nor results are converted: integers, bytes, texts and nulls are those of the driver.
+    Neither values nor results are converted: integers, bytes, texts and nulls are those of the driver. What
+    the driver raises is raised as by `sa.Connection.execute`.
     """
 
-    def __init__(self, statement: sa.Select[Any] | sa.Insert | sa.Update) -> None:
-        self._statement = statement
-        self._made: dict[str, tuple[str, Callable[[Values], Any] | None]] = {}
+    def __init__(self, statement: sa.Select[Any] | sa.Insert | sa.Update, names: Sequence[str]) -> None:
+        self._statement, self._names = statement, tuple(names)
+        self._made: dict[str, tuple[str, bool]] = {}  # by dialect: the SQL, and whether values have no names
 
-    def execute(self, connection: sa.Connection, values: Values | Sequence[Values]) -> sa.CursorResult[Any]:
-        """Run it with these values, or once for each of several. Raises what `sa.Connection.execute` does."""
-        dialect = connection.dialect
-        sql, in_order = self._made.get(dialect.name) or self._make(dialect)
-        if in_order is None:
-            return connection.exec_driver_sql(sql, values)
-        if isinstance(values, Mapping):
-            return connection.exec_driver_sql(sql, in_order(values))
-        return connection.exec_driver_sql(sql, [*map(in_order, values)])
+    def read(self, connection: sa.Connection, values: Row) -> Sequence[Row]:
+        """What it selects."""
+        sql, is_positional = self._sql(connection.dialect)
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(sql, values if is_positional else self._named(values))
+            return cursor.fetchall()
+        except connection.dialect.loaded_dbapi.Error as error:
+            raise _raised(connection, error) from error
+        finally:
+            cursor.close()
 
-    def _make(self, dialect: sa.Dialect) -> tuple[str, Callable[[Values], Any] | None]:
-        compiled = self._statement.compile(dialect=dialect)
-        names = compiled.positiontup if compiled.positional else None
-        made = str(compiled), None if names is None else _tuple_of(names)
-        self._made[dialect.name] = made
-        return made
+    def write(self, connection: sa.Connection, rows: Sequence[Row]) -> None:
+        """Run it once for each row of values."""
+        sql, is_positional = self._sql(connection.dialect)
+        cursor = connection.connection.cursor()
+        try:
+            cursor.executemany(sql, rows if is_positional else [*map(self._named, rows)])
+        except connection.dialect.loaded_dbapi.Error as error:
+            raise _raised(connection, error) from error
+        finally:
+            cursor.close()
+
+    def _sql(self, dialect: sa.Dialect) -> tuple[str, bool]:
+        found = self._made.get(dialect.name)
+        if found is None:
+            compiled = self._statement.compile(dialect=dialect)
+            if compiled.positional and tuple(compiled.positiontup or ()) != self._names:
+                raise ValueError(f"the statement binds {compiled.positiontup}")
+            found = self._made[dialect.name] = str(compiled), compiled.positional
+        return found
+
+    def _named(self, values: Row) -> dict[str, Any]:
+        return dict(zip(self._names, values, strict=True))
 
 
-def _tuple_of(names: Sequence[str]) -> Callable[[Values], Any]:
-    if len(names) == 1:
-        return lambda values: (values[names[0]],)
-    return itemgetter(*names)
+def _raised(connection: sa.Connection, error: Exception) -> BaseException:
+    base = connection.dialect.loaded_dbapi.Error
+    return DBAPIError.instance(None, None, error, base, hide_parameters=True, dialect=connection.dialect)

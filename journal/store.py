@@ -16,7 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from journal import schema
 from journal.errors import NoJournal, OtherSchema, Unavailable, in_words, opening_in_words
@@ -46,11 +46,13 @@ _LOG_OF_ANOTHER = (
     "the journal was replaced, and beside it lies the log of the former one, which would damage it: put the "
     "former one back, or remove {file}-wal and {file}-shm"
 )
+_PAGES_OF_THE_LOG = 4_000  # 16 MiB, before they are moved into the file: each time costs two more waits
 _PRAGMAS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA secure_delete = ON",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA trusted_schema = OFF",
+    f"PRAGMA wal_autocheckpoint = {_PAGES_OF_THE_LOG}",
 )
 
 
@@ -98,6 +100,7 @@ class Journal:
         self._log_place: Place | None = None  # SQLite begins a log with the first transaction
         self._size = 0  # of the file, which only grows: nothing vacuums it
         self._is_shorter = False
+        self._writes: sa.Connection | None = None
         arguments: dict[str, Any] = {"timeout": patience} if self.is_sqlite else _of_postgresql(patience)
         with opening_in_words():
             self._engine = sa.create_engine(url, connect_args=arguments, hide_parameters=True)
@@ -106,6 +109,7 @@ class Journal:
             sa.event.listen(self._engine, "begin", _begin)
 
     def close(self) -> None:
+        self._end_writing()
         self._engine.dispose()
 
     def require_in_place(self) -> None:
@@ -155,9 +159,25 @@ class Journal:
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
-        """A transaction that is on the disk when it ends, or not there at all. Raises JournalError."""
-        with self._connected(begin="BEGIN IMMEDIATE") as connection, connection.begin():
-            yield connection
+        """A transaction that is on the disk when it ends, or not there at all. Raises JournalError.
+
+        Its connection is kept for the next one, as long as nothing fails.
+        """
+        if self._writes is None:
+            with opening_in_words():
+                self._writes = self._engine.connect().execution_options(begin="BEGIN IMMEDIATE")
+        try:
+            with in_words(), self._writes.begin():
+                yield self._writes
+        except BaseException:
+            self._end_writing()
+            raise
+
+    def _end_writing(self) -> None:
+        ended, self._writes = self._writes, None
+        if ended is not None:
+            with contextlib.suppress(SQLAlchemyError):  # of a connection that is broken
+                ended.close()  # the pool tries it, and keeps it if it is sound
 
     @contextmanager
     def outside_transactions(self) -> Iterator[sa.Connection]:

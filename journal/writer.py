@@ -10,8 +10,8 @@ import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -46,11 +46,23 @@ _last_sequence = (
     .where(schema.record.c.writer == sa.bindparam("own"))
     .scalar_subquery()
 )
-_STATE = Prepared(sa.select(schema.journal, _last_sequence.label("last")).with_for_update(of=schema.journal))
-_INSERT = Prepared(schema.record.insert())
-_UPDATE = Prepared(
-    schema.journal.update().values({name: sa.bindparam(name) for name in ("size", "writers", "frontier")})
+_STATE = Prepared(
+    sa.select(schema.journal, _last_sequence.label("last")).with_for_update(of=schema.journal), ["own"]
 )
+_INSERT = Prepared(schema.record.insert(), schema.record.c.keys())
+_COMMITMENT, _NOT_ERASED = schema.record.c.keys().index("commitment"), 0
+_KEPT = ("size", "writers", "frontier")
+_UPDATE = Prepared(schema.journal.update().values({name: sa.bindparam(name) for name in _KEPT}), _KEPT)
+
+
+class _State(NamedTuple):
+    """The journal's row, and the last sequence of a writer."""
+
+    origin: str
+    size: int
+    writers: int
+    frontier: bytes
+    last: int | None
 
 
 class Writer:
@@ -86,7 +98,8 @@ class Writer:
     @contextmanager
     def group(self) -> Iterator["Group"]:
         """A transaction for records, and for changes that they tell of. Raises JournalError."""
-        left, self._left = self._left, replace(self._left, sequence=None)
+        left = self._left
+        self._left = Left(left.origin, left.number, None, left.models)
         with self._journal.writing() as connection:
             group = Group(connection, left)
             if group.is_first:
@@ -157,9 +170,9 @@ class Group:
             )
             for place, (entry, number) in enumerate(zip(entries, numbers, strict=True))
         ]
-        completed = self._frontier.extend(row["commitment"] for row in rows)
+        completed = self._frontier.extend(row[_COMMITMENT] for row in rows)
         self.sequence += len(rows)
-        _INSERT.execute(self.connection, rows)
+        _INSERT.write(self.connection, rows)
         if completed:
             names = ("level", "number", "root")
             rows_of_subtrees = [dict(zip(names, one, strict=True)) for one in completed]
@@ -167,12 +180,8 @@ class Group:
 
     def finish(self) -> None:
         """Write down the tree, behind which the next group goes."""
-        values = {
-            "size": self._frontier.size,
-            "writers": self._writers,
-            "frontier": b"".join(self._frontier.roots),
-        }
-        _UPDATE.execute(self.connection, values)
+        kept = self._frontier.size, self._writers, b"".join(self._frontier.roots)
+        _UPDATE.write(self.connection, [kept])
 
     def _number_of(self, model: Model | None) -> int | None:
         """The number of the model's description, which is stored with the first record that needs it."""
@@ -197,15 +206,15 @@ class Group:
         return number
 
 
-def _state(connection: sa.Connection, own: int | None) -> sa.Row[Any]:
-    """The journal's row, locked, with the last sequence of the writer of this number. Raises Damaged."""
-    row = _STATE.execute(connection, {"own": own}).one_or_none()
-    if row is None:
+def _state(connection: sa.Connection, own: int | None) -> _State:
+    """With the journal's lock, and the last sequence of the writer of this number. Raises Damaged."""
+    rows = _STATE.read(connection, (own,))
+    if len(rows) != 1:
         raise Damaged(UNFIT)
-    return row
+    return _State(*rows[0])
 
 
-def _is_as_left(row: sa.Row[Any], left: Left) -> bool:
+def _is_as_left(row: _State, left: Left) -> bool:
     """Whether the journal is as the writer left it. Nobody else writes in its name.
 
     With its last record, all that was on the disk before it is there: so are the models that it remembers.
@@ -232,6 +241,7 @@ def _is_there(connection: sa.Connection, entry: Entry) -> bool:
 def _frontier(size: int, joined: bytes) -> Frontier:
     """Raises Damaged."""
     try:
+        joined = bytes(memoryview(joined))
         if len(joined) % HASH_BYTES:
             raise ValueError("no whole hashes")
         roots = [joined[start : start + HASH_BYTES] for start in range(0, len(joined), HASH_BYTES)]
@@ -242,23 +252,12 @@ def _frontier(size: int, joined: bytes) -> Frontier:
 
 def _row(
     entry: Entry, salt: bytes, position: int, writer: int, sequence: int, model_number: int | None
-) -> dict[str, Any]:
+) -> tuple[Any, ...]:
+    """In the order of the table's columns."""
     kind, own_id, time, lasting, erasable, model, label, subject = entry
     salted = salt + erasable
     head = record.head(kind, label, writer, sequence, time, own_id, subject)
     digest = NO_MODEL if model is None else model.description_digest
-    return {
-        "position": position,
-        "kind": int(kind),
-        "label": label,
-        "writer": writer,
-        "sequence": sequence,
-        "time": time,
-        "id": own_id,
-        "subject": subject,
-        "model": model_number,
-        "is_erased": 0,
-        "commitment": record.commitment(head, digest, record.seal(salted), lasting),
-        "lasting": lasting,
-        "erasable": salted,
-    }
+    commitment = record.commitment(head, digest, record.seal(salted), lasting)
+    of_it = position, int(kind), label, writer, sequence, time, own_id, subject, model_number
+    return (*of_it, _NOT_ERASED, commitment, lasting, salted)

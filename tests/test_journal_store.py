@@ -511,8 +511,8 @@ def test_a_full_journal_refuses_a_group_whole_and_goes_on_when_there_is_room(jou
 
 
 def _limit_pages(opened: store.Journal, pages: int) -> None:
-    """On the connection that the writer gets from the pool, which holds one."""
-    with opened.outside_transactions() as connection:
+    """On the connection that the writer keeps."""
+    with opened.writing() as connection:
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
 
 

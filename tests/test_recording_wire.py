@@ -102,11 +102,17 @@ class Writer:
     async def accept(self) -> None:
         self._listener.setblocking(False)
         self._connection, _ = await asyncio.get_running_loop().sock_accept(self._listener)
+        self._incoming = Incoming()
 
     def hang_up(self) -> None:
         assert self._connection
         self._connection.close()
         self._connection = None
+
+    def received(self) -> list[wire.Group]:
+        """What has come since it was asked last."""
+        assert self._connection
+        return [*self._incoming.feed(self._connection.recv(1 << 20))]
 
     async def tell(self, *answers: tuple[int, bool]) -> None:
         assert self._connection
@@ -169,18 +175,39 @@ async def connected(
 
 
 @in_the_loop
-async def test_answers_leave_in_their_order_though_the_writer_answers_in_another(writer: Writer) -> None:
+async def test_answers_leave_in_their_order_each_with_what_became_of_its_own_receipts(
+    writer: Writer,
+) -> None:
     async with connected(writer) as (_, turns):
         turns.take("1", [entry()])
         turns.take("2", [entry()])
         turns.take("3", [])
 
-        await writer.tell((2, False))
+        await writer.tell((2, False))  # of which nobody has heard yet
         before = [*turns.left]
         await writer.tell((1, True))
+        between = [*turns.left]
+        await writer.tell((2, False))
 
-        assert (before, turns.left) == ([], ["1", "no 2", "3"])
+        assert (before, between, turns.left) == ([], ["1"], ["1", "no 2", "3"])
         assert turns.heard == [True, False]
+
+
+@in_the_loop
+async def test_what_comes_while_the_writer_writes_is_the_next_group(writer: Writer) -> None:
+    first, *later = (entry() for _ in range(4))
+    async with connected(writer) as (_, turns):
+        turns.take("1", [first])
+        for number, one in enumerate(later, 2):
+            turns.take(str(number), [one])
+        before = writer.received()
+        await writer.tell((1, True))
+        after = writer.received()
+        await writer.tell((2, True))
+
+    assert [group.entries for group in before] == [[first]]
+    assert [group.entries for group in after] == [later]
+    assert turns.left == ["1", "2", "3", "4"]
 
 
 @in_the_loop
@@ -255,7 +282,8 @@ async def test_receipts_are_sent_again_to_the_next_writer(writer: Writer) -> Non
         await writer.accept()
         await asyncio.sleep(0.05)
 
-        await writer.tell((1, True), (2, True))
+        await writer.tell((1, True))
+        await writer.tell((2, True))
 
         assert turns.left == ["1", "2"]
 

@@ -1,18 +1,17 @@
 """Keeps answers back until the receipts of their decisions are on the disk: in a worker's event loop.
 
-The receipts of one turn of the loop are a group. It goes to the writer (api/recording/writer_process.py), and
-the answers of that turn leave when the writer confirms it. In the place of answers that wait too long,
-refusals leave; then nothing more is decided until the writer says something again. Nor is anything decided
-while it says that the journal cannot be written.
+The receipts of one turn of the loop go to the writer (api/recording/writer_process.py) as a group, and the
+answers of that turn leave when the writer confirms it. Until then, the receipts of all turns that follow are
+the next group. In the place of answers that wait too long, refusals leave; then nothing more is decided until
+the writer says something again. Nor is anything decided while it says that the journal cannot be written.
 """
 
 import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,17 +35,19 @@ _errors = logging.getLogger(logs.ERRORS)
 
 @dataclass(eq=False)
 class _Group:
-    """The answers of one turn, and the receipts that they wait for.
+    """The receipts of some turns, and of each turn what lets its answers or refusals leave."""
 
-    `is_written`: None until that is known.
-    """
-
-    entries: Sequence[Entry]
-    heard: Sequence[Heard]
-    go: Callable[[], None]
-    refuse: Callable[[], None]
-    is_written: bool | None
     since: float
+    entries: list[Entry] = field(default_factory=list)
+    heard: list[Heard] = field(default_factory=list)
+    turns: list[tuple[Callable[[], None], Callable[[], None]]] = field(default_factory=list)
+
+    def settle(self, *, is_written: bool) -> None:
+        """Let answers leave in their order."""
+        for go, refuse in self.turns:
+            (go if is_written else refuse)()
+        for heard in self.heard:
+            heard(leaves=is_written)
 
 
 class Recorder(asyncio.Protocol):
@@ -58,9 +59,9 @@ class Recorder(asyncio.Protocol):
         self._announced: Model | None = None  # to the journal, as served from now on
         self._entries: list[Entry] = []  # of this turn
         self._heard: list[Heard] = []  # who waits to hear what becomes of them
-        self._groups: deque[_Group] = deque()
-        self._sent: dict[int, _Group] = {}  # by number, until the writer answers
-        self._number = 0
+        self._sent: _Group | None = None  # until the writer answers
+        self._next: _Group | None = None
+        self._number = 0  # of the group that was sent last
         self._transport: asyncio.WriteTransport | None = None
         self._outgoing, self._unread = Outgoing(), b""
         self._is_late, self._is_writable = False, True
@@ -107,8 +108,10 @@ class Recorder(asyncio.Protocol):
     def when_open(self, go: Callable[[], None], refuse: Callable[[], None]) -> None:
         entries, self._entries = self._entries, []
         heard, self._heard = self._heard, []
-        if entries or self._groups:
+        if entries:
             self._take(entries, heard, go, refuse)
+        elif last := self._next or self._sent:
+            last.turns.append((go, go))
         else:
             go()
 
@@ -119,25 +122,31 @@ class Recorder(asyncio.Protocol):
         go: Callable[[], None],
         refuse: Callable[[], None],
     ) -> None:
-        group = _Group(entries, heard, go, refuse, None if entries else True, time.monotonic())
-        self._groups.append(group)
-        if entries:
-            self._number += 1
-            self._sent[self._number] = group
-            self._send(self._number, group)
-            self._counts.let_wait(self._waiting)
+        """Send these receipts, or let them wait for the answer to those that are sent: so groups grow."""
+        group = self._next = self._next or _Group(time.monotonic())
+        group.entries += entries
+        group.heard += heard
+        group.turns.append((go, refuse))
+        if self._sent is None:
+            self._send_next()
+        self._count_the_waiting()
 
-    def _send(self, number: int, group: _Group) -> None:
-        if self._transport is not None:  # otherwise it is sent as soon as there is a connection
-            self._transport.write(self._outgoing.message(number, group.entries))
+    def _send_next(self) -> None:
+        self._sent, self._next = self._next, None
+        self._number += 1
+        self._send()
+
+    def _send(self) -> None:
+        if self._sent is None or self._transport is None:  # then as soon as there is a connection
+            return
+        self._transport.write(self._outgoing.message(self._number, self._sent.entries))
 
     # ---- What the writer says
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)
         self._outgoing, self._unread = Outgoing(), b""  # whether it is late, the writer's first word tells
-        for number, group in self._sent.items():
-            self._send(number, group)  # again, perhaps: the writer writes no receipt twice
+        self._send()  # again, perhaps: the writer writes no receipt twice
 
     def data_received(self, data: bytes) -> None:
         answers, self._unread = wire.answers(self._unread + data)
@@ -145,33 +154,25 @@ class Recorder(asyncio.Protocol):
         for number, is_written in answers:
             if number == wire.STATE:
                 self._is_writable = is_written
-            elif group := self._sent.pop(number, None):  # or its answers have been refused meanwhile
-                group.is_written = is_written
-        self._settle()
+            elif number == self._number and self._sent is not None:  # or it has been refused meanwhile
+                group, self._sent = self._sent, None
+                self._settle(group, is_written=is_written)
+        if self._sent is None and self._next is not None:
+            self._send_next()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
 
-    def _settle(self) -> None:
-        """Let answers leave in their order, or the refusals in their place."""
-        while self._groups and self._groups[0].is_written is not None:
-            group = self._groups.popleft()
-            (group.go if group.is_written else group.refuse)()
-            for heard in group.heard:
-                heard(leaves=bool(group.is_written))
-            self._count(group)
-
-    def _count(self, group: _Group) -> None:
-        if group.is_written and group.heard:
+    def _settle(self, group: _Group, *, is_written: bool) -> None:
+        group.settle(is_written=is_written)
+        if is_written and group.heard:
             self._counts.recorded(PREDICT.path, len(group.heard), time.monotonic() - group.since)
-        elif group.entries and not group.is_written:
+        elif not is_written:
             self._announced = None  # it may have been announced in vain
-        self._counts.let_wait(self._waiting)
+        self._count_the_waiting()
 
-    @property
-    def _waiting(self) -> int:
-        """The receipts that are not known to be on the disk."""
-        return sum(len(group.heard) for group in self._sent.values())
+    def _count_the_waiting(self) -> None:
+        self._counts.let_wait(sum(len(group.heard) for group in (self._sent, self._next) if group))
 
     # ---- How long it takes
 
@@ -198,13 +199,12 @@ class Recorder(asyncio.Protocol):
                 self._take([self._announcement(self._served.model)], [], _nothing, _nothing)
 
     def _refuse_the_late(self, now: float) -> None:
-        if not self._sent or now - next(iter(self._sent.values())).since < LONGEST_WAIT_SECONDS:
+        if self._sent is None or now - self._sent.since < LONGEST_WAIT_SECONDS:
             return
         self._is_late = True
-        for group in self._sent.values():
-            group.is_written = False
-        self._sent.clear()
-        self._settle()
+        late, self._sent, self._next = (self._sent, self._next), None, None
+        for group in filter(None, late):
+            self._settle(group, is_written=False)
 
 
 def _nothing() -> None:
