@@ -1,7 +1,8 @@
 """`python -m benchmarks.recording`: /predict with a journal beside /predict without, and the disk's fsync.
 
-Both services have one worker on the same cores, and are measured in pairs, one right after the other and each
-first in turn. The journal is a SQLite file beside this checkout: on this disk.
+Both services have one worker and are measured in pairs, one right after the other and each first in turn. The
+load runs on half of the cores; the services have all, as in earnest, or with --apart the other half, where
+worker and writer may share one. The journal is a SQLite file beside this checkout: on this disk.
 """
 
 import argparse
@@ -34,7 +35,7 @@ _SYNCED, _PAGES = 300, 8192
 Pairs = dict[int, list[tuple[Load, Load]]]
 
 
-def report(pairs: int = 8, seconds: int = 2) -> str:
+def report(pairs: int = 8, seconds: int = 2, *, is_apart: bool = False) -> str:
     """The tables, as markdown."""
     load.need_wrk()
     _ON_THIS_DISK.mkdir(exist_ok=True)
@@ -43,7 +44,10 @@ def report(pairs: int = 8, seconds: int = 2) -> str:
     streamed: list[tuple[Load, Load]] = []
     with tempfile.TemporaryDirectory(dir=_ON_THIS_DISK, prefix="recording-") as scratch, ExitStack() as stack:
         mine, theirs = cores()
+        if not is_apart:
+            mine |= theirs
         both = [stack.enter_context(serving(one, mine)) for one in _contenders(Path(scratch))]
+        os.sched_setaffinity(0, theirs)  # this process asks at an even rate
         for number in tqdm(range(pairs), disable=None):
             fsync += _fsyncs(Path(scratch))
             for connections, found in flooded.items():
@@ -123,8 +127,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.recording", description=__doc__)
     parser.add_argument("--pairs", type=int, default=8)
     parser.add_argument("--seconds", type=int, default=2, help="of each flood")
+    parser.add_argument(
+        "--apart", action="store_true", help="the services on cores that the load leaves alone"
+    )
     options = parser.parse_args(arguments)
-    print(report(options.pairs, options.seconds))
+    print(report(options.pairs, options.seconds, is_apart=options.apart))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from journal.record import Entry
 from mlflow_model.errors import JournalUnavailable, ModelUnavailable
 
 LONGEST_WAIT_SECONDS = 0.8  # of an answer: its client shall hear within a second
+ENOUGH = 64  # receipts, not to wait for more
 _LOOK_SECONDS = 0.1
 
 _errors = logging.getLogger(logs.ERRORS)
@@ -61,6 +62,7 @@ class Recorder(asyncio.Protocol):
         self._heard: list[Heard] = []  # who waits to hear what becomes of them
         self._sent: _Group | None = None  # until the writer answers
         self._next: _Group | None = None
+        self._is_gathering = False
         self._number = 0  # of the group that was sent last
         self._transport: asyncio.WriteTransport | None = None
         self._outgoing, self._unread = Outgoing(), b""
@@ -127,9 +129,21 @@ class Recorder(asyncio.Protocol):
         group.entries += entries
         group.heard += heard
         group.turns.append((go, refuse))
-        if self._sent is None:
+        if self._sent is None and not self._is_gathering:
             self._send_next()
         self._count_the_waiting()
+
+    def _gather(self, before: int) -> None:
+        """Send the next group, unless this turn of the loop has brought more of it."""
+        if self._next is None:
+            self._is_gathering = False
+            return
+        receipts = len(self._next.entries)
+        self._is_gathering = before < receipts < ENOUGH
+        if self._is_gathering:
+            asyncio.get_running_loop().call_soon(self._gather, receipts)
+        else:
+            self._send_next()
 
     def _send_next(self) -> None:
         self._sent, self._next = self._next, None
@@ -157,8 +171,8 @@ class Recorder(asyncio.Protocol):
             elif number == self._number and self._sent is not None:  # or it has been refused meanwhile
                 group, self._sent = self._sent, None
                 self._settle(group, is_written=is_written)
-        if self._sent is None and self._next is not None:
-            self._send_next()
+        if self._sent is None and self._next is not None and not self._is_gathering:
+            self._gather(0)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None

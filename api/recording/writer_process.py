@@ -75,7 +75,7 @@ class Recording:
         self._journal: store.Journal | None = None
         self._writer: Writer | None = None
         self._former: store.Journal | None = None
-        self._open_at = self._probe_at = 0.0  # not before
+        self._open_at = self._probe_at = self._beat_at = 0.0  # not before
         self._problem: str | None = None
         self._logged: str | None = None  # the last problem that was not followed by a written group
         self._pause = _BETWEEN_ATTEMPTS
@@ -106,7 +106,14 @@ class Recording:
             self._write(self._next())
         elif self._problem is not None and time.monotonic() >= self._probe_at:
             self._probe()
-        _beat()
+        self._beat()
+
+    def _beat(self) -> None:
+        """Once in a while: it wakes whoever started this process."""
+        now = time.monotonic()
+        if now >= self._beat_at:
+            self._beat_at = now + TURN_SECONDS / 2
+            _beat()
 
     def _next(self) -> list[_Waiting]:
         """What the next transaction takes: small groups, up to a bound, and one large group at the most.
