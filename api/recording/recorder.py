@@ -138,7 +138,7 @@ class Recorder(asyncio.Protocol):
         if self._next is None:
             self._is_gathering = False
             return
-        receipts = len(self._next.entries)
+        receipts = len(self._next.entries) + len(self._entries)
         self._is_gathering = before < receipts < ENOUGH
         if self._is_gathering:
             asyncio.get_running_loop().call_soon(self._gather, receipts)
