@@ -502,6 +502,22 @@ def test_the_description_tells_of_past_decisions(open_bank: Bank) -> None:
     assert set(references) == set(document["components"]["schemas"])
 
 
+def test_the_description_tells_of_the_headers_of_a_decision(open_bank: Bank) -> None:
+    predict = open_bank.get(None, "/openapi.json").content["paths"]["/predict"]["post"]
+    (asked,) = predict["parameters"]
+    answer = open_bank.send(
+        None,
+        "POST",
+        "/predict",
+        open_bank.clients["grey"],
+        **{asked["name"]: "d" * asked["schema"]["maxLength"]},
+    )
+
+    assert asked["in"] == "header"
+    assert answer.status == 200
+    assert {*predict["responses"]["200"]["headers"]} == {"X-Decision-Id"} <= answer.headers.keys()
+
+
 def test_answers_have_the_keys_that_are_described(open_bank: Bank) -> None:
     decision = open_bank.decided("risky")
     review = open_bank.review(None, decision, "accept", reviewer="anna").content
