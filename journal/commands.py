@@ -174,7 +174,8 @@ def list_(options: Namespace) -> int:
             own = _of_client(connection, options.client_reference, wanted)
             found, total = own[: -options.limit - 1 : -1], len(own)
         held = erasing.held_decisions(connection)
-    _print(sentences.listed(found, held, sys.stdout.isatty()))
+        unanswered = listing.unanswered(connection, found)
+    _print(sentences.listed(found, held, unanswered, sys.stdout.isatty()))
     say(sentences.shown_of(len(found), total))
     return DONE
 
@@ -187,7 +188,11 @@ def show(options: Namespace) -> int:
             found = [_decision(connection, options.id)]
         else:
             found = _of_client(connection, options.client_reference)[::-1]
-        receipts = [french.shown(one, reading.about(connection, one.id)) for one in found]
+        unanswered = listing.unanswered(connection, found)
+        receipts = [
+            french.shown(one, reading.about(connection, one.id), is_answered=one.id not in unanswered)
+            for one in found
+        ]
     _write(["\n\n".join(receipts)])
     return DONE
 

@@ -69,10 +69,10 @@ def erase(
             _require_decisions(group.connection, page)
             if kept := [one for one in page if one in held]:
                 raise Held(kept[0])
-            found: dict[bytes, list[Record]] = {}
+            found: dict[bytes | None, list[Record]] = {}
             of_them = sa.or_(_columns.id.in_(page), _columns.subject.in_(page))
             for one in _erasable_records(group.connection, of_them):
-                found.setdefault(one.subject or one.id, []).append(one)
+                found.setdefault(one.decision, []).append(one)
             for decision, records in found.items():
                 _overwrite(group.connection, records)
                 taken = ranges.of(one.position for one in records)
@@ -97,7 +97,7 @@ def erase_before(
             with writer.group() as group:
                 held = held_decisions(group.connection)
                 page = [*_erasable_records(group.connection, _columns.position.in_(places))]
-                free = [one for one in page if (one.subject or one.id) not in held]
+                free = [one for one in page if one.decision not in held]
                 found = {one.position: one for one in (*free, *_reviews_of(group.connection, free))}
                 if found:
                     _overwrite(group.connection, found.values())

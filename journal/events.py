@@ -1,4 +1,4 @@
-"""What the journal keeps beside receipts: versions, reviews, erasures, holds, checkpoints, and writers."""
+"""What the journal keeps beside receipts: versions, calls, reviews, erasures, holds, checkpoints, writers."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from journal.models import Model
 from journal.record import Entry, Kind, now
 
 # Fields that have a place of their own in an entry. All others are its lasting part, as canonical JSON.
-_APART = frozenset({"id", "time", "model", "decision", "reason"})
+_APART = frozenset({"id", "time", "model", "decision", "call", "reason"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Event:
             json.dumps(lasting, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(),
             getattr(self, "reason", "").encode(),
             getattr(self, "model", None),
-            subject=getattr(self, "decision", None),
+            subject=getattr(self, "decision", None) or getattr(self, "call", None),
         )
 
 
@@ -57,6 +57,15 @@ class Served(Event):
 
     KIND = Kind.SERVED
     model: Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered(Event):
+    """All receipts of a batch call are in the journal, so that its answer may leave. `receipts`: how many."""
+
+    KIND = Kind.ANSWERED
+    call: bytes
+    receipts: int
 
 
 OUTCOMES = ACCEPT, REFUSE = ("accept", "refuse")
@@ -123,7 +132,8 @@ def read(entry: Entry) -> Event:
     content: dict[str, Any] = json.loads(entry.lasting)
     kind = _BY_KIND[entry.kind]
     names = {one.name for one in fields(kind)}
-    apart = {"model": entry.model, "decision": entry.subject, "reason": entry.erasable.decode()}
+    about = {"decision": entry.subject, "call": entry.subject}
+    apart = {"model": entry.model, "reason": entry.erasable.decode(), **about}
     content |= {name: value for name, value in apart.items() if name in names}
     if "ranges" in content:
         content["ranges"] = tuple(tuple(one) for one in content["ranges"])

@@ -31,6 +31,7 @@ _OWN = {
     "request_id": pa.string(),
     "client_reference": pa.string(),
     "is_erased": pa.bool_(),
+    "is_answered": pa.bool_(),
 }
 
 
@@ -53,7 +54,9 @@ def write(connection: sa.Connection, wanted: Wanted, file: Path, progress: Calla
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as stream, parquet.ParquetWriter(stream, schema) as writer:
             for page in listing.all_of(connection, wanted):
-                writer.write_batch(pa.RecordBatch.from_pylist([_row(one) for one in page], schema))
+                unanswered = listing.unanswered(connection, page)
+                rows = [dict(_cells(one)) | {"is_answered": one.id not in unanswered} for one in page]
+                writer.write_batch(pa.RecordBatch.from_pylist(rows, schema))
                 count += len(page)
                 progress(len(page))
         unfinished.rename(file)
@@ -72,10 +75,6 @@ def _schema(models: Iterable[Model]) -> pa.Schema:
         outputs |= {model.columns[0]: pa.string()} | dict.fromkeys(model.columns[1:], pa.float64())
         features |= dict.fromkeys(model.features, pa.float64())
     return pa.schema(_OWN | features | outputs)
-
-
-def _row(one: Record) -> dict[str, Any]:
-    return dict(_cells(one))
 
 
 def _cells(one: Record) -> Iterator[tuple[str, Any]]:

@@ -11,17 +11,23 @@ _MISSING = "non renseigné"
 _ERASED = "effacées"
 
 
-def shown(decision: Record, about: Iterable[Record]) -> str:
+def shown(decision: Record, about: Iterable[Record], *, is_answered: bool) -> str:
     """`about`: the events about the decision."""
-    return "\n".join([*_decision(decision), *_inputs(decision), *_sequel(about), _place(decision)])
+    return "\n".join(
+        [*_decision(decision, is_answered), *_inputs(decision), *_sequel(about), _place(decision)]
+    )
 
 
-def _decision(one: Record) -> Iterator[str]:
+def _decision(one: Record, is_answered: bool) -> Iterator[str]:
     kept, model, client = one.kept, one.model, one.client
     if model is None:
         raise ValueError("no receipt")
     yield f"Décision {ids.written(one.id)}"
-    yield f"  Rendue le {_moment(one.time)} par {kept.door}"
+    if is_answered:
+        yield f"  Rendue le {_moment(one.time)} par {kept.door}"
+    else:
+        yield f"  Calculée le {_moment(one.time)} par {kept.door}"
+        yield "  Jamais rendue\u00a0: son lot est sans réponse"
     if kept.caller:
         yield f"  Jeton : {kept.caller}"
     if kept.call_id:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -11,13 +12,14 @@ from journal.reading import Record
 from journal.record import SALT_BYTES, Kind
 
 _columns = schema.record.c
+_PLACE = (_columns.position, _columns.time, _columns.id)
 
 
 @dataclass(frozen=True)
 class Wanted:
     """Which decisions. `since`, `until`: microseconds since 1970; the end does not belong to it.
 
-    `is_open`: in the grey zone, not reviewed, and not erased: nobody can review what is gone.
+    `is_open`: in the grey zone, not reviewed, answered, and not erased: nobody can review what is gone.
     """
 
     since: int | None = None
@@ -38,7 +40,7 @@ class Wanted:
         if self.version is not None:
             found.append(_columns.model.in_(_numbers(connection, self.version)))
         if self.is_open:
-            found += [~_is_reviewed(), _columns.is_erased == 0]
+            found += [~_is_reviewed(), _columns.is_erased == 0, _is_answered()]
         return found
 
 
@@ -53,10 +55,55 @@ def _is_reviewed() -> sa.ColumnElement[bool]:
     return sa.exists(sa.select(review.position).where(is_about_it))
 
 
-def newest(
-    connection: sa.Connection, wanted: Wanted, most: int, before: Record | None = None
-) -> list[Record]:
-    """The newest decisions, or the newest before one of them; the last one first.
+def _is_answered() -> sa.ColumnElement[bool]:
+    """Whether the receipt is of no call, or all of its call's receipts came to the journal."""
+    answered = schema.record.alias("answered").c
+    tells_of_it = sa.and_(answered.subject == _columns.subject, answered.kind == int(Kind.ANSWERED))
+    return sa.or_(_columns.subject.is_(None), sa.exists(sa.select(answered.position).where(tells_of_it)))
+
+
+def unanswered(connection: sa.Connection, receipts: Sequence[Record]) -> set[bytes]:
+    """The ids of those of which no answer told: the journal could not take the rest of their call."""
+    calls = sorted({one.subject for one in receipts if one.subject is not None})
+    answered: set[bytes] = set()
+    for start in range(0, len(calls), reading.PAGE):
+        of_these = _columns.subject.in_(calls[start : start + reading.PAGE])
+        query = sa.select(_columns.subject).where(of_these, _columns.kind == int(Kind.ANSWERED))
+        answered.update(connection.execute(query).scalars())
+    return {one.id for one in receipts if one.subject is not None and one.subject not in answered}
+
+
+class Place(NamedTuple):
+    """Where a decision is, also where the rest of its record cannot be read."""
+
+    position: int
+    time: int
+    id: bytes
+
+
+def place_of(connection: sa.Connection, decision: bytes, label: str | None) -> Place | None:
+    """None if there is no such decision, or another label is wanted."""
+    conditions = [] if label is None else [_columns.label == LABELS.index(label)]
+    query = sa.select(*_PLACE).where(_columns.id == decision, schema.is_receipt, *conditions)
+    found = connection.execute(query).one_or_none()
+    return None if found is None else Place(*found)
+
+
+def newest(connection: sa.Connection, wanted: Wanted, most: int) -> list[Record]:
+    """The newest decisions; the last one first."""
+    return records_at(connection, newest_places(connection, wanted, most))
+
+
+def records_at(connection: sa.Connection, places: Sequence[Place]) -> list[Record]:
+    """In the order of the places."""
+    found = {one.position: one for one in _at(connection, sorted(place.position for place in places))}
+    return [found[place.position] for place in places]
+
+
+def newest_places(
+    connection: sa.Connection, wanted: Wanted, most: int, before: Place | None = None
+) -> list[Place]:
+    """Of the newest decisions, or of the newest before one of them; the last one first.
 
     What is written meanwhile moves none of them to another page.
     """
@@ -66,8 +113,12 @@ def newest(
         query = query.where(place < sa.tuple_(before.time, before.position))
     query = query.order_by(_columns.time.desc(), _columns.position.desc()).limit(most)
     positions = list(connection.execute(query).scalars())
-    found = {one.position: one for one in _at(connection, sorted(positions))}
-    return [found[position] for position in positions]
+    there: dict[int, Place] = {}
+    for start in range(0, len(positions), reading.PAGE):
+        of_these = _columns.position.in_(positions[start : start + reading.PAGE])
+        for row in connection.execute(sa.select(*_PLACE).where(of_these)):
+            there[row.position] = Place(*row)
+    return [there[position] for position in positions]
 
 
 def reviews_of(connection: sa.Connection, decisions: Sequence[bytes]) -> Iterator[Record]:

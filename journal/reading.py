@@ -16,7 +16,15 @@ from journal.record import SALT_BYTES, Entry, Kind
 PAGE = 5_000  # records in memory at a time
 
 _columns = schema.record.c
-_OF_A_DAMAGED_ROW = (struct.error, AttributeError, IndexError, KeyError, TypeError, ValueError)
+_OF_A_DAMAGED_ROW = (
+    struct.error,
+    AttributeError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    TypeError,
+    ValueError,
+)
 Models = Mapping[int | None, Model]
 
 
@@ -58,8 +66,13 @@ class Record:
         return b"" if self.is_erased else self.salted[SALT_BYTES:]
 
     @property
+    def decision(self) -> bytes | None:
+        """The decision that it is, or is about."""
+        return self.id if self.kind == Kind.RECEIPT else self.subject
+
+    @property
     def event(self) -> events.Event:
-        with _readable(self.position):
+        with readable(self.position):
             return events.read(
                 Entry(
                     self.kind, self.id, self.time, self.lasting, self.erasable, self.model, None, self.subject
@@ -69,15 +82,15 @@ class Record:
     @property
     def kept(self) -> receipt.Lasting:
         """Of a receipt, what no erasure takes."""
-        with _readable(self.position):
+        with readable(self.position):
             if self.model is None or self.label is None:
                 raise ValueError("no receipt")
-            return receipt.lasting(self.model, self.label, self.lasting)
+            return receipt.lasting(self.model, self.label, self.lasting, self.subject or b"")
 
     @property
     def client(self) -> receipt.Erasable | None:
         """Of a receipt, what can be erased; None if it was."""
-        with _readable(self.position):
+        with readable(self.position):
             if self.model is None:
                 raise ValueError("no receipt")
             return None if self.is_erased else receipt.erasable(self.model, self.erasable)
@@ -151,7 +164,7 @@ def _records(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> 
 def _record(row: sa.Row[Any], known: Models) -> Record:
     content = dict(row._mapping)
     model = content.pop("model")
-    with _readable(row.position):
+    with readable(row.position):
         content |= {
             "kind": Kind(row.kind),
             "is_erased": bool(row.is_erased),
@@ -162,7 +175,7 @@ def _record(row: sa.Row[Any], known: Models) -> Record:
 
 
 @contextmanager
-def _readable(position: int) -> Iterator[None]:
+def readable(position: int) -> Iterator[None]:
     """Raises Damaged, where a record has not the form that a writer gives it."""
     try:
         yield

@@ -69,9 +69,9 @@ class Form:
             number = self._numbers[str(label)]
         except (struct.error, KeyError, TypeError) as error:
             raise CannotKeep("the inputs or outputs are not those of the model") from error
-        lasting = answered + self._door + _text(caller) + call_id
+        lasting = answered + self._door + _text(caller)
         erasable = asked + _text(request_id) + _text(client_reference)
-        return Entry(Kind.RECEIPT, ids.new(), now(), lasting, erasable, self.model, number)
+        return Entry(Kind.RECEIPT, ids.new(), now(), lasting, erasable, self.model, number, call_id or None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +93,12 @@ class Erasable:
     client_reference: str
 
 
-def lasting(model: Model, label: int, content: bytes) -> Lasting:
+def lasting(model: Model, label: int, content: bytes, call_id: bytes) -> Lasting:
+    """`call_id`: empty without one, and where the content holds it: that of receipts before form 0003."""
     form = _doubles(len(model.columns) - 1)
     door, rest = _first_text(content[form.size :])
-    caller, call_id = _first_text(rest)
-    return Lasting((model.labels[label], *form.unpack_from(content)), door, caller, call_id)
+    caller, former = _first_text(rest)
+    return Lasting((model.labels[label], *form.unpack_from(content)), door, caller, call_id or former)
 
 
 def erasable(model: Model, content: bytes) -> Erasable:

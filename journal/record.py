@@ -35,6 +35,7 @@ class Kind(IntEnum):
     CHECKPOINT = 7
     START = 8
     END = 9
+    ANSWERED = 10
 
 
 ERASED_WITH_THE_DECISION = (Kind.RECEIPT, Kind.REVIEW)
@@ -44,7 +45,7 @@ class Entry(NamedTuple):
     """A receipt or an event in bytes, before a writer has given it a place.
 
     `time`: microseconds since 1970, UTC. `label`: the number of the prediction among the model's labels.
-    `subject`: the decision that an event is about.
+    `subject`: the decision or the call that an event is about, or the call that a receipt belongs to.
     """
 
     kind: Kind

@@ -17,7 +17,7 @@ from journal.models import GREY, LABELS
 from journal.record import Kind
 
 VERSION_TABLE = "journal_version"  # Alembic's, by a name that MLflow's tables do not have
-REVISION = "0002"  # of the schema that this code reads and writes
+REVISION = "0003"  # of the schema that this code reads and writes
 
 # SQLite keeps its rows in the order of a key of exactly this type.
 _POSITION = BigInteger().with_variant(Integer, "sqlite")

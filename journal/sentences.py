@@ -106,9 +106,11 @@ def erased_by_age(taken: ByAge, days: int) -> str:
 # ---- Listed
 
 
-def listed(found: Iterable[Record], held: set[bytes], is_for_a_person: bool) -> Iterator[str]:
+def listed(
+    found: Iterable[Record], held: set[bytes], unanswered: set[bytes], is_for_a_person: bool
+) -> Iterator[str]:
     """Aligned columns for a person; for a program, tabs between them."""
-    rows = [_HEADS, *(_cells(one, held) for one in found)]
+    rows = [_HEADS, *(_cells(one, held, unanswered) for one in found)]
     if not is_for_a_person:
         yield from ("\t".join(row) for row in rows)
         return
@@ -117,15 +119,16 @@ def listed(found: Iterable[Record], held: set[bytes], is_for_a_person: bool) -> 
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _cells(one: Record, held: set[bytes]) -> tuple[str, ...]:
+def _cells(one: Record, held: set[bytes], unanswered: set[bytes]) -> tuple[str, ...]:
     kept = one.kept
+    states = {"erased": one.is_erased, "held": one.id in held, "unanswered": one.id in unanswered}
     return (
         ids.written(one.id),
         f"{datetime.fromtimestamp(one.time / 1e6, UTC):%Y-%m-%d %H:%M:%S}",
         (one.model and one.model.version) or "-",
         str(kept.outputs[0]),
         kept.door,
-        "erased" if one.is_erased else "held" if one.id in held else "-",
+        ", ".join(state for state, is_so in states.items() if is_so) or "-",
     )
 
 

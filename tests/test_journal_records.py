@@ -60,7 +60,8 @@ def test_ids_grow_also_when_the_clock_jumps_back(monkeypatch: pytest.MonkeyPatch
 
 def test_a_receipt_gives_back_every_bit_of_what_was_decided_on_and_answered() -> None:
     entry = receipt_of(call_id=ids.new()).entry()
-    kept, erasable = receipt.lasting(MODEL, 1, entry.lasting), receipt.erasable(MODEL, entry.erasable)
+    kept = receipt.lasting(MODEL, 1, entry.lasting, entry.subject or b"")
+    erasable = receipt.erasable(MODEL, entry.erasable)
 
     assert (entry.kind, entry.label) == (Kind.RECEIPT, 1)
     assert kept.outputs[0] == "Zone grise (incertain)"
@@ -73,9 +74,16 @@ def test_a_receipt_gives_back_every_bit_of_what_was_decided_on_and_answered() ->
 def test_a_receipt_without_reference_caller_and_call_has_none() -> None:
     entry = receipt_of(caller="", client_reference="").entry()
 
-    assert receipt.lasting(MODEL, 1, entry.lasting).caller == ""
-    assert receipt.lasting(MODEL, 1, entry.lasting).call_id == b""
+    assert entry.subject is None
+    assert receipt.lasting(MODEL, 1, entry.lasting, b"").caller == ""
+    assert receipt.lasting(MODEL, 1, entry.lasting, b"").call_id == b""
     assert receipt.erasable(MODEL, entry.erasable).client_reference == ""
+
+
+def test_a_receipt_of_the_former_form_still_tells_its_call() -> None:
+    call = ids.new()
+
+    assert receipt.lasting(MODEL, 1, receipt_of().entry().lasting + call, b"").call_id == call
 
 
 @pytest.mark.parametrize(

@@ -134,8 +134,8 @@ def test_a_journal_is_made_once_and_keeps_its_name(journal: Path) -> None:
 @pytest.mark.parametrize(
     ("revision", "sentence"),
     [
-        ("'0000'", "the older form 0000: python -m journal init brings it to 0002"),
-        ("'9999'", "the newer form 9999, and this code knows 0002: update the code"),
+        ("'0000'", "the older form 0000: python -m journal init brings it to 0003"),
+        ("'9999'", "the newer form 9999, and this code knows 0003: update the code"),
     ],
 )
 def test_another_form_of_the_journal_is_one_clear_sentence(

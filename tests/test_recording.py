@@ -168,6 +168,24 @@ def test_a_reference_that_is_none_is_refused_and_leaves_no_receipt(
     assert receipts_in(door.log.parent).keys() == before
 
 
+def test_two_references_are_none(door: SocketDoor, documented_request: Client) -> None:
+    before = receipts_in(door.log.parent).keys()
+    body = json.dumps(documented_request)
+    head = [
+        "POST /predict HTTP/1.1",
+        "Host: 127.0.0.1",
+        "Content-Type: application/json",
+        "Connection: close",
+    ]
+    head += ["X-Client-Reference: dossier 1", "X-Client-Reference: dossier 2", f"Content-Length: {len(body)}"]
+
+    answer = door.send_raw("\r\n".join([*head, "", body]).encode())
+
+    assert answer.status == 400
+    assert "X-Client-Reference" in answer.error
+    assert receipts_in(door.log.parent).keys() == before
+
+
 def test_without_a_journal_a_decision_has_no_id(
     documented_pickle: Path, documented_request: Client, tmp_path: Path
 ) -> None:
@@ -353,6 +371,9 @@ def test_while_the_journal_is_locked_decisions_are_refused_within_a_second_and_t
     assert {one.status for one in during} == {503}
     assert {one.error for one in during} == {UNRECORDED}
     assert all(one.headers["Retry-After"] == "1" for one in during)
+    digests = {one.headers.get("X-Model-Digest") for one in asking.answers}
+    assert len(digests) == 1  # of decisions, of those that could not be recorded, and of those not made
+    assert None not in digests
     assert asking.longest < 1.5  # of a client beside three others on a busy machine
     assert set(asking.decided) <= receipts_in(tmp_path).keys()
     assert "the journal cannot be written" in door.said

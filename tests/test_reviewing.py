@@ -320,7 +320,17 @@ def test_a_list_has_no_value_of_a_client(bank: Bank) -> None:
     answer = bank.get("carla", "/decisions?limit=1")
 
     assert set(answer.content["decisions"][0]) == {
-        *("id", "time", "label", "prediction", "probability_class_1", "model_version", "outcome", "is_erased")
+        *(
+            "id",
+            "time",
+            "label",
+            "prediction",
+            "probability_class_1",
+            "model_version",
+            "outcome",
+            "is_erased",
+        ),
+        "is_answered",
     }
     assert answer.content["decisions"][0]["outcome"] == "accept"
     assert b"MARKED" not in answer.body
@@ -502,6 +512,22 @@ def test_the_description_tells_of_past_decisions(open_bank: Bank) -> None:
     assert set(references) == set(document["components"]["schemas"])
 
 
+def test_the_description_tells_of_the_headers_of_a_decision(open_bank: Bank) -> None:
+    predict = open_bank.get(None, "/openapi.json").content["paths"]["/predict"]["post"]
+    (asked,) = predict["parameters"]
+    answer = open_bank.send(
+        None,
+        "POST",
+        "/predict",
+        open_bank.clients["grey"],
+        **{asked["name"]: "d" * asked["schema"]["maxLength"]},
+    )
+
+    assert asked["in"] == "header"
+    assert answer.status == 200
+    assert {*predict["responses"]["200"]["headers"]} == {"X-Decision-Id"} <= answer.headers.keys()
+
+
 def test_answers_have_the_keys_that_are_described(open_bank: Bank) -> None:
     decision = open_bank.decided("risky")
     review = open_bank.review(None, decision, "accept", reviewer="anna").content
@@ -588,17 +614,28 @@ def test_a_damaged_receipt_is_told_as_damage_and_nobody_is_told_to_try_again(
     documented_pickle: Path, client_of_each_label: dict[str, Client], tmp_path: Path
 ) -> None:
     with bank_in(tmp_path, documented_pickle, client_of_each_label) as bank:
-        decision, other = bank.decided("grey"), bank.decided("grey")
+        first, decision, other = (bank.decided("grey") for _ in range(3))
         damage = f"UPDATE record SET lasting = x'00' WHERE id = x'{_hex(decision)}'"  # noqa: S608 - our own
         changed(tmp_path / "journal.db", damage)
-        answers = [bank.get("anna", f"/decisions/{decision}"), bank.get("anna", "/decisions")]
+        third = bank.decided("grey")
+        answer = bank.get("anna", f"/decisions/{decision}")
+        pages = [bank.get("anna", f"/decisions?{query}") for query in ("", "limit=2", f"after={decision}")]
         whole = bank.get("anna", f"/decisions/{other}")
         said = bank.door.said
 
-    assert [(one.status, one.error) for one in answers] == [(500, DAMAGED)] * 2
-    assert "Retry-After" not in answers[0].headers
+    assert (answer.status, answer.error) == (500, DAMAGED)
+    assert "Retry-After" not in answer.headers
+    listed = [[one["id"] for one in page.content["decisions"]] for page in pages]
+    assert listed == [[third, other, first], [third, other], [first]]
+    (named,) = pages[0].content["damaged"]
+    assert named["id"] == decision
+    assert named["error"] == f"L’enregistrement {named['position']} est endommagé\u00a0: {_MORE}"
+    assert pages[1].content["next"] == other
     assert whole.status == 200
     assert "is damaged and cannot be read: python -m journal verify says more" in said
+
+
+_MORE = "«\u00a0python -m journal verify\u00a0» en dit plus."
 
 
 def _hex(decision: str) -> str:

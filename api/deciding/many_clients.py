@@ -87,27 +87,29 @@ class Batch(ModelTask):
             decisions = _decide(model.scorer, clients)
             more = (kept_columns.DECISION_ID,) if self.with_ids else ()
             kept_columns.check_free(self.keep, (*decisions, *more))
-            receipts = self._receipts(model, clients.values, decisions) if self.journal else []
+            receipts, answered = (
+                self._receipts(model, clients.values, decisions) if self.journal else ([], None)
+            )
             content = clients.write(decisions | self._ids(receipts))
             if self.keep and len(content) > kept_columns.ANSWER_LIMIT:
                 raise AnswerTooLarge(kept_columns.ANSWER_LIMIT)
-            if self.journal:
-                self._record(receipts, listeners)
+            if answered is not None:
+                self._record(receipts, answered, listeners)
             for listener in listeners:
                 _tell(listener, model, self.asked_as, clients.values, decisions)
             return Answer(200, content, model, form.MEDIA_TYPE)
         except MemoryError as error:
             raise TooMuchMemory from error
 
-    def _record(self, receipts: Sequence[Entry], listeners: Sequence[Listener]) -> None:
-        """Return when all are on the disk. Raises JournalUnavailable."""
+    def _record(self, receipts: Sequence[Entry], answered: Entry, listeners: Sequence[Listener]) -> None:
+        """Return when all are on the disk. Raises JournalUnavailable, and then nothing tells of an answer."""
 
         def written(count: int, seconds: float) -> None:
             for listener in listeners:
                 listener.recorded(BATCH.path, count, seconds)
 
         try:
-            client.append(Path(self.journal), receipts, written=written)
+            client.append(Path(self.journal), receipts, closing=[answered], written=written)
         except JournalUnavailable:
             for listener in listeners:
                 listener.left_unanswered(BATCH.path, len(receipts))
@@ -115,7 +117,7 @@ class Batch(ModelTask):
 
     def _receipts(
         self, model: Model, clients: Mapping[str, Column], decisions: Mapping[str, Column]
-    ) -> list[Entry]:
+    ) -> tuple[list[Entry], Entry]:
         asked = Asked(self.asked_as, self.caller)
         return Receipts("predict/batch").of_many(model, clients, decisions, asked)
 

@@ -1,5 +1,6 @@
 """Has receipts written and waits for it: in a thread or a process that may wait."""
 
+import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,23 +15,26 @@ from mlflow_model.errors import JournalUnavailable
 TOGETHER = 500  # more would keep the writer from the decisions at /predict for too long
 PATIENCE_SECONDS = 3.0  # behind the groups of others
 _PIECE = 4096
+_BEFORE_THE_NEXT = 0.02  # seconds
 
 
 def append(
     address: Path,
     entries: Sequence[Entry],
     patience: float | None = None,
+    closing: Sequence[Entry] = (),
     written: Callable[[int, float], object] = lambda entries, seconds: None,
 ) -> None:
     """Return when all are on the disk. Raises JournalUnavailable, and then some may be there.
 
-    `patience`: for one group, in seconds. `written` is told of each group how many they are, and how long it
-    took.
+    `patience`: for one group, in seconds. `closing`: few more, which are there only if all the others are.
+    `written` is told of each group how many of the entries it has, and how long it took.
     """
     with _connected(address, PATIENCE_SECONDS if patience is None else patience) as connection:
-        for group in _groups(entries):
-            started = time.monotonic()
-            if not connection.is_written(group):
+        for first in range(0, len(entries), TOGETHER):
+            group, started = entries[first : first + TOGETHER], time.monotonic()
+            is_last = first + TOGETHER >= len(entries)
+            if not connection.is_written([*group, *closing] if is_last else group):
                 raise JournalUnavailable
             written(len(group), time.monotonic() - started)
 
@@ -45,18 +49,29 @@ def is_writable(address: Path, patience: float) -> bool:
 
 
 class _Connection:
-    """To the writer, which has so many seconds for each answer."""
+    """To the writer, or the one in its place. `patience`: the seconds that there are for each answer."""
 
-    def __init__(self, connected: socket.socket, patience: float) -> None:
-        self._socket, self._patience = connected, patience
-        self._outgoing, self._unread, self._number = Outgoing(), b"", 0
-        self._until = 0.0
-        self.begin()
+    def __init__(self, address: Path, patience: float) -> None:
+        self._address, self._patience, self._number = address, patience, 0
+        self._until = time.monotonic() + patience
+        self._connect()
 
-    def begin(self) -> None:
-        self._until = time.monotonic() + self._patience
+    def _connect(self) -> None:
+        """Raises OSError."""
+        self._outgoing, self._unread = Outgoing(), b""
+        self._socket = socket.socket(socket.AF_UNIX)
+        try:
+            self._socket.settimeout(self._left())
+            with short_path.of(self._address) as path:
+                self._socket.connect(path)
+        except OSError:
+            self.close()
+            raise
 
-    def left(self) -> float:
+    def close(self) -> None:
+        self._socket.close()
+
+    def _left(self) -> float:
         """The seconds that are left. Raises TimeoutError."""
         seconds = self._until - time.monotonic()
         if seconds <= 0:
@@ -64,17 +79,26 @@ class _Connection:
         return seconds
 
     def is_written(self, group: Sequence[Entry]) -> bool:
-        """Raises OSError if the writer has ended, or says nothing."""
+        """Raises OSError if nobody says it in time.
+
+        Where the writer ends, the next one is sent the group again: none writes a receipt twice.
+        """
         self._number += 1
-        self.begin()
-        self._socket.settimeout(self.left())
-        self._socket.sendall(self._outgoing.message(self._number, group))
-        return self.answer_to(self._number)
+        self._until = time.monotonic() + self._patience
+        while True:
+            try:
+                self._socket.settimeout(self._left())
+                self._socket.sendall(self._outgoing.message(self._number, group))
+                return self.answer_to(self._number)
+            except ConnectionError:
+                self.close()
+                time.sleep(min(_BEFORE_THE_NEXT, self._left()))
+                self._connect()
 
     def answer_to(self, wanted: int) -> bool:
         """Raises OSError if the writer has ended, or says nothing."""
         while True:
-            self._socket.settimeout(self.left())
+            self._socket.settimeout(self._left())
             piece = self._socket.recv(_PIECE)
             if not piece:
                 raise ConnectionResetError
@@ -88,14 +112,7 @@ class _Connection:
 def _connected(address: Path, patience: float) -> Iterator[_Connection]:
     """Raises JournalUnavailable, also in the place of an OSError within."""
     try:
-        with socket.socket(socket.AF_UNIX) as connected:
-            connected.settimeout(patience)
-            with short_path.of(address) as path:
-                connected.connect(path)
-            yield _Connection(connected, patience)
+        with contextlib.closing(_Connection(address, patience)) as connection:
+            yield connection
     except OSError as error:
         raise JournalUnavailable from error
-
-
-def _groups(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
-    return (entries[first : first + TOGETHER] for first in range(0, len(entries), TOGETHER))

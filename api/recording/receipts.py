@@ -12,6 +12,7 @@ from api.delivery.served import Model
 from api.recording.records import Asked
 from journal import ids, models
 from journal.code_version import code_version
+from journal.events import Answered
 from journal.receipt import Form
 from journal.record import Entry
 from mlflow_model.errors import BadReference
@@ -40,15 +41,19 @@ class Receipts:
 
     def of_many(
         self, model: Model, clients: Mapping[str, Any], decisions: Mapping[str, Any], asked: Asked
-    ) -> list[Entry]:
-        """The receipts of one call, which share its id. Clients, decisions: columns. Raises CannotKeep."""
+    ) -> tuple[list[Entry], Entry]:
+        """The receipts of one call, which share its id, and the event that all of them are there.
+
+        Clients, decisions: columns. Raises CannotKeep.
+        """
         form, call_id = self._made_for(model)[0], ids.new()
         columns = [np.asarray(column).tolist() for column in decisions.values()]
         rows = zip(model.scorer.matrix(clients).tolist(), zip(*columns, strict=True), strict=True)
-        return [
+        receipts = [
             form.entry(inputs, outputs, asked.request_id, asked.caller, call_id=call_id)
             for inputs, outputs in rows
         ]
+        return receipts, Answered(call=call_id, receipts=len(receipts)).entry()
 
     def described(self, model: Model) -> models.Model:
         """The version as the journal describes it."""

@@ -2,8 +2,9 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -13,7 +14,7 @@ from api.reviewing.parameters import Page, bad_cursor
 from journal import events, ids, listing, reading, store
 from journal.code_version import code_version
 from journal.errors import Damaged, JournalError
-from journal.listing import Wanted
+from journal.listing import Place, Wanted
 from journal.models import GREY, LABELS
 from journal.reading import Record
 from journal.record import Kind
@@ -37,27 +38,51 @@ def one(decision: str, *, sees_all: bool) -> Answer:
     """Raises ScoringError, as do the others."""
     with _opened() as journal, journal.reading() as connection:
         found = _found(connection, decision, sees_all=sees_all)
-        return _answer(200, shown.whole(found, reading.about(connection, found.id)))
+        is_answered = not listing.unanswered(connection, [found])
+        return _answer(200, shown.whole(found, reading.about(connection, found.id), is_answered=is_answered))
 
 
 def page(wanted: Page) -> Answer:
     with _opened() as journal, journal.reading() as connection:
-        before = None if wanted.after is None else reading.find(connection, ids.read(wanted.after))
-        if wanted.after is not None and not _is_cursor(before, wanted.label):
-            raise bad_cursor()
+        before = None
+        if wanted.after is not None:
+            # Whoever sees one label alone learns nothing of others.
+            before = listing.place_of(connection, ids.read(wanted.after), wanted.label)
+            if before is None:
+                raise bad_cursor()
         chosen = Wanted(wanted.since, wanted.until, wanted.label, wanted.version, wanted.is_open)
-        found = listing.newest(connection, chosen, wanted.limit + 1, before)
+        found = listing.newest_places(connection, chosen, wanted.limit + 1, before)
         page, more = found[: wanted.limit], found[wanted.limit :]
-        outcomes = _outcomes(connection, [record.id for record in page])
-        lines = [shown.line(record, outcomes.get(record.id)) for record in page]
-    return _answer(200, {"decisions": lines, "next": lines[-1]["id"] if more else None})
+        lines, damaged = _lines(connection, page)
+    last = next(filter(None, map(shown.own_id, reversed(page))), None)
+    return _answer(200, {"decisions": lines, "damaged": damaged, "next": last if more else None})
 
 
-def _is_cursor(before: Record | None, label: str | None) -> bool:
-    """Whether a page of this label could end with it. Who sees one label alone learns nothing of others."""
-    if before is None or before.kind != Kind.RECEIPT:
-        return False
-    return label is None or before.label == LABELS.index(label)
+_Lines = list[dict[str, Any]]
+
+
+def _lines(connection: sa.Connection, places: Sequence[Place]) -> tuple[_Lines, _Lines]:
+    """Those that can be read, and those that cannot, which are found by halves."""
+    try:
+        return _readable_lines(connection, places), []
+    except Damaged:
+        if len(places) == 1:
+            return [], [shown.damaged(places[0])]
+        middle = len(places) // 2
+        first, second = (_lines(connection, half) for half in (places[:middle], places[middle:]))
+        return first[0] + second[0], first[1] + second[1]
+
+
+def _readable_lines(connection: sa.Connection, places: Sequence[Place]) -> _Lines:
+    """Raises Damaged."""
+    found = listing.records_at(connection, places)
+    outcomes = _outcomes(connection, [one.id for one in found])
+    unanswered = listing.unanswered(connection, found)
+    lines = []
+    for one in found:
+        with reading.readable(one.position):
+            lines.append(shown.line(one, outcomes.get(one.id), is_answered=one.id not in unanswered))
+    return lines
 
 
 def review(decision: str, outcome: str, reason: str, reviewer: str, *, sees_all: bool) -> Answer:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from journal import events, ids
+from journal.listing import Place
 from journal.models import LABELS, Model
 from journal.reading import Record
 from journal.record import Kind
@@ -12,7 +13,7 @@ from journal.record import Kind
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def line(one: Record, outcome: str | None) -> dict[str, Any]:
+def line(one: Record, outcome: str | None, *, is_answered: bool) -> dict[str, Any]:
     """A decision in a list. `outcome`: of its last review, None without one."""
     model, answered = _answered(one)
     return {
@@ -24,16 +25,30 @@ def line(one: Record, outcome: str | None) -> dict[str, Any]:
         "model_version": model.version,
         "outcome": outcome,
         "is_erased": one.is_erased,
+        "is_answered": is_answered,
     }
 
 
-def whole(one: Record, about: Sequence[Record]) -> dict[str, Any]:
+def damaged(place: Place) -> dict[str, Any]:
+    """A decision in a list that cannot be read."""
+    more = "«\u00a0python -m journal verify\u00a0» en dit plus."
+    said = f"L’enregistrement {place.position} est endommagé\u00a0: {more}"
+    return {"id": own_id(place), "position": place.position, "error": said}
+
+
+def own_id(place: Place) -> str | None:
+    """None where it is damaged, too."""
+    is_whole = isinstance(place.id, bytes) and len(place.id) == ids.LENGTH
+    return ids.written(place.id) if is_whole else None
+
+
+def whole(one: Record, about: Sequence[Record], *, is_answered: bool) -> dict[str, Any]:
     """All that is known. `about`: the events about it, in their order."""
     model, answered = _answered(one)
     kept, client = one.kept, one.client
     reviews = [_review(other) for other in about if other.kind == Kind.REVIEW]
     return {
-        **line(one, reviews[-1]["outcome"] if reviews else None),
+        **line(one, reviews[-1]["outcome"] if reviews else None, is_answered=is_answered),
         "decision": answered,
         "model": {"name": model.name, "version": model.version, "digest": model.digest, "code": model.code},
         "door": kept.door,
@@ -63,10 +78,11 @@ def moment(time: int) -> str:
 
 
 def _answered(one: Record) -> tuple[Model, dict[str, str | float]]:
-    """The model, and its answer by the names of its columns."""
-    if one.model is None:
+    """The model, and its answer by the names of its columns. Raises Damaged."""
+    kept, model = one.kept, one.model
+    if model is None:
         raise ValueError("no receipt")
-    return one.model, dict(zip(one.model.columns, one.kept.outputs, strict=True))
+    return model, dict(zip(model.columns, kept.outputs, strict=True))
 
 
 def _inputs(model: Model, inputs: Sequence[float]) -> dict[str, float | None]:

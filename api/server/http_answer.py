@@ -23,6 +23,7 @@ _DECISION = (
 _CLOSE = b"connection: close\r\n"
 _DECISION_ID = b"x-decision-id: %b\r\n"
 _REQUEST_ID = re.compile(rb"\r\nx-request-id: ([^\r]*)\r\n")
+_OF_THE_MODEL = re.compile(r"(x-model-[a-z]+): ([^\r]*)")
 
 
 class _Date:
@@ -67,7 +68,9 @@ def unless_recorded(answer: bytes) -> bytes:
     asked_as = request_id.of(None) if found is None else found[1].decode("latin-1")
     refusal = Answer.of(JournalUnavailable(), None)
     keep_alive = b"\r\nconnection: close" not in head
-    return written(refusal.status, refusal.headers(asked_as), refusal.content, keep_alive)
+    of_the_model = _OF_THE_MODEL.findall(head.decode("latin-1"))
+    headers = [*of_the_model, *refusal.headers(asked_as)]
+    return written(refusal.status, headers, refusal.content, keep_alive)
 
 
 def of_no_request(error: ScoringError) -> bytes:

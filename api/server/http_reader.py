@@ -106,10 +106,14 @@ class Reader:
             raise RequestRefused(431)
 
     def _joined(self, name: bytes, value: bytes) -> bytes:
-        """Join fields of one name, as HTTP allows. Raises RequestRefused for a second Host."""
+        """Join fields of one name, as HTTP allows. Raises RequestRefused for a second Host.
+
+        A comma may belong to a client's reference, so two of these are joined by what none may hold.
+        """
         if name == b"host":
             raise RequestRefused(400)
-        return self._fields[name] + b"," + value
+        between = b"\t" if name == b"x-client-reference" else b","
+        return self._fields[name] + between + value
 
     def on_headers_complete(self) -> None:
         parser = self._parser

@@ -26,7 +26,13 @@ ANSWERS = {DECISIONS: "PastDecisions", DECISION: "PastDecision", REVIEWED: "Revi
 
 def schemas() -> Schema:
     return {
-        "PastDecisions": _object({"decisions": _list_of(_object(_line())), "next": _or_null(_ID)}),
+        "PastDecisions": _object(
+            {
+                "decisions": _list_of(_object(_line())),
+                "damaged": _list_of(_object({"id": _or_null(_ID), "position": _INTEGER, "error": _TEXT})),
+                "next": _or_null(_ID),
+            }
+        ),
         "PastDecision": _object({**_line(), **_receipt()}),
         "NewReview": _new_review(),
         "Review": _object({**_review(), "decision": _ID}),
@@ -65,6 +71,10 @@ def _line() -> Schema:
         "model_version": _or_null(_TEXT),
         "outcome": {"type": ["string", "null"], "description": "Celle de la dernière revue."},
         "is_erased": _BOOLEAN,
+        "is_answered": {
+            "type": "boolean",
+            "description": "false\u00a0: son lot est sans réponse, et personne n’a reçu cette décision.",
+        },
     }
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from api.deciding.answer import DECISION_ID
 from api.deciding.formats import kept_columns
 from api.paths import (
     BATCH,
@@ -43,7 +44,7 @@ def document(
     knows past decisions.
     """
     shown = [one for one in PATHS if one.answers and (has_journal or not one.asks_the_journal)]
-    described = {one: _operation(one) for one in shown}
+    described = {one: _operation(one, has_journal=has_journal) for one in shown}
     secured = [one for one in described if one.roles is not None and asks_for_tokens]
     for one in secured:
         described[one]["security"] = [{"token": []}]
@@ -69,12 +70,15 @@ def document(
     }
 
 
-def _operation(path: Endpoint) -> dict[str, Any]:
+def _operation(path: Endpoint, *, has_journal: bool) -> dict[str, Any]:
     is_explained = path in (EXPLAIN, PAST_EXPLANATION)
     told = "Explanation" if is_explained else journal_schema.ANSWERS.get(path, "Decision")
     (done, meaning), *others = path.answers.items()
     success = {"description": meaning, "content": _content(path, told)}
     operation: dict[str, Any] = {"summary": path.summary, **_MORE.get(path, {})}
+    if has_journal and path is PREDICT:
+        operation["parameters"] = [_CLIENT_REFERENCE]
+        success["headers"] = {DECISION_ID: _DECISION_ID}
     if path.asks_the_journal:
         operation["parameters"] = journal_schema.parameters(path)
     if path.body_limit:
@@ -92,6 +96,19 @@ def _template(path: Endpoint) -> str:
 def _french(number: int) -> str:
     return f"{number:,}".replace(",", "\u202f")
 
+
+_CLIENT_REFERENCE = {
+    "name": "X-Client-Reference",
+    "in": "header",
+    "description": "La référence que l’appelant donne au client, gardée avec le reçu\u00a0; une seule, "
+    "de 1 à 64 caractères ASCII imprimables.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[ -~]{1,64}$"},
+}
+_DECISION_ID = {
+    "description": "Le numéro du reçu de la décision.",
+    "required": True,
+    "schema": {"type": "string", "format": "uuid"},
+}
 
 _MORE: dict[Endpoint, dict[str, Any]] = {
     PREDICT: {"operationId": "predict"},
