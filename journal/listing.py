@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -11,6 +12,7 @@ from journal.reading import Record
 from journal.record import SALT_BYTES, Kind
 
 _columns = schema.record.c
+_PLACE = sa.tuple_(_columns.time, _columns.position)
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class Wanted:
     """Which decisions. `since`, `until`: microseconds since 1970; the end does not belong to it.
 
     `is_open`: in the grey zone, not reviewed, and not erased: nobody can review what is gone.
+    `is_reviewed`: by anybody, once or more.
     """
 
     since: int | None = None
@@ -25,6 +28,7 @@ class Wanted:
     label: str | None = None
     version: str | None = None
     is_open: bool = False
+    is_reviewed: bool = False
 
     def conditions(self, connection: sa.Connection) -> list[sa.ColumnElement[bool]]:
         is_grey = self.is_open or self.label == GREY  # nothing but a receipt has a label
@@ -39,6 +43,8 @@ class Wanted:
             found.append(_columns.model.in_(_numbers(connection, self.version)))
         if self.is_open:
             found += [~_is_reviewed(), _columns.is_erased == 0]
+        if self.is_reviewed:
+            found.append(_is_reviewed())
         return found
 
 
@@ -60,12 +66,23 @@ def newest(
 
     What is written meanwhile moves none of them to another page.
     """
-    place = sa.tuple_(_columns.time, _columns.position)
     query = sa.select(_columns.position).where(*wanted.conditions(connection))
     if before is not None:
-        query = query.where(place < sa.tuple_(before.time, before.position))
-    query = query.order_by(_columns.time.desc(), _columns.position.desc()).limit(most)
-    positions = list(connection.execute(query).scalars())
+        query = query.where(sa.tuple_(before.time, before.position) > _PLACE)
+    return _in_order(connection, query.order_by(_columns.time.desc(), _columns.position.desc()).limit(most))
+
+
+def oldest(connection: sa.Connection, wanted: Wanted, most: int, after: Record | None = None) -> list[Record]:
+    """The oldest decisions, or the oldest after one of them; the first one first."""
+    query = sa.select(_columns.position).where(*wanted.conditions(connection))
+    if after is not None:
+        query = query.where(sa.tuple_(after.time, after.position) < _PLACE)
+    return _in_order(connection, query.order_by(_columns.time, _columns.position).limit(most))
+
+
+def _in_order(connection: sa.Connection, query: sa.Select[Any]) -> list[Record]:
+    """The records at the positions that the query gives, in its order."""
+    positions = connection.execute(query).scalars().all()
     found = {one.position: one for one in _at(connection, sorted(positions))}
     return [found[position] for position in positions]
 

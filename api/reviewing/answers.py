@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from api.deciding.answer import Answer
 from api.reviewing import shown
-from api.reviewing.parameters import Page, bad_cursor
+from api.reviewing.parameters import OLDEST, Page, bad_cursor
 from journal import events, ids, listing, reading, store
 from journal.code_version import code_version
 from journal.errors import Damaged, JournalError
@@ -42,22 +42,28 @@ def one(decision: str, *, sees_all: bool) -> Answer:
 
 def page(wanted: Page) -> Answer:
     with _opened() as journal, journal.reading() as connection:
-        before = None if wanted.after is None else reading.find(connection, ids.read(wanted.after))
-        if wanted.after is not None and not _is_cursor(before, wanted.label):
+        last = None if wanted.after is None else reading.find(connection, ids.read(wanted.after))
+        if wanted.after is not None and not _is_cursor(last, wanted.label):
             raise bad_cursor()
-        chosen = Wanted(wanted.since, wanted.until, wanted.label, wanted.version, wanted.is_open)
-        found = listing.newest(connection, chosen, wanted.limit + 1, before)
+        find = listing.oldest if wanted.order == OLDEST else listing.newest
+        found = find(connection, _chosen(wanted), wanted.limit + 1, last)
         page, more = found[: wanted.limit], found[wanted.limit :]
-        outcomes = _outcomes(connection, [record.id for record in page])
-        lines = [shown.line(record, outcomes.get(record.id)) for record in page]
+        reviews = _last_reviews(connection, [record.id for record in page])
+        lines = [shown.line(record, reviews.get(record.id)) for record in page]
     return _answer(200, {"decisions": lines, "next": lines[-1]["id"] if more else None})
 
 
-def _is_cursor(before: Record | None, label: str | None) -> bool:
+def _chosen(wanted: Page) -> Wanted:
+    return Wanted(
+        wanted.since, wanted.until, wanted.label, wanted.version, wanted.is_open, wanted.is_reviewed
+    )
+
+
+def _is_cursor(last: Record | None, label: str | None) -> bool:
     """Whether a page of this label could end with it. Who sees one label alone learns nothing of others."""
-    if before is None or before.kind != Kind.RECEIPT:
+    if last is None or last.kind != Kind.RECEIPT:
         return False
-    return label is None or before.label == LABELS.index(label)
+    return label is None or last.label == LABELS.index(label)
 
 
 def review(decision: str, outcome: str, reason: str, reviewer: str, *, sees_all: bool) -> Answer:
@@ -94,13 +100,10 @@ def _found(connection: sa.Connection, decision: str, *, sees_all: bool) -> Recor
     return found
 
 
-def _outcomes(connection: sa.Connection, decisions: list[bytes]) -> dict[bytes, str]:
-    """The outcome of the last review of each decision that has one."""
-    found: dict[bytes, str] = {}
-    for record in listing.reviews_of(connection, decisions):
-        if record.subject is not None and isinstance(event := record.event, events.Review):
-            found[record.subject] = event.outcome
-    return found
+def _last_reviews(connection: sa.Connection, decisions: list[bytes]) -> dict[bytes, Record]:
+    """The last review of each decision that has one."""
+    reviews = listing.reviews_of(connection, decisions)
+    return {record.subject: record for record in reviews if record.subject is not None}
 
 
 @contextmanager
