@@ -20,6 +20,7 @@ class Wanted:
     """Which decisions. `since`, `until`: microseconds since 1970; the end does not belong to it.
 
     `is_open`: in the grey zone, not reviewed, answered, and not erased: nobody can review what is gone.
+    `is_reviewed`: by anybody, once or more.
     """
 
     since: int | None = None
@@ -27,6 +28,7 @@ class Wanted:
     label: str | None = None
     version: str | None = None
     is_open: bool = False
+    is_reviewed: bool = False
 
     def conditions(self, connection: sa.Connection) -> list[sa.ColumnElement[bool]]:
         is_grey = self.is_open or self.label == GREY  # nothing but a receipt has a label
@@ -41,6 +43,8 @@ class Wanted:
             found.append(_columns.model.in_(_numbers(connection, self.version)))
         if self.is_open:
             found += [~_is_reviewed(), _columns.is_erased == 0, _is_answered()]
+        if self.is_reviewed:
+            found.append(_is_reviewed())
         return found
 
 
@@ -91,7 +95,7 @@ def place_of(connection: sa.Connection, decision: bytes, label: str | None) -> P
 
 def newest(connection: sa.Connection, wanted: Wanted, most: int) -> list[Record]:
     """The newest decisions; the last one first."""
-    return records_at(connection, newest_places(connection, wanted, most))
+    return records_at(connection, places(connection, wanted, most))
 
 
 def records_at(connection: sa.Connection, places: Sequence[Place]) -> list[Record]:
@@ -100,18 +104,24 @@ def records_at(connection: sa.Connection, places: Sequence[Place]) -> list[Recor
     return [found[place.position] for place in places]
 
 
-def newest_places(
-    connection: sa.Connection, wanted: Wanted, most: int, before: Place | None = None
+def places(
+    connection: sa.Connection,
+    wanted: Wanted,
+    most: int,
+    after: Place | None = None,
+    *,
+    is_oldest_first: bool = False,
 ) -> list[Place]:
-    """Of the newest decisions, or of the newest before one of them; the last one first.
+    """Of the newest decisions, the last one first, or of the oldest. `after`: from which on, in that order.
 
     What is written meanwhile moves none of them to another page.
     """
-    place = sa.tuple_(_columns.time, _columns.position)
+    order = (_columns.time, _columns.position)
     query = sa.select(_columns.position).where(*wanted.conditions(connection))
-    if before is not None:
-        query = query.where(place < sa.tuple_(before.time, before.position))
-    query = query.order_by(_columns.time.desc(), _columns.position.desc()).limit(most)
+    if after is not None:
+        last = sa.tuple_(after.time, after.position)
+        query = query.where(sa.tuple_(*order) > last if is_oldest_first else sa.tuple_(*order) < last)
+    query = query.order_by(*(order if is_oldest_first else (one.desc() for one in order))).limit(most)
     positions = list(connection.execute(query).scalars())
     there: dict[int, Place] = {}
     for start in range(0, len(positions), reading.PAGE):

@@ -313,6 +313,45 @@ def test_pages_have_each_decision_once_while_others_are_made(bank: Bank) -> None
     assert len(set(seen)) == len(seen)
 
 
+def test_the_oldest_comes_first_if_asked_page_by_page_while_others_are_made(bank: Bank) -> None:
+    before = [bank.decided(label) for label in LABELS for _ in range(4)]
+    seen: list[str] = []
+    query = end = "?order=oldest&limit=5"
+
+    while before[-1] not in seen:
+        answer = bank.get("carla", f"/decisions{end}").content
+        seen += ids_of(answer["decisions"])
+        bank.decided("grey")
+        end = f"{query}&after={answer['next']}"
+
+    assert [one for one in seen if one in before] == before
+    assert len(set(seen)) == len(seen)
+
+
+def test_the_last_review_is_told_and_held_against_the_model(bank: Bank) -> None:
+    reliable, grey, risky, untouched = (bank.decided(label) for label in (*LABELS, "grey"))
+    bank.review("ben", grey, "accept")
+    bank.review("carla", grey, "refuse")
+    bank.review("carla", reliable, "accept")
+    bank.review("carla", risky, "accept")
+
+    told = {one["id"]: one for one in listed(bank, "carla", "?reviewed=true&limit=500")}
+    seen_by_anna = ids_of(listed(bank, "anna", "?reviewed=true&limit=500"))
+
+    keys = ("label", "leaning", "outcome", "reviewer")
+    threshold = bank.get("carla", f"/decisions/{grey}").content["decision"]["optimal_threshold"]
+    side = "accept" if told[grey]["probability_class_1"] < threshold else "refuse"
+    assert [tuple(told[one][key] for key in keys) for one in (reliable, grey, risky)] == [
+        ("reliable", "accept", "accept", "carla"),
+        ("grey", side, "refuse", "carla"),
+        ("risky", "refuse", "accept", "carla"),
+    ]
+    assert all(_seconds(one["reviewed"]) > _seconds(one["time"]) for one in told.values())
+    assert untouched not in told
+    assert grey in seen_by_anna
+    assert {reliable, risky}.isdisjoint(seen_by_anna)
+
+
 def test_a_list_has_no_value_of_a_client(bank: Bank) -> None:
     decision = bank.decided("grey", **{"X-Client-Reference": "MARKED"})
     bank.send("anna", "POST", f"/decisions/{decision}/review", {"outcome": "accept", "reason": "SAID"})
@@ -320,19 +359,11 @@ def test_a_list_has_no_value_of_a_client(bank: Bank) -> None:
     answer = bank.get("carla", "/decisions?limit=1")
 
     assert set(answer.content["decisions"][0]) == {
-        *(
-            "id",
-            "time",
-            "label",
-            "prediction",
-            "probability_class_1",
-            "model_version",
-            "outcome",
-            "is_erased",
-        ),
-        "is_answered",
+        *("id", "time", "label", "prediction", "probability_class_1", "model_version", "leaning"),
+        *("outcome", "reviewer", "reviewed", "is_erased", "is_answered"),
     }
     assert answer.content["decisions"][0]["outcome"] == "accept"
+    assert answer.content["decisions"][0]["reviewer"] == "anna"
     assert b"MARKED" not in answer.body
     assert b"SAID" not in answer.body
 
@@ -372,10 +403,12 @@ def test_a_cursor_is_one_of_the_decisions_that_are_asked_for(bank: Bank, who: st
 
 
 BAD_PARAMETERS = {
-    "another name": ("lable=grey", "les paramètres sont label, open, model_version, since, until, after"),
-    "twice": ("label=grey&label=risky", "les paramètres sont label, open, model_version, since, until"),
+    "another name": ("lable=grey", "les paramètres sont label, open, reviewed, model_version, since"),
+    "twice": ("label=grey&label=risky", "les paramètres sont label, open, reviewed, model_version"),
     "another label": ("label=gris", "label doit être reliable, grey ou risky"),
     "not open": ("open=false", "open ne peut être que true"),
+    "not reviewed": ("reviewed=1", "reviewed ne peut être que true"),
+    "another order": ("order=random", "order doit être newest ou oldest"),
     "no version": ("model_version=1.0", "model_version doit être le numéro d’une version"),
     "no time": ("since=yesterday", "since et until sont des dates ISO 8601, en UTC"),
     "no such day": ("until=2026-02-30", "since et until sont des dates ISO 8601, en UTC"),

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from api.deciding.answer import Answer
 from api.reviewing import shown
-from api.reviewing.parameters import Page, bad_cursor
+from api.reviewing.parameters import OLDEST, Page, bad_cursor
 from journal import events, ids, listing, reading, store
 from journal.code_version import code_version
 from journal.errors import Damaged, JournalError
@@ -44,18 +44,26 @@ def one(decision: str, *, sees_all: bool) -> Answer:
 
 def page(wanted: Page) -> Answer:
     with _opened() as journal, journal.reading() as connection:
-        before = None
+        is_oldest_first = wanted.order == OLDEST
+        after = None
         if wanted.after is not None:
             # Whoever sees one label alone learns nothing of others.
-            before = listing.place_of(connection, ids.read(wanted.after), wanted.label)
-            if before is None:
+            after = listing.place_of(connection, ids.read(wanted.after), wanted.label)
+            if after is None:
                 raise bad_cursor()
-        chosen = Wanted(wanted.since, wanted.until, wanted.label, wanted.version, wanted.is_open)
-        found = listing.newest_places(connection, chosen, wanted.limit + 1, before)
+        found = listing.places(
+            connection, _chosen(wanted), wanted.limit + 1, after, is_oldest_first=is_oldest_first
+        )
         page, more = found[: wanted.limit], found[wanted.limit :]
         lines, damaged = _lines(connection, page)
     last = next(filter(None, map(shown.own_id, reversed(page))), None)
     return _answer(200, {"decisions": lines, "damaged": damaged, "next": last if more else None})
+
+
+def _chosen(wanted: Page) -> Wanted:
+    return Wanted(
+        wanted.since, wanted.until, wanted.label, wanted.version, wanted.is_open, wanted.is_reviewed
+    )
 
 
 _Lines = list[dict[str, Any]]
@@ -76,12 +84,12 @@ def _lines(connection: sa.Connection, places: Sequence[Place]) -> tuple[_Lines, 
 def _readable_lines(connection: sa.Connection, places: Sequence[Place]) -> _Lines:
     """Raises Damaged."""
     found = listing.records_at(connection, places)
-    outcomes = _outcomes(connection, [one.id for one in found])
+    reviews = _last_reviews(connection, [one.id for one in found])
     unanswered = listing.unanswered(connection, found)
     lines = []
     for one in found:
         with reading.readable(one.position):
-            lines.append(shown.line(one, outcomes.get(one.id), is_answered=one.id not in unanswered))
+            lines.append(shown.line(one, reviews.get(one.id), is_answered=one.id not in unanswered))
     return lines
 
 
@@ -119,13 +127,10 @@ def _found(connection: sa.Connection, decision: str, *, sees_all: bool) -> Recor
     return found
 
 
-def _outcomes(connection: sa.Connection, decisions: list[bytes]) -> dict[bytes, str]:
-    """The outcome of the last review of each decision that has one."""
-    found: dict[bytes, str] = {}
-    for record in listing.reviews_of(connection, decisions):
-        if record.subject is not None and isinstance(event := record.event, events.Review):
-            found[record.subject] = event.outcome
-    return found
+def _last_reviews(connection: sa.Connection, decisions: list[bytes]) -> dict[bytes, Record]:
+    """The last review of each decision that has one."""
+    reviews = listing.reviews_of(connection, decisions)
+    return {record.subject: record for record in reviews if record.subject is not None}
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from mlflow_model.errors import BadData, BadQuestion, BodyTooLarge, NotInTheGrey
 
 USUAL_LIMIT, MOST = 50, 500  # decisions on a page
 LONGEST_REASON, LONGEST_REVIEWER = 1_000, 64
-PARAMETERS = ("label", "open", "model_version", "since", "until", "after", "limit")
+PARAMETERS = ("label", "open", "reviewed", "model_version", "since", "until", "order", "after", "limit")
+ORDERS = NEWEST, OLDEST = ("newest", "oldest")  # which decision comes first
 
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _VERSION = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
@@ -28,6 +29,8 @@ class Page:
 
     label: str | None = None
     is_open: bool = False
+    is_reviewed: bool = False
+    order: str = NEWEST
     version: str | None = None
     since: int | None = None
     until: int | None = None
@@ -58,14 +61,19 @@ def page(given: Mapping[str, Sequence[str]], token: Token) -> Page:
     """`given`: the values of each parameter. Raises BadQuestion or NotInTheGreyZone."""
     if any(name not in PARAMETERS or len(values) > 1 for name, values in given.items()):
         raise BadQuestion(
-            "les paramètres sont label, open, model_version, since, until, after et limit, chacun une fois"
+            f"les paramètres sont {', '.join(PARAMETERS[:-1])} et {PARAMETERS[-1]}, chacun une fois"
         )
     one = {name: values[0] for name, values in given.items()}
-    if one.get("open", "true") != "true":
-        raise BadQuestion("open ne peut être que true")
+    for flag in ("open", "reviewed"):
+        if one.get(flag, "true") != "true":
+            raise BadQuestion(f"{flag} ne peut être que true")
+    if one.get("order", NEWEST) not in ORDERS:
+        raise BadQuestion("order doit être newest ou oldest")
     return Page(
         label=_label(one.get("label"), token),
         is_open="open" in one,
+        is_reviewed="reviewed" in one,
+        order=one.get("order", NEWEST),
         version=_version(one.get("model_version")),
         since=_moment(one.get("since")),
         until=_moment(one.get("until")),

@@ -1,6 +1,6 @@
 """Decisions as JSON: in a list without the client's values, by themselves with all that the journal knows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,9 +13,10 @@ from journal.record import Kind
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def line(one: Record, outcome: str | None, *, is_answered: bool) -> dict[str, Any]:
-    """A decision in a list. `outcome`: of its last review, None without one."""
+def line(one: Record, last: Record | None, *, is_answered: bool) -> dict[str, Any]:
+    """A decision in a list. `last`: its last review, None without one."""
     model, answered = _answered(one)
+    review = None if last is None else _review(last)
     return {
         "id": ids.written(one.id),
         "time": moment(one.time),
@@ -23,7 +24,10 @@ def line(one: Record, outcome: str | None, *, is_answered: bool) -> dict[str, An
         "prediction": answered["prediction"],
         "probability_class_1": answered["probability_class_1"],
         "model_version": model.version,
-        "outcome": outcome,
+        "leaning": _leaning(answered),
+        "outcome": review and review["outcome"],
+        "reviewer": review and review["reviewer"],
+        "reviewed": review and review["time"],
         "is_erased": one.is_erased,
         "is_answered": is_answered,
     }
@@ -46,9 +50,9 @@ def whole(one: Record, about: Sequence[Record], *, is_answered: bool) -> dict[st
     """All that is known. `about`: the events about it, in their order."""
     model, answered = _answered(one)
     kept, client = one.kept, one.client
-    reviews = [_review(other) for other in about if other.kind == Kind.REVIEW]
+    reviews = [other for other in about if other.kind == Kind.REVIEW]
     return {
-        **line(one, reviews[-1]["outcome"] if reviews else None, is_answered=is_answered),
+        **line(one, reviews[-1] if reviews else None, is_answered=is_answered),
         "decision": answered,
         "model": {"name": model.name, "version": model.version, "digest": model.digest, "code": model.code},
         "door": kept.door,
@@ -57,7 +61,7 @@ def whole(one: Record, about: Sequence[Record], *, is_answered: bool) -> dict[st
         "request_id": client.request_id if client else None,
         "client_reference": (client.client_reference or None) if client else None,
         "inputs": _inputs(model, client.inputs) if client else None,
-        "reviews": reviews,
+        "reviews": [_review(other) for other in reviews],
         "is_held": is_held(about),
         "custody": [_custody(other) for other in about if other.kind in _CUSTODY],
         "record": {"position": one.position, "writer": one.writer, "sequence": one.sequence},
@@ -83,6 +87,15 @@ def _answered(one: Record) -> tuple[Model, dict[str, str | float]]:
     if model is None:
         raise ValueError("no receipt")
     return model, dict(zip(model.columns, kept.outputs, strict=True))
+
+
+def _leaning(answered: Mapping[str, str | float]) -> str | None:
+    """What the model would do without a grey zone: a review is held against it. None at the threshold itself,
+    or where the version's own columns do not tell the threshold."""
+    probability, threshold = answered["probability_class_1"], answered.get("optimal_threshold")
+    if not (isinstance(probability, float) and isinstance(threshold, float)) or probability == threshold:
+        return None
+    return events.ACCEPT if probability < threshold else events.REFUSE
 
 
 def _inputs(model: Model, inputs: Sequence[float]) -> dict[str, float | None]:

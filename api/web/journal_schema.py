@@ -3,7 +3,7 @@
 from typing import Any
 
 from api.paths import DECISION, DECISIONS, REVIEWED, Endpoint
-from api.reviewing.parameters import MOST, USUAL_LIMIT
+from api.reviewing.parameters import MOST, ORDERS, USUAL_LIMIT
 from journal.events import OUTCOMES
 from journal.models import LABELS
 
@@ -18,6 +18,10 @@ _OUTCOME = {
     "description": "accept\u00a0: accorder ; refuse\u00a0: refuser.",
 }
 _LABEL = {"type": "string", "enum": [*LABELS]}
+_LEANING = (
+    "Ce que le modèle ferait sans zone grise\u00a0: accept sous le seuil, refuse au-dessus, "
+    "null au seuil même."
+)
 
 # The schemas of the body that a path reads, and of its answer.
 BODIES = {REVIEWED: "NewReview"}
@@ -49,9 +53,14 @@ def parameters(path: Endpoint) -> list[Schema]:
 _QUERY: dict[str, tuple[Schema, str]] = {
     "label": (_LABEL, "Seulement les décisions fiables, de la zone grise ou risquées."),
     "open": ({"type": "string", "enum": ["true"]}, "Seulement la zone grise qui n’a pas été revue."),
+    "reviewed": ({"type": "string", "enum": ["true"]}, "Seulement celles qui ont été revues."),
     "model_version": (_TEXT, "Seulement celles d’une version du modèle."),
     "since": (_TEXT, "À partir de cet instant, ISO 8601, UTC."),
     "until": (_TEXT, "Avant cet instant."),
+    "order": (
+        {"type": "string", "enum": [*ORDERS]},
+        "La plus récente d’abord (newest, si rien n’est dit), ou la plus ancienne (oldest).",
+    ),
     "after": (_ID, "Le next de la page précédente."),
     "limit": (_INTEGER, f"De 1 à {MOST} décisions, {USUAL_LIMIT} si rien n’est dit."),
 }
@@ -69,7 +78,10 @@ def _line() -> Schema:
         "prediction": _TEXT,
         "probability_class_1": _NUMBER,
         "model_version": _or_null(_TEXT),
+        "leaning": {"type": ["string", "null"], "enum": [*OUTCOMES, None], "description": _LEANING},
         "outcome": {"type": ["string", "null"], "description": "Celle de la dernière revue."},
+        "reviewer": {"type": ["string", "null"], "description": "Qui a fait la dernière revue."},
+        "reviewed": {**_or_null(_MOMENT), "description": "Quand elle a été faite."},
         "is_erased": _BOOLEAN,
         "is_answered": {
             "type": "boolean",
