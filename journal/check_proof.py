@@ -18,8 +18,12 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 
 def check(holds: object, sentence: str) -> None:
-    if not holds:
-        sys.exit(f"THE PROOF DOES NOT HOLD: {sentence}")
+    holds or sys.exit(f"THE PROOF DOES NOT HOLD: {sentence}")
+
+
+def content(file: str) -> bytes:
+    with Path(file).open("rb") as stream:
+        return stream.read(16 * 2**20)  # of what has no end, so much fits nothing
 
 
 def checkpoint(note: str, key: Ed25519PublicKey) -> tuple[int, bytes]:
@@ -33,20 +37,19 @@ def checkpoint(note: str, key: Ed25519PublicKey) -> tuple[int, bytes]:
     return int(size), b64decode(root)
 
 
-def climb(place: int, last: int, path: list[bytes], *hashes: bytes) -> list[bytes]:
+def climb(place: int, last: int, path: list[bytes], hashes: list[bytes]) -> list[bytes]:
     """RFC 9162, 2.1.3.2 and 2.1.4.2. The first hash takes every step, the others only those from the left."""
-    new, *others = hashes
     for step in path:
         check(last > 0, "the path is too long")
         if place & 1 or place == last:
-            new, *others = [sha256(b"\1" + step + one).digest() for one in (new, *others)]
+            hashes = [sha256(b"\1" + step + one).digest() for one in hashes]
             while place and not place & 1:
                 place, last = place >> 1, last >> 1
         else:
-            new = sha256(b"\1" + new + step).digest()
+            hashes = [sha256(b"\1" + hashes[0] + step).digest(), *hashes[1:]]
         place, last = place >> 1, last >> 1
     check(last == 0, "the path is too short")
-    return [new, *others]
+    return hashes
 
 
 def inclusion(proof: dict, path: list[bytes], size: int, root: bytes) -> None:
@@ -55,7 +58,7 @@ def inclusion(proof: dict, path: list[bytes], size: int, root: bytes) -> None:
     check(sha256(salted).digest() == seal or not salted, "the inputs are not those of the record")
     check(0 <= proof["position"] < size, "the record came after the checkpoint")
     commitment = sha256(head + sha256(str.encode(proof["model"])).digest() + seal + lasting).digest()
-    found = climb(proof["position"], size - 1, path, sha256(b"\0" + commitment).digest())
+    found = climb(proof["position"], size - 1, path, [sha256(b"\0" + commitment).digest()])
     check(found == [root], "the record is not in the tree of the checkpoint")
     _, kind, label, _, _, time, own_id, _ = struct.unpack(">BBBIQq16s16s", head)
     print(f"Record {uuid.UUID(bytes=own_id)}, {datetime.fromtimestamp(time / 1e6, UTC)}, of kind {kind}")
@@ -71,7 +74,7 @@ def growth(path: list[bytes], first: int, first_root: bytes, second: int, second
     path = path if first & (first - 1) else [first_root, *path]
     check(0 < first < second and path, "the second checkpoint is not of more records")
     zeros = (first & -first).bit_length() - 1
-    found = climb((first - 1) >> zeros, (second - 1) >> zeros, path[1:], path[0], path[0])
+    found = climb((first - 1) >> zeros, (second - 1) >> zeros, path[1:], [path[0], path[0]])
     check(found == [second_root, first_root], "the records of the first checkpoint were changed")
 
 
@@ -79,21 +82,19 @@ if __name__ == "__main__":
     if len(sys.argv) not in (3, 4):
         sys.exit(print(__doc__) if "--help" in sys.argv else __doc__)
     try:
-        key = load_pem_public_key(Path(sys.argv[at := 2]).read_bytes())
-        if not isinstance(key, Ed25519PublicKey):
+        if not isinstance(key := load_pem_public_key(content(sys.argv[at := 2])), Ed25519PublicKey):
             raise TypeError
         at = 3
-        own = [checkpoint(Path(one).read_text("utf-8"), key) for one in sys.argv[at:]]
-        proof = json.loads(Path(sys.argv[at := 1]).read_text("utf-8"))
+        own = [checkpoint(content(one).decode(), key) for one in sys.argv[at:]]
+        proof = json.loads(content(sys.argv[at := 1]))
         path = [b64decode(one) for one in proof["path"]]
         trees = [checkpoint(proof[one], key) for one in ("since", "checkpoint") if one in proof]
-        check(own in ([], trees[:1]), "its checkpoint is not yours")
+        own in ([], trees[:1]) or sys.exit("THE PROOF IS OF ANOTHER CHECKPOINT: ask for one of yours")
         growth(path, *trees[0], *trees[1]) if "since" in proof else inclusion(proof, path, *trees[0])
     except InvalidSignature:
         sys.exit("THE PROOF DOES NOT HOLD: a checkpoint was changed, or this key has not signed it")
     except (OSError, UnsupportedAlgorithm, LookupError, TypeError, ValueError, RecursionError) as error:
         kind = ("proof that the journal wrote", "public Ed25519 key in PEM form", "checkpoint")[at - 1]
         reason = getattr(error, "strerror", f"this is no {kind}")
-        print(f"NOTHING WAS CHECKED: {sys.argv[at]}: {reason}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(print(f"NOTHING WAS CHECKED: {sys.argv[at]}: {reason}", file=sys.stderr) or 2)
     print("THE PROOF HOLDS")

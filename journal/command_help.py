@@ -15,11 +15,13 @@ class More:
 
 
 BY_COMMAND = {
-    "init": More("init", "Prints nothing.", f"0 the journal is ready, {_REFUSED}"),
+    "init": More(
+        "init", "Says on standard error that the journal is ready.", f"0 the journal is ready, {_REFUSED}"
+    ),
     "checkpoint": More(
         "checkpoint --key journal-key.pem --out checkpoints/",
-        "Prints nothing. FOLDER/ with a slash at its end is made if it is not there, and each checkpoint\n"
-        "gets a name in it. Without the slash it is a new file, in a folder that is there.",
+        "Says on standard error which file holds it. FOLDER/ with a slash at its end is made if it is not\n"
+        "there, and each checkpoint gets a name in it. Without the slash it is a new file in a folder.",
         f"0 the checkpoint is on the disk, {_REFUSED}",
     ),
     "verify": More(
@@ -30,27 +32,28 @@ BY_COMMAND = {
     ),
     "prove": More(
         "prove 01890a5d-ac96-774b-bcce-b302099a8057 --out proof.json",
-        "Prints nothing. The file holds what the client has told: it is for the client.",
+        "Says on standard error how the file is checked. It holds what the client has told: it is for the\n"
+        "client.",
         f"0 the proof is on the disk, {_REFUSED}",
     ),
     "erase": More(
         'erase --client-reference REF --why "asked for on 2026-11-26"',
-        "Prints nothing. Says how many decisions were erased, all of them or none.",
+        "Says on standard error how many decisions were erased, all of them or none.",
         f"0 erased, {_REFUSED}, or nothing was there to erase",
     ),
     "retain": More(
         "retain --days 3650",
-        "Prints nothing. Says how many decisions were erased, and how many were held and kept.",
+        "Says on standard error how many decisions were erased, and how many were held and kept.",
         f"0 done, also where nothing was old enough, {_REFUSED}",
     ),
     "hold": More(
         'hold --decision 01890a5d-ac96-774b-bcce-b302099a8057 --why "a complaint is before a court"',
-        "Prints nothing.",
-        f"0 held, {_REFUSED}, or held already",
+        "Says on standard error that the decision is held.",
+        f"0 held, {_REFUSED}, or held or erased already",
     ),
     "release": More(
         'release --decision 01890a5d-ac96-774b-bcce-b302099a8057 --why "settled"',
-        "Prints nothing.",
+        "Says on standard error that the decision is released.",
         f"0 released, {_REFUSED}, or not held",
     ),
     "list": More(
@@ -62,12 +65,12 @@ BY_COMMAND = {
     "show": More(
         "show 01890a5d-ac96-774b-bcce-b302099a8057",
         "Prints the whole receipt in French, with what the client has told; of a client the newest first.",
-        f"0 shown, {_REFUSED}, or there is none",
+        f"0 shown, {_REFUSED}, or there is none, 3 shown, and changed since it was recorded",
     ),
     "export": More(
         "export --since 2026-11-01 --output receipts.parquet",
-        "Prints nothing. The file is Parquet, a row for each decision: decision_id, time, model_version and\n"
-        "others, then the features and the outputs.",
+        "Says on standard error how many receipts the file holds. It is Parquet, a row for each decision:\n"
+        "decision_id, time, model_version, the last review and others, then the features and the outputs.",
         f"0 the file is whole, {_REFUSED}",
     ),
     "replay": More(

@@ -17,13 +17,23 @@ _EPILOG = """\
 JOURNAL_URL names the journal: sqlite:///FILE (default: this folder's journal.db), postgresql+psycopg://...,
 or off. Times are UTC: 2026-11-26 or 2026-11-26T17:30:00. A decision's ID is that of the header X-Decision-Id.
 
-Exit codes: 0 done, 2 refused with one sentence that says why, 3 verify or replay found something,
+Exit codes: 0 done, 2 refused with one sentence that says why, 3 verify, replay or show found something,
 130 interrupted.
 """
 _OF_CHECKPOINT = "a note that was kept elsewhere, or a folder of them; again for more"
 _OF_KEY = "public Ed25519 keys of those that sign checkpoints"
 
 Command = Callable[[argparse.Namespace], int]
+
+
+def _place(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("name a file: this is empty")
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_place(text))
 
 
 def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
@@ -56,17 +66,23 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
 
 def _add_evidence(add: Callable[[str, str], Callable[..., argparse.Action]]) -> None:
     option = add("checkpoint", "sign the tree as it is now, for keeping elsewhere")
-    option("--key", type=Path, required=True, metavar="KEY.pem", help="private Ed25519 key")
-    option("--out", required=True, metavar="PLACE", help="new file, or FOLDER/ for many, which is made")
+    option("--key", type=_path, required=True, metavar="KEY.pem", help="private Ed25519 key")
+    option(
+        "--out",
+        type=_place,
+        required=True,
+        metavar="PLACE",
+        help="new file, or FOLDER/ for many, which is made",
+    )
     option = add("verify", "find every change, removal, insertion and reordering")
-    option("--checkpoint", type=Path, action="append", default=[], metavar="PLACE", help=_OF_CHECKPOINT)
-    option("--public-key", type=Path, metavar="KEY.pem", help=f"{_OF_KEY}; needed with --checkpoint")
+    option("--checkpoint", type=_path, action="append", default=[], metavar="PLACE", help=_OF_CHECKPOINT)
+    option("--public-key", type=_path, metavar="KEY.pem", help=f"{_OF_KEY}; needed with --checkpoint")
     option = add("prove", "write what a stranger can check with journal/check_proof.py")
     option("id", type=_id, nargs="?", metavar="ID", help="of a decision")
-    option("--since", type=Path, metavar="CHECKPOINT", help="prove that the journal only grew since then")
-    option("--checkpoint", type=Path, metavar="FILE", help="to prove ID by (default: the newest)")
-    option("--public-key", type=Path, metavar="KEY.pem", help=f"{_OF_KEY}, to check the signature by")
-    option("--out", type=Path, required=True, metavar="FILE", help="new file")
+    option("--since", type=_path, metavar="CHECKPOINT", help="prove that the journal only grew since then")
+    option("--checkpoint", type=_path, metavar="FILE", help="to prove ID by (default: the newest)")
+    option("--public-key", type=_path, metavar="KEY.pem", help=f"{_OF_KEY}, to check the signature by")
+    option("--out", type=_path, required=True, metavar="FILE", help="new file")
 
 
 def _add_erasing(add: Callable[[str, str], Callable[..., argparse.Action]]) -> None:
@@ -100,7 +116,7 @@ def _add_reading(add: Callable[[str, str], Callable[..., argparse.Action]]) -> N
     _add_reference(option)
     option = add("export", "write the receipts into a Parquet file")
     _add_wanted(option)
-    option("--output", type=Path, required=True, metavar="FILE.parquet", help="new file")
+    option("--output", type=_path, required=True, metavar="FILE.parquet", help="new file")
     option = add("replay", "decide again, by the versions that decided, and compare")
     _add_wanted(option)
     option("--sample", type=functools.partial(_count, 2**31), metavar="N", help="so many, by chance")

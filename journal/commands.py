@@ -175,7 +175,8 @@ def list_(options: Namespace) -> int:
             found, total = own[: -options.limit - 1 : -1], len(own)
         held = erasing.held_decisions(connection)
         unanswered = listing.unanswered(connection, found)
-    _print(sentences.listed(found, held, unanswered, sys.stdout.isatty()))
+        reviews = listing.last_reviews(connection, [one.id for one in found])
+    _print(sentences.listed(found, held, unanswered, reviews, sys.stdout.isatty()))
     say(sentences.shown_of(len(found), total))
     return DONE
 
@@ -194,7 +195,7 @@ def show(options: Namespace) -> int:
             for one in found
         ]
     _write(["\n\n".join(receipts)])
-    return DONE
+    return DONE if all(one.is_intact for one in found) else FOUND
 
 
 def export_(options: Namespace) -> int:

@@ -154,6 +154,9 @@ def leave_no_trace(journal: Journal) -> None:
 def _note(journal: Journal, event: events.Hold | events.Release, process: str) -> None:
     with Writer(journal, process, code_version()) as writer, writer.group() as group:
         _require_decisions(group.connection, [event.decision])
+        found = reading.find(group.connection, event.decision)
+        if isinstance(event, events.Hold) and found is not None and found.is_erased:
+            raise Refused(f"decision {ids.written(event.decision)} is erased: nothing is left to hold")
         if (event.decision in held_decisions(group.connection)) == isinstance(event, events.Hold):
             state = "held already" if isinstance(event, events.Hold) else "not held"
             raise Refused(f"decision {ids.written(event.decision)} is {state}")

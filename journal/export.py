@@ -1,7 +1,7 @@
 """Writes the receipts into a Parquet file: one row a decision, the features and outputs as columns."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from pyarrow import parquet
 
-from journal import ids, listing, new_files, reading
+from journal import events, ids, listing, new_files, reading
 from journal.errors import Refused
 from journal.listing import Wanted
 from journal.models import Model
@@ -32,6 +32,9 @@ _OWN = {
     "client_reference": pa.string(),
     "is_erased": pa.bool_(),
     "is_answered": pa.bool_(),
+    "outcome": pa.string(),
+    "reviewer": pa.string(),
+    "reviewed": _TIME,
 }
 
 
@@ -54,9 +57,7 @@ def write(connection: sa.Connection, wanted: Wanted, file: Path, progress: Calla
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as stream, parquet.ParquetWriter(stream, schema) as writer:
             for page in listing.all_of(connection, wanted):
-                unanswered = listing.unanswered(connection, page)
-                rows = [dict(_cells(one)) | {"is_answered": one.id not in unanswered} for one in page]
-                writer.write_batch(pa.RecordBatch.from_pylist(rows, schema))
+                writer.write_batch(pa.RecordBatch.from_pylist(_rows(connection, page), schema))
                 count += len(page)
                 progress(len(page))
         unfinished.rename(file)
@@ -65,6 +66,21 @@ def write(connection: sa.Connection, wanted: Wanted, file: Path, progress: Calla
     finally:
         unfinished.unlink(missing_ok=True)
     return count
+
+
+def _rows(connection: sa.Connection, page: Sequence[Record]) -> list[dict[str, Any]]:
+    unanswered = listing.unanswered(connection, page)
+    reviews = listing.last_reviews(connection, [one.id for one in page])
+    return [
+        dict(_cells(one)) | {"is_answered": one.id not in unanswered} | _reviewed(reviews.get(one.id))
+        for one in page
+    ]
+
+
+def _reviewed(last: Record | None) -> dict[str, Any]:
+    if last is None or not isinstance(event := last.event, events.Review):
+        return {}
+    return {"outcome": event.outcome, "reviewer": event.reviewer, "reviewed": last.time}
 
 
 def _schema(models: Iterable[Model]) -> pa.Schema:

@@ -9,6 +9,8 @@ from journal.reading import Record
 
 _MISSING = "non renseigné"
 _ERASED = "effacées"
+_INTACT = "conforme à son empreinte"
+_CHANGED = "MODIFIÉ\u00a0: il n’est pas conforme à son empreinte"
 
 
 def shown(decision: Record, about: Iterable[Record], *, is_answered: bool) -> str:
@@ -73,7 +75,8 @@ def _said(one: Record) -> str:
 
 
 def _place(one: Record) -> str:
-    return f"Enregistrement {one.position} du journal, numéro {one.sequence} de l’écrivain {one.writer}"
+    place = f"Enregistrement {one.position} du journal, numéro {one.sequence} de l’écrivain {one.writer}"
+    return f"{place}, {_INTACT if one.is_intact else _CHANGED}"
 
 
 def _moment(time: int) -> str:

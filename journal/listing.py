@@ -131,12 +131,14 @@ def places(
     return [there[position] for position in positions]
 
 
-def reviews_of(connection: sa.Connection, decisions: Sequence[bytes]) -> Iterator[Record]:
-    """The reviews of these decisions, in their order."""
-    for page in reading.records(
-        connection, _columns.subject.in_(decisions), _columns.kind == int(Kind.REVIEW)
-    ):
-        yield from page
+def last_reviews(connection: sa.Connection, decisions: Sequence[bytes]) -> dict[bytes, Record]:
+    """The last review of each of these decisions that has one."""
+    found: dict[bytes, Record] = {}
+    for start in range(0, len(decisions), reading.PAGE):
+        of_these = _columns.subject.in_(decisions[start : start + reading.PAGE])
+        for page in reading.records(connection, of_these, _columns.kind == int(Kind.REVIEW)):
+            found |= {one.subject: one for one in page if one.subject is not None}
+    return found
 
 
 def of_reference(

@@ -61,6 +61,15 @@ class Record:
         return NO_MODEL if self.model is None else self.model.description_digest
 
     @property
+    def is_intact(self) -> bool:
+        """Whether it is what its commitment says. Whether that is in the tree, `verification` finds."""
+        try:
+            found = record.commitment(self.head, self.model_digest, self.seal, self.lasting)
+        except _OF_A_DAMAGED_ROW:
+            return False
+        return found == self.commitment
+
+    @property
     def erasable(self) -> bytes:
         """Nothing, if it was erased."""
         return b"" if self.is_erased else self.salted[SALT_BYTES:]

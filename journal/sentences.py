@@ -1,12 +1,13 @@
 """What the commands answer: sentences with counts, and the table of decisions."""
 
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from journal import ids
 from journal.checkpoints import Checkpoint
 from journal.erasing import ByAge
+from journal.events import Review
 from journal.plural import counted
 from journal.reading import Record
 from journal.replay import Replayed
@@ -17,7 +18,7 @@ Without a checkpoint that was kept elsewhere, this excludes damage and clumsy ch
 exclude that somebody who may write to the database changed, removed, inserted or moved records, cut the tail
 off or took a writer away, and computed all the rest anew: python -m journal checkpoint makes what does."""
 _COPIES = "Backups, replicas and exports may still hold what they told: see docs/journal.md"
-_HEADS = ("id", "time (UTC)", "version", "label", "door", "state")
+_HEADS = ("id", "time (UTC)", "version", "label", "door", "state", "review")
 _MOST_WRITERS = 10
 
 
@@ -107,10 +108,14 @@ def erased_by_age(taken: ByAge, days: int) -> str:
 
 
 def listed(
-    found: Iterable[Record], held: set[bytes], unanswered: set[bytes], is_for_a_person: bool
+    found: Iterable[Record],
+    held: set[bytes],
+    unanswered: set[bytes],
+    reviews: Mapping[bytes, Record],
+    is_for_a_person: bool,
 ) -> Iterator[str]:
-    """Aligned columns for a person; for a program, tabs between them."""
-    rows = [_HEADS, *(_cells(one, held, unanswered) for one in found)]
+    """Aligned columns for a person; for a program, tabs between them. `reviews`: the last of a decision."""
+    rows = [_HEADS, *((*_cells(one, held, unanswered), _review(reviews.get(one.id))) for one in found)]
     if not is_for_a_person:
         yield from ("\t".join(row) for row in rows)
         return
@@ -130,6 +135,12 @@ def _cells(one: Record, held: set[bytes], unanswered: set[bytes]) -> tuple[str, 
         kept.door,
         ", ".join(state for state, is_so in states.items() if is_so) or "-",
     )
+
+
+def _review(last: Record | None) -> str:
+    if last is None or not isinstance(event := last.event, Review):
+        return "-"
+    return f"{event.outcome} by {event.reviewer}"
 
 
 def shown_of(shown: int, total: int) -> str:

@@ -18,9 +18,17 @@ import pytest
 from journal import export as exporting
 from journal import ids, reading, store
 from journal.__main__ import main
-from journal.events import Review
 from journal.receipt import Receipt
-from tests.journal_support import changed, journal_at, receipt_of, receipts, rows, write, writer, written_keys
+from tests.journal_support import (
+    changed,
+    journal_at,
+    receipt_of,
+    receipts,
+    reviewed,
+    rows,
+    write,
+    written_keys,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 Capture = pytest.CaptureFixture[str]
@@ -35,12 +43,6 @@ def id_of(one: Receipt) -> str:
     return ids.written(one.id)
 
 
-def reviewed(one: Receipt) -> None:
-    with writer() as reviewing:
-        event = Review(decision=one.id, outcome="accept", reviewer="léa", reason="revenus vérifiés")
-        reviewing.append([event])
-
-
 # ---- How it begins and ends
 
 
@@ -51,7 +53,7 @@ def test_the_help_comes_without_a_journal_and_names_the_exit_codes() -> None:
     said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
     assert said.returncode == 0
-    assert "3 verify or replay found something" in said.stdout
+    assert "3 verify, replay or show found something" in said.stdout
     for name in (
         "init",
         "checkpoint",
@@ -104,6 +106,7 @@ def test_init_makes_a_journal_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ),
         (["erase", "--decision", str(ids.written(bytes(16)))], "the following arguments are required: --why"),
         (["erase", "--client-reference", "x", "--why", " "], "a reason must not be empty"),
+        (["checkpoint", "--key", "k.pem", "--out", ""], "--out: name a file: this is empty"),
         (["retain", "--days", "-1"], "must be a whole number from 1 to 36,500"),
     ],
 )
@@ -282,9 +285,9 @@ def test_decisions_are_listed_newest_first_without_their_values(journal: Path, c
 
     said = capsys.readouterr()
     head, *lines = [line.split("\t") for line in said.out.splitlines()]
-    assert head == ["id", "time (UTC)", "version", "label", "door", "state"]
+    assert head == ["id", "time (UTC)", "version", "label", "door", "state", "review"]
     assert [line[0] for line in lines] == [id_of(second), id_of(first)]
-    assert lines[0][2:] == ["3", "Classe_1 (risqué)", "/predict", "-"]
+    assert lines[0][2:] == ["3", "Classe_1 (risqué)", "/predict", "-", "-"]
     assert "41" not in re.sub(r"[0-9a-f-]{36}|\d\d:\d\d:\d\d", "", said.out)
     assert said.err == "2 decisions\n"
 
@@ -348,7 +351,7 @@ def test_a_receipt_is_shown_in_french_with_every_digit(journal: Path, capsys: Ca
         assert line.removeprefix("  DAYS") in said
     assert "(EXT_SOURCE_1) : non renseigné" in said
     assert ": revue par léa, accordé, « revenus vérifiés »" in said
-    assert said.endswith("Enregistrement 1 du journal, numéro 1 de l’écrivain 0\n")
+    assert said.endswith("Enregistrement 1 du journal, numéro 1 de l’écrivain 0, conforme à son empreinte\n")
 
 
 def test_an_erased_receipt_is_shown_without_what_was_erased(journal: Path, capsys: Capture) -> None:

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import pty
+import re
 import shlex
 import shutil
 import stat
@@ -312,7 +313,17 @@ def test_the_script_says_that_a_file_is_no_key(proved: str, tmp_path: Path, cont
             "NOTHING WAS CHECKED: proof.json: this is no checkpoint",
         ),
         (["public.pem", "proof.json"], 2, f"NOTHING WAS CHECKED: proof.json: {NO_KEY}"),
-        (["proof.json", "public.pem", "old.txt"], 1, "THE PROOF DOES NOT HOLD: its checkpoint is not yours"),
+        (
+            ["proof.json", "public.pem", "old.txt"],
+            1,
+            "THE PROOF IS OF ANOTHER CHECKPOINT: ask for one of yours",
+        ),
+        (
+            ["/dev/zero", "public.pem"],
+            2,
+            "NOTHING WAS CHECKED: /dev/zero: this is no proof that the journal wrote",
+        ),
+        (["proof.json", "/dev/zero"], 2, f"NOTHING WAS CHECKED: /dev/zero: {NO_KEY}"),
         (
             ["proof.json", "another.pem"],
             1,
@@ -338,7 +349,7 @@ def test_each_command_helps_with_an_example_that_it_understands(name: str, capsy
         main([name, "--help"])
 
     said = capsys.readouterr().out
-    assert "\nPrints " in said
+    assert re.search(r"\n(Prints|Says on standard error) ", said)
     assert "\nExit codes: 0 " in said
     (example,) = [line for line in said.splitlines() if line.startswith("Example: ")]
     python, module, journal, *words = shlex.split(example.removeprefix("Example: "))

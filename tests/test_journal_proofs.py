@@ -230,7 +230,7 @@ def test_a_stranger_may_insist_on_the_checkpoint_that_they_were_given(journal: P
 
     assert strangers_verdict(proof_of(one.id, given), tmp_path, first).returncode == 0
     refused = strangers_verdict(proof_of(one.id), tmp_path, first)
-    assert "its checkpoint is not yours" in refused.stderr
+    assert "THE PROOF IS OF ANOTHER CHECKPOINT" in refused.stderr
 
 
 def test_a_stranger_without_files_reads_how_it_is_done() -> None:

@@ -14,7 +14,16 @@ import pytest
 from journal import ids
 from journal.__main__ import main
 from journal.receipt import Receipt
-from tests.journal_support import MODEL, changed, journal_at, receipt_of, receipts, rows, write
+from tests.journal_support import (
+    MODEL,
+    changed,
+    journal_at,
+    receipt_of,
+    receipts,
+    reviewed,
+    rows,
+    write,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 Capture = pytest.CaptureFixture[str]
@@ -119,7 +128,7 @@ def test_a_terminal_gets_aligned_columns_with_a_heading(journal: Path) -> None:
 
 
 def test_no_decisions_are_a_heading_and_a_sentence(journal: Path, capsys: Capture) -> None:
-    heads = "\t".join(("id", "time (UTC)", "version", "label", "door", "state"))
+    heads = "\t".join(("id", "time (UTC)", "version", "label", "door", "state", "review"))
     assert typed("list", capsys) == (0, f"{heads}\n", "No decisions\n")
 
 
@@ -238,3 +247,44 @@ def test_a_retention_says_how_many_were_erased_and_how_many_were_held(journal: P
         "",
         "No decision older than 3,650 days was there to erase, 1 held and kept\n",
     )
+
+
+def test_the_last_review_is_listed_and_exported(journal: Path, tmp_path: Path, capsys: Capture) -> None:
+    one, another = receipt_of(), receipt_of()
+    write([one, another])
+    reviewed(one)
+    file = tmp_path / "receipts.parquet"
+
+    main(["list"])
+    main(["export", "--output", str(file)])
+
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert {line[0]: line[-1] for line in lines[1:]} == {id_of(one): "accept by léa", id_of(another): "-"}
+    table = {row["decision_id"]: row for row in pyarrow.parquet.read_table(file).to_pylist()}
+    assert [(table[id_of(each)]["outcome"], table[id_of(each)]["reviewer"]) for each in (one, another)] == [
+        ("accept", "léa"),
+        (None, None),
+    ]
+    assert table[id_of(one)]["reviewed"] > table[id_of(one)]["time"]
+
+
+def test_a_receipt_that_was_changed_is_shown_as_such(journal: Path, capsys: Capture) -> None:
+    one = receipt_of(0.3)
+    write([one])
+    changed(journal, "UPDATE record SET label = 0 WHERE kind = 1")
+
+    assert main(["show", id_of(one)]) == 3
+
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.endswith("l’écrivain 0, MODIFIÉ\u00a0: il n’est pas conforme à son empreinte")
+
+
+def test_an_erased_decision_cannot_be_held(journal: Path, capsys: Capture) -> None:
+    one = receipt_of()
+    write([one])
+    main(["erase", "--decision", id_of(one), "--why", "RGPD 17"])
+    capsys.readouterr()
+
+    assert main(["hold", "--decision", id_of(one), "--why", "a complaint"]) == 2
+
+    assert capsys.readouterr().err == f"Refused: decision {id_of(one)} is erased: nothing is left to hold\n"

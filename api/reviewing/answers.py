@@ -84,7 +84,7 @@ def _lines(connection: sa.Connection, places: Sequence[Place]) -> tuple[_Lines, 
 def _readable_lines(connection: sa.Connection, places: Sequence[Place]) -> _Lines:
     """Raises Damaged."""
     found = listing.records_at(connection, places)
-    reviews = _last_reviews(connection, [one.id for one in found])
+    reviews = listing.last_reviews(connection, [one.id for one in found])
     unanswered = listing.unanswered(connection, found)
     lines = []
     for one in found:
@@ -125,12 +125,6 @@ def _found(connection: sa.Connection, decision: str, *, sees_all: bool) -> Recor
     if not (sees_all or found.label == LABELS.index(GREY)):
         raise NotInTheGreyZone
     return found
-
-
-def _last_reviews(connection: sa.Connection, decisions: list[bytes]) -> dict[bytes, Record]:
-    """The last review of each decision that has one."""
-    reviews = listing.reviews_of(connection, decisions)
-    return {record.subject: record for record in reviews if record.subject is not None}
 
 
 @contextmanager
