@@ -89,6 +89,8 @@ class Recording:
         self._probe()
         while not self._is_ending or self._waiting:
             self._turn()
+        for sender in [*self._senders]:  # so that the writer in this one's place hears them at once
+            self._lose(sender)
         if self._writer is not None:
             with contextlib.suppress(JournalError):
                 self._writer.close()
