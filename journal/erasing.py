@@ -13,12 +13,14 @@ import sqlalchemy as sa
 from journal import events, ids, ranges, reading, record, schema
 from journal.code_version import code_version
 from journal.errors import Refused, Unavailable
+from journal.plural import counted
 from journal.reading import Record
 from journal.record import Kind
 from journal.store import Journal
 from journal.writer import Group, Writer
 
-_TOGETHER = 500  # decisions that are looked for at once
+_TOGETHER = 200  # decisions, or records of one age, in a transaction: decisions wait for it
+_SHORTEST_PAUSE = 0.1  # seconds between two transactions: as long as SQLite sleeps who waits for its lock
 _BETWEEN_ATTEMPTS, _CLEARING_MILLISECONDS = 0.5, 100  # to clear SQLite's log
 _STILL_IN_THE_LOG = (
     "the values are erased, and the log of the database still holds them, because somebody reads: "
@@ -40,11 +42,12 @@ class ByAge(NamedTuple):
 
 
 class Held(Refused):
-    """A legal hold stands against the erasure. Nothing was erased."""
+    """A legal hold stands against the erasure. `erased`: how many decisions were erased before it came."""
 
-    def __init__(self, decision: bytes) -> None:
+    def __init__(self, decision: bytes, erased: int = 0) -> None:
+        done = counted(erased, "other was", "others were") if erased else "nothing was"
         super().__init__(
-            f"decision {ids.written(decision)} is held and nothing was erased: "
+            f"decision {ids.written(decision)} is held and {done} erased: "
             "python -m journal release lets it go"
         )
 
@@ -57,31 +60,59 @@ def erase(
     process: str,
     progress: Callable[[int], object] = lambda decisions: None,
 ) -> int:
-    """Erase these decisions with their reviews, or none of them. Returns how many were not erased before.
+    """Erase these decisions with their reviews, some in each transaction. Returns how many were not before.
 
-    Raises JournalError, among them Held.
+    Whoever breaks off has erased the first of them, and erases the others by asking again. Raises
+    JournalError, among them Held: then none is erased, unless somebody holds one meanwhile.
     """
-    told: list[events.Erasure] = []
-    with Writer(journal, process, code_version()) as writer, writer.group() as group:
-        held = held_decisions(group.connection)
-        for start in range(0, len(decisions), _TOGETHER):
-            page = decisions[start : start + _TOGETHER]
-            _require_decisions(group.connection, page)
-            if kept := [one for one in page if one in held]:
-                raise Held(kept[0])
-            found: dict[bytes | None, list[Record]] = {}
-            of_them = sa.or_(_columns.id.in_(page), _columns.subject.in_(page))
-            for one in _erasable_records(group.connection, of_them):
-                found.setdefault(one.decision, []).append(one)
-            for decision, records in found.items():
-                _overwrite(group.connection, records)
-                taken = ranges.of(one.position for one in records)
-                told.append(events.Erasure(by=by, why=why, ranges=taken, decision=decision))
+    pages = [decisions[start : start + _TOGETHER] for start in range(0, len(decisions), _TOGETHER)]
+    with journal.reading() as connection:
+        for page in pages:
+            _require_free(connection, page, 0)
+    count = 0
+    with Writer(journal, process, code_version()) as writer:
+        for page in pages:
+            began = time.monotonic()
+            with writer.group() as group:
+                _require_free(group.connection, page, count)
+                told = _erased_of(group.connection, page, by, why)
+                if told:
+                    group.append([one.entry() for one in told])
+            count += len(told)
             progress(len(page))
-        if told:
-            group.append([one.entry() for one in told])
+            _let_others_write(began)
     leave_no_trace(journal)
-    return len(told)
+    return count
+
+
+def _require_free(connection: sa.Connection, decisions: Sequence[bytes], erased: int) -> None:
+    """Raises Refused, or Held. `erased`: how many others are erased already."""
+    _require_decisions(connection, decisions)
+    held = held_decisions(connection)
+    for one in decisions:
+        if one in held:
+            raise Held(one, erased)
+
+
+def _erased_of(
+    connection: sa.Connection, decisions: Sequence[bytes], by: str, why: str
+) -> list[events.Erasure]:
+    """Overwrite what is left of these. Return what is to be told of it."""
+    found: dict[bytes | None, list[Record]] = {}
+    of_them = sa.or_(_columns.id.in_(decisions), _columns.subject.in_(decisions))
+    for one in _erasable_records(connection, of_them):
+        found.setdefault(one.decision, []).append(one)
+    told = []
+    for decision, records in found.items():
+        _overwrite(connection, records)
+        taken = ranges.of(one.position for one in records)
+        told.append(events.Erasure(by=by, why=why, ranges=taken, decision=decision))
+    return told
+
+
+def _let_others_write(began: float) -> None:
+    """After a transaction that began then, for as long as it took: SQLite lets nobody queue for its lock."""
+    time.sleep(max(_SHORTEST_PAUSE, time.monotonic() - began))
 
 
 def erase_before(
@@ -94,6 +125,7 @@ def erase_before(
     count, kept, after = 0, 0, -1
     with Writer(journal, process, code_version()) as writer:
         while places := _places_before(journal, moment, after):
+            began = time.monotonic()
             with writer.group() as group:
                 held = held_decisions(group.connection)
                 page = [*_erasable_records(group.connection, _columns.position.in_(places))]
@@ -106,6 +138,7 @@ def erase_before(
             count += sum(one.kind == Kind.RECEIPT for one in free)
             kept += sum(one.kind == Kind.RECEIPT for one in page if one.id in held)
             progress(len(places))
+            _let_others_write(began)
     leave_no_trace(journal)
     return ByAge(count, kept)
 
@@ -184,7 +217,10 @@ def _places_before(journal: Journal, moment: int, after: int) -> list[int]:
     """The positions of a page of records from before the moment, looked for while others write."""
     conditions = (*_ERASABLE, _columns.time < moment, _columns.position > after)
     with journal.reading() as connection:
-        return [row[0] for row in next(reading.pages(connection, [_columns.position], *conditions), [])]
+        return [
+            row[0]
+            for row in next(reading.pages(connection, [_columns.position], *conditions, size=_TOGETHER), [])
+        ]
 
 
 def _reviews_of(connection: sa.Connection, decisions: Iterable[Record]) -> Iterable[Record]:

@@ -5,6 +5,7 @@ a time put its group behind all others; tree and numbers are read under it, so t
 that another could have changed.
 """
 
+import contextlib
 import functools
 import os
 import platform
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from journal import events, record, schema
-from journal.errors import UNFIT, Damaged
+from journal.errors import UNFIT, Damaged, Twice
 from journal.events import Event
 from journal.models import NO_MODEL, Model
 from journal.receipt import Receipt
@@ -109,6 +110,12 @@ class Writer:
         self._journal.require_in_place()
         self._left = group.left
 
+    def rehearse(self, entries: Sequence[Entry]) -> None:
+        """Write these and take them back. Raises JournalError where they cannot be written in earnest."""
+        with contextlib.suppress(_TakenBack, Twice), self.group() as group:
+            group.append(entries)
+            raise _TakenBack
+
     def holds(self, entries: Sequence[Entry]) -> bool:
         """Whether all of these are in the journal already. Raises JournalError."""
         with self._journal.reading() as connection:
@@ -123,6 +130,10 @@ class Writer:
     def _start(self, origin: str) -> events.Start:
         library = " ".join(platform.libc_ver()).strip() or platform.system()
         return events.Start(journal=origin, process=self._process, code=self._code, c_library=library)
+
+
+class _TakenBack(Exception):
+    """Ends a transaction that shall leave nothing."""
 
 
 class Group:

@@ -175,7 +175,7 @@ def test_prometheus_reads_the_metrics_and_every_expression_of_ours(
 
     assert float(sample["value"][1]) >= 1
     assert statuses == {"success"}
-    assert len(groups[0]["rules"]) == 13
+    assert len(groups[0]["rules"]) == 14
 
 
 def test_the_dashboard_and_the_rules_ask_for_metrics_that_exist(
@@ -248,6 +248,7 @@ AT_PREDICT = {"path": "/predict"}
 UNANSWERED_AT_PREDICT = 'scoring_decisions_unanswered_total{path="/predict"}'
 UNWRITABLE = "The journal cannot be written: all decisions are refused with 503. The log says why."
 UNANSWERED = "Decisions at /predict were computed and not answered: their receipts were not written in time."
+OLD = "The journal's last checkpoint is older than half an hour, or there is none. The log says why."
 SLOW = "One group of receipts in a hundred at /predict takes more than 0.5 s to the disk."
 
 
@@ -270,6 +271,9 @@ def commits(within_half_a_second: int) -> dict[str, str]:
         ("ReceiptsSlow", commits(within_half_a_second=985), 20, (AT_PREDICT, SLOW)),
         ("ReceiptsSlow", commits(within_half_a_second=985), 9, None),
         ("ReceiptsSlow", commits(within_half_a_second=995), 20, None),
+        ("CheckpointOld", {"scoring_last_checkpoint_timestamp_seconds": "600x60"}, 46, ({}, OLD)),
+        ("CheckpointOld", {"scoring_last_checkpoint_timestamp_seconds": "600x60"}, 44, None),
+        ("CheckpointOld", {}, 46, None),
     ],
     ids=[
         "not writable for a minute",
@@ -281,6 +285,9 @@ def commits(within_half_a_second: int) -> dict[str, str]:
         "slow for ten minutes",
         "slow since eight minutes",
         "slow for one in two hundred",
+        "the last checkpoint half an hour ago and more",
+        "the last checkpoint half an hour ago",
+        "no checkpoints",
     ],
 )
 def test_an_alarm_is_raised_where_receipts_do_not_come_to_the_disk_in_time(

@@ -2,10 +2,12 @@
 
 import random
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,8 @@ from journal.erasing import ByAge, Held
 from journal.errors import Refused, Unavailable
 from journal.events import Erasure, Review
 from journal.record import Kind
+from journal.writer import Writer
+from tests import servers
 from tests.journal_support import bytes_of, erased, journal_at, receipt_of, receipts, rows, write, writer
 
 
@@ -138,6 +142,64 @@ def test_all_decisions_of_a_client_are_found_by_the_reference(journal: Path) -> 
     assert [one.id for one in found] == [one.id for one in own]
 
 
+def test_while_many_decisions_are_erased_others_write_and_wait_for_no_long(journal: Path) -> None:
+    known = [receipt_of(client_reference="dossier 7") for _ in range(2_000)]
+    write(known)
+    waited = []
+
+    with ThreadPoolExecutor() as pool, closing(store.opened(patience=0.5)) as impatient:
+        erasing_them = pool.submit(erased, *(one.id for one in known))
+        with Writer(impatient, "test", "0") as other:
+            while not erasing_them.done():
+                began = time.monotonic()
+                other.append([receipt_of()])
+                waited.append(time.monotonic() - began)
+
+    assert erasing_them.result() == 2_000
+    assert len(waited) > 5
+    assert max(waited) < 0.5
+    assert findings() == []
+
+
+def test_who_is_killed_while_erasing_goes_on_by_erasing_again(journal: Path) -> None:
+    write([receipt_of(client_reference="dossier 7") for _ in range(3_000)], [receipt_of()])
+    command = [sys.executable, "-m", "journal", "erase", "--client-reference", "dossier 7", "--why", "a test"]
+    count = "SELECT count(*) FROM record WHERE is_erased"
+
+    with subprocess.Popen(command, cwd=store.ROOT, stderr=subprocess.DEVNULL) as first:
+        servers.eventually(lambda: rows(journal, count)[0][0] or None, "the first of them")
+        first.kill()
+    [(some,)] = rows(journal, count)
+    damage = findings()
+    second = subprocess.run(command, cwd=store.ROOT, capture_output=True, text=True, check=False)
+
+    assert 0 < some < 3_000
+    assert damage == findings() == []
+    assert second.returncode == 0
+    assert second.stderr.startswith(f"{3_000 - some:,} decisions erased")
+    assert rows(journal, count) == [(3_000,)]
+    assert b"dossier 7" not in bytes_of(journal)
+
+
+def test_a_hold_that_comes_while_others_are_erased_is_told_with_their_number(
+    journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasing, "_TOGETHER", 2)
+    known = receipts(6)
+    write(known)
+
+    def hold_the_last(_: int) -> None:
+        with suppress(Refused):  # it is held already
+            held(known[-1].id)
+
+    sentence = f"{ids.written(known[-1].id)} is held and 4 others were erased"
+    with closing(store.opened()) as opened, pytest.raises(Held, match=sentence):
+        erasing.erase(opened, [one.id for one in known], "test", "a test", "test", hold_the_last)
+
+    assert [found(one.id).is_erased for one in known] == [True] * 4 + [False] * 2
+    assert findings() == []
+
+
 def test_a_reference_that_ends_with_another_and_its_length_is_not_that_other(journal: Path) -> None:
     one = receipt_of(client_reference="x\x01a")
     write([one])
@@ -225,8 +287,7 @@ def test_by_age_the_review_of_a_held_decision_stays(journal: Path) -> None:
 def test_by_age_more_than_a_page_is_erased_page_by_page(
     journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading.pages, "__kwdefaults__", {"size": 7})
-    monkeypatch.setattr(reading.records, "__kwdefaults__", {"size": 7})
+    monkeypatch.setattr(erasing, "_TOGETHER", 7)
     write([receipt_of(time=1_000 + n) for n in range(30)])
 
     assert erased_before(2_000) == ByAge(erased=30, held=0)

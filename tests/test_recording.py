@@ -404,6 +404,59 @@ def state_at(door: SocketDoor) -> str:
 
 
 @pytest.mark.slow
+def test_a_file_that_the_database_calls_damaged_is_unavailable_until_it_is_sound_again(
+    documented_pickle: Path, documented_request: Client, tmp_path: Path
+) -> None:
+    file = tmp_path / "journal.db"
+    with recorded(documented_pickle, tmp_path) as door:
+        given = {decision_id(predict(door, documented_request)) for _ in range(3)}
+        with damaged_index(file):
+            refused = [predict(door, documented_request) for _ in range(3)]
+            servers.eventually(lambda: state_at(door) == "unavailable" or None, "the damage")
+            states, writable = set[str](), set[float]()
+            until = time.monotonic() + 3.0
+            while time.monotonic() < until:
+                states.add(state_at(door))
+                writable.add(counted(door, "scoring_journal_writable"))
+                refused.append(predict(door, documented_request))
+        servers.eventually(lambda: state_at(door) == "writable" or None, "the end of it")
+        given.add(decision_id(predict(door, documented_request)))
+
+    assert {(one.status, one.error) for one in refused} == {(503, UNRECORDED)}
+    assert (states, writable) == ({"unavailable"}, {0.0})
+    assert receipts_in(tmp_path).keys() == given
+    assert door.said.count("the journal cannot be written: the journal's file is damaged") == 1
+    with opened_in(tmp_path) as journal, journal.reading() as connection:
+        assert verify(connection).findings == []
+
+
+@contextmanager
+def damaged_index(file: Path) -> Iterator[None]:
+    """Nonsense in the page with which the index of the receipts' times begins. It is put right at the end."""
+    query = "SELECT rootpage FROM sqlite_master WHERE name = 'record_by_time'"
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        (page,), (size,) = other.execute(query).fetchone(), other.execute("PRAGMA page_size").fetchone()
+
+        def put(content: bytes) -> bytes:
+            """In the page's place, so that everybody reads it anew. Return what was there."""
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("ROLLBACK")
+            assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+            with file.open("r+b") as stream:
+                stream.seek((page - 1) * size)
+                before = stream.read(size)
+                stream.seek((page - 1) * size)
+                stream.write(content or before)
+            other.execute("UPDATE journal SET writers = writers")
+            return before
+
+        sound = put(b"\xff" * size)
+        try:
+            yield
+        finally:
+            put(sound)
+
+
 def test_a_writer_that_is_stopped_is_replaced_and_nobody_waits_for_it(
     documented_pickle: Path, documented_request: Client, tmp_path: Path
 ) -> None:

@@ -13,9 +13,17 @@ from typing import Any
 import pytest
 
 from tests import servers
-from tests.live import workers_of
+from tests.live import children_of, workers_of
 from tests.neighbours import cluster, wait_for
-from tests.recording_support import Load, held_against, make_journal, recording, sqlite_in
+from tests.recording_support import (
+    WRITER,
+    Load,
+    held_against,
+    make_journal,
+    recording,
+    sqlite_in,
+    writer_of,
+)
 from tests.servers import SocketDoor
 
 Client = dict[str, Any]
@@ -87,7 +95,7 @@ def test_workers_that_are_exchanged_under_load_lose_no_answer_and_no_receipt(
 
 
 def _exchange_workers(door: SocketDoor) -> None:
-    former = set(workers_of(door))
+    former, writer = set(workers_of(door)), writer_of(door)
 
     def are_new() -> bool | None:
         found = workers_of(door)
@@ -95,3 +103,5 @@ def _exchange_workers(door: SocketDoor) -> None:
 
     os.kill(door.pid, signal.SIGHUP)
     servers.eventually(are_new, "new workers alone")
+    new_writer = servers.eventually(lambda: set(children_of(door, WRITER)) - {writer} or None, "a writer")
+    servers.eventually(lambda: set(children_of(door, WRITER)) == new_writer or None, "the former one's end")

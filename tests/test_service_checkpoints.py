@@ -12,7 +12,7 @@ from journal.record import Kind
 from journal.verification import verify
 from tests import servers
 from tests.journal_support import KEY, written_keys
-from tests.test_recording import Client, events_in, opened_in, predict, recorded
+from tests.test_recording import Client, counted, events_in, opened_in, predict, recorded
 
 OFTEN = "0.02"  # minutes
 
@@ -30,12 +30,14 @@ def test_checkpoints_come_at_regular_times_and_are_handed_over(
         for _ in range(5):
             predict(door, documented_request)
         servers.eventually(lambda: len([*handed_over.glob("*.txt")]) >= 2 or None, "two checkpoints")
+        told = counted(door, "scoring_last_checkpoint_timestamp_seconds")
 
     given = [checkpoints.of_file(file, [KEY.public_key()]) for file in sorted(handed_over.iterdir())]
     with opened_in(tmp_path) as journal, journal.reading() as connection:
         report = verify(connection, given, [KEY.public_key()])
     assert (report.findings, report.receipts) == ([], 5)
     assert max(one.size for one in given) > 5
+    assert 0 <= max(one.time.timestamp() for one in given) - int(told) <= 10 * 60 * float(OFTEN)
     assert len(events_in(tmp_path, Kind.CHECKPOINT)) >= len(given)
 
 

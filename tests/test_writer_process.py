@@ -6,6 +6,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -94,3 +95,33 @@ def test_a_group_of_a_batch_does_not_keep_small_ones_from_the_disk(keeper: Keepe
 
     found = [ids.written(one.id) for one in events_in(tmp_path, Kind.RECEIPT)][1:]
     assert found == [ids.written(one.id) for one in large]
+
+
+def test_another_writer_takes_the_place_of_one_that_is_told_ever_more(keeper: Keeper, tmp_path: Path) -> None:
+    told, groups, before = [], list[float](), len(events_in(tmp_path, Kind.END))
+    until = time.monotonic() + STARTING
+
+    while len(events_in(tmp_path, Kind.END)) < before + 2 and time.monotonic() < until:
+        if len(events_in(tmp_path, Kind.END)) == len(groups):  # each time one has ended
+            keeper.renew()
+            groups.append(time.monotonic())
+        some = [receipt_of().entry() for _ in range(1_200)]
+        client.append(keeper.address, some)
+        told += some
+
+    found = [one.id for one in events_in(tmp_path, Kind.RECEIPT)][1:]
+    assert found == [one.id for one in told]  # all of them, once, in their order
+    assert len(events_in(tmp_path, Kind.START)) == 3
+
+
+def test_a_writer_goes_on_where_no_other_can_start(
+    keeper: Keeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR, "scoring_client"), monkeypatch.context() as without:
+        without.setattr(sys, "executable", "/bin/false")
+        keeper.renew()
+        servers.eventually(lambda: "the former one goes on" in caplog.text or None, "the failure")
+    client.append(keeper.address, [receipt_of().entry()])
+
+    assert len(events_in(tmp_path, Kind.START)) == 1
+    assert len(events_in(tmp_path, Kind.RECEIPT)) == 2

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -12,22 +13,24 @@ from api.counting.counts import SCREENED, UNSCREENED, Counts, Histogram, Key
 from api.counting.tally import Tally
 from api.delivery.served import ServedModel
 from api.paths import BATCH, PREDICT
+from api.recording import last_checkpoint
 from api.recording.records import OFF, WRITABLE
 from mlflow_model.errors import ModelUnavailable
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
-def page(tally: Tally, served: ServedModel, journal: str) -> bytes:
-    """The text that Prometheus reads. `journal`: its state."""
+def page(tally: Tally, served: ServedModel, journal: str, checkpoints: str) -> bytes:
+    """The text that Prometheus reads. `journal`: its state. `checkpoints`: their folder, if any."""
     registry = CollectorRegistry()
-    registry.register(_Collected(tally.total(), served, journal))
+    registry.register(_Collected(tally.total(), served, journal, checkpoints))
     return generate_latest(registry)
 
 
 class _Collected(Collector):
-    def __init__(self, counts: Counts, served: ServedModel, journal: str) -> None:
-        self._counts, self._served, self._journal = counts, served, journal
+    def __init__(self, counts: Counts, served: ServedModel, journal: str, checkpoints: str) -> None:
+        self._counts, self._served = counts, served
+        self._journal, self._checkpoints = journal, checkpoints
 
     def collect(self) -> Iterator[Metric]:
         counts, news = self._counts, self._served.news
@@ -76,6 +79,10 @@ class _Collected(Collector):
         if self._journal != OFF:
             meaning = "1: the journal can be written, as far as this worker knows."
             yield _gauge("scoring_journal_writable", meaning, (), {(): int(self._journal == WRITABLE)})
+        if self._checkpoints:
+            meaning = "When the last checkpoint of the journal was signed, since 1970; 0: there is none."
+            signed = last_checkpoint.time_in(Path(self._checkpoints))
+            yield _gauge("scoring_last_checkpoint_timestamp_seconds", meaning, (), {(): signed})
         meaning = "Decisions that were computed and not answered: their receipts could not be written."
         # From 0 on: Prometheus sees no increase in a series that begins with the first fault.
         unanswered = dict.fromkeys([(PREDICT.path,), (BATCH.path,)], 0) | counts.unanswered

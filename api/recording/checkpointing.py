@@ -11,11 +11,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from api.recording.last_checkpoint import NAMES
 from api.repeated import Repeated
 from api.settings import Checkpointing
 from mlflow_model import processes
 
-_NAMES = "[0-9]*T[0-9]*Z-[0-9]*.txt"  # that journal.checkpoints gives
 _FIRST_SECONDS, _LONGEST_SECONDS, _ENDING_SECONDS = 10.0, 120.0, 2.0
 
 _log = logging.getLogger("scoring_client")
@@ -40,13 +40,13 @@ class Checkpoints:
         if not wanted.folder.is_dir():
             self._say("no checkpoint of the journal is made: the folder for it is gone")
             return
-        before = {*wanted.folder.glob(_NAMES)}
+        before = {*wanted.folder.glob(NAMES)}
         made = [sys.executable, "-m", "journal", "checkpoint", "--key", str(wanted.key), "--out"]
         if failure := self._failure_of([*made, str(wanted.folder)]):
             self._say(f"no checkpoint of the journal is made: {failure}")
             return
         if wanted.command:
-            self._not_handed_over += sorted({*wanted.folder.glob(_NAMES)} - before)
+            self._not_handed_over += sorted({*wanted.folder.glob(NAMES)} - before)
         failure = self._hand_over()
         self._say(f"a checkpoint of the journal is made, and not handed over: {failure}" if failure else "")
 

@@ -3,7 +3,6 @@
 The socket at which it listens stays: who connects meanwhile waits for the next one.
 """
 
-import contextlib
 import logging
 import os
 import select
@@ -27,6 +26,9 @@ _BACKLOG = 128
 _log = logging.getLogger("scoring_client")
 
 
+_Process = subprocess.Popen[bytes]
+
+
 class Keeper:
     """Starts the writer, and starts it again. `address`: the socket's, in a folder of our own."""
 
@@ -36,19 +38,23 @@ class Keeper:
         with short_path.of(self.address) as path:
             self._listener.bind(path)
         self._listener.listen(_BACKLOG)
-        self._is_ending = threading.Event()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._is_ending, self._is_renewal_due = threading.Event(), threading.Event()
+        self._running: list[_Process] = []
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._thread.start()
+
+    def renew(self) -> None:
+        """Have another writer take the place of this one soon, perhaps with new code. It loses nothing."""
+        self._is_renewal_due.set()
 
     def stop(self) -> None:
         """End the writer after what it was told. Nobody may connect any more."""
         self._is_ending.set()
-        if self._process is not None:
-            self._process.terminate()
+        for process in [*self._running]:
+            process.terminate()
         self._thread.join(_ENDING_SECONDS)
-        if self._process is not None:
-            processes.end(self._process, 0.0)
+        for process in [*self._running]:
+            processes.end(process, 0.0)
         self._listener.close()
 
     def _work(self) -> None:
@@ -68,9 +74,36 @@ class Keeper:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _watched(self) -> object:
-        """Run the writer. Return how it ended."""
+        """Run a writer, and others in its place whenever that is due. Return how the last one ended."""
+        self._is_renewal_due.clear()
+        process = self._started()
+        said = _heard(process, _STARTING_SECONDS)
+        while said:
+            if self._is_renewal_due.is_set():
+                self._is_renewal_due.clear()
+                process = self._renewed(process)
+            said = _heard(process, SILENCE_SECONDS)
+        return self._ended(process, is_silent=said is None)
+
+    def _renewed(self, former: _Process) -> _Process:
+        """Start another writer at the same socket. When it writes, the former one ends.
+
+        Those who were connected to that one connect again, and say again what it has not answered.
+        """
+        process = self._started()
+        said = _heard(process, _STARTING_SECONDS)
+        if not said:
+            how = self._ended(process, is_silent=said is None)
+            _log.error("a new writer of the journal does not start (%s): the former one goes on", how)
+            return former
+        former.terminate()
+        self._ended(former, is_silent=False)
+        _log.info("a new process writes the journal")
+        return process
+
+    def _started(self) -> _Process:
         handed = self._listener.fileno()
-        self._process = subprocess.Popen(  # noqa: S603 - this project's own module
+        process = subprocess.Popen(  # noqa: S603 - this project's own module
             [sys.executable, "-m", "api.recording.writer_process", str(handed)],
             env=processes.environment(OMP_NUM_THREADS="1"),
             stdin=subprocess.DEVNULL,
@@ -78,25 +111,24 @@ class Keeper:
             pass_fds=[handed],
             start_new_session=True,
         )
+        self._running.append(process)
         if self._is_ending.is_set():  # by a caller who did not know of this process yet
-            self._process.terminate()
-        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
-        is_silent = _is_silent(self._process.stdout.fileno())
-        if is_silent:
-            self._process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_ENDING_SECONDS)
-        self._process.stdout.close()
-        return "it gave no sign of life" if is_silent else self._process.returncode
+            process.terminate()
+        return process
+
+    def _ended(self, process: _Process, *, is_silent: bool) -> object:
+        """Wait for the end of a writer, or end one that says nothing. Return how it ended."""
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        processes.end(process, 0.0 if is_silent else _ENDING_SECONDS)
+        process.wait()
+        process.stdout.close()
+        self._running.remove(process)
+        return "it gave no sign of life" if is_silent else process.returncode
 
 
-def _is_silent(output: int) -> bool:
-    """Listen until the output ends, or no sign of life comes. Return whether that was so."""
+def _heard(process: _Process, patience: float) -> bytes | None:
+    """Its signs of life; nothing where it has ended, None where it says nothing for so many seconds."""
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
     poll = select.poll()
-    poll.register(output, select.POLLIN)
-    patience = _STARTING_SECONDS
-    while poll.poll(1000 * patience):
-        if not os.read(output, 4096):
-            return False
-        patience = SILENCE_SECONDS
-    return True
+    poll.register(process.stdout.fileno(), select.POLLIN)
+    return os.read(process.stdout.fileno(), 4096) if poll.poll(1000 * patience) else None

@@ -21,7 +21,7 @@ from api.recording import wire
 from api.recording.wire import Garbled, Group, Incoming
 from journal import store
 from journal.code_version import code_version
-from journal.errors import JournalError, Refused, Twice
+from journal.errors import Damaged, JournalError, Refused, Twice
 from journal.models import Model
 from journal.record import Entry, Kind
 from journal.writer import Writer
@@ -79,6 +79,9 @@ class Recording:
         self._problem: str | None = None
         self._logged: str | None = None  # the last problem that was not followed by a written group
         self._pause = _BETWEEN_ATTEMPTS
+        self._damaging: list[
+            Entry
+        ] = []  # where the database called the journal damaged while these were written
         self._served: Model | None = None
         self._is_ending = False
         self._waiting: list[_Waiting] = []
@@ -89,6 +92,8 @@ class Recording:
         self._probe()
         while not self._is_ending or self._waiting:
             self._turn()
+        for sender in [*self._senders]:  # so that the writer in this one's place hears them at once
+            self._lose(sender)
         if self._writer is not None:
             with contextlib.suppress(JournalError):
                 self._writer.close()
@@ -199,15 +204,21 @@ class Recording:
 
     def _append(self, groups: Sequence[Group]) -> None:
         """Raises JournalError. A journal that was moved or replaced is opened again."""
+        entries = [entry for group in groups for entry in group.entries]
         try:
-            self._write_down([entry for group in groups for entry in group.entries])
+            if self._damaging:
+                self._open().rehearse(self._damaging)
+            self._write_down(entries)
         except Refused:
             raise
         except JournalError as error:
+            if isinstance(error, Damaged):
+                self._damaging = entries or self._damaging
             self._fails(str(error), is_real=bool(groups))
             if self._journal is not None and not self._journal.is_in_place:
                 self._forget()
             raise
+        self._damaging = []
         self._works(is_real=bool(groups))
 
     def _write_down(self, entries: Sequence[Entry]) -> None:
@@ -226,7 +237,10 @@ class Recording:
         self._served = served
 
     def _probe(self) -> None:
-        """See whether the journal can be written, by writing what is there already."""
+        """See whether the journal can be written, by writing what is there already.
+
+        Of a damaged file other parts may be sound: what could not be written is written, too, and taken back.
+        """
         with contextlib.suppress(JournalError):  # which is said
             self._append([])
 

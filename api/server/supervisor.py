@@ -34,14 +34,13 @@ from api.settings import JOURNAL_URL, Settings
 from mlflow_model import command, machine
 from mlflow_model.errors import CopyUnusable
 
-_TURN_SECONDS = 0.5
+_TURN_SECONDS, _PAUSE_AFTER_A_BUG = 0.5, 0.5
 # Between attempts to start workers that do not start: the first pause, and the longest.
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 # Before any worker has ever started: then it is the machine or the code that must be mended.
 _MOST_ATTEMPTS = 3
 # Several workers that hang are killed one after the other: if the machine is only slow, the others recover.
 _BETWEEN_KILLS = 1.0
-_PAUSE_AFTER_A_BUG = 0.5
 _PIECE = 64 * 1024
 
 _log = logging.getLogger("scoring_client")
@@ -69,8 +68,7 @@ class Supervisor:
         self._news = News()
         self._told: queue.SimpleQueue[News] = queue.SimpleQueue()
         self._is_ending = self._is_announced = False
-        self.exit_code = 0
-        self._failed_attempts = 0
+        self.exit_code = self._failed_attempts = 0
         self._exchange_until: float | None = None
         self._pause, self._start_at, self._kill_at = _FIRST_PAUSE, 0.0, 0.0
         # The settings come first: they may end the process, and no folder exists yet that would be left
@@ -308,6 +306,8 @@ class Supervisor:
         self._exchange_until = self._clock.now() + self._bounds.exchange
         for worker in self._workers:
             worker.is_former = True
+        if self._journal is not None:
+            self._journal.renew()
 
     def _go_on_with_the_exchange(self, now: float) -> None:
         fresh = [worker for worker in self._workers if worker.stays]

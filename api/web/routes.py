@@ -37,6 +37,7 @@ from api.paths import (
 )
 from api.recording.records import Asked
 from api.reviewing.desk import Desk
+from api.settings import Settings
 from api.web import openapi
 from features.catalogue import example_client
 from mlflow_model.errors import (
@@ -133,7 +134,10 @@ class _Pages:
     def metrics(self) -> Response:
         from api.counting import metrics_page  # the library is only needed by those that ask
 
-        content = metrics_page.page(self._service.tally, self._served, self._service.journal_state)
+        checkpoints = Settings.from_environment().checkpoints
+        content = metrics_page.page(
+            self._service.tally, self._served, self._service.journal_state, checkpoints
+        )
         return Response(content, content_type=metrics_page.CONTENT_TYPE)
 
     def openapi(self) -> Response:
