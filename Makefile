@@ -27,6 +27,8 @@ RUNTIME := .venv/.requirements-installed
 DEVELOPMENT := .venv/.requirements-dev-installed
 
 export PORT API_URL
+# Where it is set, each of the hundreds of processes that the tests start would compile the project again.
+unexport PYTHONDONTWRITEBYTECODE
 # MLflow's own commands would report over the network how they are used.
 export MLFLOW_DISABLE_TELEMETRY ?= true
 export PATH := $(CURDIR)/$(BIN):$(PATH)

@@ -1,11 +1,12 @@
 """What many tests stand on: a small trained model, its documented pickle, a registry that holds it."""
 
+import fcntl
 import os
 import pickle
 import shutil
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -29,6 +30,9 @@ from mlflow_model.handover import model_files
 LONGEST = (
     "test_hostile_pickles",  # whose bound of memory holds for all children of a process that have ended
     "test_promotion",
+    "test_promotion_races",
+    "test_promotion_overrides",
+    "test_promotion_history",
     "test_production",
     "test_commands",
     "test_training_run",
@@ -147,14 +151,30 @@ def _use_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first test process fills and the others wait for. Who changes it copies it first."""
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, whole = shared / name, shared / f"{name}.whole"
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not whole.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a process that could not make it
+            folder.mkdir()
+            make(folder)
+            whole.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def migrated_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new MLflow database costs seconds of migrations: one a session, copied for each test."""
+    """A new MLflow database costs seconds of migrations: one for all test processes, copied for each test."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    folder = tmp_path_factory.mktemp("migrated")
-    SqlAlchemyStore(f"sqlite:///{folder / 'mlflow.db'}", str(folder / "mlruns")).engine.dispose()
-    return folder / "mlflow.db"
+    def make(folder: Path) -> None:
+        SqlAlchemyStore(f"sqlite:///{folder / 'mlflow.db'}", str(folder / "mlruns")).engine.dispose()
+
+    return made_once(tmp_path_factory, "migrated", make) / "mlflow.db"
 
 
 @pytest.fixture
@@ -172,12 +192,13 @@ def one_version(
     """Its champion is the pickle. To be copied: a registration costs a large part of a second."""
     from mlflow_model.registry import registration
 
-    folder = tmp_path_factory.mktemp("one_version")
-    shutil.copy(migrated_store, folder / "mlflow.db")
-    with pytest.MonkeyPatch.context() as patch:
-        _use_store(folder, patch)
-        registration.register(*model_files.convert(documented_pickle))
-    return folder
+    def make(folder: Path) -> None:
+        shutil.copy(migrated_store, folder / "mlflow.db")
+        with pytest.MonkeyPatch.context() as patch:
+            _use_store(folder, patch)
+            registration.register(*model_files.convert(documented_pickle))
+
+    return made_once(tmp_path_factory, "one_version", make)
 
 
 @pytest.fixture(scope="session")
@@ -187,13 +208,14 @@ def three_versions(
     """Version 1 is champion with threshold 0.25; 2 has a slightly larger margin, 3 another threshold."""
     from mlflow_model.registry import registration
 
-    folder = tmp_path_factory.mktemp("three_versions")
-    copied_registry(one_version, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        _use_store(folder, patch)
-        registration.register(*model_files.convert(documented_pickle, margin=0.021), alias="candidate")
-        registration.register(*model_files.convert(documented_pickle, threshold=0.6), alias="candidate")
-    return folder
+    def make(folder: Path) -> None:
+        copied_registry(one_version, folder)
+        with pytest.MonkeyPatch.context() as patch:
+            _use_store(folder, patch)
+            registration.register(*model_files.convert(documented_pickle, margin=0.021), alias="candidate")
+            registration.register(*model_files.convert(documented_pickle, threshold=0.6), alias="candidate")
+
+    return made_once(tmp_path_factory, "three_versions", make)
 
 
 def copied_registry(template: Path, folder: Path) -> None:

@@ -33,6 +33,7 @@ def raw_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_portfolio(tmp_path_factory.mktemp("raw"), portfolio(600))
 
 
+@pytest.mark.slow
 def test_make_serve_registers_once_and_then_only_serves(
     newcomer: dict[str, str], documented_request: dict[str, float], tmp_path: Path
 ) -> None:
@@ -50,6 +51,7 @@ def test_make_serve_registers_once_and_then_only_serves(
     assert "registered" not in said[1]
 
 
+@pytest.mark.slow
 def test_make_serve_on_a_taken_port_says_so_in_one_line(registered: Path) -> None:
     environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -74,6 +76,7 @@ def test_make_ui_shows_the_registry(regular: dict[str, str], tmp_path: Path) -> 
     assert b"MLflow" in page.body
 
 
+@pytest.mark.slow
 def test_make_invocations_serves_the_champion(registered: Path, tmp_path: Path) -> None:
     port, environment = servers.free_port(), {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     command = ["make", "invocations", f"INVOCATIONS_PORT={port}"]

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -226,10 +226,18 @@ def test_a_dependency_is_imported_or_its_reason_says_who_uses_it(name: str) -> N
 
 def _import_names(distribution: str) -> set[str]:
     """What a package is imported as."""
-    provided = importlib.metadata.packages_distributions()
     return {
-        name for name, by in provided.items() for one in by if one.lower().replace("_", "-") == distribution
+        name
+        for name, by in _provided().items()
+        for one in by
+        if one.lower().replace("_", "-") == distribution
     }
+
+
+@functools.cache
+def _provided() -> Mapping[str, list[str]]:
+    """Which distributions provide a name that can be imported. It reads the metadata of all: a second."""
+    return importlib.metadata.packages_distributions()
 
 
 @functools.cache
