@@ -306,4 +306,4 @@ def test_the_script_climbs_as_the_tree_does() -> None:
 
     for index in range(70):
         path = tree.inclusion(index, 70, subtree)
-        assert check_proof.climb(index, 69, path, tree.leaf(entries[index])) == [whole.root()]
+        assert check_proof.climb(index, 69, path, [tree.leaf(entries[index])]) == [whole.root()]
