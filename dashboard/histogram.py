@@ -6,8 +6,8 @@ import numpy.typing as npt
 from dashboard.labels import COLOURS, SHAPES, WORDS
 from dashboard.numbers import counted, in_percent, in_thousands
 
-_WIDTH, _HEIGHT = 900, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 880, 50, 250
+_WIDTH, _HEIGHT = 640, 330  # narrow, so that a telephone shows the words large enough to read
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 615, 60, 260
 _BINS = 40
 # An image follows the page's own scheme: Streamlit sets it by its theme.
 _STYLE = (
@@ -38,7 +38,7 @@ def histogram(
     title = told(probabilities, zones, bounds)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'width="{_WIDTH}" height="{_HEIGHT}" font-family="sans-serif" font-size="14">{_STYLE}'
+        f'width="{_WIDTH}" height="{_HEIGHT}" font-family="sans-serif" font-size="17">{_STYLE}'
         f"<title>{title}</title>{''.join(parts)}</svg>"
     )
 
@@ -86,7 +86,7 @@ def _grey_zone(bounds: tuple[float, float], end: float) -> list[str]:
     return [
         *lines,
         _text(lower - 8, _TOP - 18, words[0], "end", COLOURS[0]),
-        _text((lower + upper) / 2, _TOP - 36, words[1], "middle", COLOURS[1]),
+        _text((lower + upper) / 2, _TOP - 40, words[1], "middle", COLOURS[1]),
         _text(upper + 8, _TOP - 18, words[2], "start", COLOURS[2]),
     ]
 

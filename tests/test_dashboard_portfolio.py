@@ -147,7 +147,7 @@ def test_bad_rows_are_listed_with_the_api_s_reasons_and_the_others_are_decided_o
 
     shown = pressed(uploaded(above + b";;\n" + below))
 
-    refused, good = (one.value for one in shown.dataframe)
+    refused, good = shown.table[0].value, shown.dataframe[0].value
     assert plain(shown.subheader[0].value) == "4 lignes refusées"
     assert [(line, plain(reason)) for line, reason in refused.itertuples(index=False)] == [
         (2, "la variable 'AMT_CREDIT' doit être un nombre sans séparateur de milliers"),
@@ -170,7 +170,7 @@ def test_after_two_hundred_bad_rows_no_more_is_sent(clients: pd.DataFrame) -> No
 
     (sentence,) = said(shown)
     assert sentence.startswith("Plus de 200 lignes sont refusées : l’envoi s’est arrêté, et ")
-    assert 201 <= len(shown.dataframe[0].value) <= 202
+    assert 201 <= len(shown.table[0].value) <= 202
 
 
 BAD = {

@@ -18,6 +18,8 @@ from dashboard.portfolio.opening import opened
 from dashboard.portfolio.run import LINE, MOST_REFUSED, Run
 
 _MEGABYTES = 200
+_SHOWN_AT_ONCE = 8  # refused lines
+_DRAWN = 760  # pixels, where there is room
 _FILE, _RUN, _KEPT = "portfolio file", "portfolio run", "portfolio kept"  # what the session keeps
 _CLIENTS = ("client", "clients")
 _SHOWN = _AT, _DECISION, _PROBABILITY, _RECEIPT = ("Ligne", "Décision", "Probabilité de défaut", "Reçu")
@@ -131,11 +133,11 @@ def _show(run: Run, names: list[str]) -> None:
     table = run.table()
     zones = pc.index_in(table["prediction"], pa.array(names)).to_numpy()
     probabilities = table["probability_class_1"].to_numpy()
-    st.subheader("Décisions")
+    st.subheader("Décisions", anchor=False)
     _counts(zones, probabilities)
     bounds = tuple(table[name][0].as_py() for name in ("lower_bound", "upper_bound"))
     drawn = probabilities, zones, bounds
-    st.image(histogram(*drawn), alt=told(*drawn), width="stretch")
+    st.image(histogram(*drawn), alt=told(*drawn), width=_DRAWN)
     _table(table, zones, run)
     _downloads(table)
 
@@ -161,20 +163,21 @@ def _refusals(run: Run) -> None:
         )
     if not run.refused:
         return
-    st.subheader(f"{counted(len(run.refused), 'ligne refusée', 'lignes refusées')}")
+    st.subheader(f"{counted(len(run.refused), 'ligne refusée', 'lignes refusées')}", anchor=False)
     st.write(
         "Ces clients n’ont pas de décision. Corrigez-les, puis déposez un fichier avec ces lignes seules."
     )
     rows = sorted(run.refused.items())
-    st.dataframe(
-        {_AT: [run.file.line(row) for row, _ in rows], "Raison": [reason for _, reason in rows]},
-        hide_index=True,
-        alt="Lignes refusées, avec la raison",
-    )
+    with st.container(height="content" if len(rows) <= _SHOWN_AT_ONCE else 400):
+        st.table(
+            {_AT: [run.file.line(row) for row, _ in rows], "Raison": [reason for _, reason in rows]},
+            hide_index=True,
+            alt="Lignes refusées, avec la raison",
+        )
 
 
 def _table(table: pa.Table, zones: Any, run: Run) -> None:
-    st.subheader("Clients")
+    st.subheader("Clients", anchor=False)
     wanted = st.pills("Afficher", labels.NAMES, selection_mode="multi", default=labels.NAMES)
     shown = np.isin(zones, [labels.NAMES.index(name) for name in wanted])
     names = pa.DictionaryArray.from_arrays(pa.array(zones, pa.int32()), pa.array(labels.NAMES)).cast(

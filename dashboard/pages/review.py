@@ -14,6 +14,7 @@ from dashboard.review import record
 from dashboard.review.queue import Case, Queue
 
 _QUEUE, _REASONS, _WHO = "review queue", "review reasons", "review who"  # what the session keeps
+_CASE = "review-case"
 _VIEWS = _WAITING, _DONE = ("Dossiers à examiner", "Revues faites")
 _GREY = 1
 _LABELS = ("reliable", "grey", "risky")
@@ -57,13 +58,26 @@ def _next_case(features: Mapping[str, Any], *, has_tokens: bool) -> None:
         st.button("Actualiser", on_click=_start_again)
         return
     st.caption(f"{queue.waiting} à examiner, du plus ancien au plus récent. {_done(queue)}")
-    _case(case)
+    with st.container(key=_CASE):
+        _case(case)
     reasons, form = st.columns([3, 2])
     with reasons:
         _reasons(case)
     with form:
         _form(has_tokens=has_tokens)
     _values(case.receipt["inputs"], features)
+    if queue.told:
+        _focus_on(case)
+
+
+def _focus_on(case: Case) -> None:
+    """Whoever works by keyboard or hears the page is at the next case, and not behind the last one's form."""
+    st.html(
+        f"<script>/* {case.receipt['id']} */"
+        f"const heading = document.querySelector('.st-key-{_CASE} h3');"
+        "if (heading) {heading.tabIndex = -1; heading.focus();}</script>",
+        unsafe_allow_javascript=True,
+    )
 
 
 def _done(queue: Queue) -> str:
@@ -77,7 +91,9 @@ def _start_again() -> None:
 def _case(case: Case) -> None:
     receipt = case.receipt
     reference = receipt["client_reference"]
-    st.subheader(f"Dossier {reference}" if reference else f"Dossier du {_moment(receipt['time'])}")
+    st.subheader(
+        f"Dossier {reference}" if reference else f"Dossier du {_moment(receipt['time'])}", anchor=False
+    )
     version = receipt["model_version"]
     by = f", version {version} du modèle" if version else ""
     st.caption(f"Décision du {_moment(receipt['time'])}{by}. Reçu {receipt['id']}.")
@@ -178,14 +194,14 @@ def _record() -> None:
     agreed, held = record.agreement(decisions)
     if len(decisions) == record.MOST:
         st.caption(f"Les {in_thousands(record.MOST)} décisions revues les plus récentes.")
-    st.subheader("Accord des personnes et du modèle")
+    st.subheader("Accord des personnes et du modèle", anchor=False)
     if held:
         st.write(
             f"{in_thousands(agreed)} revues sur {in_thousands(held)} ({in_percent(agreed / held)}) vont du "
             "côté du seuil où le modèle place le client. Dans la zone grise, il ne tranche pas lui-même."
         )
     _by_label(decisions)
-    st.subheader("Qui a décidé quoi")
+    st.subheader("Qui a décidé quoi", anchor=False)
     _by_reviewer(decisions)
     st.dataframe(
         {
