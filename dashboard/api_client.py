@@ -1,15 +1,36 @@
 """Calls the scoring API over HTTP. Any failure becomes one French sentence."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from enum import Enum, auto
 from typing import Any
 
 import requests
 
 _SECONDS = 10.0
+_SLOW_SECONDS = 70.0  # a batch, and a version that is brought to explain: the API gives up after 60
+
+
+class Failure(Enum):
+    """What has failed, and so what the officer does next."""
+
+    ABSENT = auto()
+    SLOW = auto()
+    UNAVAILABLE = auto()
+    UNAUTHORIZED = auto()
+    FORBIDDEN = auto()
+    OTHER_SERVICE = auto()
+    REFUSED = auto()
+
+
+_FAILURES = {401: Failure.UNAUTHORIZED, 403: Failure.FORBIDDEN, 503: Failure.UNAVAILABLE}
 
 
 class ApiError(Exception):
-    """The API's own sentence about a refusal, or ours if the API sent none."""
+    """The API's own sentence about a refusal, or ours if the API sent none. `status`: 0 without an answer."""
+
+    def __init__(self, sentence: str, failure: Failure = Failure.REFUSED, status: int = 0) -> None:
+        super().__init__(sentence)
+        self.failure, self.status = failure, status
 
 
 class ScoringApi:
@@ -31,23 +52,69 @@ class ScoringApi:
     def explain(self, client: Mapping[str, float | None]) -> dict[str, Any]:
         return self._ask("POST", "/explain", client)
 
-    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def predict_many(self, body: bytes, media_type: str, keep: Sequence[str], *, with_ids: bool) -> bytes:
+        """The answer to a batch as it came, in the format of the body."""
+        query = [("keep", name) for name in keep] + [("ids", "1")] * with_ids
+        headers = {"Content-Type": media_type}
+        sent = self._send(
+            "POST", "/predict/batch", headers=headers, seconds=_SLOW_SECONDS, data=body, params=query
+        )
+        return sent.content
+
+    def past_decisions(self, **query: str) -> dict[str, Any]:
+        """A page of them, and the `next` of it."""
+        return self._ask("GET", "/decisions", params=query)
+
+    def past_decision(self, decision: str) -> dict[str, Any]:
+        return self._ask("GET", f"/decisions/{decision}")
+
+    def past_explanation(self, decision: str) -> dict[str, Any]:
+        return self._ask("GET", f"/decisions/{decision}/explanation", seconds=_SLOW_SECONDS)
+
+    def review(self, decision: str, review: Mapping[str, str]) -> dict[str, Any]:
+        return self._ask("POST", f"/decisions/{decision}/review", review)
+
+    def _ask(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, **more: Any
+    ) -> dict[str, Any]:
         try:
-            response = requests.request(
-                method, self._url + path, json=body, headers=self._headers, timeout=_SECONDS
-            )
-            answer = response.json()
+            answer = self._send(method, path, json=body, **more).json()
         except requests.JSONDecodeError as error:
-            raise ApiError(f"L’API ({self._url}) a répondu autre chose que du JSON.") from error
+            raise self._other_service() from error
+        if not isinstance(answer, dict):
+            raise self._other_service()
+        return answer
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        seconds: float = _SECONDS,
+        **more: Any,
+    ) -> requests.Response:
+        sent = {**self._headers, **(headers or {})}
+        try:
+            response = requests.request(method, self._url + path, headers=sent, timeout=seconds, **more)
         except requests.Timeout as error:
             raise ApiError(
-                f"L’API ({self._url}) n’a pas répondu à temps. Réessayez dans un instant."
+                f"L’API ({self._url}) n’a pas répondu à temps. Réessayez dans un instant.", Failure.SLOW
             ) from error
         except requests.RequestException as error:
-            raise ApiError(f"L’API est injoignable à l’adresse {self._url}. Est-elle démarrée ?") from error
-        if not isinstance(answer, dict) or not response.ok:
-            sentence = answer.get("error") if isinstance(answer, dict) else None
             raise ApiError(
-                sentence or f"L’API ({self._url}) a refusé la demande (statut {response.status_code})."
-            )
-        return answer
+                f"L’API est injoignable à l’adresse {self._url}. Est-elle démarrée ?", Failure.ABSENT
+            ) from error
+        if not response.ok:
+            failure = _FAILURES.get(response.status_code, Failure.REFUSED)
+            raise ApiError(self._sentence(response), failure, response.status_code)
+        return response
+
+    def _sentence(self, response: requests.Response) -> str:
+        try:
+            return str(response.json()["error"])
+        except (requests.JSONDecodeError, KeyError, TypeError):
+            return f"L’API ({self._url}) a refusé la demande (statut {response.status_code})."
+
+    def _other_service(self) -> ApiError:
+        return ApiError(f"L’API ({self._url}) a répondu autre chose que du JSON.", Failure.OTHER_SERVICE)

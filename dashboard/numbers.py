@@ -31,3 +31,18 @@ def read_french(text: str, label: str) -> float | None:
 def write_french(number: float) -> str:
     """The shortest text that reads back as the same number: 15000, 0,02."""
     return f"{number!r}".removesuffix(".0").replace(".", ",")
+
+
+def in_thousands(number: int) -> str:
+    """100000 as « 100 000 », with narrow no-break spaces."""
+    return f"{number:,}".replace(",", "\u202f")
+
+
+def in_percent(share: float, decimals: int = 1) -> str:
+    """0.0837 as « 8,4 % »."""
+    return f"{100 * share:.{decimals}f}".replace(".", ",") + "\u00a0%"
+
+
+def counted(number: int, singular: str, plural: str) -> str:
+    """« 1 client », « 2 500 clients »; in French, zero is singular."""
+    return f"{in_thousands(number)} {singular if number < 2 else plural}"

@@ -1,0 +1,221 @@
+"""The page « Portefeuille »: a file of clients is decided on, shown by label, and given back."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+from dashboard import labels, shell
+from dashboard.api_client import ApiError
+from dashboard.histogram import histogram, told
+from dashboard.numbers import counted, in_percent, in_thousands
+from dashboard.portfolio import result
+from dashboard.portfolio.files import BadFile, ClientsFile
+from dashboard.portfolio.opening import opened
+from dashboard.portfolio.run import LINE, MOST_REFUSED, Run
+
+_MEGABYTES = 200
+_SHOWN_AT_ONCE = 8  # refused lines
+_DRAWN = 760  # pixels, where there is room
+_FILE, _RUN, _KEPT = "portfolio file", "portfolio run", "portfolio kept"  # what the session keeps
+_CLIENTS = ("client", "clients")
+_SHOWN = _AT, _DECISION, _PROBABILITY, _RECEIPT = ("Ligne", "Décision", "Probabilité de défaut", "Reçu")
+
+
+def main() -> None:
+    shell.title("Portefeuille")
+    try:
+        _page(_uploaded())
+    except ApiError as error:
+        shell.failure(error)
+
+
+def _uploaded() -> UploadedFile | None:
+    """Shown before anything is asked of the API, or the file would be lost while the API is away."""
+    st.write(
+        "Déposez un fichier d’une ligne par client, avec les colonnes du modèle. Les points-virgules et les "
+        "virgules décimales d’un tableur français sont lus."
+    )
+    return st.file_uploader(
+        "Fichier CSV ou Parquet : 100\u202f000 clients et 200 Mo au plus", max_upload_size=_MEGABYTES
+    )
+
+
+def _page(uploaded: UploadedFile | None) -> None:
+    """Raises ApiError."""
+    specification = shell.api().specification()
+    file = _file(uploaded, specification["components"]["schemas"]["Client"]["required"])
+    if file is None:
+        return
+    _ask(file, specification)
+    run: Run | None = st.session_state.get(_RUN)
+    if run is not None and _advanced(run):
+        _show(run, specification["components"]["schemas"]["Decision"]["properties"]["prediction"]["enum"])
+
+
+def _file(uploaded: UploadedFile | None, features: list[str]) -> ClientsFile | None:
+    """What the officer has uploaded, opened once. None without a file, or with a bad one."""
+    if uploaded is None:
+        _forget()
+        return None
+    number, file = st.session_state.get(_FILE, (None, None))
+    if number != uploaded.file_id:
+        _forget()
+        try:
+            file = opened(uploaded.getvalue(), features)
+        except BadFile as error:
+            file = error
+        st.session_state[_FILE] = uploaded.file_id, file
+    if isinstance(file, BadFile):
+        st.error(str(file))
+        return None
+    return file
+
+
+def _forget() -> None:
+    for name in (_FILE, _RUN, _KEPT):
+        st.session_state.pop(name, None)
+
+
+def _ask(file: ClientsFile, specification: dict[str, Any]) -> None:
+    """What to keep beside the decisions, and the button that starts."""
+    decision = specification["components"]["schemas"]["Decision"]["properties"]
+    has_journal = "/decisions" in specification["paths"]
+    (keep,) = (
+        one for one in specification["paths"]["/predict/batch"]["post"]["parameters"] if one["name"] == "keep"
+    )
+    taken = {*decision, "decision_id", LINE, *_SHOWN}
+    others = [name for name in file.others if name not in taken]
+    kept = st.multiselect(
+        "Colonnes à reprendre dans le résultat",
+        others,
+        others[:1],
+        max_selections=keep["schema"]["maxItems"],
+        placeholder="Aucune",
+        key=_KEPT,
+        persist_state="page",
+        help="Par exemple le numéro du dossier. Les variables du modèle ne sont pas reprises.",
+    )
+    if has_journal:
+        st.caption("Chaque décision est inscrite au journal, et le résultat donne le numéro de son reçu.")
+    if st.button(f"Décider pour {counted(file.rows, *_CLIENTS)}", type="primary"):
+        numbers = [name for name, schema in decision.items() if schema["type"] == "number"]
+        st.session_state[_RUN] = Run(file, kept, has_journal, numbers)
+
+
+def _advanced(run: Run) -> bool:
+    """Send what is left. Whether there is something to show."""
+    place = st.empty()
+    try:
+        while not run.is_over:
+            done = run.file.rows - run.left
+            text = f"{in_thousands(done)} sur {counted(run.file.rows, *_CLIENTS)}"
+            place.progress(done / run.file.rows, text)
+            run.advance(shell.api())
+        place.empty()
+    except BadFile as error:
+        place.error(str(error))
+    except ApiError as error:
+        place.empty()
+        if run.answered:
+            st.warning(f"{counted(run.left, *_CLIENTS)} sans décision : le reste du résultat est ci-dessous.")
+        shell.failure(error)
+    return bool(run.answered or run.refused)
+
+
+def _show(run: Run, names: list[str]) -> None:
+    _refusals(run)
+    if not run.answered:
+        return
+    table = run.table()
+    zones = pc.index_in(table["prediction"], pa.array(names)).to_numpy()
+    probabilities = table["probability_class_1"].to_numpy()
+    st.subheader("Décisions", anchor=False)
+    _counts(zones, probabilities)
+    bounds = tuple(table[name][0].as_py() for name in ("lower_bound", "upper_bound"))
+    drawn = probabilities, zones, bounds
+    st.image(histogram(*drawn), alt=told(*drawn), width=_DRAWN)
+    _table(table, zones, run)
+    _downloads(table)
+
+
+def _counts(zones: Any, probabilities: Any) -> None:
+    lines = ["| Décision | Clients | Part | Probabilité de défaut moyenne |", "| --- | ---: | ---: | ---: |"]
+    for zone, name in enumerate(labels.NAMES):
+        of_zone = probabilities[zones == zone]
+        mean = in_percent(float(of_zone.mean()), 2) if len(of_zone) else "–"
+        share = in_percent(len(of_zone) / len(zones))
+        lines.append(f"| {name} | {in_thousands(len(of_zone))} | {share} | {mean} |")
+    mean = in_percent(float(probabilities.mean()), 2)
+    lines.append(f"| Ensemble | {in_thousands(len(zones))} | {in_percent(1.0)} | {mean} |")
+    st.markdown("\n".join(lines))
+
+
+def _refusals(run: Run) -> None:
+    if run.has_too_many_refused:
+        st.error(
+            f"Plus de {MOST_REFUSED} lignes sont refusées : l’envoi s’est arrêté, et "
+            f"{counted(run.left, *_CLIENTS)} n’ont pas été envoyés. Corrigez ces lignes, puis déposez un "
+            "fichier des clients sans décision."
+        )
+    if not run.refused:
+        return
+    st.subheader(f"{counted(len(run.refused), 'ligne refusée', 'lignes refusées')}", anchor=False)
+    st.write(
+        "Ces clients n’ont pas de décision. Corrigez-les, puis déposez un fichier avec ces lignes seules."
+    )
+    rows = sorted(run.refused.items())
+    with st.container(height="content" if len(rows) <= _SHOWN_AT_ONCE else 400):
+        st.table(
+            {_AT: [run.file.line(row) for row, _ in rows], "Raison": [reason for _, reason in rows]},
+            hide_index=True,
+            alt="Lignes refusées, avec la raison",
+        )
+
+
+def _table(table: pa.Table, zones: Any, run: Run) -> None:
+    st.subheader("Clients", anchor=False)
+    wanted = st.pills("Afficher", labels.NAMES, selection_mode="multi", default=labels.NAMES)
+    shown = np.isin(zones, [labels.NAMES.index(name) for name in wanted])
+    names = pa.DictionaryArray.from_arrays(pa.array(zones, pa.int32()), pa.array(labels.NAMES)).cast(
+        pa.string()
+    )
+    columns = {
+        _AT: table[LINE],
+        **{name: table[name] for name in run.keep},
+        _DECISION: names,
+        _PROBABILITY: table["probability_class_1"],
+        **({_RECEIPT: table["decision_id"]} if run.with_ids else {}),
+    }
+    st.caption(f"{counted(int(shown.sum()), *_CLIENTS)}")
+    st.dataframe(
+        pa.table(columns).filter(pa.array(shown)),
+        hide_index=True,
+        lazy=True,
+        column_config={_PROBABILITY: st.column_config.NumberColumn(format="percent")},
+        alt="Clients du portefeuille, avec leur décision",
+    )
+
+
+def _downloads(table: pa.Table) -> None:
+    with st.container(horizontal=True):
+        st.download_button(
+            "Télécharger en CSV (tableur français)",
+            lambda: result.as_csv(table),
+            "decisions.csv",
+            "text/csv",
+            on_click="ignore",
+        )
+        st.download_button(
+            "Télécharger en Parquet",
+            lambda: result.as_parquet(table),
+            "decisions.parquet",
+            "application/vnd.apache.parquet",
+            on_click="ignore",
+        )
+
+
+main()

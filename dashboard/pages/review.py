@@ -1,0 +1,254 @@
+"""The page « Revue »: a person decides where the model does not, and what people have decided so far."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import streamlit as st
+
+from dashboard import labels, shell, values
+from dashboard.api_client import ApiError
+from dashboard.drawing import scale
+from dashboard.numbers import counted, in_percent, in_thousands
+from dashboard.review import record
+from dashboard.review.queue import Case, Queue
+
+_QUEUE, _REASONS, _WHO = "review queue", "review reasons", "review who"  # what the session keeps
+_CASE = "review-case"
+_VIEWS = _WAITING, _DONE = ("Dossiers à examiner", "Revues faites")
+_GREY = 1
+_LABELS = ("reliable", "grey", "risky")
+_OUTCOMES = {"accept": "accordé", "refuse": "refusé"}
+_MOST_REASONS = 5
+
+
+def main() -> None:
+    shell.title("Revue")
+    try:
+        _page(shell.api().specification())
+    except ApiError as error:
+        shell.failure(error)
+
+
+def _page(specification: dict[str, Any]) -> None:
+    """Raises ApiError."""
+    if "/decisions" not in specification["paths"]:
+        st.info("Ce service ne tient pas de journal : il n’y a aucun dossier à revoir.")
+        return
+    view = st.segmented_control(
+        "Affichage", _VIEWS, default=_WAITING, required=True, label_visibility="collapsed"
+    )
+    if view == _DONE:
+        _record()
+        return
+    has_tokens = "securitySchemes" in specification["components"]
+    _next_case(specification["components"]["schemas"]["Client"]["properties"], has_tokens=has_tokens)
+
+
+# ---- The queue
+
+
+def _next_case(features: Mapping[str, Any], *, has_tokens: bool) -> None:
+    queue: Queue = st.session_state.setdefault(_QUEUE, Queue())
+    case = queue.case(shell.api())
+    if queue.told:
+        st.info(queue.told)
+    if case is None:
+        st.success(f"Aucun dossier à examiner. {_done(queue)}")
+        st.button("Actualiser", on_click=_start_again)
+        return
+    st.caption(f"{queue.waiting} à examiner, du plus ancien au plus récent. {_done(queue)}")
+    with st.container(key=_CASE):
+        _case(case)
+    reasons, form = st.columns([3, 2])
+    with reasons:
+        _reasons(case)
+    with form:
+        _form(has_tokens=has_tokens)
+    _values(case.receipt["inputs"], features)
+    if queue.told:
+        _focus_on(case)
+
+
+def _focus_on(case: Case) -> None:
+    """Whoever works by keyboard or hears the page is at the next case, and not behind the last one's form."""
+    st.html(
+        f"<script>/* {case.receipt['id']} */"
+        f"const heading = document.querySelector('.st-key-{_CASE} h3');"
+        "if (heading) {heading.tabIndex = -1; heading.focus();}</script>",
+        unsafe_allow_javascript=True,
+    )
+
+
+def _done(queue: Queue) -> str:
+    return f"{counted(queue.done, 'dossier revu', 'dossiers revus')} dans cette session."
+
+
+def _start_again() -> None:
+    del st.session_state[_QUEUE]
+
+
+def _case(case: Case) -> None:
+    receipt = case.receipt
+    reference = receipt["client_reference"]
+    st.subheader(
+        f"Dossier {reference}" if reference else f"Dossier du {_moment(receipt['time'])}", anchor=False
+    )
+    version = receipt["model_version"]
+    by = f", version {version} du modèle" if version else ""
+    st.caption(f"Décision du {_moment(receipt['time'])}{by}. Reçu {receipt['id']}.")
+    st.image(scale(receipt["decision"], _GREY, labels.SHAPES[_GREY]), width="stretch", alt=_told(receipt))
+
+
+def _told(receipt: Mapping[str, Any]) -> str:
+    """The scale for who does not see it."""
+    names = ("probability_class_1", "lower_bound", "upper_bound")
+    probability, lower, upper = (in_percent(receipt["decision"][name], 2) for name in names)
+    return f"Probabilité de défaut de {probability} ; zone grise de {lower} à {upper}."
+
+
+def _reasons(case: Case) -> None:
+    if case.explanation is None:
+        st.warning(f"Les raisons manquent. {case.silence}")
+        return
+    _listed("À vérifier", case.explanation["warnings"])
+    _listed("Pour le crédit", case.explanation["reasons"]["for"])
+    _listed("Contre le crédit", case.explanation["reasons"]["against"])
+
+
+def _listed(title: str, found: Sequence[Mapping[str, Any]]) -> None:
+    if found:
+        st.markdown(f"**{title}**\n\n" + "\n".join(f"- {one['sentence']}" for one in found))
+
+
+def _form(*, has_tokens: bool) -> None:
+    """The reason is asked for each case anew, so that a second click on a button decides nothing."""
+    reasons = st.session_state.setdefault(_REASONS, [])
+    with st.form("review", clear_on_submit=False, enter_to_submit=False):
+        if not has_tokens:
+            st.text_input("Votre nom", key="review name", max_chars=64, persist_state="session")
+        if reasons:
+            st.pills("Motif déjà donné", reasons, key="review pill", persist_state="page")
+        st.text_input(
+            "Motif",
+            key="review reason",
+            max_chars=1000,
+            persist_state="page",
+            placeholder="Ce qui fonde votre décision",
+        )
+        with st.container(horizontal=True):
+            st.form_submit_button("Accorder le crédit", on_click=_review, args=("accept",))
+            st.form_submit_button("Refuser le crédit", on_click=_review, args=("refuse",))
+            st.form_submit_button("Passer au suivant", on_click=_pass, type="tertiary")
+    if problem := st.session_state.pop("review problem", None):
+        st.error(problem)
+
+
+def _review(outcome: str) -> None:
+    state = st.session_state
+    typed = (state.get("review reason") or "").strip()
+    reason, reviewer = typed or state.get("review pill"), (state.get("review name") or "").strip()
+    if "review name" in state and not reviewer:
+        state["review problem"] = "Écrivez votre nom : la revue le garde."
+        return
+    if not reason:
+        state["review problem"] = "Écrivez un motif : aucune revue n’est inscrite sans motif."
+        return
+    try:
+        state[_QUEUE].review(shell.api(), outcome, reason, reviewer or None)
+    except ApiError as error:
+        state["review problem"] = f"{error} Rien n’est inscrit : le motif est gardé, vous pouvez recommencer."
+        return
+    state[_REASONS] = list(dict.fromkeys([reason, *state[_REASONS]]))[:_MOST_REASONS]
+    _clear()
+
+
+def _pass() -> None:
+    st.session_state[_QUEUE].skip("Dossier laissé dans la file.")
+    _clear()
+
+
+def _clear() -> None:
+    st.session_state["review reason"] = ""
+    st.session_state["review pill"] = None
+
+
+def _values(inputs: Mapping[str, float | None], features: Mapping[str, Any]) -> None:
+    lines = ["| Donnée | Valeur |", "| --- | ---: |"]
+    for name, value in inputs.items():
+        known = features.get(name, {})
+        lines.append(f"| {known.get('title', name)} | {values.shown(value, known.get('x-unit', ''))} |")
+    with st.expander("Données du dossier", expanded=True):
+        st.markdown("\n".join(lines))
+
+
+# ---- What has been reviewed
+
+
+def _record() -> None:
+    """Raises ApiError."""
+    decisions = record.reviewed(shell.api())
+    if not decisions:
+        st.info("Aucune décision n’a encore été revue.")
+        return
+    agreed, held = record.agreement(decisions)
+    if len(decisions) == record.MOST:
+        st.caption(f"Les {in_thousands(record.MOST)} décisions revues les plus récentes.")
+    st.subheader("Accord des personnes et du modèle", anchor=False)
+    if held:
+        st.write(
+            f"{in_thousands(agreed)} revues sur {in_thousands(held)} ({in_percent(agreed / held)}) vont du "
+            "côté du seuil où le modèle place le client. Dans la zone grise, il ne tranche pas lui-même."
+        )
+    _by_label(decisions)
+    st.subheader("Qui a décidé quoi", anchor=False)
+    _by_reviewer(decisions)
+    st.dataframe(
+        {
+            "Revue": [_moment(one["reviewed"]) for one in decisions],
+            "Par": [one["reviewer"] for one in decisions],
+            "Crédit": [_OUTCOMES[one["outcome"]] for one in decisions],
+            "Décision du modèle": [labels.NAMES[_LABELS.index(one["label"])] for one in decisions],
+            "Probabilité de défaut": [one["probability_class_1"] for one in decisions],
+            "Décision du": [_moment(one["time"]) for one in decisions],
+            "Reçu": [one["id"] for one in decisions],
+        },
+        hide_index=True,
+        column_config={"Probabilité de défaut": st.column_config.NumberColumn(format="percent")},
+        alt="Décisions revues, la plus récente d’abord",
+    )
+
+
+def _by_label(decisions: Sequence[Mapping[str, Any]]) -> None:
+    counts = record.by_label(decisions)
+    lines = ["| Décision du modèle | Côté du seuil | Accordés | Refusés |", "| --- | --- | ---: | ---: |"]
+    sides = {
+        "accept": "au-dessous : plutôt accorder",
+        "refuse": "au-dessus : plutôt refuser",
+        None: "au seuil",
+    }
+    for label, name in zip(_LABELS, labels.NAMES, strict=True):
+        for leaning, side in sides.items():
+            accepted, refused = (counts[label, leaning, outcome] for outcome in _OUTCOMES)
+            if accepted + refused:
+                lines.append(f"| {name} | {side} | {in_thousands(accepted)} | {in_thousands(refused)} |")
+    st.markdown("\n".join(lines))
+
+
+def _by_reviewer(decisions: Sequence[Mapping[str, Any]]) -> None:
+    lines = ["| Personne | Accordés | Refusés | D’accord avec le modèle |", "| --- | ---: | ---: | ---: |"]
+    for name, counts in sorted(record.by_reviewer(decisions).items()):
+        share = in_percent(counts["agreed"] / counts["leaning"]) if counts["leaning"] else "–"
+        shown = name.replace("|", "\\|")
+        lines.append(
+            f"| {shown} | {in_thousands(counts['accept'])} | {in_thousands(counts['refuse'])} | {share} |"
+        )
+    st.markdown("\n".join(lines))
+
+
+def _moment(text: str) -> str:
+    """As the officer's clock shows it, where the dashboard runs."""
+    return f"{datetime.fromisoformat(text).astimezone():%d/%m/%Y %H:%M}"
+
+
+main()

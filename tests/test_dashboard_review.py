@@ -1,0 +1,270 @@
+"""The page « Revue », on Streamlit's AppTest against a real API with a journal and tokens."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests import servers
+from tests.review_support import Bank, Client, bank_in
+from tests.servers import ROOT
+
+pytest_plugins = ["tests.review_fixtures"]
+
+PAGE = ROOT / "dashboard" / "pages" / "review.py"
+ACCEPT, REFUSE, PASS = "Accorder le crédit", "Refuser le crédit", "Passer au suivant"
+WRITTEN = "Crédit {} : la revue est inscrite au journal."
+
+
+@pytest.fixture
+def queue(bank: Bank) -> Bank:
+    """A bank whose queue is empty."""
+    for one in bank.get("carla", "/decisions?open=true&limit=500").content["decisions"]:
+        bank.review("ben", one["id"], "accept")
+    return bank
+
+
+@pytest.fixture(scope="module")
+def open_bank(
+    documented_pickle: Path,
+    client_of_each_label: dict[str, Client],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Bank]:
+    """A service without tokens."""
+    folder = tmp_path_factory.mktemp("open")
+    with bank_in(folder, documented_pickle, client_of_each_label, has_tokens=False) as found:
+        yield found
+
+
+def page(bank: Bank, who: str | None, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    monkeypatch.setenv("API_URL", bank.door.url)
+    if who is not None:
+        monkeypatch.setenv("API_TOKEN", bank.tokens[who])
+    shown = AppTest.from_file(str(PAGE), default_timeout=60).run()
+    assert not shown.exception
+    return shown
+
+
+def plain(text: str) -> str:
+    return text.replace("\u00a0", " ").replace("\u202f", " ")
+
+
+def told(shown: AppTest) -> list[str]:
+    return [plain(one.value) for one in [*shown.error, *shown.warning, *shown.info, *shown.success]]
+
+
+def case(shown: AppTest) -> str:
+    (subheader,) = shown.subheader
+    return str(subheader.value)
+
+
+def pressed(shown: AppTest, label: str, reason: str | None = "Revenus stables.") -> AppTest:
+    if reason is not None:
+        shown.text_input(key="review reason").set_value(reason)
+    (button,) = [one for one in shown.button if one.label == label]
+    shown = button.click().run()
+    assert not shown.exception
+    return shown
+
+
+def decided(bank: Bank, *references: str) -> list[str]:
+    return [bank.decided("grey", **{"X-Client-Reference": reference}) for reference in references]
+
+
+def viewed(shown: AppTest, view: str) -> AppTest:
+    shown = shown.segmented_control[0].set_value(view).run()
+    assert not shown.exception
+    return shown
+
+
+# ---- The queue
+
+
+def test_the_oldest_case_comes_first_with_its_reasons_and_values(
+    queue: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = decided(queue, "A-1", "A-2")
+    explained = queue.get("anna", f"/decisions/{first}/explanation").content
+    receipt = queue.get("anna", f"/decisions/{first}").content
+
+    shown = page(queue, "anna", monkeypatch)
+
+    said = "\n".join(one.value for one in shown.markdown)
+    reasons = explained["reasons"]["for"] + explained["reasons"]["against"] + explained["warnings"]
+    assert case(shown) == "Dossier A-1"
+    assert reasons
+    assert [one["sentence"] for one in reasons if f"- {one['sentence']}" not in said] == []
+    years = f"{-receipt['inputs']['DAYS_BIRTH'] / 365:.1f}".removesuffix(".0").replace(".", ",")
+    assert f"| Âge | {years} ans |" in plain(said)
+    assert f"| Score externe 1 | {_score(receipt['inputs']['EXT_SOURCE_1'])} |" in said
+    assert plain(shown.caption[0].value) == (
+        "2 à examiner, du plus ancien au plus récent. 0 dossier revu dans cette session."
+    )
+
+
+def _score(value: float | None) -> str:
+    return "inconnu" if value is None else f"{value:.3f}".rstrip("0").replace(".", ",")
+
+
+def test_ten_cases_are_handled_within_a_minute(queue: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one follows at once; nobody has to type a reason twice."""
+    decisions = decided(queue, *(f"B-{number}" for number in range(10)))
+    shown = page(queue, "anna", monkeypatch)
+    started = time.monotonic()
+
+    for number in range(10):
+        assert case(shown) == f"Dossier B-{number}"
+        if number > 1:
+            shown.pills(key="review pill").set_value("Revenus stables.")
+        reason = "Revenus stables." if number == 0 else "Trop de dettes." if number == 1 else None
+        shown = pressed(shown, REFUSE if number == 1 else ACCEPT, reason)
+        assert told(shown)[0] == WRITTEN.format("refusé" if number == 1 else "accordé")
+
+    assert time.monotonic() - started < 60
+    assert told(shown)[1] == "Aucun dossier à examiner. 10 dossiers revus dans cette session."
+    reviews = [queue.get("carla", f"/decisions/{one}").content["reviews"] for one in decisions]
+    assert [(one["reviewer"], one["outcome"], one["reason"]) for (one,) in reviews] == [
+        (
+            "anna",
+            "refuse" if number == 1 else "accept",
+            "Trop de dettes." if number == 1 else "Revenus stables.",
+        )
+        for number in range(10)
+    ]
+
+
+def test_a_second_click_decides_nothing(queue: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, second = decided(queue, "C-1", "C-2")
+
+    shown = pressed(page(queue, "anna", monkeypatch), ACCEPT)
+    shown = pressed(shown, ACCEPT, None)
+
+    assert case(shown) == "Dossier C-2"
+    assert "Écrivez un motif : aucune revue n’est inscrite sans motif." in told(shown)
+    assert queue.get("anna", f"/decisions/{second}").content["reviews"] == []
+
+
+def test_a_case_that_is_passed_stays_in_the_queue(queue: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    decided(queue, "D-1", "D-2")
+
+    shown = pressed(page(queue, "anna", monkeypatch), PASS, None)
+    assert (case(shown), told(shown)) == ("Dossier D-2", ["Dossier laissé dans la file."])
+    shown = pressed(shown, PASS, None)
+    shown = pressed(shown, "Actualiser", None) if not shown.text_input else shown
+
+    assert case(shown) == "Dossier D-1"
+
+
+@pytest.mark.parametrize("outcome", ["accept", "refuse"])
+def test_what_somebody_else_has_reviewed_meanwhile_is_one_sentence_and_the_next_case(
+    queue: Bank, monkeypatch: pytest.MonkeyPatch, outcome: str
+) -> None:
+    first, _ = decided(queue, "E-1", "E-2")
+    shown = page(queue, "anna", monkeypatch)
+    queue.review("ben", first, outcome)
+
+    shown = pressed(shown, ACCEPT)
+
+    word = "accordé" if outcome == "accept" else "refusé"
+    assert told(shown)[0] == f"Dossier revu entre-temps par ben (crédit {word}) : voici le suivant."
+    assert case(shown) == "Dossier E-2"
+    reviews = queue.get("carla", f"/decisions/{first}").content["reviews"]
+    assert [one["reviewer"] for one in reviews] == ["ben"]
+
+
+def test_what_was_typed_is_kept_while_the_api_is_away(queue: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    (decision,) = decided(queue, "F-1")
+    shown = page(queue, "anna", monkeypatch)
+
+    monkeypatch.setenv("API_URL", "http://127.0.0.1:9")
+    shown = pressed(shown, REFUSE, "Charges trop lourdes.")
+    assert queue.get("anna", f"/decisions/{decision}").content["reviews"] == []
+    monkeypatch.setenv("API_URL", queue.door.url)
+    (again,) = [one for one in shown.button if one.label == "Réessayer"]
+    shown = again.click().run()
+
+    assert shown.text_input(key="review reason").value == "Charges trop lourdes."
+    pressed(shown, REFUSE, None)
+    (review,) = queue.get("anna", f"/decisions/{decision}").content["reviews"]
+    assert review["reason"] == "Charges trop lourdes."
+
+
+def test_without_tokens_the_reviewer_writes_a_name_once(
+    open_bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decisions = [open_bank.decided("grey") for _ in range(2)]
+
+    shown = pressed(page(open_bank, None, monkeypatch), ACCEPT)
+    assert "Écrivez votre nom : la revue le garde." in told(shown)
+    shown.text_input(key="review name").set_value("Anna B.")
+    shown = pressed(pressed(shown, ACCEPT), REFUSE)
+
+    reviews = [open_bank.get(None, f"/decisions/{one}").content["reviews"] for one in decisions]
+    assert [(one["reviewer"], one["outcome"]) for (one,) in reviews] == [
+        ("Anna B.", "accept"),
+        ("Anna B.", "refuse"),
+    ]
+
+
+# ---- Who may not, and where there is nothing
+
+
+def test_a_token_without_the_role_is_one_sentence(queue: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = page(queue, "scorer", monkeypatch)
+
+    assert len(shown.error) == 1
+    assert list(shown.text_input) == []
+
+
+def test_without_a_journal_is_one_sentence(
+    documented_pickle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = servers.alone(documented_pickle, tmp_path) | {"JOURNAL_URL": "off"}
+    with servers.api(environment, tmp_path / "log") as door:
+        servers.ready(door)
+        shown = page(Bank(door, {}, {}), None, monkeypatch)
+
+    assert told(shown) == ["Ce service ne tient pas de journal : il n’y a aucun dossier à revoir."]
+
+
+# ---- What has been reviewed
+
+
+def test_the_agreement_of_people_and_model_and_who_decided_what(
+    documented_pickle: Path,
+    client_of_each_label: dict[str, Client],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with bank_in(tmp_path, documented_pickle, client_of_each_label) as bank:
+        assert told(viewed(page(bank, "carla", monkeypatch), "Revues faites")) == [
+            "Aucune décision n’a encore été revue."
+        ]
+        told_by_carla = [
+            ("reliable", "accept"),
+            ("risky", "refuse"),
+            ("risky", "accept"),
+            ("risky", "accept"),
+        ]
+        for label, outcome in told_by_carla:
+            bank.review("carla", bank.decided(label), outcome)
+        grey = bank.decided("grey")
+        bank.review("anna", grey, "accept")
+        leaning = bank.get("anna", f"/decisions/{grey}").content["leaning"]
+
+        shown = viewed(page(bank, "carla", monkeypatch), "Revues faites")
+
+    said = plain("\n".join(one.value for one in shown.markdown))
+    agreed = 3 if leaning == "accept" else 2
+    side = "au-dessous : plutôt accorder" if leaning == "accept" else "au-dessus : plutôt refuser"
+    assert f"{agreed} revues sur 5 ({100 * agreed / 5:.1f} %)".replace(".", ",") in said
+    assert "| ● Fiable | au-dessous : plutôt accorder | 1 | 0 |" in said
+    assert f"| ◆ À examiner | {side} | 1 | 0 |" in said
+    assert "| ▲ Risqué | au-dessus : plutôt refuser | 2 | 1 |" in said
+    assert f"| anna | 1 | 0 | {'100,0' if leaning == 'accept' else '0,0'} % |" in said
+    assert "| carla | 3 | 1 | 50,0 % |" in said
+    table = shown.dataframe[0].value
+    assert table["Par"].tolist() == ["anna", *["carla"] * 4]
+    assert table["Crédit"].tolist() == ["accordé", "accordé", "accordé", "refusé", "accordé"]
