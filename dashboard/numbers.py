@@ -18,13 +18,16 @@ def read_french(text: str, label: str) -> float | None:
         return None
     if two := _AMBIGUOUS.fullmatch(typed):
         thousands, decimals = "\u202f".join(two.groups()), ",".join(two.groups())
-        raise NotANumber(f"« {label} » : voulez-vous dire {thousands} ou {decimals} ? Écrivez l’un des deux.")
+        raise NotANumber(
+            f"«\u00a0{label}\u00a0»\u00a0: voulez-vous dire {thousands} ou {decimals}\u00a0? "
+            "Écrivez l’un des deux."
+        )
     try:
         number = float(typed.replace(",", "."))
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise NotANumber(f"« {label} » : écrivez un nombre, par exemple 1234,5.")
+        raise NotANumber(f"«\u00a0{label}\u00a0»\u00a0: écrivez un nombre, par exemple 1234,5.")
     return number
 
 

@@ -14,8 +14,26 @@ def api() -> ScoringApi:
     return ScoringApi(os.environ.get("API_URL", "http://127.0.0.1:5000"), token)
 
 
+def ask_for_token() -> None:
+    """A token of this session alone: it is in no file, no address and no log."""
+    with st.sidebar, st.expander("Jeton d’accès", icon=":material/key:"):
+        st.text_input(
+            "Jeton de cette session",
+            type="password",
+            key=TOKEN,
+            autocomplete="off",
+            persist_state="session",
+            help="Laissez vide si l’API n’en demande pas. Il est oublié avec la session.",
+        )
+
+
+def speak_french() -> None:
+    """Streamlit declares its page to be English, and a screen reader would read French so."""
+    st.html("<script>document.documentElement.lang = 'fr'</script>", unsafe_allow_javascript=True)
+
+
 def title(text: str) -> None:
-    st.title(text)
+    st.title(text, anchor=False)
 
 
 def failure(error: ApiError) -> None:

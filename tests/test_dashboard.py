@@ -1,7 +1,7 @@
 """The loan officer's page, on Streamlit's AppTest against a real API."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from mlflow_model.registry import registration
 from tests import servers
 from tests.servers import ROOT, SocketDoor
 
-BUTTON = "Demander la décision"
+BUTTON, EXAMPLE, NEW = "Demander la décision", "Exemple fictif", "Nouveau client"
 
 
 @pytest.fixture(scope="module")
@@ -27,17 +27,26 @@ def api(documented_pickle: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 def page(url: str, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    """As it opens, with nothing in its fields."""
     monkeypatch.setenv("API_URL", url)
     shown = AppTest.from_file(str(ROOT / "dashboard" / "app.py"), default_timeout=30).run()
     assert not shown.exception
     return shown
 
 
-def decide(shown: AppTest) -> AppTest:
-    (button,) = [button for button in shown.button if button.label == BUTTON]
+def with_example(url: str, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    return pressed(page(url, monkeypatch), EXAMPLE)
+
+
+def pressed(shown: AppTest, label: str) -> AppTest:
+    (button,) = [button for button in shown.button if button.label == label]
     shown = button.click().run()
     assert not shown.exception
     return shown
+
+
+def decide(shown: AppTest) -> AppTest:
+    return pressed(shown, BUTTON)
 
 
 def sentences(shown: AppTest) -> list[str]:
@@ -45,13 +54,78 @@ def sentences(shown: AppTest) -> list[str]:
     return [box.value for box in boxes]
 
 
-def test_the_page_proposes_the_documented_client(
+def values(shown: AppTest, names: Iterable[str]) -> dict[str, float | None]:
+    typed = {field.key: field.value or "" for field in shown.text_input}
+    return {name: read_french(typed[name], name) for name in names}
+
+
+def test_nothing_is_filled_in_but_an_example_that_says_so_and_can_be_cleared(
     api: SocketDoor, monkeypatch: pytest.MonkeyPatch, documented_request: dict[str, float]
 ) -> None:
-    shown = page(api.url, monkeypatch)
+    empty = page(api.url, monkeypatch)
+    assert set(values(empty, documented_request).values()) == {None}
 
-    fields = {field.key: read_french(field.value or "", "") for field in shown.text_input}
-    assert fields == documented_request
+    filled = decide(pressed(empty, EXAMPLE))
+    assert values(filled, documented_request) == documented_request
+    assert sentences(filled)
+
+    cleared = pressed(filled, NEW)
+    assert set(values(cleared, documented_request).values()) == {None}
+    assert sentences(cleared) == []
+
+
+def test_changed_values_make_the_decision_that_of_the_former_ones(
+    api: SocketDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = decide(with_example(api.url, monkeypatch))
+    (decided,) = sentences(shown)
+
+    shown = shown.text_input(key="AMT_CREDIT").set_value("250000").run()
+    changed = (sentences(shown), [box.value for box in shown.info])
+    shown = shown.text_input(key="AMT_CREDIT").set_value("200000").run()
+
+    said = "Valeurs modifiées\u00a0: la décision ci-dessous est celle des valeurs d’avant."
+    assert changed == ([], [said])
+    assert sentences(shown) == [decided]
+
+
+def test_what_is_typed_survives_an_api_that_is_away(
+    documented_pickle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = servers.alone(documented_pickle, tmp_path)
+    with servers.api(environment, tmp_path / "log") as door:
+        servers.ready(door)
+        url, port = door.url, door.url.rsplit(":", 1)[1]
+        shown = with_example(url, monkeypatch)
+        shown = shown.text_input(key="AMT_CREDIT").set_value("250000").run()
+    away = shown.run()
+    assert sentences(away) == [f"L’API est injoignable à l’adresse {url}. Est-elle démarrée\u00a0?"]
+
+    with servers.api(environment | {"PORT": port}, tmp_path / "log 2") as door:
+        servers.ready(door)
+        monkeypatch.setenv("API_URL", door.url)
+        again = decide(pressed(away, "Réessayer"))
+
+    assert values(again, ["AMT_CREDIT", "AMT_ANNUITY"]) == {"AMT_CREDIT": 250_000.0, "AMT_ANNUITY": 15_000.0}
+    assert len(sentences(again)) == 1
+
+
+def test_the_receipt_is_named_and_found_by_the_reference(
+    documented_pickle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = servers.alone(documented_pickle, tmp_path) | {
+        "JOURNAL_URL": f"sqlite:///{tmp_path}/journal.db"
+    }
+    with servers.api(environment, tmp_path / "log") as door:
+        servers.ready(door)
+        shown = with_example(door.url, monkeypatch)
+        shown = shown.text_input(key="decision reference").set_value("dossier 41").run()
+        shown = decide(shown)
+        (told,) = [one.value for one in shown.caption if one.value.startswith("Reçu ")]
+        receipt = door.get(f"/decisions/{told.removeprefix('Reçu ')}").content
+
+    assert receipt["client_reference"] == "dossier 41"
+    assert receipt["inputs"]["AMT_CREDIT"] == 200_000.0
 
 
 def test_the_answer_is_the_api_s_own(
@@ -59,9 +133,9 @@ def test_the_answer_is_the_api_s_own(
 ) -> None:
     expected = api.predict(documented_request).content
 
-    shown = decide(page(api.url, monkeypatch))
+    shown = decide(with_example(api.url, monkeypatch))
 
-    assert [sentence.split(" ", 2)[2] for sentence in sentences(shown)] == [expected["prediction"]]
+    assert [sentence.split("\u00a0: ", 1)[1] for sentence in sentences(shown)] == [expected["prediction"]]
 
 
 def test_the_page_says_what_the_api_explains(
@@ -70,7 +144,7 @@ def test_the_page_says_what_the_api_explains(
     body = json.dumps(documented_request).encode()
     found = api.send("POST", "/explain", body, servers.JSON).content
 
-    shown = decide(page(api.url, monkeypatch))
+    shown = decide(with_example(api.url, monkeypatch))
 
     said = "\n".join(element.value for element in shown.markdown)
     parts = [*found["warnings"], *found["reasons"]["for"], *found["reasons"]["against"], found["offers"]]
@@ -86,7 +160,7 @@ def test_a_decision_that_cannot_be_explained_is_shown(
 
     monkeypatch.setattr(ScoringApi, "explain", refuse)
 
-    shown = decide(page(api.url, monkeypatch))
+    shown = decide(with_example(api.url, monkeypatch))
 
     assert len(sentences(shown)) == 1
     assert "La version servie ne sait pas expliquer ses décisions." in [one.value for one in shown.caption]
@@ -102,30 +176,31 @@ def test_what_is_typed_is_what_is_decided_on(
 ) -> None:
     sent = documented_request | {field: read_french(text, field)}
     expected = api.predict(sent).content
-    shown = page(api.url, monkeypatch)
+    shown = with_example(api.url, monkeypatch)
 
     shown.text_input(key=field).set_value(text)
     shown = decide(shown)
 
-    assert [sentence.split(" ", 2)[2] for sentence in sentences(shown)] == [expected["prediction"]]
+    assert [sentence.split("\u00a0: ", 1)[1] for sentence in sentences(shown)] == [expected["prediction"]]
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "« Montant du crédit » : une valeur est nécessaire."),
-        ("beaucoup", "« Montant du crédit » : écrivez un nombre, par exemple 1234,5."),
+        ("", "«\u00a0Montant du crédit\u00a0»\u00a0: une valeur est nécessaire."),
+        ("beaucoup", "«\u00a0Montant du crédit\u00a0»\u00a0: écrivez un nombre, par exemple 1234,5."),
         (
             "200.000",
-            "« Montant du crédit » : voulez-vous dire 200\u202f000 ou 200,000 ? Écrivez l’un des deux.",
+            "«\u00a0Montant du crédit\u00a0»\u00a0: voulez-vous dire 200\u202f000 ou 200,000\u00a0? "
+            "Écrivez l’un des deux.",
         ),
-        ("inf", "« Montant du crédit » : écrivez un nombre, par exemple 1234,5."),
+        ("inf", "«\u00a0Montant du crédit\u00a0»\u00a0: écrivez un nombre, par exemple 1234,5."),
     ],
 )
 def test_a_value_that_cannot_be_sent_is_said_to_be_so(
     api: SocketDoor, monkeypatch: pytest.MonkeyPatch, text: str, sentence: str
 ) -> None:
-    shown = page(api.url, monkeypatch)
+    shown = with_example(api.url, monkeypatch)
 
     shown.text_input(key="AMT_CREDIT").set_value(text)
 
@@ -140,9 +215,9 @@ def test_with_a_token_the_page_may_ask_an_api_that_wants_one(
     environment = servers.alone(documented_pickle, tmp_path) | {"API_TOKENS_FILE": str(tmp_path / "tokens")}
     with servers.api(environment, tmp_path / "log") as door:
         servers.ready(door)
-        (refused,) = sentences(decide(page(door.url, monkeypatch)))
+        (refused,) = sentences(decide(with_example(door.url, monkeypatch)))
         monkeypatch.setenv("API_TOKEN", token)
-        (decided,) = sentences(decide(page(door.url, monkeypatch)))
+        (decided,) = sentences(decide(with_example(door.url, monkeypatch)))
 
     assert refused == "Jeton d’accès absent ou inconnu (en-tête Authorization: Bearer)."
     assert "Classe_0 (fiable)" in decided or "Zone grise" in decided or "Classe_1" in decided
@@ -151,7 +226,9 @@ def test_with_a_token_the_page_may_ask_an_api_that_wants_one(
 def test_an_api_that_is_down_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = page("http://127.0.0.1:9", monkeypatch)
 
-    assert sentences(shown) == ["L’API est injoignable à l’adresse http://127.0.0.1:9. Est-elle démarrée ?"]
+    assert sentences(shown) == [
+        "L’API est injoignable à l’adresse http://127.0.0.1:9. Est-elle démarrée\u00a0?"
+    ]
 
 
 def test_a_page_without_a_model_says_why_and_recovers(
@@ -198,7 +275,7 @@ def test_numbers_are_read_as_they_are_typed_in_french(text: str, number: float |
     ],
 )
 def test_a_point_before_three_digits_is_asked_about_and_both_answers_are_read(text: str, both: str) -> None:
-    with pytest.raises(NotANumber, match=f"voulez-vous dire {both} \\?"):
+    with pytest.raises(NotANumber, match=f"voulez-vous dire {both}\u00a0\\?"):
         read_french(text, "x")
 
     thousands, decimals = both.split(" ou ")
@@ -212,7 +289,7 @@ def test_several_separators_are_no_number(text: str) -> None:
 
 
 def test_a_text_is_no_number() -> None:
-    with pytest.raises(NotANumber, match="« Échéance » : écrivez un nombre"):
+    with pytest.raises(NotANumber, match="«\u00a0Échéance\u00a0»\u00a0: écrivez un nombre"):
         read_french("12 euros", "Échéance")
 
 

@@ -40,7 +40,7 @@ def _uploaded() -> UploadedFile | None:
         "virgules décimales d’un tableur français sont lus."
     )
     return st.file_uploader(
-        "Fichier CSV ou Parquet : 100\u202f000 clients et 200 Mo au plus", max_upload_size=_MEGABYTES
+        "Fichier CSV ou Parquet\u00a0: 100\u202f000 clients et 200 Mo au plus", max_upload_size=_MEGABYTES
     )
 
 
