@@ -7,7 +7,7 @@ from dashboard.labels import COLOURS, SHAPES, WORDS
 from dashboard.numbers import counted, in_percent, in_thousands
 
 _WIDTH, _HEIGHT = 640, 330  # narrow, so that a telephone shows the words large enough to read
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 615, 60, 260
+_LEFT, _RIGHT, _TOP, _BOTTOM = 75, 600, 60, 260
 _BINS = 40
 # An image follows the page's own scheme: Streamlit sets it by its theme.
 _STYLE = (

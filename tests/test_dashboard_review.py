@@ -85,7 +85,7 @@ def viewed(shown: AppTest, view: str) -> AppTest:
 def test_the_oldest_case_comes_first_with_its_reasons_and_values(
     queue: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, _ = decided(queue, "A-1", "A-2")
+    first, _ = decided(queue, "A_1_a", "A-2")
     explained = queue.get("anna", f"/decisions/{first}/explanation").content
     receipt = queue.get("anna", f"/decisions/{first}").content
 
@@ -93,7 +93,7 @@ def test_the_oldest_case_comes_first_with_its_reasons_and_values(
 
     said = "\n".join(one.value for one in shown.markdown)
     reasons = explained["reasons"]["for"] + explained["reasons"]["against"] + explained["warnings"]
-    assert case(shown) == "Dossier A-1"
+    assert case(shown) == "Dossier A\\_1\\_a"
     assert reasons
     assert [one["sentence"] for one in reasons if f"- {one['sentence']}" not in said] == []
     years = f"{-receipt['inputs']['DAYS_BIRTH'] / 365:.1f}".removesuffix(".0").replace(".", ",")

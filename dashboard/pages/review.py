@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard import labels, shell, values
 from dashboard.api_client import ApiError
 from dashboard.drawing import scale
+from dashboard.markdown import escaped
 from dashboard.numbers import counted, in_percent, in_thousands
 from dashboard.review import record
 from dashboard.review.queue import Case, Queue
@@ -52,7 +53,7 @@ def _next_case(features: Mapping[str, Any], *, has_tokens: bool) -> None:
     queue: Queue = st.session_state.setdefault(_QUEUE, Queue())
     case = queue.case(shell.api())
     if queue.told:
-        st.info(queue.told)
+        st.info(escaped(queue.told))
     if case is None:
         st.success(f"Aucun dossier à examiner. {_done(queue)}")
         st.button("Actualiser", on_click=_start_again)
@@ -92,7 +93,8 @@ def _case(case: Case) -> None:
     receipt = case.receipt
     reference = receipt["client_reference"]
     st.subheader(
-        f"Dossier {reference}" if reference else f"Dossier du {_moment(receipt['time'])}", anchor=False
+        f"Dossier {escaped(reference)}" if reference else f"Dossier du {_moment(receipt['time'])}",
+        anchor=False,
     )
     version = receipt["model_version"]
     by = f", version {version} du modèle" if version else ""
@@ -239,7 +241,7 @@ def _by_reviewer(decisions: Sequence[Mapping[str, Any]]) -> None:
     lines = ["| Personne | Accordés | Refusés | D’accord avec le modèle |", "| --- | ---: | ---: | ---: |"]
     for name, counts in sorted(record.by_reviewer(decisions).items()):
         share = in_percent(counts["agreed"] / counts["leaning"]) if counts["leaning"] else "–"
-        shown = name.replace("|", "\\|")
+        shown = escaped(name)
         lines.append(
             f"| {shown} | {in_thousands(counts['accept'])} | {in_thousands(counts['refuse'])} | {share} |"
         )
