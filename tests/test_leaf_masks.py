@@ -91,7 +91,7 @@ def test_any_number_of_rows_in_any_order_of_memory_has_the_same_scores(order: An
     values = hard_rows(model.model_to_string(), 8_000, seed=1)
     expected = np.asarray(model.predict(values, raw_score=True))
 
-    for count in (*range(20), 127, 128, 3_275, 3_276, 3_277, 3_283, 3_284, 3_285, 6_553, 8_000):
+    for count in (*range(20), 1_637, 1_638, 1_639, 1_645, 1_646, 3_277, 8_000):
         assert same_bits(masks.raw_scores(np.array(values[:count], order=order)), expected[:count])
 
 
@@ -186,7 +186,7 @@ def test_a_hundred_thousand_rows_need_no_more_memory_than_a_block() -> None:
     finally:
         tracemalloc.stop()
 
-    assert highest < 8 * len(values) + 5 * 2**20
+    assert highest < 8 * len(values) + 3 * 2**20
 
 
 def test_a_bundle_without_masks_is_scored_by_lightgbm(bundle: Bundle) -> None:

@@ -27,7 +27,7 @@ MOST_FEATURES = 1_000  # of which the hard rows take 16 MB
 MOST_BYTES = 2**27  # of all masks of a model while they are made, 8 bytes each
 
 _WORDS = (np.uint8, np.uint16, np.uint32, np.uint64)
-_BLOCK = 2**17  # leaves of a block of rows, one for each row and tree: they stay in a second-level cache
+_BLOCK = 2**16  # leaves of a block of rows, one for each row and tree: they stay in a second-level cache
 _FEW = 8  # rows
 _HARD_ROWS = 2_000
 
@@ -97,15 +97,17 @@ class LeafMasks:
         """The sums of leaves, of shape (n,), of a matrix of doubles of shape (n, width), NaN where missing.
 
         Its columns are read one by one: Fortran order, as columns of Arrow give, is somewhat faster than C
-        order. Rows are taken in blocks. A block holds one leaf a row and tree, 131,072 in all, as mask, place
-        and value: 4 MiB, whatever n is. One thread computes.
+        order. Rows are taken in blocks. A block holds one leaf a row and tree, 65,536 in all, as mask, place
+        and value: 2 MiB, whatever n is. One thread computes.
         """
         if matrix.ndim != 2 or matrix.shape[1] != self._width:
             raise ValueError(f"expected {self._width} columns, not shape {matrix.shape}")
         scores = np.zeros(len(matrix))
+        size = min(len(matrix), self._rows) * len(self._leaves)
+        room = np.empty(size, np.intp), np.empty(size)  # once a call: fresh memory costs more than the sums
         for start in range(0, len(matrix), self._rows):
             block = slice(start, start + self._rows)
-            scores[block] += self._sums(self._exits(matrix[block]))
+            scores[block] += self._sums(self._exits(matrix[block]), *room)
         return scores  # 0.0 was added to each, so that none is -0.0
 
     def _exits(self, rows: Doubles) -> npt.NDArray[np.uint8]:
@@ -121,13 +123,15 @@ class LeafMasks:
         cells = self._bounds[place].searchsorted(rows[:, self._features[place]])
         return self._masks[place].take(cells, axis=0)
 
-    def _sums(self, exits: npt.NDArray[np.uint8]) -> Doubles:
+    def _sums(self, exits: npt.NDArray[np.uint8], places: npt.NDArray[np.intp], values: Doubles) -> Doubles:
         """The leaves' values added tree by tree, as LightGBM does: another order would round otherwise.
 
         `add.reduce` keeps that order across the slow axis of memory, and adds in pairs along the fast one
-        (numpy.sum, Notes). A single row has no slow axis.
+        (numpy.sum, Notes). A single row has no slow axis. `places` and `values` are overwritten.
         """
-        values = self._leaves.take(exits.T + self._first_leaf, mode="clip")
+        places, values = (room[: exits.size].reshape(exits.T.shape) for room in (places, values))
+        np.add(exits.T, self._first_leaf, out=places)
+        self._leaves.take(places, out=values, mode="clip")
         if len(exits) < _FEW:
             return np.add.accumulate(values, axis=0)[-1]
         return np.asarray(np.add.reduce(values, axis=0))

@@ -360,7 +360,7 @@ def _averaged(model_text: str) -> int:
 
 FEWEST_ROWS_BY_MASKS = 5  # LightGBM's own call is faster for fewer
 _PROBABILITIES_COMPARED = 250
-_LARGEST_EXPONENT = math.log(sys.float_info.max)
+_SAFE_EXPONENT = 700.0  # Python raises OverflowError from 710 on
 
 
 class MaskedTrees:
@@ -378,7 +378,7 @@ class MaskedTrees:
     def probabilities(self, matrix: Doubles) -> Doubles:
         """LightGBM's logistic function by the same `exp`: that of numpy differs in the last bit."""
         exponents = -self._sigmoid * (self.raw_scores(matrix) / self._averaged)
-        exp = math.exp if exponents.max(initial=0.0) <= _LARGEST_EXPONENT else _exp
+        exp = math.exp if exponents.max(initial=0.0) <= _SAFE_EXPONENT else _exp
         return 1.0 / (1.0 + np.fromiter(map(exp, exponents.tolist()), np.float64, len(exponents)))
 
     def differing_rows(self, booster: "Booster") -> int:
@@ -405,7 +405,10 @@ def _masked_trees(source: bytes | None, model_text: str, width: int) -> MaskedTr
 
 def _exp(value: float) -> float:
     """As C has it: infinite where Python raises OverflowError."""
-    return math.exp(value) if value <= _LARGEST_EXPONENT else math.inf
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf
 
 
 def _bits(doubles: Doubles) -> npt.NDArray[np.int64]:
