@@ -129,7 +129,8 @@ class LeafMasks:
         `add.reduce` keeps that order across the slow axis of memory, and adds in pairs along the fast one
         (numpy.sum, Notes). A single row has no slow axis. `places` and `values` are overwritten.
         """
-        places, values = (room[: exits.size].reshape(exits.T.shape) for room in (places, values))
+        places = places[: exits.size].reshape(exits.T.shape)
+        values = values[: exits.size].reshape(exits.T.shape)
         np.add(exits.T, self._first_leaf, out=places)
         self._leaves.take(places, out=values, mode="clip")
         if len(exits) < _FEW:
