@@ -30,7 +30,7 @@ LONGEST_EVENT = 8_192  # characters
 MOST_PLACES = 20
 
 _OURS = "scoring_client"
-_OF_A_BUNDLE = "<scoring.py"  # it has no file
+_OF_A_BUNDLE = ("<scoring.py", "<leaf_masks.py")  # they have no file
 _OF_OTHERS = "messages of other code, which may hold values, are not shown"
 _OF_OTHERS_SECONDS = 3_600.0
 _TOO_MANY = {name: f"{name} takes {LINES_A_SECOND} lines a second" for name in (ACCESS, ERRORS)}

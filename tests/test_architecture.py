@@ -8,6 +8,8 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.rooms import OURS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,8 +40,9 @@ def test_every_folder_with_code_is_looked_at() -> None:
     assert {folder.name for folder in folders} == set(OURS)
 
 
-def test_the_sealed_code_needs_the_standard_library_and_numpy_alone() -> None:
-    assert packages(ROOT / "mlflow_model/bundle/scoring.py") - sys.stdlib_module_names == {"numpy"}
+@pytest.mark.parametrize("name", ["scoring.py", "leaf_masks.py"])
+def test_the_sealed_code_needs_the_standard_library_and_numpy_alone(name: str) -> None:
+    assert packages(ROOT / "mlflow_model/bundle" / name) - sys.stdlib_module_names == {"numpy"}
 
 
 def test_the_pyfunc_needs_mlflow_and_pandas_alone() -> None:

@@ -128,12 +128,12 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 MANIFESTS: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "another format": lambda manifest: manifest | {"format": 3},
-    "the format of before": lambda manifest: manifest | {"format": 1},
-    "a format in words": lambda manifest: manifest | {"format": "2"},
+    "another format": lambda manifest: manifest | {"format": 4},
+    "the format of before": lambda manifest: manifest | {"format": 2},
+    "a format in words": lambda manifest: manifest | {"format": "3"},
     "a format that is true": lambda manifest: manifest | {"format": True},
     "no format": lambda manifest: {"files": manifest["files"]},
-    "no files": lambda manifest: {"format": 1},
+    "no files": lambda manifest: {"format": 3},
     "files as a number": lambda manifest: manifest | {"files": 3},
     "a list": lambda manifest: [manifest],
     "a file less": lambda manifest: manifest | {"files": dict(list(manifest["files"].items())[1:])},

@@ -1,8 +1,9 @@
 """A bundle holds everything that decides: trees, policy, features, code, golden rows, and the digest of each.
 
-Format 2 is one folder: model.txt, policy.json, features.json, population.json, golden.json, scoring.py, and
-manifest.json with the format number, the source and the SHA-256 of every other file. The digest of the
-manifest names the bundle. Format 1, which is read too, has no population.json, and its code does not explain.
+Format 3 is one folder: model.txt, policy.json, features.json, population.json, golden.json, scoring.py,
+leaf_masks.py, and manifest.json with the format number, the source and the SHA-256 of every other file. The
+digest of the manifest names the bundle. Two earlier formats are read, too: 2 has no leaf_masks.py, and has
+LightGBM score many clients; 1 has no population.json either, and its code does not explain.
 Increase FORMAT for any change that an older reader could misread: a reader refuses formats it does not know.
 """
 
@@ -23,17 +24,19 @@ import numpy as np
 
 from mlflow_model import files
 from mlflow_model.bundle.limits import MOST_BYTES
-from mlflow_model.bundle.scoring import DecisionPolicy, Doubles, Scorer
+from mlflow_model.bundle.scoring import LEAF_MASKS, DecisionPolicy, Doubles, Scorer
 from mlflow_model.errors import REGISTER_AGAIN, LoadingFailed
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 _OF_1 = frozenset({"model.txt", "policy.json", "features.json", "golden.json", "scoring.py"})
-FILES = _OF_1 | {"population.json"}
-FILES_OF = {1: _OF_1, FORMAT: FILES}
+_OF_2 = _OF_1 | {"population.json"}
+FILES = _OF_2 | {LEAF_MASKS}
+FILES_OF = {1: _OF_1, 2: _OF_2, FORMAT: FILES}
 GOLDEN_ROWS = 64
 FEWEST_GOLDEN_ROWS = 50
 SCORING_SOURCE = Path(__file__).with_name("scoring.py")
+LEAF_MASKS_SOURCE = Path(__file__).with_name(LEAF_MASKS)
 
 _CANDIDATE_ROWS = 4_000
 _PROBABILITY_ULPS = 4
@@ -75,6 +78,8 @@ class Bundle:
         """Run the bundle's own scoring.py and check its answers to the golden rows. Raises LoadingFailed."""
         scorer = _run(self.files["scoring.py"], self.digest).Scorer(self.files)
         _check_golden(scorer, json.loads(self.files["golden.json"]))
+        if differing := getattr(scorer, "differing_rows", 0):  # code of the former formats has no such number
+            _log.warning("%d hard rows differ by leaf masks: LightGBM scores all clients", differing)
         return scorer
 
 
@@ -113,6 +118,7 @@ def build(
         ),
         "population.json": _canonical(dict(population or {})),
         "scoring.py": SCORING_SOURCE.read_bytes() if scoring_source is None else scoring_source,
+        LEAF_MASKS: LEAF_MASKS_SOURCE.read_bytes(),
     }
     files["golden.json"] = _canonical(_golden(_run(files["scoring.py"], "new").Scorer(files), text))
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}

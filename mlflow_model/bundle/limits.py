@@ -5,5 +5,5 @@ MOST_BYTES = {
     "model.txt": 2**26,
     "golden.json": 2**24,
     "population.json": 2**20,
-    **dict.fromkeys(("policy.json", "features.json", "scoring.py"), 2**20),
+    **dict.fromkeys(("policy.json", "features.json", "scoring.py", "leaf_masks.py"), 2**20),
 }

@@ -31,7 +31,7 @@ class ScoringModel(PythonModel):
 
 def _verified(folder: Path) -> dict[str, bytes]:
     manifest = json.loads((folder / "manifest.json").read_bytes())
-    if manifest["format"] != 2:
+    if manifest["format"] != 3:
         raise ValueError("bundle format not supported: register the model again with python register.py")
     files = {name: (folder / name).read_bytes() for name in manifest["files"]}
     for name, content in files.items():

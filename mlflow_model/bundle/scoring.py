@@ -3,7 +3,8 @@
 It travels inside every bundle and is run from there: editing it changes new versions only.
 
 Imports the standard library and numpy, and reaches LightGBM by its public C API, so that a decision needs
-neither MLflow nor scikit-learn. Nothing here may import the project.
+neither MLflow nor scikit-learn. Nothing here may import the project: the bundle's leaf_masks.py, which scores
+many clients, is run from the bundle, too.
 """
 
 import ctypes
@@ -16,6 +17,7 @@ import re
 import struct
 import sys
 import threading
+import types
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +38,7 @@ OUTPUT_COLUMNS = (
 )
 
 Doubles = npt.NDArray[np.float64]
+LEAF_MASKS = "leaf_masks.py"
 
 
 class Refusal(ValueError):
@@ -117,6 +120,9 @@ class DecisionPolicy:
 class Scorer:
     """One bundle, ready to decide.
 
+    Many clients are scored by the bundle's leaf_masks.py where it gives LightGBM's bits. `differing_rows` is
+    the number of the model's hard rows where it did not: LightGBM scores all clients if there is one.
+
     `files` holds the bundle's verified bytes by name: nothing is read again. For those who explain decisions:
     `population`, what the clients of the training were like, by feature; `model_text`, LightGBM's own; and
     `log_odds_per_score`, by what a sum of its leaves is multiplied to give log-odds.
@@ -137,8 +143,11 @@ class Scorer:
         self._nullable_places = tuple(i for i, (_, nullable) in enumerate(self._admits_null) if nullable)
         self._values = _reader(self.features)
         self._booster = Booster(text, len(self.features))
+        masked = _masked_trees(files.get(LEAF_MASKS), text, len(self.features))
+        self.differing_rows = masked.differing_rows(self._booster) if masked else 0
+        self._trees = masked if masked and not self.differing_rows else self._booster
         self.model_text = text
-        self.log_odds_per_score = _log_odds_per_score(text)
+        self.log_odds_per_score = _sigmoid(text) / _averaged(text)
         self.population = json.loads(files.get("population.json", b"{}"))
 
     def decide(self, client: Mapping[str, object], margin: float | None = None) -> dict[str, str | float]:
@@ -188,22 +197,30 @@ class Scorer:
         return self.policy.with_margin(margin).decisions(self.probabilities(self.matrix(table)))
 
     def matrix(self, table: Any) -> Doubles:
-        """The checked values as doubles of shape (n, features), NaN where a value is missing."""
+        """The checked values as doubles of shape (n, features), NaN where a value is missing.
+
+        In Fortran order: each column lies in one piece, as in the table.
+        """
         missing = [name for name in self.features if name not in table]
         if missing:
             raise Refusal(f"Features manquantes : {missing}", missing)
         columns = [_column(name, table[name], nullable) for name, nullable in self._admits_null]
-        return (
-            np.ascontiguousarray(np.column_stack(columns)) if len(columns[0]) else np.empty((0, len(columns)))
-        )
+        return np.vstack(columns).T
 
     def probabilities(self, matrix: Doubles) -> Doubles:
-        """Default probabilities of shape (n,), the booster's own."""
-        return self._booster.probabilities(matrix)
+        """Default probabilities of shape (n,), the booster's own.
+
+        `matrix`: doubles of shape (n, features), as `matrix` gives. In Fortran order it is scored somewhat
+        faster than in C order, and needs no copy either way.
+        """
+        return self._trees_for(len(matrix)).probabilities(matrix)
 
     def raw_scores(self, matrix: Doubles) -> Doubles:
         """Log-odds of shape (n,): sums of leaves, the same to the last bit on every machine."""
-        return self._booster.raw_scores(matrix)
+        return self._trees_for(len(matrix)).raw_scores(matrix)
+
+    def _trees_for(self, rows: int) -> "Booster | MaskedTrees":
+        return self._booster if rows < FEWEST_ROWS_BY_MASKS else self._trees
 
     def contributions(self, row: Sequence[float]) -> list[float]:
         """What each feature adds to one client's log-odds of default, and last what none of them adds."""
@@ -320,17 +337,82 @@ def _learnt_missing(model_text: str, width: int) -> list[bool]:
     return [bool(known) for known in learnt]
 
 
-def _log_odds_per_score(model_text: str) -> float:
-    """By what a sum of leaves is multiplied to give log-odds: the sigmoid, over a forest's number of trees.
+def _sigmoid(model_text: str) -> float:
+    """By what LightGBM multiplies a score to give log-odds.
 
-    https://github.com/lightgbm-org/LightGBM/tree/v4.6.0/src: objective/binary_objective.hpp (ConvertOutput),
-    boosting/gbdt_prediction.cpp (average_output).
+    https://github.com/lightgbm-org/LightGBM/blob/v4.6.0/src/objective/binary_objective.hpp (ConvertOutput).
+    """
+    found = re.search(r"^objective=.*\bsigmoid:(\S+)", model_text.partition("\n\n")[0], re.MULTILINE)
+    return 1.0 if found is None else float(found[1])
+
+
+def _averaged(model_text: str) -> int:
+    """By what LightGBM divides a sum of leaves first: the number of trees of a forest, else 1.
+
+    https://github.com/lightgbm-org/LightGBM/blob/v4.6.0/src/boosting/gbdt_prediction.cpp (average_output).
     """
     header = model_text.partition("\n\n")[0]
-    sigmoid = re.search(r"^objective=.*\bsigmoid:(\S+)", header, re.MULTILINE)
     is_forest = re.search(r"^average_output$", header, re.MULTILINE) is not None
-    trees = len(re.findall(r"^Tree=", model_text, re.MULTILINE))
-    return (1.0 if sigmoid is None else float(sigmoid[1])) / (trees if is_forest else 1)
+    return len(re.findall(r"^Tree=", model_text, re.MULTILINE)) if is_forest else 1
+
+
+# ---- Many clients by leaf masks
+
+FEWEST_ROWS_BY_MASKS = 5  # LightGBM's own call is faster for fewer
+_PROBABILITIES_COMPARED = 250
+_SAFE_EXPONENT = 700.0  # Python raises OverflowError from 710 on
+
+
+class MaskedTrees:
+    """What Booster answers for a matrix, in the same doubles. `masks`: the bundle's own LeafMasks."""
+
+    def __init__(self, masks: Any, model_text: str) -> None:
+        self._masks = masks
+        self._sigmoid = _sigmoid(model_text)
+        self._averaged = _averaged(model_text)
+
+    def raw_scores(self, matrix: Doubles) -> Doubles:
+        scores: Doubles = self._masks.raw_scores(np.asarray(matrix, dtype=np.float64))
+        return scores
+
+    def probabilities(self, matrix: Doubles) -> Doubles:
+        """LightGBM's logistic function by the same `exp`: that of numpy differs in the last bit."""
+        exponents = -self._sigmoid * (self.raw_scores(matrix) / self._averaged)
+        exp = math.exp if exponents.max(initial=0.0) <= _SAFE_EXPONENT else _exp
+        return 1.0 / (1.0 + np.fromiter(map(exp, exponents.tolist()), np.float64, len(exponents)))
+
+    def differing_rows(self, booster: "Booster") -> int:
+        """How many of the model's hard rows do not get the booster's own bits."""
+        rows = np.ascontiguousarray(self._masks.hard_rows())
+        differ = _bits(self.raw_scores(rows)) != _bits(booster.raw_scores(rows, "num_threads=1"))
+        few = rows[:_PROBABILITIES_COMPARED]
+        ours, theirs = self.probabilities(few), booster.probabilities(few, "num_threads=1")
+        differ[: len(few)] |= _bits(ours) != _bits(theirs)
+        return int(differ.sum())
+
+
+def _masked_trees(source: bytes | None, model_text: str, width: int) -> MaskedTrees | None:
+    """The trees by masks, unless there is no leaf_masks.py (`source`), or it does not express the model."""
+    if source is None:
+        return None
+    module = types.ModuleType("leaf_masks_of_this_bundle")
+    exec(compile(source, f"<{LEAF_MASKS} of the bundle>", "exec"), vars(module))  # noqa: S102 - verified before
+    try:
+        return MaskedTrees(module.LeafMasks(model_text, width), model_text)
+    except module.NotByMasks:
+        return None
+
+
+def _exp(value: float) -> float:
+    """As C has it: infinite where Python raises OverflowError."""
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf
+
+
+def _bits(doubles: Doubles) -> npt.NDArray[np.int64]:
+    return doubles.view(np.int64)
 
 
 # ---- LightGBM by its C API
@@ -435,13 +517,13 @@ class Booster:
 
         return predict
 
-    def probabilities(self, matrix: Doubles) -> Doubles:
-        return self._predict(matrix, _NORMAL)
+    def probabilities(self, matrix: Doubles, parameters: str = "") -> Doubles:
+        return self._predict(matrix, _NORMAL, parameters)
 
-    def raw_scores(self, matrix: Doubles) -> Doubles:
-        return self._predict(matrix, _RAW_SCORE)
+    def raw_scores(self, matrix: Doubles, parameters: str = "") -> Doubles:
+        return self._predict(matrix, _RAW_SCORE, parameters)
 
-    def _predict(self, matrix: Doubles, kind: int) -> Doubles:
+    def _predict(self, matrix: Doubles, kind: int, parameters: str) -> Doubles:
         matrix = np.ascontiguousarray(matrix, dtype=np.float64)
         if matrix.ndim != 2 or matrix.shape[1] != self._width:
             raise ValueError(f"expected {self._width} columns, not shape {matrix.shape}")
@@ -459,7 +541,7 @@ class Booster:
                     ctypes.c_int(kind),
                     ctypes.c_int(0),
                     ctypes.c_int(-1),
-                    b"",
+                    parameters.encode(),
                     ctypes.byref(length),
                     out.ctypes.data_as(ctypes.POINTER(ctypes.c_double)),
                 )
