@@ -34,7 +34,7 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test proofs check register train ui invocations notebook dashboard bench lock
+.PHONY: help serve test proofs endurance check register train ui invocations notebook dashboard bench lock
 .PHONY: is-a-number the-python-that-was-named
 
 help: ## list the commands
@@ -44,11 +44,14 @@ serve: $(RUNTIME) ## register the shipped model if there is no champion, then se
 	@$(BIN)/python register.py --unless-champion
 	@exec $(BIN)/python api/app.py
 
-test: $(DEVELOPMENT) ## run the tests, but for those of `make proofs`
-	$(TESTS) -m "not slow"
+test: $(DEVELOPMENT) ## run the tests, but for those of `make proofs` and `make endurance`
+	$(TESTS) -m "not slow and not endurance"
 
 proofs: $(DEVELOPMENT) ## run the slow tests: whole trainings, minutes of faults and of moves under load
 	$(TESTS) -m slow
+
+endurance: $(DEVELOPMENT) ## run the tests that take minutes of full load, kills, or millions of rows
+	$(TESTS) -m endurance
 
 check: $(DEVELOPMENT) ## lint, formatting, types, and who may import whom
 	$(BIN)/ruff check .

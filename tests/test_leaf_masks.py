@@ -55,7 +55,7 @@ def test_hard_rows_of_six_kinds_of_models_are_scored_as_lightgbm_scores_them(kin
     assert_scored_as_lightgbm_does(kind, 20_000, seed=1)
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.parametrize("kind", KINDS)
 def test_ten_million_hard_rows_are_scored_as_lightgbm_scores_them(kind: str) -> None:
     for seed in range(2, 19):

@@ -50,7 +50,7 @@ def _kill_in_turn(door: SocketDoor, load: Load, modules: tuple[str, ...]) -> Non
         load.answers_again()
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_kills_of_workers_and_of_the_writer_lose_and_double_no_decision(
     documented_pickle: Path, documented_request: Client, tmp_path: Path
 ) -> None:
@@ -76,7 +76,7 @@ def _kill_all(door: SocketDoor) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_a_service_that_is_killed_whole_and_started_again_has_lost_and_doubled_no_decision(
     documented_pickle: Path, documented_request: Client, tmp_path: Path
 ) -> None:
@@ -112,7 +112,7 @@ def _kill_server(server: subprocess.Popen[bytes]) -> None:
     server.wait(10)
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_kills_of_postgresql_and_of_those_who_write_to_it_lose_and_double_no_decision(
     documented_pickle: Path, documented_request: Client, tmp_path: Path
 ) -> None:

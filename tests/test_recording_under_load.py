@@ -36,7 +36,7 @@ def _reported(*loads: Load) -> None:
     print(f"{answers} answers in {SECONDS:.0f} s, the longest after {longest:.3f} s")  # noqa: T201 - with -s
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.timeout(0)
 def test_four_workers_at_full_load_lose_and_double_no_decision(
     documented_pickle: Path, documented_request: Client, tmp_path: Path
@@ -53,7 +53,7 @@ def test_four_workers_at_full_load_lose_and_double_no_decision(
     assert (set(load.statuses), load.lost) == ({200}, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.timeout(0)
 def test_two_services_on_one_database_lose_and_double_no_decision(
     documented_pickle: Path, documented_request: Client, tmp_path: Path
@@ -77,7 +77,7 @@ def test_two_services_on_one_database_lose_and_double_no_decision(
     assert [(set(load.statuses), load.lost) for load in loads] == 2 * [({200}, 0)]
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_workers_that_are_exchanged_under_load_lose_no_answer_and_no_receipt(
     documented_pickle: Path, documented_request: Client, tmp_path: Path
 ) -> None:
