@@ -105,8 +105,8 @@ def _is_an_id_taken(error: IntegrityError) -> bool:
 
 
 def _said(error: DBAPIError) -> JournalError:
-    """SQLite has no code for text that is no text. The two drivers of PostgreSQL name the same code."""
-    names = ("sqlite_errorname", "sqlstate", "pgcode")
+    """SQLite has no code for text that is no text."""
+    names = ("sqlite_errorname", "sqlstate")
     code = next((found for name in names if (found := getattr(error.orig, name, None))), "")
     if code.startswith("SQLITE_NOTADB"):
         return Damaged(_NO_DATABASE)

@@ -31,7 +31,7 @@ IDLE_SECONDS = 5  # after which PostgreSQL takes the lock from a writer whose ma
 _MIGRATIONS = Path(__file__).with_name("migrations")
 Place = tuple[int, int]  # device and number, which tell a file from another one of its name
 
-_DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg", "postgresql+psycopg2")
+_DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
 
 _MOVED = "the journal was moved, replaced or deleted while it was written: put it back"
 _SHORTER = (
@@ -77,7 +77,7 @@ def address() -> URL:
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise NoJournal(f"{VARIABLE} must name a database of SQLite or PostgreSQL")
     if url.drivername not in _DRIVERS:
-        raise NoJournal(f"{VARIABLE} must name no driver but psycopg or psycopg2, of PostgreSQL")
+        raise NoJournal(f"{VARIABLE} must name no driver but psycopg, of PostgreSQL")
     if url.get_backend_name() != "sqlite":
         return url
     if url.database in (None, "", ":memory:"):

@@ -35,7 +35,7 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        return f"postgresql+psycopg2://mlflow@127.0.0.1:{self.port}/postgres"
+        return f"postgresql+psycopg://mlflow@127.0.0.1:{self.port}/postgres"
 
     @contextmanager
     def running(self) -> Iterator[subprocess.Popen[bytes]]:

@@ -1,6 +1,5 @@
 """The journal in PostgreSQL: the same code, the same promises."""
 
-import importlib.util
 import multiprocessing
 import time
 from collections.abc import Iterator
@@ -17,33 +16,14 @@ from journal.errors import Twice, Unavailable
 from journal.events import Review
 from journal.writer import Writer
 from tests.journal_support import KEY, erased, receipt_of, receipts, write, writer
-from tests.neighbours import postgresql
-
-DRIVERS = [name for name in ("psycopg2", "psycopg") if importlib.util.find_spec(name)]
+from tests.neighbours import postgresql, wait_for
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
+def server() -> Iterator[str]:
     with postgresql() as url:
-        _wait_for(url)
+        wait_for(url)
         yield url
-
-
-@pytest.fixture(params=DRIVERS)
-def server(request: pytest.FixtureRequest, cluster: str) -> str:
-    """By each driver that is installed."""
-    return cluster.replace("psycopg2", request.param)
-
-
-def _wait_for(url: str) -> None:
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
-    for _ in range(100):
-        try:
-            engine.connect().close()
-            return
-        except sa.exc.OperationalError:
-            time.sleep(0.1)
-    raise TimeoutError(url)
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -78,18 +77,14 @@ def test_a_relative_path_is_that_of_the_current_folder(
         ("mysql://host/name", "must name a database of SQLite or PostgreSQL"),
         ("sqlite:///file::memory:?uri=true", "must be sqlite:///FILE, without options"),
         ("sqlite:///journal.db?mode=memory&uri=true", "must be sqlite:///FILE, without options"),
-        ("sqlite+aiosqlite:///journal.db", "must name no driver but psycopg or psycopg2"),
-        ("postgresql+pg8000://host/name", "must name no driver but psycopg or psycopg2"),
-        pytest.param(
-            "postgresql+psycopg://host/name",
-            "needs the driver psycopg, which is not installed",
-            marks=pytest.mark.skipif(find_spec("psycopg") is not None, reason="it is installed"),
-        ),
+        ("sqlite+aiosqlite:///journal.db", "must name no driver but psycopg, of PostgreSQL"),
+        ("postgresql+pg8000://host/name", "must name no driver but psycopg, of PostgreSQL"),
+        ("postgresql+psycopg2://host/name", "must name no driver but psycopg, of PostgreSQL"),
         (
             "sqlite:////nowhere/at/all/journal.db",
             "there is no journal /nowhere/at/all/journal.db: nor is its folder",
         ),
-        ("postgresql+psycopg2://nobody@127.0.0.1:1/none", "does not answer as it should"),
+        ("postgresql+psycopg://nobody@127.0.0.1:1/none", "does not answer as it should"),
     ],
 )
 def test_a_journal_that_cannot_be_is_refused_in_one_sentence(
@@ -98,6 +93,14 @@ def test_a_journal_that_cannot_be_is_refused_in_one_sentence(
     monkeypatch.setenv("JOURNAL_URL", url)
 
     with pytest.raises(JournalError, match=sentence):
+        store.opened()
+
+
+def test_the_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.setenv("JOURNAL_URL", "postgresql+psycopg://host/name")
+
+    with pytest.raises(JournalError, match="needs the driver psycopg, which is not installed"):
         store.opened()
 
 

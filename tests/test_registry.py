@@ -364,7 +364,7 @@ def test_a_registry_that_cannot_be_used_is_refused_within_seconds(
     "uri",
     [
         "sqlite:///mlflow.db",
-        pytest.param("postgresql+psycopg2://mlflow@127.0.0.1/mlflow", marks=pytest.mark.slow),
+        pytest.param("postgresql+psycopg://mlflow@127.0.0.1/mlflow", marks=pytest.mark.slow),
     ],
 )
 def test_without_sqlalchemy_a_database_is_refused_with_what_to_do(uri: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import select
 import socket
 import struct
 import subprocess
@@ -19,7 +20,7 @@ from api.recording.wire import Outgoing
 from journal import ids
 from journal.record import Kind
 from tests import servers
-from tests.journal_support import journal_at, receipt_of
+from tests.journal_support import changed, journal_at, receipt_of
 from tests.test_recording import events_in
 
 STARTING = 30.0  # seconds
@@ -85,6 +86,60 @@ def test_a_writer_to_whom_nobody_listens_any_more_writes_on(
             os.close(ends[1])
 
     assert len(events_in(tmp_path, Kind.RECEIPT)) == 1
+
+
+MIGRATING_UNTIL_THE_FILE_IS_THERE = """
+import sys, time
+from pathlib import Path
+from api.recording import writer_process
+from journal import store
+migrate = store._migrate
+def migrate_at_last(connection):
+    print("migrating", file=sys.stderr, flush=True)
+    while not Path(sys.argv[2]).exists():
+        time.sleep(0.05)
+    migrate(connection)
+store._migrate = migrate_at_last
+writer_process.main()
+"""
+
+
+def test_a_writer_gives_signs_of_life_while_it_brings_an_older_journal_to_the_newest_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed(journal_at(tmp_path, monkeypatch), "UPDATE journal_version SET version_num = '0002'")
+    address, enough = tmp_path / "writer", tmp_path / "enough"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(address))
+        listener.listen()
+        command = [sys.executable, "-c", MIGRATING_UNTIL_THE_FILE_IS_THERE, str(listener.fileno())]
+        writer = subprocess.Popen(
+            [*command, str(enough)],
+            cwd=servers.ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=[listener.fileno()],
+        )
+        assert writer.stdout is not None
+        assert writer.stderr is not None
+        try:
+            assert writer.stderr.readline() == b"migrating\n"
+            for _ in range(3):
+                assert sign_of_life(writer)
+            enough.touch()
+            client.append(address, [receipt_of().entry()], STARTING)
+        finally:
+            writer.kill()
+            writer.communicate()
+
+    assert len(events_in(tmp_path, Kind.RECEIPT)) == 1
+
+
+def sign_of_life(process: subprocess.Popen[bytes]) -> bytes:
+    """The next one; nothing where its keeper would lose patience."""
+    assert process.stdout is not None
+    is_there, _, _ = select.select([process.stdout], [], [], STARTING)
+    return os.read(process.stdout.fileno(), 4096) if is_there else b""
 
 
 def test_a_group_of_a_batch_does_not_keep_small_ones_from_the_disk(keeper: Keeper, tmp_path: Path) -> None:
