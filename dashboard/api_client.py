@@ -49,6 +49,15 @@ class ScoringApi:
     def predict(self, client: Mapping[str, float | None]) -> dict[str, Any]:
         return self._ask("POST", "/predict", client)
 
+    def decide(self, client: Mapping[str, float | None], reference: str) -> tuple[dict[str, Any], str | None]:
+        """The decision, and the number of its receipt where the service keeps a journal.
+
+        `reference`: the bank's own name of the client for the receipt; may be empty.
+        """
+        headers = {"X-Client-Reference": reference} if reference else {}
+        response = self._send("POST", "/predict", headers=headers, json=client)
+        return self._read(response), response.headers.get("X-Decision-Id")
+
     def explain(self, client: Mapping[str, float | None]) -> dict[str, Any]:
         return self._ask("POST", "/explain", client)
 
@@ -77,8 +86,11 @@ class ScoringApi:
     def _ask(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, **more: Any
     ) -> dict[str, Any]:
+        return self._read(self._send(method, path, json=body, **more))
+
+    def _read(self, response: requests.Response) -> dict[str, Any]:
         try:
-            answer = self._send(method, path, json=body, **more).json()
+            answer = response.json()
         except requests.JSONDecodeError as error:
             raise self._other_service() from error
         if not isinstance(answer, dict):
@@ -103,7 +115,7 @@ class ScoringApi:
             ) from error
         except requests.RequestException as error:
             raise ApiError(
-                f"L’API est injoignable à l’adresse {self._url}. Est-elle démarrée ?", Failure.ABSENT
+                f"L’API est injoignable à l’adresse {self._url}. Est-elle démarrée\u00a0?", Failure.ABSENT
             ) from error
         if not response.ok:
             failure = _FAILURES.get(response.status_code, Failure.REFUSED)

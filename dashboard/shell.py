@@ -1,12 +1,24 @@
 """What every page shares: the client of this session, the only h1, and how a failure is shown."""
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import streamlit as st
 
-from dashboard.api_client import ApiError, ScoringApi
+from dashboard.api_client import ApiError, Failure, ScoringApi
 
 TOKEN = "session token"  # noqa: S105 - the name under which the session keeps it
+_TYPED = "token typed"
+
+_NEXT = {
+    Failure.ABSENT: "Vérifiez que le service est démarré, ou prévenez votre support, puis réessayez.",
+    Failure.UNAVAILABLE: "Patientez un instant, puis réessayez.",
+    Failure.UNAUTHORIZED: "Saisissez un jeton d’accès dans le volet de gauche, puis réessayez.",
+    Failure.FORBIDDEN: "Saisissez dans le volet de gauche un jeton qui a ce droit, ou demandez-le à votre "
+    "responsable.",
+    Failure.OTHER_SERVICE: "Un autre service répond-il à cette adresse\u00a0? Prévenez votre support.",
+}
 
 
 def api() -> ScoringApi:
@@ -14,11 +26,33 @@ def api() -> ScoringApi:
     return ScoringApi(os.environ.get("API_URL", "http://127.0.0.1:5000"), token)
 
 
+def token_field() -> None:
+    """A token that the session alone keeps, from page to page."""
+    st.text_input(
+        "Jeton d’accès",
+        type="password",
+        value=st.session_state.get(TOKEN, ""),
+        key=_TYPED,
+        on_change=_keep_token,
+        help="Gardé le temps de cette session seulement. Laissez vide si le service n’en demande pas.",
+    )
+
+
+def _keep_token() -> None:
+    st.session_state[TOKEN] = st.session_state[_TYPED].strip()
+
+
 def title(text: str) -> None:
     st.title(text)
 
 
+def served(ready: Mapping[str, Any]) -> None:
+    """Which model answers, in a line."""
+    version = f", version {ready['version']}" if ready["version"] else ""
+    st.caption(f"Modèle {ready['name']}{version}.")
+
+
 def failure(error: ApiError) -> None:
     """Say what to do next. Nothing that was typed is lost."""
-    st.error(str(error))
+    st.error(" ".join([str(error), *([_NEXT[error.failure]] if error.failure in _NEXT else [])]))
     st.button("Réessayer")
