@@ -7,6 +7,7 @@ MLFLOW_TRACKING_URI and MODEL_PUBLIC_KEY are read by mlflow_model: they concern 
 
 import math
 import os
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from mlflow_model import processes
 TOKENS_FILE, TARIFF_FILE = "API_TOKENS_FILE", "TARIFF_FILE"
 JOURNAL_URL = "JOURNAL_URL"  # read by the journal itself
 CHECKPOINTS, KEY, MINUTES = "JOURNAL_CHECKPOINTS", "JOURNAL_KEY", "JOURNAL_CHECKPOINT_MINUTES"
+COMMAND = "JOURNAL_CHECKPOINT_COMMAND"
 DEFAULT_MODEL_URI = "models:/scoring-client@champion"
 
 _DEFAULT_CACHE = processes.ROOT / ".cache" / "bundles"
@@ -108,7 +110,11 @@ class Settings:
         minutes = _number(text, _DEFAULT_MINUTES)
         if not 0 < minutes <= _MOST_MINUTES:
             sys.exit(f"{MINUTES} must be a number of minutes up to {_MOST_MINUTES:,}, not {text!r}")
-        command = os.environ.get("JOURNAL_CHECKPOINT_COMMAND", "")
+        command = os.environ.get(COMMAND, "")
+        try:
+            shlex.split(command)
+        except ValueError:
+            sys.exit(f"{COMMAND} must be a command as in a shell: a quote is not closed in it")
         return Checkpointing(Path(key).absolute(), folder.absolute(), minutes, command)
 
 

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-_WIDTH, _LEFT, _RIGHT = 900, 30, 870
-_COLOURS = ("#2e7d32", "#b7791f", "#b3261e")  # reliable, grey zone, risky
+from dashboard.labels import COLOURS
+from dashboard.numbers import in_percent
 
-
-def in_french(share: float) -> str:
-    """0.0837 as « 8,37 % », with the no-break space that French requires."""
-    return f"{100 * share:.2f}".replace(".", ",") + "\u00a0%"
+_WIDTH, _LEFT, _RIGHT = 620, 10, 610  # so that a telephone shows letters of a readable size
+_PLAIN = (
+    "<style>.plain{fill:#31333f}.line{stroke:#31333f}"
+    "@media(prefers-color-scheme:dark){.plain{fill:#fafafa}.line{stroke:#fafafa}}</style>"
+)
 
 
 def scale(decision: Mapping[str, Any], zone: int, shape: str) -> str:
@@ -20,22 +21,22 @@ def scale(decision: Mapping[str, Any], zone: int, shape: str) -> str:
     end = 1.0
     at = _placed(end)
     parts = [
-        _band(at(0.0), at(lower), _COLOURS[0]),
-        _band(at(lower), at(upper), _COLOURS[1]),
-        _band(at(upper), at(end), _COLOURS[2]),
+        _band(at(0.0), at(lower), COLOURS[0]),
+        _band(at(lower), at(upper), COLOURS[1]),
+        _band(at(upper), at(end), COLOURS[2]),
         _tick(at(lower), lower, "end" if lower < upper else "middle"),
         *([_tick(at(upper), upper, "start")] if lower < upper else []),
         *(_end(at(edge), edge) for edge in (0.0, end)),
-        _client(at(probability), probability, _COLOURS[zone], shape),
-        _text((at(0.0) + at(lower)) / 2, 92, "fiable", _COLOURS[0]),
-        _text((at(upper) + at(end)) / 2, 92, "risqué", _COLOURS[2]),
-        _text((at(lower) + at(upper)) / 2, 50, "zone grise", _COLOURS[1]),
+        _client(at(probability), probability, COLOURS[zone], shape),
+        _text((at(0.0) + at(lower)) / 2, 92, "fiable"),
+        _text((at(upper) + at(end)) / 2, 92, "risqué"),
+        _text((at(lower) + at(upper)) / 2, 54, "zone grise"),
     ]
-    bounds = f"zone grise de {in_french(lower)} à {in_french(upper)}"
-    title = f"Probabilité de défaut {in_french(probability)}, {bounds}"
+    bounds = f"zone grise de {in_percent(lower, 2)} à {in_percent(upper, 2)}"
+    title = f"Probabilité de défaut {in_percent(probability, 2)}, {bounds}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} 150" width="{_WIDTH}" height="150" '
-        f'role="img" font-family="sans-serif"><title>{title}</title>{"".join(parts)}</svg>'
+        f'role="img" font-family="sans-serif"><title>{title}</title>{_PLAIN}{"".join(parts)}</svg>'
     )
 
 
@@ -49,31 +50,30 @@ def _band(start: float, stop: float, colour: str) -> str:
 
 
 def _tick(place: float, bound: float, anchor: str) -> str:
-    line = f'<line x1="{place:.1f}" x2="{place:.1f}" y1="54" y2="104" stroke="#444"/>'
-    return line + _text(place, 120, in_french(bound), "#444", anchor=anchor)
+    line = f'<line x1="{place:.1f}" x2="{place:.1f}" y1="58" y2="104" class="line"/>'
+    return line + _text(place, 120, in_percent(bound, 2), anchor=anchor)
 
 
 def _end(place: float, share: float) -> str:
-    return _text(place, 142, in_french(share), "#777")
+    return _text(place, 144, in_percent(share, 0), anchor="end" if share else "start")
 
 
 def _client(place: float, probability: float, colour: str, shape: str) -> str:
-    marker = f'<line x1="{place:.1f}" x2="{place:.1f}" y1="40" y2="80" stroke="{colour}" stroke-width="3"/>'
-    text = f"{shape} Probabilité de défaut : {in_french(probability)}"
-    return marker + _text(min(max(place, 200), _WIDTH - 200), 30, text, colour, size=22, weight="bold")
+    marker = f'<line x1="{place:.1f}" x2="{place:.1f}" y1="56" y2="82" stroke="{colour}" stroke-width="5"/>'
+    text = f"{shape} Probabilité de défaut\u00a0: {in_percent(probability, 2)}"
+    return marker + _text(min(max(place, 190), _WIDTH - 190), 28, text, size=20, weight="bold")
 
 
 def _text(
     x: float,
     y: float,
     text: str,
-    colour: str,
     *,
-    size: int = 14,
+    size: int = 15,
     weight: str = "normal",
     anchor: str = "middle",
 ) -> str:
     return (
         f'<text x="{x:.1f}" y="{y}" text-anchor="{anchor}" font-size="{size}" font-weight="{weight}" '
-        f'fill="{colour}">{text}</text>'
+        f'class="plain">{text}</text>'
     )

@@ -120,9 +120,13 @@ def test_a_folder_that_is_gone_is_told_of_and_used_again_when_it_is_back(
         ({"JOURNAL_URL": "off"}, "JOURNAL_CHECKPOINTS needs a journal"),
         ({"JOURNAL_KEY": ""}, "JOURNAL_CHECKPOINTS needs JOURNAL_KEY"),
         ({"JOURNAL_CHECKPOINTS": "/nowhere"}, "JOURNAL_CHECKPOINTS must name a folder"),
+        (
+            {"JOURNAL_CHECKPOINT_COMMAND": "keep 'it"},
+            "JOURNAL_CHECKPOINT_COMMAND must be a command as in a shell",
+        ),
         ({"JOURNAL_CHECKPOINT_MINUTES": "often"}, "not 'often'"),
     ],
-    ids=["no journal", "no key", "no folder", "no number"],
+    ids=["no journal", "no key", "no folder", "no command", "no number"],
 )
 def test_a_service_that_is_told_nonsense_does_not_start(
     tmp_path: Path, more: dict[str, str], sentence: str
