@@ -334,7 +334,7 @@ def erased_while_somebody_reads(journal: Path, decision: bytes) -> None:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM record").fetchone()
         with (
-            pytest.raises(Unavailable, match="the log of the database still holds them, .* erase again"),
+            pytest.raises(Unavailable, match=r"the log of the database still holds them, .* erase again"),
             closing(store.opened(patience=0.2)) as opened,
         ):
             erasing.erase(opened, [decision], "test", "a test", "test")
