@@ -46,13 +46,14 @@ class ScoringApi:
         """Name, version, alias and policy of the served model."""
         return self._ask("GET", "/ready")
 
-    def predict(
-        self, client: Mapping[str, float | None], reference: str | None = None
-    ) -> tuple[dict[str, Any], str | None]:
-        """The decision, and the number of its receipt, if there is a journal."""
-        headers = {} if reference is None else {"X-Client-Reference": reference}
-        sent = self._send("POST", "/predict", headers=headers, json=client)
-        return self._read(sent), sent.headers.get("X-Decision-Id")
+    def decide(self, client: Mapping[str, float | None], reference: str) -> tuple[dict[str, Any], str | None]:
+        """The decision, and the number of its receipt where the service keeps a journal.
+
+        `reference`: the bank's own name of the client for the receipt; may be empty.
+        """
+        headers = {"X-Client-Reference": reference} if reference else {}
+        response = self._send("POST", "/predict", headers=headers, json=client)
+        return self._read(response), response.headers.get("X-Decision-Id")
 
     def explain(self, client: Mapping[str, float | None]) -> dict[str, Any]:
         return self._ask("POST", "/explain", client)

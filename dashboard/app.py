@@ -1,4 +1,4 @@
-"""The loan officer's application: its pages, and what surrounds each of them."""
+"""The entry of the loan officer's dashboard: its pages, the token of the session, and nothing else."""
 
 import sys
 from pathlib import Path
@@ -16,12 +16,13 @@ def main() -> None:
     st.set_page_config(page_title="Scoring Client", page_icon="◆", layout="wide")
     shell.speak_french()
     pages = [
-        st.Page(f"pages/{name}.py", title=title, default=name == "decision") for name, title in _PAGES.items()
+        st.Page(f"pages/{name}.py", title=title, url_path=name, default=name == "decision")
+        for name, title in _PAGES.items()
     ]
-    page = st.navigation(pages)
-    shell.ask_for_token()
-    page.run()
+    chosen = st.navigation(pages)
+    with st.sidebar:
+        shell.token_field()
+    chosen.run()
 
 
-if __name__ == "__main__":
-    main()
+main()

@@ -13,11 +13,11 @@ def in_french(share: float) -> str:
 
 
 def scale(decision: Mapping[str, Any], zone: int, shape: str) -> str:
-    """The drawing. The scale goes from 0 to a round number beyond the probability and the upper bound."""
+    """The drawing. Its ends are the same for every client, so that two of them can be compared."""
     probability, lower, upper = (
         decision[key] for key in ("probability_class_1", "lower_bound", "upper_bound")
     )
-    end = next(step for step in (0.1, 0.2, 0.5, 1.0) if max(probability, upper) * 1.15 <= step or step == 1.0)
+    end = 1.0
     at = _placed(end)
     parts = [
         _band(at(0.0), at(lower), _COLOURS[0]),

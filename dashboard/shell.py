@@ -4,9 +4,19 @@ import os
 
 import streamlit as st
 
-from dashboard.api_client import ApiError, ScoringApi
+from dashboard.api_client import ApiError, Failure, ScoringApi
 
 TOKEN = "session token"  # noqa: S105 - the name under which the session keeps it
+_TYPED = "token typed"
+
+_NEXT = {
+    Failure.ABSENT: "Vérifiez que le service est démarré, ou prévenez votre support, puis réessayez.",
+    Failure.UNAVAILABLE: "Patientez un instant, puis réessayez.",
+    Failure.UNAUTHORIZED: "Saisissez un jeton d’accès dans le volet de gauche, puis réessayez.",
+    Failure.FORBIDDEN: "Saisissez dans le volet de gauche un jeton qui a ce droit, ou demandez-le à votre "
+    "responsable.",
+    Failure.OTHER_SERVICE: "Un autre service répond-il à cette adresse\u00a0? Prévenez votre support.",
+}
 
 
 def api() -> ScoringApi:
@@ -14,17 +24,20 @@ def api() -> ScoringApi:
     return ScoringApi(os.environ.get("API_URL", "http://127.0.0.1:5000"), token)
 
 
-def ask_for_token() -> None:
-    """A token of this session alone: it is in no file, no address and no log."""
-    with st.sidebar, st.expander("Jeton d’accès", icon=":material/key:"):
-        st.text_input(
-            "Jeton de cette session",
-            type="password",
-            key=TOKEN,
-            autocomplete="off",
-            persist_state="session",
-            help="Laissez vide si l’API n’en demande pas. Il est oublié avec la session.",
-        )
+def token_field() -> None:
+    """A token that the session alone keeps, from page to page."""
+    st.text_input(
+        "Jeton d’accès",
+        type="password",
+        value=st.session_state.get(TOKEN, ""),
+        key=_TYPED,
+        on_change=_keep_token,
+        help="Gardé le temps de cette session seulement. Laissez vide si le service n’en demande pas.",
+    )
+
+
+def _keep_token() -> None:
+    st.session_state[TOKEN] = st.session_state[_TYPED].strip()
 
 
 def speak_french() -> None:
@@ -38,5 +51,5 @@ def title(text: str) -> None:
 
 def failure(error: ApiError) -> None:
     """Say what to do next. Nothing that was typed is lost."""
-    st.error(str(error))
+    st.error(" ".join([str(error), *([_NEXT[error.failure]] if error.failure in _NEXT else [])]))
     st.button("Réessayer")

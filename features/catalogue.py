@@ -236,6 +236,9 @@ CATALOGUE: tuple[Feature, ...] = (
     ),
 )
 
+# Columns of an application that no model has as a feature, and that ratios are made of.
+TERM_LABELS = {"AMT_INCOME_TOTAL": "Revenu"}
+
 BY_NAME: dict[str, Feature] = {feature.name: feature for feature in CATALOGUE}
 
 

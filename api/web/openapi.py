@@ -1,5 +1,6 @@
 """Describes the API as it is served now: the model's own features, what may be null, and its labels."""
 
+from dataclasses import asdict
 from typing import Any
 
 from api.deciding.answer import DECISION_ID
@@ -19,7 +20,8 @@ from api.paths import (
     Endpoint,
 )
 from api.web import explanation_schema, journal_schema
-from features.catalogue import BY_NAME, example_client
+from features.catalogue import BY_NAME, TERM_LABELS, example_client
+from features.identities import IDENTITIES
 from mlflow_model.bundle import bundles
 from mlflow_model.bundle.scoring import Scorer
 from mlflow_model.errors import written_bytes
@@ -202,7 +204,16 @@ def _feature(name: str, *, nullable: bool) -> dict[str, Any]:
         "description": known.meaning,
         **usual,
         "x-usual": list(known.usual),
+        **({"x-ratio": _ratio(name)} if name in IDENTITIES else {}),
     }
+
+
+def _ratio(name: str) -> dict[str, Any]:
+    """What a client program needs to compute the feature, and to ask a person for what it is made of."""
+    terms = asdict(IDENTITIES[name])
+    columns = (terms["numerator"], terms["denominator"])
+    labels = {one: BY_NAME[one].label if one in BY_NAME else TERM_LABELS[one] for one in columns}
+    return {**terms, "labels": labels}
 
 
 def _decision(scorer: Scorer) -> dict[str, Any]:

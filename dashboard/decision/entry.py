@@ -1,0 +1,141 @@
+"""The form of the page « Décision »: what is typed stays with the session, whatever the API does."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import streamlit as st
+
+from dashboard.decision.fields import Client, Field, asked, completed
+from dashboard.numbers import NotANumber
+from dashboard.values import shown
+
+_KEPT = "decision typed"  # what the session keeps when another page is shown
+_EXAMPLE = "decision example"
+_TABLES = {
+    "application": "La demande",
+    "bureau": "Les crédits dans d’autres banques",
+    "installments_payments": "Les remboursements passés",
+    "POS_CASH_balance": "Les crédits à la consommation passés",
+    "previous_application": "Les demandes passées",
+}
+
+
+def text_key(name: str) -> str:
+    return f"typed {name}"
+
+
+def unknown_key(name: str) -> str:
+    return f"unknown {name}"
+
+
+def restore(fields: Sequence[Field]) -> None:
+    """Give the widgets what was typed before another page was shown."""
+    kept = st.session_state.get(_KEPT, {})
+    for key in (key(field.name) for field in fields for key in (text_key, unknown_key)):
+        if key in kept:
+            st.session_state.setdefault(key, kept[key])
+
+
+def keep(fields: Sequence[Field]) -> None:
+    keys = [key(field.name) for field in fields for key in (text_key, unknown_key)]
+    st.session_state[_KEPT] = {key: st.session_state[key] for key in keys if key in st.session_state}
+
+
+def fill(fields: Sequence[Field], client: Mapping[str, float | None] | None) -> None:
+    """Put a client into the widgets, or nothing at all. A callback: it runs before they are shown."""
+    for field in fields:
+        value = None if client is None else client.get(field.name)
+        st.session_state[text_key(field.name)] = field.written(value)
+        st.session_state[unknown_key(field.name)] = client is not None and value is None
+    st.session_state[_EXAMPLE] = client is not None
+
+
+def example(schema: Mapping[str, Any]) -> dict[str, float | None]:
+    """The documented client, with the income that its own ratio implies."""
+    client: dict[str, float | None] = dict(schema["example"])
+    for name, feature in schema["properties"].items():
+        ratio = feature.get("x-ratio")
+        above, quotient = (client.get(ratio["numerator"]), client.get(name)) if ratio else (None, None)
+        if ratio and ratio["denominator"] not in client and above and quotient:
+            client[ratio["denominator"]] = round(above / quotient, 2)
+    return client
+
+
+def entry(schema: Mapping[str, Any], warnings: Mapping[str, Sequence[str]]) -> Client | None:
+    """The fields, and the client in them; None where something cannot be sent, which is said at its field.
+
+    `warnings`: the API's sentences about the last client, by feature.
+    """
+    fields = asked(schema)
+    if st.session_state.get(_EXAMPLE):
+        st.info("Exemple\u00a0: ce client n’existe pas.")
+    groups: dict[str, list[Field]] = {}
+    for field in fields:
+        groups.setdefault(field.table, []).append(field)
+    typed: Client = {}
+    missing = False
+    for table, members in groups.items():
+        st.markdown(f"### {_TABLES.get(table, 'Autres valeurs')}")
+        for start in range(0, len(members), 2):
+            for column, field in zip(st.columns(2), members[start : start + 2], strict=False):
+                with column:
+                    read, typed[field.name] = _asked(field, warnings.get(field.name, ()))
+                    missing |= not read
+    return None if missing else _followed(typed, schema, warnings)
+
+
+def _asked(field: Field, warnings: Sequence[str]) -> tuple[bool, float | None]:
+    """Whether there is something to send, and what."""
+    st.session_state.setdefault(text_key(field.name), "")
+    unknown = field.may_be_unknown and st.session_state.get(unknown_key(field.name), False)
+    text = st.text_input(
+        _label(field),
+        key=text_key(field.name),
+        help=f"{field.meaning} ({field.name})".strip(),
+        placeholder="inconnu" if unknown else "à remplir",
+        disabled=unknown,
+    )
+    if field.may_be_unknown:
+        st.checkbox(
+            "inconnu", key=unknown_key(field.name), help=f"«\u00a0{field.label}\u00a0» n’est pas connu."
+        )
+    if field.usual:
+        ends = sorted(field.usual, key=abs)
+        st.caption(f"D’ordinaire de {shown(ends[0], field.unit)} à {shown(ends[1], field.unit)}")
+    for sentence in warnings:
+        st.warning(sentence)
+    return (True, None) if unknown else _read(field, text)
+
+
+def _label(field: Field) -> str:
+    if field.is_time:
+        return f"{field.label} (années, ou date comme 14/03/1990)"
+    return f"{field.label} ({field.unit})" if field.unit else field.label
+
+
+def _read(field: Field, text: str) -> tuple[bool, float | None]:
+    try:
+        value = field.read(text, datetime.now().astimezone().date())
+    except NotANumber as error:
+        st.warning(str(error))
+        return False, None
+    return value is not None, value
+
+
+def _followed(
+    typed: Client, schema: Mapping[str, Any], warnings: Mapping[str, Sequence[str]]
+) -> Client | None:
+    """Show the ratios that follow from what is typed."""
+    try:
+        client = completed(typed, schema)
+    except NotANumber as error:
+        st.warning(str(error))
+        return None
+    st.markdown("### Ce qui s’en déduit")
+    for name, feature in schema["properties"].items():
+        if "x-ratio" in feature:
+            st.markdown(f"{feature['title']}\u00a0: {shown(client[name], feature['x-unit'])}")
+            for sentence in warnings.get(name, ()):
+                st.warning(sentence)
+    return client

@@ -1,0 +1,74 @@
+"""Draws how each value of a client moves the probability, from what it is for all to the client's own."""
+
+from collections.abc import Sequence
+from html import escape
+
+from dashboard import labels
+from dashboard.numbers import in_percent
+
+_WIDTH, _LEFT, _ROW, _MOST = 900, 300, 30, 8
+
+
+def waterfall(steps: Sequence[tuple[str, float]], start: float, end: float) -> str:
+    """The drawing. `steps`: what each value is called and what it adds to the probability."""
+    largest = sorted(steps, key=lambda step: -abs(step[1]))
+    shown = largest[:_MOST]
+    if rest := largest[_MOST:]:
+        shown = [*shown, (f"{len(rest)} autres valeurs", sum(points for _, points in rest))]
+    edges = [start]
+    for _, points in shown:
+        edges.append(edges[-1] + points)
+    low, high = min(*edges, end), max(*edges, end)
+    per_share = (_WIDTH - _LEFT - 110) / ((high - low) or 1.0)
+    rows = [_total(0, "Avant de connaître le client", start, low, per_share)]
+    rows += [
+        _step(place, name, points, edges[place - 1], low, per_share)
+        for place, (name, points) in enumerate(shown, start=1)
+    ]
+    rows.append(_total(len(shown) + 1, "Ce client", end, low, per_share))
+    height = _ROW * (len(shown) + 2)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" '
+        f'height="{height}" role="img" font-family="sans-serif" font-size="14">'
+        f"<style>text{{fill:#31333f}}@media(prefers-color-scheme:dark){{text{{fill:#fafafa}}}}</style>"
+        f"<title>{escape(told(steps, start, end))}</title>{''.join(rows)}</svg>"
+    )
+
+
+def told(steps: Sequence[tuple[str, float]], start: float, end: float) -> str:
+    """The drawing in words."""
+    largest = sorted(steps, key=lambda step: -abs(step[1]))[:_MOST]
+    parts = "\u00a0; ".join(f"{name}\u00a0: {in_points(points)}" for name, points in largest)
+    return f"De {in_percent(start, 2)} pour tous à {in_percent(end, 2)} pour ce client. {parts}."
+
+
+def in_points(points: float) -> str:
+    sign = "+" if points > 0 else "\u2212"
+    return f"{sign}{100 * abs(points):.1f}".replace(".", ",") + "\u00a0pt"
+
+
+def _total(place: int, name: str, share: float, low: float, per_share: float) -> str:
+    x = _LEFT + (share - low) * per_share
+    mark = f'<circle cx="{x:.1f}" cy="{_middle(place)}" r="6" fill="#777"/>'
+    return mark + _name(place, name) + _text(x + 12, place, in_percent(share, 2), bold=True)
+
+
+def _step(place: int, name: str, points: float, before: float, low: float, per_share: float) -> str:
+    first, last = sorted((before, before + points))
+    x, width = _LEFT + (first - low) * per_share, max((last - first) * per_share, 1.5)
+    colour = labels.COLOURS[2] if points > 0 else labels.COLOURS[0]
+    bar = f'<rect x="{x:.1f}" y="{_ROW * place + 6}" width="{width:.1f}" height="18" fill="{colour}"/>'
+    return bar + _name(place, name) + _text(x + width + 6, place, in_points(points))
+
+
+def _name(place: int, name: str) -> str:
+    return f'<text x="{_LEFT - 12}" y="{_middle(place) + 5}" text-anchor="end">{escape(name)}</text>'
+
+
+def _text(x: float, place: int, text: str, *, bold: bool = False) -> str:
+    weight = ' font-weight="bold"' if bold else ""
+    return f'<text x="{x:.1f}" y="{_middle(place) + 5}"{weight}>{text}</text>'
+
+
+def _middle(place: int) -> int:
+    return _ROW * place + _ROW // 2

@@ -1,0 +1,37 @@
+"""What the tests of every page of the dashboard do: show a page, press a button, read what is said."""
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.servers import ROOT
+
+APP = ROOT / "dashboard" / "app.py"
+
+
+def page(url: str, name: str, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    """A page of `dashboard/pages`, by its name, reached through the entry as an officer does."""
+    monkeypatch.setenv("API_URL", url)
+    shown = AppTest.from_file(str(APP), default_timeout=60).run()
+    if name != "decision":
+        shown = shown.switch_page(f"pages/{name}.py").run()
+    return unbroken(shown)
+
+
+def press(shown: AppTest, label: str) -> AppTest:
+    (button,) = [button for button in shown.button if button.label == label]
+    return unbroken(button.click().run())
+
+
+def unbroken(shown: AppTest) -> AppTest:
+    assert not shown.exception
+    return shown
+
+
+def told(shown: AppTest) -> list[str]:
+    """Every sentence in a coloured box."""
+    return [box.value for box in [*shown.error, *shown.warning, *shown.info, *shown.success]]
+
+
+def plain(text: str) -> str:
+    """With ordinary spaces."""
+    return text.replace("\u00a0", " ").replace("\u202f", " ")
