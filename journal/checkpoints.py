@@ -69,7 +69,7 @@ def of_file_unchecked(file: Path) -> Checkpoint:
     try:
         return read(files.read(file, LONGEST_NOTE, own=False, link=True).decode())
     except FileNotFoundError:
-        raise BadCheckpoint(f"there is no file {file}") from None
+        raise BadCheckpoint(f"there is no file or folder {file}") from None
     except (files.NotTrusted, files.TooLarge, IsADirectoryError, UnicodeDecodeError, BadCheckpoint):
         raise BadCheckpoint(f"{file.name} is not a checkpoint of a journal") from None
     except OSError as error:

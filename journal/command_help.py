@@ -32,8 +32,8 @@ BY_COMMAND = {
     ),
     "prove": More(
         "prove 01890a5d-ac96-774b-bcce-b302099a8057 --out proof.json",
-        "Says on standard error how the file is checked. It holds what the client has told: it is for the\n"
-        "client.",
+        "Says on standard error how the file is checked. That of an ID holds what the client has told, and\n"
+        "is for the client alone; that of --since holds nothing of any client.",
         f"0 the proof is on the disk, {_REFUSED}",
     ),
     "erase": More(
@@ -59,8 +59,9 @@ BY_COMMAND = {
     "list": More(
         "list --since 2026-11-01 --label grey --open",
         "Prints a heading and a line for each decision: aligned columns in a terminal, otherwise columns\n"
-        "with a tab between them. No value of a client is among them.",
-        f"0 listed, {_REFUSED}, or no decision has this reference",
+        "with a tab between them. No value of a client is among them. Damaged records are named on standard\n"
+        "error, and the others are listed.",
+        f"0 listed, {_REFUSED}, or no decision has this reference, 3 listed, but for damaged ones",
     ),
     "show": More(
         "show 01890a5d-ac96-774b-bcce-b302099a8057",

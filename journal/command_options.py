@@ -17,8 +17,8 @@ _EPILOG = """\
 JOURNAL_URL names the journal: sqlite:///FILE (default: this folder's journal.db), postgresql+psycopg://...,
 or off. Times are UTC: 2026-11-26 or 2026-11-26T17:30:00. A decision's ID is that of the header X-Decision-Id.
 
-Exit codes: 0 done, 2 refused with one sentence that says why, 3 verify, replay or show found something,
-130 interrupted.
+Exit codes: 0 done, 2 refused with one sentence that says why, 3 verify, replay, show or list found
+something, 130 interrupted.
 """
 _OF_CHECKPOINT = "a note that was kept elsewhere, or a folder of them; again for more"
 _OF_KEY = "public Ed25519 keys of those that sign checkpoints"

@@ -1,12 +1,13 @@
 """What each command of `python -m journal` does, and says."""
 
+import functools
 import io
 import json
 import os
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ from journal import (
     verification,
 )
 from journal.errors import Damaged, Refused
-from journal.listing import Wanted
+from journal.listing import Place, Wanted
 from journal.plural import counted
 from journal.reading import Record
 from journal.record import Kind
@@ -168,17 +169,32 @@ def list_(options: Namespace) -> int:
     wanted = _wanted(options, options.label, options.open)
     with _opened() as journal, journal.reading() as connection:
         if options.client_reference is None:
-            found = listing.newest(connection, wanted, options.limit)
+            found = listing.places(connection, wanted, options.limit)
             total = listing.count(connection, wanted)
         else:
             own = _of_client(connection, options.client_reference, wanted)
-            found, total = own[: -options.limit - 1 : -1], len(own)
+            found = [Place(one.position, one.time, one.id) for one in own[: -options.limit - 1 : -1]]
+            total = len(own)
         held = erasing.held_decisions(connection)
-        unanswered = listing.unanswered(connection, found)
-        reviews = listing.last_reviews(connection, [one.id for one in found])
-    _print(sentences.listed(found, held, unanswered, reviews, sys.stdout.isatty()))
-    say(sentences.shown_of(len(found), total))
-    return DONE
+        lines, damaged = listing.each_readable(found, functools.partial(_lines, connection, held))
+    _print(sentences.listed(lines, sys.stdout.isatty()))
+    for sentence in sentences.unreadable(damaged):
+        say(sentence)
+    say(sentences.shown_of(len(lines), len(damaged), total))
+    return FOUND if damaged else DONE
+
+
+def _lines(connection: sa.Connection, held: set[bytes], places: Sequence[Place]) -> list[tuple[str, ...]]:
+    """Raises Damaged."""
+    found = listing.records_at(connection, places)
+    unanswered = listing.unanswered(connection, found)
+    reviews = listing.last_reviews(connection, [one.id for one in found])
+    lines = []
+    for one in found:
+        states = {"is_held": one.id in held, "is_answered": one.id not in unanswered}
+        with reading.readable(one.position):
+            lines.append(sentences.cells(one, reviews.get(one.id), **states))
+    return lines
 
 
 def show(options: Namespace) -> int:
@@ -208,7 +224,8 @@ def export_(options: Namespace) -> int:
     ):
         count = export.write(connection, wanted, options.output, bar.update)
     name = options.output.name
-    say(f"{name} holds {counted(count, 'receipt')}, with what clients have told: keep it as the journal")
+    told = ", with what clients have told: keep it as the journal" if count else ""
+    say(f"{name} holds {counted(count, 'receipt')}{told}")
     return DONE
 
 

@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
-from journal import reading, receipt, schema
+from journal import ids, reading, receipt, schema
+from journal.errors import Damaged
 from journal.models import GREY, LABELS
 from journal.reading import Record
 from journal.record import SALT_BYTES, Kind
 
 _columns = schema.record.c
 _PLACE = (_columns.position, _columns.time, _columns.id)
+Line = TypeVar("Line")
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,11 @@ def place_of(connection: sa.Connection, decision: bytes, label: str | None) -> P
     return None if found is None else Place(*found)
 
 
-def newest(connection: sa.Connection, wanted: Wanted, most: int) -> list[Record]:
-    """The newest decisions; the last one first."""
-    return records_at(connection, places(connection, wanted, most))
-
-
 def records_at(connection: sa.Connection, places: Sequence[Place]) -> list[Record]:
-    """In the order of the places."""
+    """In the order of the places. Raises Damaged."""
+    for place in places:
+        with reading.readable(place.position):
+            ids.read(ids.written(place.id))  # fails for what is no id, before it is looked for elsewhere
     found = {one.position: one for one in _at(connection, sorted(place.position for place in places))}
     return [found[place.position] for place in places]
 
@@ -129,6 +129,23 @@ def places(
         for row in connection.execute(sa.select(*_PLACE).where(of_these)):
             there[row.position] = Place(*row)
     return [there[position] for position in positions]
+
+
+def each_readable(
+    places: Sequence[Place], lines: Callable[[Sequence[Place]], list[Line]]
+) -> tuple[list[Line], list[Place]]:
+    """The lines of the decisions that can be read, and the places of the others, which are found by halves.
+
+    `lines`: of several decisions. Raises Damaged where one of them cannot be read.
+    """
+    try:
+        return lines(places), []
+    except Damaged:
+        if len(places) == 1:
+            return [], [*places]
+        middle = len(places) // 2
+        first, second = (each_readable(half, lines) for half in (places[:middle], places[middle:]))
+        return first[0] + second[0], first[1] + second[1]
 
 
 def last_reviews(connection: sa.Connection, decisions: Sequence[bytes]) -> dict[bytes, Record]:

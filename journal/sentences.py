@@ -1,13 +1,14 @@
 """What the commands answer: sentences with counts, and the table of decisions."""
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from journal import ids
 from journal.checkpoints import Checkpoint
 from journal.erasing import ByAge
 from journal.events import Review
+from journal.listing import Place
 from journal.plural import counted
 from journal.reading import Record
 from journal.replay import Replayed
@@ -107,15 +108,9 @@ def erased_by_age(taken: ByAge, days: int) -> str:
 # ---- Listed
 
 
-def listed(
-    found: Iterable[Record],
-    held: set[bytes],
-    unanswered: set[bytes],
-    reviews: Mapping[bytes, Record],
-    is_for_a_person: bool,
-) -> Iterator[str]:
-    """Aligned columns for a person; for a program, tabs between them. `reviews`: the last of a decision."""
-    rows = [_HEADS, *((*_cells(one, held, unanswered), _review(reviews.get(one.id))) for one in found)]
+def listed(found: Iterable[Sequence[str]], is_for_a_person: bool) -> Iterator[str]:
+    """`found`: the `cells` of each decision. A person gets aligned columns, a program tabs between them."""
+    rows = [_HEADS, *found]
     if not is_for_a_person:
         yield from ("\t".join(row) for row in rows)
         return
@@ -124,9 +119,10 @@ def listed(
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _cells(one: Record, held: set[bytes], unanswered: set[bytes]) -> tuple[str, ...]:
+def cells(one: Record, last_review: Record | None, *, is_held: bool, is_answered: bool) -> tuple[str, ...]:
+    """Raises Damaged."""
     kept = one.kept
-    states = {"erased": one.is_erased, "held": one.id in held, "unanswered": one.id in unanswered}
+    states = {"erased": one.is_erased, "held": is_held, "unanswered": not is_answered}
     return (
         ids.written(one.id),
         f"{datetime.fromtimestamp(one.time / 1e6, UTC):%Y-%m-%d %H:%M:%S}",
@@ -134,19 +130,28 @@ def _cells(one: Record, held: set[bytes], unanswered: set[bytes]) -> tuple[str, 
         str(kept.outputs[0]),
         kept.door,
         ", ".join(state for state, is_so in states.items() if is_so) or "-",
+        _reviewed(last_review),
     )
 
 
-def _review(last: Record | None) -> str:
+def _reviewed(last: Record | None) -> str:
     if last is None or not isinstance(event := last.event, Review):
         return "-"
     return f"{event.outcome} by {event.reviewer}"
 
 
-def shown_of(shown: int, total: int) -> str:
+def unreadable(places: Iterable[Place]) -> Iterator[str]:
+    for place in places:
+        yield f"Damaged: record {place.position} cannot be read: python -m journal verify says more"
+
+
+def shown_of(shown: int, damaged: int, total: int) -> str:
     if shown == total:
         return counted(total, "decision").capitalize()
-    return f"{shown:,} of {counted(total, 'decision')}: --limit shows more"
+    said = f"{shown:,} of {counted(total, 'decision')}"
+    if damaged:
+        said += f", and {counted(damaged, 'is', 'are')} damaged"
+    return f"{said}: --limit shows more" if shown + damaged < total else said
 
 
 # ---- Replayed
@@ -159,7 +164,8 @@ def replayed(done: Replayed) -> Iterator[str]:
         verb = "differs" if done.different == 1 else "differ"
         yield f"{same} in every bit, {done.different:,} {verb}"
     else:
-        yield "There was nothing to replay"
+        is_empty = not (done.unloaded or done.damaged or done.erased)
+        yield "There was nothing to replay" if is_empty else "Nothing was replayed"
     if done.last_place:
         there = ", ".join(f"{library} ({count:,})" for library, count in done.last_place.most_common())
         yield (

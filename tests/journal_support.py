@@ -2,6 +2,7 @@
 
 import math
 import random
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from journal import checkpoints, erasing, store, verification
+from journal import checkpoints, erasing, ids, store, verification
 from journal.checkpoints import Checkpoint
 from journal.events import Review, Served
 from journal.models import Model
@@ -58,6 +59,10 @@ def receipt_of(probability: float = 0.3, **changes: object) -> Receipt:
     return Receipt(**(kept | changes))  # type: ignore[arg-type]
 
 
+def id_of(one: Receipt) -> str:
+    return ids.written(one.id)
+
+
 def receipts(count: int) -> list[Receipt]:
     return [receipt_of(_chance.random()) for _ in range(count)]
 
@@ -75,6 +80,16 @@ def written_keys(folder: Path) -> tuple[Path, Path]:
     private.write_bytes(KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     public.write_bytes(KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     return private, public
+
+
+def typed(line: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """The exit code of a line after `python -m journal`, and what came on standard output and error."""
+    from journal.__main__ import main  # imports much, which processes that only write do without
+
+    capsys.readouterr()
+    code = main(shlex.split(line))
+    said = capsys.readouterr()
+    return code, said.out, said.err
 
 
 def erased(*decisions: bytes) -> int:

@@ -18,9 +18,9 @@ import pytest
 from journal import export as exporting
 from journal import ids, reading, store
 from journal.__main__ import main
-from journal.receipt import Receipt
 from tests.journal_support import (
     changed,
+    id_of,
     journal_at,
     receipt_of,
     receipts,
@@ -39,10 +39,6 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return journal_at(tmp_path, monkeypatch)
 
 
-def id_of(one: Receipt) -> str:
-    return ids.written(one.id)
-
-
 # ---- How it begins and ends
 
 
@@ -53,7 +49,7 @@ def test_the_help_comes_without_a_journal_and_names_the_exit_codes() -> None:
     said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
     assert said.returncode == 0
-    assert "3 verify, replay or show found something" in said.stdout
+    assert "3 verify, replay, show or list found" in said.stdout
     for name in (
         "init",
         "checkpoint",

@@ -329,20 +329,24 @@ def test_while_a_reader_keeps_the_log_alive_others_write(journal: Path) -> None:
     assert b"MARKER" not in bytes_of(journal)
 
 
+def erased_while_somebody_reads(journal: Path, decision: bytes) -> None:
+    with closing(sqlite3.connect(journal)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM record").fetchone()
+        with (
+            pytest.raises(Unavailable, match=r"the log of the database still holds them, .* erase again"),
+            closing(store.opened(patience=0.2)) as opened,
+        ):
+            erasing.erase(opened, [decision], "test", "a test", "test")
+        assert b"MARKER" in bytes_of(journal)
+
+
 def test_who_erases_again_by_the_reference_clears_the_log(
     journal: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     one = receipt_of(client_reference="MARKER")
     write([one])
-    with closing(sqlite3.connect(journal)) as reader:
-        reader.execute("BEGIN")
-        reader.execute("SELECT count(*) FROM record").fetchone()
-        with (
-            pytest.raises(Unavailable, match="erase again"),
-            closing(store.opened(patience=0.2)) as opened,
-        ):
-            erasing.erase(opened, [one.id], "test", "a test", "test")
-        assert b"MARKER" in bytes_of(journal)
+    erased_while_somebody_reads(journal, one.id)
 
     code = command_line.main(["erase", "--client-reference", "MARKER", "--why", "asked for"])
 
@@ -365,14 +369,7 @@ def test_a_reason_that_names_the_client_is_refused(journal: Path, capfd: pytest.
 def test_an_erasure_says_when_a_reader_keeps_the_log_alive(journal: Path) -> None:
     one = receipt_of(request_id="MARKER")
     write([one])
-    with closing(sqlite3.connect(journal)) as reader:
-        reader.execute("BEGIN")
-        reader.execute("SELECT count(*) FROM record").fetchone()
-        with (
-            pytest.raises(Unavailable, match="the log of the database still holds them"),
-            closing(store.opened(patience=0.2)) as opened,
-        ):
-            erasing.erase(opened, [one.id], "test", "a test", "test")
+    erased_while_somebody_reads(journal, one.id)
     erased(one.id)
 
     assert b"MARKER" not in bytes_of(journal)

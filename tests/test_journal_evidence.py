@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from journal import check_proof, command_help, command_options, ids
 from journal.__main__ import main
-from tests.journal_support import changed, journal_at, receipt_of, receipts, rows, write, written_keys
+from tests.journal_support import changed, journal_at, receipt_of, receipts, rows, typed, write, written_keys
 
 ROOT = Path(__file__).resolve().parents[1]
 Capture = pytest.CaptureFixture[str]
@@ -32,14 +32,6 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     written_keys(tmp_path)
     return journal_at(tmp_path, monkeypatch)
-
-
-def typed(line: str, capsys: Capture) -> tuple[int, str, str]:
-    """The exit code, and what came on standard output and error."""
-    capsys.readouterr()
-    code = main(shlex.split(line))
-    said = capsys.readouterr()
-    return code, said.out, said.err
 
 
 def made(place: str) -> None:
@@ -104,7 +96,7 @@ def test_a_folder_without_checkpoints_and_a_file_that_is_none_are_named(
     for place, sentence in (
         ("empty", "the folder empty holds no checkpoint, which is a file *.txt"),
         ("other", "shopping.txt is not a checkpoint of a journal"),
-        ("absent.txt", "there is no file absent.txt"),
+        ("absent.txt", "there is no file or folder absent.txt"),
     ):
         said = typed(f"verify --checkpoint {place} --public-key public.pem", capsys)
         assert said == (2, "", f"Refused: {sentence}\n")

@@ -3,7 +3,6 @@
 import os
 import pty
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -17,11 +16,13 @@ from journal.receipt import Receipt
 from tests.journal_support import (
     MODEL,
     changed,
+    id_of,
     journal_at,
     receipt_of,
     receipts,
     reviewed,
     rows,
+    typed,
     write,
 )
 
@@ -34,18 +35,6 @@ REFERENCE = "dossier-41"
 def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return journal_at(tmp_path, monkeypatch)
-
-
-def typed(line: str, capsys: Capture) -> tuple[int, str, str]:
-    """The exit code, and what came on standard output and error."""
-    capsys.readouterr()
-    code = main(shlex.split(line))
-    said = capsys.readouterr()
-    return code, said.out, said.err
-
-
-def id_of(one: Receipt) -> str:
-    return ids.written(one.id)
 
 
 def written_of_client(count: int) -> list[Receipt]:
@@ -135,7 +124,7 @@ def test_no_decisions_are_a_heading_and_a_sentence(journal: Path, capsys: Captur
 @pytest.mark.parametrize(
     "change", ["model = 77", "label = 9", "lasting = x'00'", "kind = 1, label = NULL, model = NULL"]
 )
-@pytest.mark.parametrize("command", ["list", "show ID", "export --output x.parquet"])
+@pytest.mark.parametrize("command", ["show ID", "export --output x.parquet"])
 def test_a_damaged_receipt_is_named_in_one_sentence(
     journal: Path, command: str, change: str, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -148,6 +137,25 @@ def test_a_damaged_receipt_is_named_in_one_sentence(
     sentence = "record 1 is damaged and cannot be read: python -m journal verify says more"
     assert said == (2, "", f"Refused: {sentence}\n")
     assert not (tmp_path / "x.parquet").exists()
+
+
+@pytest.mark.parametrize("change", ["model = 77", "lasting = x'00'", "id = 'x'", "id = x'00'"])
+def test_a_damaged_decision_is_named_and_the_others_are_listed(
+    journal: Path, change: str, capsys: Capture
+) -> None:
+    written = receipts(4)
+    write(written)
+    changed(journal, f"UPDATE record SET {change} WHERE position = 2")  # noqa: S608
+
+    code, out, err = typed("list", capsys)
+
+    _, *lines = out.splitlines()
+    assert [line.split("\t")[0] for line in lines] == [id_of(written[place]) for place in (3, 2, 0)]
+    assert err == (
+        "Damaged: record 2 cannot be read: python -m journal verify says more\n"
+        "3 of 4 decisions, and 1 is damaged\n"
+    )
+    assert code == 3
 
 
 # ---- Export

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from journal import erasing, ids, models, store
+from journal import erasing, models, store
 from journal import replay as replaying
 from journal.__main__ import main
 from journal.listing import Wanted
@@ -18,7 +18,7 @@ from journal.receipt import Receipt
 from journal.replay import CannotLoad
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import Scorer
-from tests.journal_support import changed, erased, journal_at, receipt_of, write
+from tests.journal_support import changed, erased, id_of, journal_at, receipt_of, write
 
 Capture = pytest.CaptureFixture[str]
 
@@ -26,10 +26,6 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture
 def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return journal_at(tmp_path, monkeypatch)
-
-
-def id_of(one: Receipt) -> str:
-    return ids.written(one.id)
 
 
 @pytest.fixture
@@ -254,6 +250,7 @@ def test_the_wanted_decisions_alone_are_replayed(
         "1 decision is the same in every bit, 0 differ\n",
     )
     assert replayed_as_typed(capsys, "--until", "1960-01-01")[:2] == (0, "There was nothing to replay\n")
+    assert replayed_as_typed(capsys, "--version", "9")[:2] == (3, "Nothing was replayed\n")
 
 
 def test_pages_in_many_threads_are_added_up_as_one(

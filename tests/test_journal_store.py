@@ -188,7 +188,7 @@ def test_decisions_are_found_by_an_index_in_their_order(journal: Path, wanted: W
     asked: list[tuple[str, Any]] = []
     with closing(store.opened()) as opened, opened.reading() as connection:
         sa.event.listen(opened._engine, "before_cursor_execute", lambda *said: asked.append(said[2:4]))
-        listing.newest(connection, wanted, 10)
+        listing.places(connection, wanted, 10)
         statement, parameters = next(one for one in asked if "ORDER BY record.time DESC" in one[0])
         plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
 

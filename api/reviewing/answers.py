@@ -1,5 +1,6 @@
 """Answers questions to the journal, out of its database, which each opens anew: it may have been moved."""
 
+import functools
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -55,9 +56,10 @@ def page(wanted: Page) -> Answer:
             connection, _chosen(wanted), wanted.limit + 1, after, is_oldest_first=is_oldest_first
         )
         page, more = found[: wanted.limit], found[wanted.limit :]
-        lines, damaged = _lines(connection, page)
+        lines, damaged = listing.each_readable(page, functools.partial(_lines, connection))
     last = next(filter(None, map(shown.own_id, reversed(page))), None)
-    return _answer(200, {"decisions": lines, "damaged": damaged, "next": last if more else None})
+    unread = [*map(shown.damaged, damaged)]
+    return _answer(200, {"decisions": lines, "damaged": unread, "next": last if more else None})
 
 
 def _chosen(wanted: Page) -> Wanted:
@@ -66,22 +68,7 @@ def _chosen(wanted: Page) -> Wanted:
     )
 
 
-_Lines = list[dict[str, Any]]
-
-
-def _lines(connection: sa.Connection, places: Sequence[Place]) -> tuple[_Lines, _Lines]:
-    """Those that can be read, and those that cannot, which are found by halves."""
-    try:
-        return _readable_lines(connection, places), []
-    except Damaged:
-        if len(places) == 1:
-            return [], [shown.damaged(places[0])]
-        middle = len(places) // 2
-        first, second = (_lines(connection, half) for half in (places[:middle], places[middle:]))
-        return first[0] + second[0], first[1] + second[1]
-
-
-def _readable_lines(connection: sa.Connection, places: Sequence[Place]) -> _Lines:
+def _lines(connection: sa.Connection, places: Sequence[Place]) -> list[dict[str, Any]]:
     """Raises Damaged."""
     found = listing.records_at(connection, places)
     reviews = listing.last_reviews(connection, [one.id for one in found])
