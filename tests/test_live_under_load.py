@@ -57,7 +57,7 @@ def test_a_worker_killed_in_the_middle_of_a_swap_comes_back_on_the_new_version(
 
 
 def test_old_models_are_freed(bundle: Bundle, tmp_path: Path) -> None:
-    """A process that swaps two models a hundred times does not grow."""
+    """A process that goes on swapping two models does not grow."""
     other = policy_of(bundle, 0.5)
     for one in (bundle, other):
         one.write(tmp_path / one.digest)
@@ -76,8 +76,8 @@ def swap(times):
     pages = int(open("/proc/self/statm").read().split()[1])
     return pages * resource.getpagesize()
 
-first = swap(20)
-print(swap(100) - first)
+first = swap(100)
+print(swap(200) - first)
 """
     folders = [str(tmp_path / one.digest) for one in (bundle, other)]
     shown = subprocess.run(
