@@ -54,6 +54,7 @@ class Settings:
     tariff_file: Path | None
     records: bool
     checkpoints: str
+    minutes_text: str
     log_format: str
     port: str
     workers: str
@@ -71,6 +72,7 @@ class Settings:
             tariff_file=Path(tariff) if tariff else None,
             records=get(JOURNAL_URL) != "off",
             checkpoints=get(CHECKPOINTS, ""),
+            minutes_text=get(MINUTES, ""),
             log_format=get("LOG_FORMAT", ""),
             port=get("PORT", _DEFAULT_PORT),
             workers=get("WORKERS", str(_cores())),
@@ -96,20 +98,28 @@ class Settings:
         return found
 
     @property
+    def checkpoint_minutes(self) -> float:
+        """Between two checkpoints. Ends the process if not valid."""
+        minutes = _number(self.minutes_text, _DEFAULT_MINUTES)
+        if not 0 < minutes <= _MOST_MINUTES:
+            sys.exit(
+                f"{MINUTES} must be a number of minutes up to {_MOST_MINUTES:,}, not {self.minutes_text!r}"
+            )
+        return minutes
+
+    @property
     def checkpointing(self) -> Checkpointing | None:
         """None where the service makes no checkpoints. Ends the process if what is said makes no sense."""
         if not self.checkpoints:
             return None
         if not self.records:
             sys.exit(f"{CHECKPOINTS} needs a journal: {JOURNAL_URL}=off says that there is none")
-        key, folder, text = os.environ.get(KEY), Path(self.checkpoints), os.environ.get(MINUTES, "")
+        key, folder = os.environ.get(KEY), Path(self.checkpoints)
         if not key or not Path(key).is_file():
             sys.exit(f"{CHECKPOINTS} needs {KEY}, the file of the private Ed25519 key that signs checkpoints")
         if not folder.is_dir():
             sys.exit(f"{CHECKPOINTS} must name a folder that exists")
-        minutes = _number(text, _DEFAULT_MINUTES)
-        if not 0 < minutes <= _MOST_MINUTES:
-            sys.exit(f"{MINUTES} must be a number of minutes up to {_MOST_MINUTES:,}, not {text!r}")
+        minutes = self.checkpoint_minutes
         command = os.environ.get(COMMAND, "")
         try:
             shlex.split(command)

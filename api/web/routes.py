@@ -95,6 +95,8 @@ class _Pages:
 
     def __init__(self, service: Service, *, has_journal: bool) -> None:
         self._service, self._served, self._has_journal = service, service.served, has_journal
+        self._settings = Settings.from_environment()
+        self._minutes = self._settings.checkpoint_minutes  # now: what is not valid ends the process
 
     def predict(self) -> Response:
         headers = request.headers
@@ -134,7 +136,10 @@ class _Pages:
     def metrics(self) -> Response:
         from api.counting import metrics_page  # the library is only needed by those that ask
 
-        checkpoints = Settings.from_environment().checkpoints
+        settings, every = self._settings, 60 * self._minutes
+        checkpoints = (
+            metrics_page.Checkpoints(Path(settings.checkpoints), every) if settings.checkpoints else None
+        )
         content = metrics_page.page(
             self._service.tally, self._served, self._service.journal_state, checkpoints
         )
