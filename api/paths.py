@@ -105,7 +105,7 @@ _ABOUT_THE_REFERENCE = {
 MODEL = Endpoint(
     "/model",
     "GET",
-    "Ce qu’est la version servie : politique, variables et leur poids.",
+    "Ce qu’est la version servie : politique, variables et leur poids.",
     {
         "200": "La version.",
         **{status: _ABOUT_THE_REFERENCE[status] for status in ("401", "403", "503")},

@@ -17,8 +17,8 @@ from api.delivery.served import Model
 from mlflow_model.errors import EnquiryTooSlow, TooManyEnquiries
 
 ANSWERED_AT_ONCE = 1
-WAITING = 8
-WAIT_SECONDS = 20.0  # the first totals of a version take some seconds
+WAITING = 4
+WAIT_SECONDS = 15.0  # the first totals of a version take some seconds
 
 
 class Enquiry(ModelTask):

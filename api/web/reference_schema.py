@@ -13,7 +13,7 @@ _NUMBER_OR_NULL, _TEXT_OR_NULL = {"type": ["number", "null"]}, {"type": ["string
 _LABEL = {"type": "string", "enum": [*LABELS]}
 _DEFAULTED = {
     "type": ["boolean", "null"],
-    "description": "Ce qu’il est advenu\u00a0: défaut ou non ; null si le portefeuille ne le dit pas.",
+    "description": "Ce qu’il est advenu\u00a0: défaut ou non ; null si le portefeuille ne le dit pas.",
 }
 
 ANSWERS = {
