@@ -46,6 +46,22 @@ class ScoringApi:
         """Name, version, alias and policy of the served model."""
         return self._ask("GET", "/ready")
 
+    def model(self) -> dict[str, Any]:
+        """Policy, features and origin of the served version."""
+        return self._ask("GET", "/model")
+
+    def reference(self) -> dict[str, Any]:
+        """What the served version does to the reference clients, in totals."""
+        return self._ask("GET", "/reference", seconds=_SLOW_SECONDS)
+
+    def reference_clients(self, after: int, limit: int) -> dict[str, Any]:
+        """A page of clients who do not exist, and the `next` of it."""
+        return self._ask("GET", "/reference/clients", params={"after": after, "limit": limit})
+
+    def neighbours(self, client: Mapping[str, float | None]) -> dict[str, Any]:
+        """The reference clients nearest to this one, and its place in the population."""
+        return self._ask("POST", "/neighbours", client)
+
     def decide(self, client: Mapping[str, float | None], reference: str) -> tuple[dict[str, Any], str | None]:
         """The decision, and the number of its receipt where the service keeps a journal.
 
