@@ -47,10 +47,10 @@ serve: $(RUNTIME) ## register the shipped model if there is no champion, then se
 test: $(DEVELOPMENT) ## run the tests, but for those of `make proofs` and `make endurance`
 	$(TESTS) -m "not slow and not endurance"
 
-proofs: $(DEVELOPMENT) ## run the slow tests: whole trainings, minutes of faults and of moves under load
+proofs: $(DEVELOPMENT) ## run the slow tests: whole trainings, faults, moves under load
 	$(TESTS) -m slow
 
-endurance: $(DEVELOPMENT) ## run the tests that take minutes of full load, kills, or millions of rows
+endurance: $(DEVELOPMENT) ## run the tests that take minutes of full load, faults, kills, or millions of rows
 	$(TESTS) -m endurance
 
 check: $(DEVELOPMENT) ## lint, formatting, types, and who may import whom

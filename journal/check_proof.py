@@ -85,7 +85,7 @@ if __name__ == "__main__":
         if not isinstance(key := load_pem_public_key(content(sys.argv[at := 2])), Ed25519PublicKey):
             raise TypeError
         at = 3
-        own = [checkpoint(content(one).decode(), key) for one in sys.argv[at:]]
+        own = [checkpoint(content(one).decode().replace("\r\n", "\n"), key) for one in sys.argv[at:]]
         proof = json.loads(content(sys.argv[at := 1]))
         path = [b64decode(one) for one in proof["path"]]
         trees = [checkpoint(proof[one], key) for one in ("since", "checkpoint") if one in proof]

@@ -4,6 +4,7 @@ An erased part is overwritten in its place, in the same length, so that no row m
 What SQLite's log and PostgreSQL's old rows still hold is removed afterwards.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 
 from journal import events, ids, ranges, reading, record, schema
 from journal.code_version import code_version
-from journal.errors import Refused, Unavailable
+from journal.errors import JournalError, Refused, Unavailable
 from journal.plural import counted
 from journal.reading import Record
 from journal.record import Kind
@@ -70,17 +71,23 @@ def erase(
         for page in pages:
             _require_free(connection, page, 0)
     count = 0
-    with Writer(journal, process, code_version()) as writer:
-        for page in pages:
-            began = time.monotonic()
-            with writer.group() as group:
-                _require_free(group.connection, page, count)
-                told = _erased_of(group.connection, page, by, why)
-                if told:
-                    group.append([one.entry() for one in told])
-            count += len(told)
-            progress(len(page))
-            _let_others_write(began)
+    try:
+        with Writer(journal, process, code_version()) as writer:
+            for page in pages:
+                began = time.monotonic()
+                with writer.group() as group:
+                    _require_free(group.connection, page, count)
+                    told = _erased_of(group.connection, page, by, why)
+                    if told:
+                        group.append([one.entry() for one in told])
+                count += len(told)
+                progress(len(page))
+                _let_others_write(began)
+    except BaseException:
+        if count:
+            with contextlib.suppress(JournalError):
+                leave_no_trace(journal)
+        raise
     leave_no_trace(journal)
     return count
 

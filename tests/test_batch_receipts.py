@@ -122,7 +122,7 @@ def test_the_commands_say_what_was_never_answered(
 
     assert codes == [0] * 5
     states = [line.split("\t") for line in listed.splitlines() if "\t" in line][1:]
-    assert {row[0] for row in states if row[-1] == "unanswered"} == set(unanswered)
+    assert {row[0] for row in states if row[-2] == "unanswered"} == set(unanswered)
     assert "Jamais rendue\u00a0: son lot est sans réponse" in listed
     assert "Jamais rendue" not in said.out
     assert f" of {len(answered):,} decisions" in said.err

@@ -22,6 +22,7 @@ import pytest
 from mlflow_model.errors import BodyTooLarge, RequestRefused
 from tests import servers
 from tests.command_line import register_py
+from tests.journal_support import written_keys
 from tests.neighbours import postgresql, program
 from tests.servers import JSON, ROOT, SocketDoor
 
@@ -181,8 +182,11 @@ def test_prometheus_reads_the_metrics_and_every_expression_of_ours(
 def test_the_dashboard_and_the_rules_ask_for_metrics_that_exist(
     several_versions: Path, tmp_path: Path
 ) -> None:
+    private, _ = written_keys(tmp_path)
     environment = servers.registry_in(several_versions) | {
-        "JOURNAL_URL": f"sqlite:///{tmp_path / 'journal.db'}"
+        "JOURNAL_URL": f"sqlite:///{tmp_path / 'journal.db'}",
+        "JOURNAL_CHECKPOINTS": str(tmp_path),
+        "JOURNAL_KEY": str(private),
     }
     with servers.api(environment, tmp_path / "log") as door:
         servers.ready(door)

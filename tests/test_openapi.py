@@ -11,7 +11,9 @@ import pytest
 
 from api.app import create_app
 from api.delivery.served import ServedModel
+from api.web import openapi
 from mlflow_model.bundle import bundles
+from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import DecisionPolicy
 from tests import servers
 from tests.conftest import FEATURES, SOMETIMES_MISSING
@@ -165,12 +167,18 @@ def test_a_batch_declares_its_three_formats_its_limits_and_its_errors(document: 
 
 
 def test_a_batch_declares_the_columns_that_it_may_keep(document: dict[str, Any]) -> None:
-    keep, ids = document["paths"]["/predict/batch"]["post"]["parameters"]
+    (keep,) = document["paths"]["/predict/batch"]["post"]["parameters"]
 
     assert (keep["name"], keep["in"], keep.get("required", False)) == ("keep", "query", False)
     assert keep["schema"] == {"type": "array", "maxItems": 20, "items": {"type": "string"}}
-    assert (ids["name"], ids["in"], ids["schema"]["enum"]) == ("ids", "query", ["1"])
     assert "parameters" not in document["paths"]["/predict"]["post"]
+
+
+def test_with_a_journal_a_batch_declares_that_it_may_give_the_receipts_numbers(bundle: Bundle) -> None:
+    described = openapi.document(bundle.scorer(), None, has_journal=True)
+
+    _, ids = described["paths"]["/predict/batch"]["post"]["parameters"]
+    assert (ids["name"], ids["in"], ids["schema"]["enum"]) == ("ids", "query", ["1"])
 
 
 def test_every_declared_get_answers_200_as_declared(door: Door, document: dict[str, Any]) -> None:

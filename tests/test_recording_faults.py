@@ -72,7 +72,7 @@ def _locked(_: SocketDoor, folder: Path) -> Iterator[None]:
 Fault = Callable[[SocketDoor, Path], AbstractContextManager[None]]
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.parametrize(
     ("fault", "is_on_a_small_disk", "sentence", "seconds"),
     [
@@ -109,7 +109,7 @@ def test_a_file_that_cannot_be_written_costs_refusals_and_no_receipt(
         assert told <= 3
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_a_service_whose_journal_is_read_only_when_it_starts_decides_as_soon_as_it_can_write(
     documented_pickle: Path, documented_request: Client, tmp_path: Path
 ) -> None:
@@ -129,7 +129,7 @@ def test_a_service_whose_journal_is_read_only_when_it_starts_decides_as_soon_as_
         held_against(url, load)
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_a_clock_that_jumps_by_years_costs_no_answer_and_doubles_no_id(
     documented_pickle: Path, documented_request: Client, tmp_path: Path
 ) -> None:
@@ -182,7 +182,7 @@ def _stopped(_: str, pid: int) -> Iterator[None]:
         yield
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.parametrize(
     ("fault", "sentence", "seconds"),
     [
@@ -215,7 +215,7 @@ def test_a_database_that_cannot_be_written_costs_refusals_and_no_receipt(
         held_against(made.url, load)
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_a_server_that_accepts_and_says_nothing_costs_refusals_until_a_database_is_there(
     made: Cluster, documented_pickle: Path, documented_request: Client, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from api.recording import client
+from api.recording import keeper as keeping
 from api.recording.keeper import Keeper
 from api.recording.wire import Outgoing
 from journal import ids
@@ -174,6 +175,20 @@ def test_a_writer_goes_on_where_no_other_can_start(
 ) -> None:
     with caplog.at_level(logging.ERROR, "scoring_client"), monkeypatch.context() as without:
         without.setattr(sys, "executable", "/bin/false")
+        keeper.renew()
+        servers.eventually(lambda: "the former one goes on" in caplog.text or None, "the failure")
+    client.append(keeper.address, [receipt_of().entry()])
+
+    assert len(events_in(tmp_path, Kind.START)) == 1
+    assert len(events_in(tmp_path, Kind.RECEIPT)) == 2
+
+
+def test_a_writer_that_can_write_goes_on_where_a_new_one_cannot(
+    keeper: Keeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(keeping, "_STARTING_SECONDS", 3.0)
+    with caplog.at_level(logging.ERROR, "scoring_client"), monkeypatch.context() as elsewhere:
+        elsewhere.setenv("JOURNAL_URL", f"sqlite:///{tmp_path}/nowhere/journal.db")
         keeper.renew()
         servers.eventually(lambda: "the former one goes on" in caplog.text or None, "the failure")
     client.append(keeper.address, [receipt_of().entry()])

@@ -17,6 +17,7 @@ from api import logs
 from api.recording import short_path
 from mlflow_model import processes
 
+WRITES = b"w"  # the sign of life of a writer that can write the journal
 SILENCE_SECONDS = 5.0
 _STARTING_SECONDS = 30.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
@@ -86,14 +87,22 @@ class Keeper:
         return self._ended(process, is_silent=said is None)
 
     def _renewed(self, former: _Process) -> _Process:
-        """Start another writer at the same socket. When it writes, the former one ends.
+        """Start another writer at the same socket. When it can write, the former one ends.
 
         Those who were connected to that one connect again, and say again what it has not answered.
         """
-        process = self._started()
-        said = _heard(process, _STARTING_SECONDS)
-        if not said:
-            how = self._ended(process, is_silent=said is None)
+        try:
+            process = self._started()
+        except OSError as error:
+            _log.error(
+                "a new writer of the journal does not start (%s): the former one goes on", error.strerror
+            )
+            return former
+        until, said = time.monotonic() + _STARTING_SECONDS, _heard(process, _STARTING_SECONDS)
+        while said and WRITES not in said and time.monotonic() < until:
+            said = _heard(process, SILENCE_SECONDS)
+        if not said or WRITES not in said:
+            how = self._ended(process, is_silent=said != b"")
             _log.error("a new writer of the journal does not start (%s): the former one goes on", how)
             return former
         former.terminate()

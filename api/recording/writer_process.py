@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 
 from api import logs
 from api.recording import wire
+from api.recording.keeper import WRITES
 from api.recording.wire import Garbled, Group, Incoming
 from journal import store
 from journal.code_version import code_version
@@ -79,9 +80,7 @@ class Recording:
         self._problem: str | None = None
         self._logged: str | None = None  # the last problem that was not followed by a written group
         self._pause = _BETWEEN_ATTEMPTS
-        self._damaging: list[
-            Entry
-        ] = []  # where the database called the journal damaged while these were written
+        self._damaging: list[Entry] = []  # what was written when the database called the journal damaged
         self._served: Model | None = None
         self._is_ending = False
         self._waiting: list[_Waiting] = []
@@ -118,7 +117,7 @@ class Recording:
         now = time.monotonic()
         if now >= self._beat_at:
             self._beat_at = now + TURN_SECONDS / 2
-            _beat()
+            _beat(WRITES if self._problem is None else b".")
 
     def _next(self) -> list[_Waiting]:
         """What the next transaction takes: small groups, up to a bound, and one large group at the most.
@@ -213,7 +212,7 @@ class Recording:
             raise
         except JournalError as error:
             if isinstance(error, Damaged):
-                self._damaging = entries or self._damaging
+                self._damaging = self._damaging or entries
             self._fails(str(error), is_real=bool(groups))
             if self._journal is not None and not self._journal.is_in_place:
                 self._forget()
@@ -325,10 +324,10 @@ def _signs_of_life() -> Iterator[None]:
         thread.join()
 
 
-def _beat() -> None:
-    """Give a sign of life to whoever started this process."""
+def _beat(sign: bytes = b".") -> None:
+    """Give a sign of life to whoever started this process. `WRITES`: the journal can be written."""
     with contextlib.suppress(OSError):
-        os.write(1, b".")
+        os.write(1, sign)
 
 
 def main() -> None:

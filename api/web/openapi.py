@@ -85,6 +85,8 @@ def _operation(path: Endpoint, *, has_journal: bool) -> dict[str, Any]:
     if has_journal and path is PREDICT:
         operation["parameters"] = [_CLIENT_REFERENCE]
         success["headers"] = {DECISION_ID: _DECISION_ID}
+    if has_journal and path is BATCH:
+        operation["parameters"] = [*operation["parameters"], _IDS]
     if path.asks_the_journal:
         operation["parameters"] = journal_schema.parameters(path)
     if parameters := reference_schema.parameters(path):
@@ -112,6 +114,12 @@ def _french(number: int) -> str:
     return f"{number:,}".replace(",", "\u202f")
 
 
+_IDS = {
+    "name": "ids",
+    "in": "query",
+    "description": "1\u00a0: rendre aussi la colonne decision_id, les numéros des reçus.",
+    "schema": {"type": "string", "enum": ["1"]},
+}
 _CLIENT_REFERENCE = {
     "name": "X-Client-Reference",
     "in": "header",
@@ -167,12 +175,6 @@ _MORE: dict[Endpoint, dict[str, Any]] = {
                 "description": "Une colonne du corps à rendre telle quelle, devant celles de la décision. "
                 "Le paramètre se répète.",
                 "schema": {"type": "array", "maxItems": kept_columns.MOST, "items": {"type": "string"}},
-            },
-            {
-                "name": "ids",
-                "in": "query",
-                "description": "1\u00a0: rendre aussi la colonne decision_id, les numéros des reçus.",
-                "schema": {"type": "string", "enum": ["1"]},
             },
         ],
     },
