@@ -1,10 +1,8 @@
 """What the API tells of the served version and of the reference clients, and who these may be."""
 
 import json
-import os
-import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +22,10 @@ from mlflow_model.bundle.bundles import Bundle
 from quality import groups
 from tests import servers
 from tests.conftest import FEATURES, SOMETIMES_MISSING, random_clients, random_outcomes
-from tests.live import line_with, workers_of
-from tests.servers import JSON, Answer, FlaskDoor, SocketDoor
+from tests.servers import JSON, Answer, FlaskDoor
 
 pytest_plugins = ["tests.api_support"]
 
-SHIPPED = servers.ROOT / "models" / "lgbm_final_model.pkl"
 DRAWN = "drawn by python -m training.reference --clients 400 --seed 3"
 THRESHOLD, LOWER, UPPER = 0.25, 0.23, 0.27  # of the documented pickle
 
@@ -386,61 +382,3 @@ def test_another_file_under_the_same_name_is_read_at_once(
     written(people().head(100), tmp_path / "new.parquet").replace(file)
 
     assert (before, door.get("/reference").content["reference"]["clients"]) == (399, 99)
-
-
-# ---- In a service
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SocketDoor]:
-    """It serves the shipped model, and has the reference that comes with it."""
-    folder = tmp_path_factory.mktemp("service")
-    with servers.api(servers.alone(SHIPPED, folder), folder / "log") as door:
-        servers.ready(door)
-        yield door
-
-
-def process_of(service: SocketDoor) -> int:
-    (pid,) = [
-        pid for pid in servers.descendants(service.pid) if "reference_process" in servers.command_line(pid)
-    ]
-    return pid
-
-
-def test_the_shipped_model_is_told_with_the_policy_and_the_population_of_its_training(
-    service: SocketDoor,
-) -> None:
-    told = service.get("/model").content
-
-    provenance, features = told["policy"]["provenance"], {one["name"]: one for one in told["features"]}
-    assert provenance["costs"] == {"false_negative": 5.0, "false_positive": 1.0}
-    assert told["source"]["kind"] == "pickle"
-    assert told["explains"] is True
-    assert 0.5 < features["EXT_SOURCE_1"]["population"]["missing"] < 0.6
-    assert len(features["AMT_CREDIT"]["population"]["quantiles"]) == 101
-    assert sum(one["share_of_gain"] for one in features.values()) == pytest.approx(1.0)
-
-
-def test_a_process_of_its_own_reads_the_reference_and_one_that_ends_is_replaced(
-    service: SocketDoor, documented_request: dict[str, Any]
-) -> None:
-    before = service.get("/reference")
-    first = process_of(service)
-    os.kill(first, signal.SIGKILL)
-    after = service.get("/reference")
-
-    assert (before.status, after.content) == (200, before.content)
-    assert before.content["reference"]["clients"] == 10_000
-    assert before.content["figures"]["auc"] == pytest.approx(0.77, abs=0.02)
-    assert process_of(service) != first
-    assert neighbours(service, documented_request).status == 200
-    (worker,) = workers_of(service)
-    assert "libarrow" not in Path(f"/proc/{worker}/maps").read_text()
-    assert "libarrow" in Path(f"/proc/{process_of(service)}/maps").read_text()
-
-
-def test_no_clients_value_is_logged(service: SocketDoor, documented_request: dict[str, Any]) -> None:
-    neighbours(service, documented_request | {"AMT_CREDIT": 200_123.25})
-
-    line_with(service, '"path": "/neighbours"')
-    assert "200123.25" not in service.said

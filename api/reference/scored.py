@@ -3,7 +3,6 @@
 import functools
 import logging
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,12 +119,12 @@ def zones_by(policy: DecisionPolicy, probabilities: Doubles) -> npt.NDArray[np.i
     return _zones(policy, policy.decisions(probabilities)["prediction"])
 
 
-def _zones(policy: DecisionPolicy, labels: Iterable[Any]) -> npt.NDArray[np.int64]:
-    places = {label: zone for zone, label in enumerate((policy.reliable, policy.uncertain, policy.risky))}
-    try:
-        return np.array([places[label] for label in labels], dtype=np.int64)
-    except KeyError as error:
-        raise _unusable("the version gives other labels than its policy has") from error
+def _zones(policy: DecisionPolicy, labels: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    given = np.asarray(labels, dtype=object)
+    known = np.array([given == label for label in (policy.reliable, policy.uncertain, policy.risky)])
+    if not known.any(axis=0).all():
+        raise _unusable("the version gives other labels than its policy has")
+    return known.argmax(axis=0)
 
 
 def _unusable(why: str) -> ReferenceUnusable:
