@@ -21,6 +21,7 @@ COMMAND = "JOURNAL_CHECKPOINT_COMMAND"
 DEFAULT_MODEL_URI = "models:/scoring-client@champion"
 
 _DEFAULT_CACHE = processes.ROOT / ".cache" / "bundles"
+_DEFAULT_REFERENCE = processes.ROOT / "models" / "reference.parquet"
 _DEFAULT_PORT = "5000"
 _DEFAULT_RELOAD_SECONDS = 5.0
 _LONGEST_RELOAD_SECONDS = 1_000_000  # the clocks that count them know no century
@@ -52,6 +53,7 @@ class Settings:
     share_text: str
     tokens_file: Path | None
     tariff_file: Path | None
+    reference: Path
     records: bool
     checkpoints: str
     minutes_text: str
@@ -63,6 +65,7 @@ class Settings:
     def from_environment(cls) -> "Settings":
         get = os.environ.get
         cache, tokens, tariff = get("MODEL_CACHE"), get(TOKENS_FILE), get(TARIFF_FILE)
+        reference = get("REFERENCE")
         return cls(
             model_uri=get("MODEL_URI") or DEFAULT_MODEL_URI,
             cache=Path(cache).absolute() if cache else _DEFAULT_CACHE,
@@ -70,6 +73,7 @@ class Settings:
             share_text=get("SHADOW_SHARE", ""),
             tokens_file=Path(tokens) if tokens else None,
             tariff_file=Path(tariff) if tariff else None,
+            reference=Path(reference).absolute() if reference else _DEFAULT_REFERENCE,
             records=get(JOURNAL_URL) != "off",
             checkpoints=get(CHECKPOINTS, ""),
             minutes_text=get(MINUTES, ""),
