@@ -14,7 +14,7 @@ _PAGES = {"decision": "Décision", "portfolio": "Portefeuille", "review": "Revue
 
 def main() -> None:
     st.set_page_config(page_title="Scoring Client", page_icon="◆", layout="wide")
-    shell.speak_french()
+    shell.make_readable()
     pages = [
         st.Page(f"screens/{name}.py", title=title, url_path=name, default=name == "decision")
         for name, title in _PAGES.items()

@@ -51,9 +51,15 @@ def fill(fields: Sequence[Field], client: Mapping[str, float | None] | None) -> 
     st.session_state[_EXAMPLE] = client is not None
 
 
-def example(schema: Mapping[str, Any]) -> dict[str, float | None]:
-    """The documented client, with the income that its own ratio implies."""
-    client: dict[str, float | None] = dict(schema["example"])
+def example(schema: Mapping[str, Any]) -> Client:
+    """The documented client."""
+    return with_terms(schema["example"], schema)
+
+
+def with_terms(features: Mapping[str, float | None], schema: Mapping[str, Any]) -> Client:
+    """A client of the model's features, with what a person is asked for instead, such as the income that a
+    ratio implies."""
+    client = dict(features)
     for name, feature in schema["properties"].items():
         ratio = feature.get("x-ratio")
         above, quotient = (client.get(ratio["numerator"]), client.get(name)) if ratio else (None, None)

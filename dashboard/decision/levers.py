@@ -53,7 +53,7 @@ def _sliders(credit: float, term: float, income: float | None) -> Loan:
         paid_down = _amount("Apport", credit, 0.0, 0.45 * credit, 0.0)
     with right:
         least, most = min(6.0, term), max(60.0, term)
-        chosen = st.slider("Durée (échéances)", least, most, float(term), 0.5, format="%.1f")
+        chosen = st.slider("Durée (échéances)", least, most, float(term), 0.5, format="localized")
         earned = _amount("Revenu", income, income, 2 * income, income) if income and income > 0 else None
     return Loan(wanted, paid_down, chosen, earned)
 

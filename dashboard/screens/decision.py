@@ -8,7 +8,8 @@ import streamlit as st
 
 from dashboard import labels, shell
 from dashboard.api_client import ApiError
-from dashboard.decision import entry
+from dashboard.decision import demonstration, entry
+from dashboard.decision.among_others import among_others
 from dashboard.decision.document import document
 from dashboard.decision.fields import Client, asked
 from dashboard.decision.levers import levers
@@ -18,6 +19,7 @@ from dashboard.waterfall import told, waterfall
 
 _DESCRIBED, _ANSWER = "decision description", "decision answer"  # what the session keeps
 _REFERENCE = "decision reference"
+_TABS = ("Valeurs", "Raisons", "Parmi les autres", "Autre prêt", "Pour le client")
 _STYLE = (
     "<style>.st-key-decision{position:sticky;top:3.75rem;z-index:9;padding:.5rem 1rem;border-radius:.5rem;"
     "border:1px solid #8888;background:light-dark(#fff,#0e1117);background:var(--background-color,Canvas)}"
@@ -35,7 +37,7 @@ def main() -> None:
     entry.restore(fields)
     _start(described["Client"])
     place = st.container(key="decision")
-    values, reasons, other_loan, paper = st.tabs(["Valeurs", "Raisons", "Autre prêt", "Pour le client"])
+    values, reasons, others, other_loan, paper = st.tabs([*_TABS])
     answer: dict[str, Any] | None = st.session_state.get(_ANSWER)
     with values:
         client = entry.entry(described["Client"], _warnings(answer))
@@ -43,11 +45,13 @@ def main() -> None:
     with place:
         answer = _decided(client, answer, described)
     if answer is None:
-        for tab in (reasons, other_loan, paper):
+        for tab in (reasons, others, other_loan, paper):
             tab.write("Demandez d’abord la décision.")
         return
     with reasons:
         _reasons(answer, described)
+    with others:
+        among_others(answer["client"], answer["explanation"])
     with other_loan:
         levers(answer["client"], described)
         _offers(answer, described)
@@ -72,6 +76,7 @@ def _start(schema: Mapping[str, Any]) -> None:
     with st.container(horizontal=True):
         st.button("Nouveau client", on_click=_cleared, args=(fields,))
         st.button("Remplir avec l’exemple", on_click=entry.fill, args=(fields, entry.example(schema)))
+        demonstration.choice(fields, schema)
 
 
 def _cleared(fields: list[Any]) -> None:

@@ -1,0 +1,118 @@
+"""The client among others: the spread of a feature, two of them, the nearest clients, and what weighs."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import streamlit as st
+
+from dashboard import labels, shell
+from dashboard.api_client import ApiError
+from dashboard.decision import crossing, distribution, importance
+from dashboard.decision.fields import Client
+from dashboard.decision.measures import Measure, measures
+from dashboard.numbers import counted, in_percent
+
+_KEPT = "among others"  # what the session keeps, for one client of one version
+_SHOWN = 500  # reference clients behind two features
+_DRAWN = 760  # pixels, where there is room
+
+
+@st.fragment
+def among_others(client: Client, explanation: Mapping[str, Any] | None) -> None:
+    """`explanation`: None where there is none."""
+    try:
+        model = _kept("model", lambda: shell.api().model())
+        near = _kept("neighbours", lambda: shell.api().neighbours(client), client)
+    except ApiError as error:
+        st.info(str(error))
+        return
+    known = {one.name: one for one in measures(model)}
+    _nearest(near)
+    if known:
+        st.markdown("### Une valeur parmi celles des autres")
+        _one_feature(known, near, client)
+        st.markdown("### Deux valeurs ensemble")
+        _two_features(known, near, client)
+    else:
+        st.info("Cette version ne dit rien des clients dont elle a appris.")
+    if explanation is not None:
+        st.markdown("### Ce qui pèse")
+        _weights(model, explanation)
+
+
+def _kept(name: str, ask: Callable[[], dict[str, Any]], about: object = None) -> dict[str, Any]:
+    """What the API said before about the same. Raises ApiError."""
+    kept: dict[str, Any] = st.session_state.setdefault(_KEPT, {})
+    if name not in kept or kept[name][0] != about:
+        kept[name] = about, ask()
+    answer: dict[str, Any] = kept[name][1]
+    return answer
+
+
+def _nearest(near: Mapping[str, Any]) -> None:
+    clients = near["neighbours"]
+    st.markdown("### Les clients les plus proches")
+    parts = [
+        f"{name} {sum(one['label'] == key for one in clients)}"
+        for name, key in zip(labels.NAMES, distribution.KEYS, strict=True)
+    ]
+    known = [one["defaulted"] for one in clients if one["defaulted"] is not None]
+    st.markdown(f"Parmi les {len(clients)} clients de référence les plus proches\u00a0: {', '.join(parts)}.")
+    if known:
+        unpaid = counted(sum(known), "n’a pas remboursé", "n’ont pas remboursé")
+        st.markdown(f"De ceux dont la suite est connue ({len(known)}), {unpaid}.")
+
+
+def _one_feature(known: Mapping[str, Measure], near: Mapping[str, Any], client: Client) -> None:
+    try:
+        totals = {one["name"]: one for one in _kept("reference", lambda: shell.api().reference())["features"]}
+    except ApiError as error:
+        st.info(str(error))
+        return
+    measure = _chosen("Valeur", known, "distribution of", 0)
+    value, place = client.get(measure.name), near["percentiles"].get(measure.name)
+    below = place["below"] if place else None
+    st.markdown(" ".join(distribution.place_of(measure, totals[measure.name], value, below)))
+    st.image(
+        distribution.distribution(measure, totals[measure.name], value),
+        alt=distribution.told(measure, totals[measure.name], value),
+        width=_DRAWN,
+    )
+
+
+def _two_features(known: Mapping[str, Measure], near: Mapping[str, Any], client: Client) -> None:
+    try:
+        others = _kept("clients", lambda: shell.api().reference_clients(0, _SHOWN))["clients"]
+    except ApiError as error:
+        st.info(str(error))
+        return
+    left, right = st.columns(2)
+    with left:
+        across = _chosen("Vers la droite", known, "crossing across", 0)
+    with right:
+        up = _chosen("Vers le haut", known, "crossing up", 1)
+    drawn = across, up, others, near["neighbours"], client
+    st.caption("Les clients les plus proches sont en couleur pleine.")
+    st.image(crossing.crossing(*drawn), alt=crossing.told(*drawn), width=_DRAWN)
+
+
+def _chosen(label: str, known: Mapping[str, Measure], key: str, usual: int) -> Measure:
+    names = [*known]
+    name = st.selectbox(
+        label, names, index=min(usual, len(names) - 1), format_func=lambda one: known[one].label, key=key
+    )
+    return known[name]
+
+
+def _weights(model: Mapping[str, Any], explanation: Mapping[str, Any]) -> None:
+    own = {one["feature"]: abs(one["points"]) for one in explanation["contributions"]}
+    whole = sum(own.values()) or 1.0
+    weights = [
+        (one["label"], own.get(one["name"], 0.0) / whole, one["share_of_gain"]) for one in model["features"]
+    ]
+    heaviest = max(weights, key=lambda one: one[1])
+    st.markdown(
+        f"Pour ce client, «\u00a0{heaviest[0]}\u00a0» pèse le plus\u00a0: {in_percent(heaviest[1], 0)} "
+        "de tout ce que ses valeurs ajoutent ou retirent."
+    )
+    st.image(importance.importance(weights), alt=importance.told(weights), width=_DRAWN)
