@@ -1,0 +1,38 @@
+"""Where other pages show what the API cannot tell: MLflow's, and those of the monitoring.
+
+The forms of the addresses are those of MLflow 3's pages.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+MLFLOW, MONITORING = "MLFLOW_UI_URL", "MONITORING_URL"
+
+
+def known(model: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What each link shows, and its address."""
+    found = []
+    if pages := _address(MLFLOW):
+        name, version = quote(model["name"], safe=""), model["version"]
+        if version:
+            place = f"{pages}/#/models/{name}/versions/{version}"
+            found = [(f"Fiche de la version {version}, dans MLflow", place)]
+        found += [
+            ("Versions et historique des champions, dans MLflow", f"{pages}/#/models/{name}"),
+            ("Entraînements et examens, dans MLflow", f"{pages}/#/experiments"),
+        ]
+    if monitoring := _address(MONITORING):
+        found.append(("Surveillance\u00a0: trafic, dérive et alarmes", monitoring))
+    return found
+
+
+def missing() -> list[str]:
+    """The settings that name no address."""
+    return [name for name in (MLFLOW, MONITORING) if not _address(name)]
+
+
+def _address(setting: str) -> str | None:
+    given = os.environ.get(setting, "").strip().rstrip("/")
+    return given if given.startswith(("http://", "https://")) else None
