@@ -159,7 +159,12 @@ def test_groups_are_compared_by_age(shown: AppTest) -> None:
 
     assert next(iter(rows)) == "Moins de 30 ans"
     assert all(re.fullmatch(r"\d+,\d % \(\d+,\d %\)", cells[1]) for cells in rows.values())
-    assert any("La règle des quatre cinquièmes (au moins 0,8) est tenue." in one for one in texts(shown))
+    rates = [float(cells[2].removesuffix(" %").replace(",", ".")) for cells in rows.values()]
+    (said,) = [one for one in texts(shown) if one.startswith("Le plus faible taux d’accord")]
+    ratio = float(said.split(" : ")[1][:4].replace(",", "."))
+    assert ratio == pytest.approx(min(rates) / max(rates), abs=0.006)
+    assert "La règle des quatre cinquièmes (au moins 0,8) est tenue." in said
+    assert re.search(r"diffèrent de 1\d,\d points au plus \(entre 1\d,\d et 1\d,\d\)\.$", said)
 
 
 # ---- The service

@@ -23,12 +23,10 @@ def drawn(thresholds: Sequence[Threshold], now: Threshold, tried: Threshold) -> 
         plane.curve([(one["threshold"], _cost(one)) for one in shown]),
         plane.upright(now["threshold"]),
         _dot(plane, now),
-        plane.beside(now["lower_bound"], "zone grise actuelle", above=True),
         *plane.names("Seuil", _COST),
     ]
     if tried["threshold"] != now["threshold"]:
         parts += [plane.upright(tried["threshold"], dashed=True), _dot(plane, tried)]
-        parts.append(plane.beside(tried["threshold"], "seuil essayé"))
     return drawing(told(thresholds, now, tried), parts)
 
 

@@ -41,11 +41,6 @@ class Plane:
     def names(self, below: str, beside: str) -> list[str]:
         return [text((_LEFT + _RIGHT) / 2, _BOTTOM + 62, below, "middle"), text(10, 22, beside, "start")]
 
-    def beside(self, value: float, words: str, *, above: bool = False) -> str:
-        """Words that begin or end at a value of the lower axis: above the plane, or at its foot."""
-        anchor, towards = ("start", 1) if value < self.right / 2 else ("end", -1)
-        return text(self.x(value) + 6 * towards, _TOP - 8 if above else _BOTTOM - 10, words, anchor)
-
     def upright(self, value: float, *, dashed: bool = False) -> str:
         """A line from the lower axis to the top."""
         return line(self.x(value), _BOTTOM, self.x(value), _TOP, dashed=dashed)

@@ -98,7 +98,7 @@ def between(comparison: Mapping[str, Any]) -> str:
         return "Il n’y a pas deux groupes d’au moins 100 clients\u00a0: rien n’est comparé."
     low, value, high = (fixed(ratio[name], 2) for name in ("low", "value", "high"))
     kept = "n’est pas tenue" if comparison["is_below_four_fifths"] else "est tenue"
-    lowest, highest = (_points(gap[name]) for name in ("low", "high"))
+    lowest, highest = (fixed(100 * gap[name], 1) for name in ("low", "high"))
     return (
         f"Le plus faible taux d’accord, rapporté au plus fort\u00a0: {value} (entre {low} et {high}, 19 fois "
         f"sur 20). La règle des quatre cinquièmes (au moins 0,8) {kept}. Parmi les bons payeurs, les accords "

@@ -82,6 +82,9 @@ def _threshold(totals: Mapping[str, Any]) -> None:
     if has_costs:
         drawn = totals["thresholds"], now, tried
         st.image(cost_curve.drawn(*drawn), alt=cost_curve.told(*drawn), width=_DRAWN)
+        st.markdown(
+            "Trait plein\u00a0: le seuil actuel, dans sa zone grise. Pointillé\u00a0: le seuil essayé."
+        )
 
 
 def _calibration(totals: Mapping[str, Any]) -> None:
