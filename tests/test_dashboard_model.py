@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,15 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from promotion import promoting
 from quality.portfolio import Portfolio
 from tests import servers
 from tests.dashboard_support import page, plain, told, unbroken
+from tests.live import Registry, serving
+from tests.promotion_support import examined, run_of
 from tests.servers import ROOT, SocketDoor
+
+pytest_plugins = ["tests.live_support"]
 
 SHIPPED = ROOT / "models" / "lgbm_final_model.pkl"
 
@@ -40,7 +46,7 @@ def texts(shown: AppTest) -> list[str]:
 
 def table(shown: AppTest, first: str) -> dict[str, list[str]]:
     """The rows below this first cell, by their own first cells."""
-    (text,) = [one for one in texts(shown) if one.startswith(f"| {first} |")]
+    text = [one for one in texts(shown) if one.startswith(f"| {first} |")][-1]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
     return {name: cells for name, *cells in rows}
 
@@ -189,6 +195,39 @@ def test_the_journal_and_the_links_of_the_operator_are_told(
     assert "par MONITORING_URL" in linked.caption[0].value
 
 
+def test_the_history_and_the_last_examination_are_those_of_the_registry(
+    live: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promoting.promote(examined(2), why="des coûts | revus", by="anna")
+    changes = run_of(2).metrics
+    monkeypatch.setenv("MLFLOW_UI_URL", "http://127.0.0.1:5001")
+
+    with serving(live, JOURNAL_URL="off") as door:
+        shown = page(door.url, "model", monkeypatch)
+
+    today = f"{datetime.now():%d/%m/%Y}"
+    (champions,) = [one for one in texts(shown) if one.startswith("| Version |")]
+    assert champions.splitlines()[2:] == [
+        f"| 2 | {today} | aujourd’hui | promotion, malgré des objections | des coûts \\| revus |",
+        f"| 1 | {today} | {today} | enregistrement | – |",
+    ]
+    changed = f"{100 * changes['changed']:.1f} %".replace(".", ",")
+    assert (
+        "La version servie a été comparée avec la version 1 sur des clients de référence. La décision est "
+        f"une autre pour {changed} d’entre eux. Elle a été promue malgré des objections." in texts(shown)
+    )
+    approved = f"+{100 * changes['approved']:.1f} points".replace(".", ",")
+    assert table(shown, "")["● Fiable"] == [approved]
+    assert [one.label for one in shown.expander] == ["Fiche du modèle, en anglais"]
+    links = {one.proto.label: one.proto.url for one in shown.get("link_button")}
+    place = "http://127.0.0.1:5001/#/"
+    assert links["Fiche de la version 2, dans MLflow"] == f"{place}models/scoring-client/versions/2"
+    assert re.fullmatch(
+        rf"{place}experiments/\d+/runs/[0-9a-f]{{32}}",
+        links["Dernier examen, client par client, dans MLflow"],
+    )
+
+
 def test_without_a_reference_its_sentence_stands_where_the_totals_would(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,7 +239,7 @@ def test_without_a_reference_its_sentence_stands_where_the_totals_would(
     assert [plain(one) for one in told(shown)] == [
         "Ce service n’a pas de portefeuille de référence : son exploitant peut en nommer un (REFERENCE)."
     ]
-    assert [one.value for one in shown.header] == ["Version servie", "Poids des données", "Service"]
+    assert [one.value for one in shown.header][1:] == ["Poids des données", "Service", "Histoire"]
 
 
 def test_an_api_that_is_away_is_one_sentence_and_a_button(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ _NO_FIGURE = "–"
 
 def by_label(totals: Mapping[str, Any]) -> str:
     everybody = totals["reference"]["clients"]
-    return _table(
+    return table(
         ["Décision", "Clients", "Part", "Taux de défaut"],
         (
             [name, *_of_label(totals["labels"][key], everybody)]
@@ -37,7 +37,7 @@ def compared(now: Mapping[str, Any], tried: Mapping[str, Any]) -> str:
             ("Coût de 100 clients", "cost_per_client", 100, 2),
         ]
     head = ["", f"Seuil actuel, {_threshold(now)}", f"Seuil essayé, {_threshold(tried)}", "Écart"]
-    return _table(
+    return table(
         head,
         (
             [
@@ -56,7 +56,7 @@ def _threshold(one: Mapping[str, Any]) -> str:
 
 def by_group(comparison: Mapping[str, Any]) -> str:
     head = [comparison["attribute"], "Clients", "Défauts (prévus)", "Accords", "Bons payeurs"]
-    return _table(head, map(_group, comparison["groups"]))
+    return table(head, map(_group, comparison["groups"]))
 
 
 def _group(group: Mapping[str, Any]) -> list[str]:
@@ -70,9 +70,10 @@ def _group(group: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """The first column holds names, the others numbers."""
-    return "\n".join(map(_line, [head, ["---", *["---:"] * (len(head) - 1)], *rows]))
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = True) -> str:
+    """The first column holds names; the others hold numbers, or words."""
+    others = ["---:" if numbers else "---"] * (len(head) - 1)
+    return "\n".join(map(_line, [head, ["---", *others], *rows]))
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard import shell
 from dashboard.api_client import ApiError
-from dashboard.model import calibration, cost_curve, links, sentences, tables, weights
+from dashboard.model import calibration, cost_curve, history, links, sentences, tables, weights
 from dashboard.numbers import in_percent
 
 _STYLE = (
@@ -32,7 +32,8 @@ def main() -> None:
     else:
         _reference(totals)
     _weights(model)
-    _service(model, ready)
+    _service(ready)
+    _history(model)
 
 
 def _version(model: Mapping[str, Any], ready: Mapping[str, Any]) -> None:
@@ -127,10 +128,42 @@ def _weights(model: Mapping[str, Any]) -> None:
     st.image(weights.drawn(found), alt=weights.told(found), width=_DRAWN)
 
 
-def _service(model: Mapping[str, Any], ready: Mapping[str, Any]) -> None:
+def _service(ready: Mapping[str, Any]) -> None:
     st.header("Service", anchor=False)
     st.markdown(sentences.journal(ready["journal"]))
-    for name, address in links.known(model):
+
+
+def _history(model: Mapping[str, Any]) -> None:
+    """Last, because a registry may take seconds to answer."""
+    st.header("Histoire", anchor=False)
+    told: Mapping[str, Any] = {"champions": [], "examination": None, "card": None}
+    if model["version"] is None:
+        st.markdown("La version est servie depuis un fichier\u00a0: aucun registre n’en garde l’histoire.")
+    else:
+        try:
+            with st.spinner("Le registre est consulté…"):
+                told = shell.api().model_history()
+        except ApiError as error:
+            st.info(str(error))
+    if told["champions"]:
+        st.markdown(history.champions(told["champions"]))
+    if told["examination"]:
+        _examination(told["examination"])
+    if told["card"]:
+        with st.expander("Fiche du modèle, en anglais"):
+            st.markdown(history.card(told["card"]))
+    _links(model, told["examination"])
+
+
+def _examination(told: Mapping[str, Any]) -> None:
+    st.subheader("Dernier examen", anchor=False)
+    st.markdown(history.examination(told))
+    if differences := history.differences(told):
+        st.markdown(differences)
+
+
+def _links(model: Mapping[str, Any], examination: Mapping[str, Any] | None) -> None:
+    for name, address in links.known(model, examination):
         st.link_button(name, address)
     if missing := links.missing():
         st.caption(sentences.no_links(missing))
