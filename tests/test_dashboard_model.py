@@ -208,8 +208,8 @@ def test_the_history_and_the_last_examination_are_those_of_the_registry(
     today = f"{datetime.now():%d/%m/%Y}"
     (champions,) = [one for one in texts(shown) if one.startswith("| Version |")]
     assert champions.splitlines()[2:] == [
-        f"| 2 | {today} | aujourd’hui | promotion, malgré des objections | des coûts \\| revus |",
-        f"| 1 | {today} | {today} | enregistrement | – |",
+        f"| 2 | {today} – aujourd’hui | promotion, malgré des objections : des coûts \\| revus |",
+        f"| 1 | {today} – {today} | enregistrement |",
     ]
     changed = f"{100 * changes['changed']:.1f} %".replace(".", ",")
     assert (

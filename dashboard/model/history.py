@@ -34,25 +34,23 @@ _DIFFERENCES = {
 
 def champions(terms: Sequence[Mapping[str, Any]]) -> str:
     """The newest first."""
-    head = ["Version", "Depuis", "Jusqu’à", "Par", "Raison"]
+    head = ["Version", "Période", "Comment"]  # few columns: a telephone is narrow
     return table(head, [_term(one) for one in reversed(terms)], numbers=False)
 
 
 def _term(one: Mapping[str, Any]) -> list[str]:
-    since = "–" if one["since"] is None else _day(one["since"])
+    since = "?" if one["since"] is None else _day(one["since"])
     until = "aujourd’hui" if one["until"] is None else _day(one["until"])
-    how = _HOW.get(one["how"], "–")
+    how = _HOW.get(one["how"], "autrement")
     if one["overridden"]:
         how += ", malgré des objections"
-    return [one["version"], since, until, how, _line(one["why"])]
+    if one["why"]:
+        how += f"\u00a0: {escaped(' '.join(one['why'].split()))}"
+    return [one["version"], f"{since} – {until}", how]
 
 
 def _day(moment: str) -> str:
     return f"{datetime.fromisoformat(moment).astimezone():%d/%m/%Y}"
-
-
-def _line(text: str | None) -> str:
-    return escaped(" ".join(text.split())) if text else "–"
 
 
 def examination(told: Mapping[str, Any]) -> str:
