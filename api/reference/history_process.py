@@ -17,6 +17,7 @@ from mlflow_model import processes
 from mlflow_model.errors import LoadingFailed
 
 MEMORY_BYTES = 2 * 2**30
+NICENESS = 15  # above the worker's, which decides
 
 _log = logging.getLogger("scoring_client")
 
@@ -24,6 +25,7 @@ _log = logging.getLogger("scoring_client")
 def main() -> None:
     processes.end_with_parent()
     processes.limit(memory=MEMORY_BYTES)
+    os.nice(NICENESS)
     logs.configure()
     output = processes.set_aside(1)  # a library may write to the output itself
     try:
