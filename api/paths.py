@@ -113,6 +113,19 @@ MODEL = Endpoint(
     },
     roles=frozenset(ROLES),
 )
+MODEL_HISTORY = Endpoint(
+    "/model/history",
+    "GET",
+    "Ce que le registre dit de la version servie : fiche, champions, dernier examen.",
+    {
+        "200": "L’histoire.",
+        **{status: _ABOUT_THE_REFERENCE[status] for status in ("401", "403")},
+        "500": "Erreur interne, avec une référence.",
+        "503": "Aucun modèle n’est chargé, le registre ne répond pas, trop de questions sont posées, ou la "
+        "réponse a pris trop de temps (avec Retry-After).",
+    },
+    roles=frozenset(ROLES),
+)
 REFERENCE = Endpoint(
     "/reference",
     "GET",
@@ -227,7 +240,7 @@ FRONT = Endpoint("/", "GET", "L’accueil, avec un exemple de requête.", {})
 
 PATHS = (
     *(PREDICT, EXPLAIN, BATCH, DECISIONS, DECISION, PAST_EXPLANATION, REVIEWED),
-    *(MODEL, REFERENCE, REFERENCE_CLIENTS, NEIGHBOURS),
+    *(MODEL, MODEL_HISTORY, REFERENCE, REFERENCE_CLIENTS, NEIGHBOURS),
     *(HEALTH, READY, METRICS, OPENAPI, DOCS, FRONT),
 )
 _BY_PATH = {one.path: one for one in PATHS}

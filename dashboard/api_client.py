@@ -50,6 +50,10 @@ class ScoringApi:
         """Policy, features and origin of the served version."""
         return self._ask("GET", "/model", seconds=_SLOW_SECONDS)
 
+    def model_history(self) -> dict[str, Any]:
+        """What the registry says of the served version: its card, the champions, its last examination."""
+        return self._ask("GET", "/model/history", seconds=_SLOW_SECONDS)
+
     def reference(self) -> dict[str, Any]:
         """What the served version does to the reference clients, in totals."""
         return self._ask("GET", "/reference", seconds=_SLOW_SECONDS)

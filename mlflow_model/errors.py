@@ -395,6 +395,13 @@ class TooManyEnquiries(TryLater):
         )
 
 
+class RegistryOutOfReach(TryLater):
+    """The registry does not tell a version's history. The log says why."""
+
+    def __init__(self) -> None:
+        super().__init__("Le registre ne dit rien de la version servie : réessayez plus tard.")
+
+
 class EnquiryTooSlow(TryLater):
     def __init__(self, seconds: float) -> None:
         super().__init__(f"La réponse n’a pas été calculée en {seconds:.0f} s : réessayez plus tard.")

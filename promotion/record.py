@@ -6,6 +6,7 @@ import mlflow
 import pandas as pd
 
 from mlflow_model.registry import connection, failures
+from mlflow_model.registry.examinations import EXAMINED_BY
 from mlflow_model.registry.versions import Reference
 from promotion import report
 from promotion.comparison import Difference
@@ -19,7 +20,7 @@ def record(
     by: str | None = None,
     overridden: str | None = None,
 ) -> str | None:
-    """Record the report as a run. Returns its id, which the candidate's tag `examination.run` then holds.
+    """Record the report as a run. Returns its id, which the candidate's tag EXAMINED_BY then holds.
 
     Without a difference and objections there is nothing to record: returns None.
     """
@@ -35,7 +36,7 @@ def record(
         mlflow.set_tags(_tags(examined, outcome) | _who(why, by, overridden))
         mlflow.log_text(examined.text, "decision_diff.txt")
         _log_figures(examined)
-        client.set_model_version_tag(examined.name, candidate, "examination.run", run.info.run_id)
+        client.set_model_version_tag(examined.name, candidate, EXAMINED_BY, run.info.run_id)
     return str(run.info.run_id)
 
 

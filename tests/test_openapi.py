@@ -188,7 +188,7 @@ def test_every_declared_get_answers_200_as_declared(door: Door, document: dict[s
         answer = door.get(path)
         (declared,) = document["paths"][path]["get"]["responses"]["200"]["content"]
         assert (answer.status, answer.headers["Content-Type"].partition(";")[0]) == (200, declared)
-    told = ["/model", "/reference", "/reference/clients"]
+    told = ["/model", "/model/history", "/reference", "/reference/clients"]
     assert paths == [*told, "/health", "/ready", "/metrics", "/openapi.json"]
 
 

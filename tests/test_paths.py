@@ -36,6 +36,7 @@ def test_flask_has_the_paths_of_the_contract_and_no_other(bundle: Bundle) -> Non
         ("/decisions/<id>/review", "POST"),
         ("/ready", "GET"),
         ("/model", "GET"),
+        ("/model/history", "GET"),
         ("/reference", "GET"),
         ("/reference/clients", "GET"),
         ("/neighbours", "POST"),
@@ -57,7 +58,7 @@ def test_the_openapi_document_of_a_service_with_tokens_says_which_paths_ask_for_
     document = FlaskDoor(flask_app(service)).get("/openapi.json").content
 
     decides = {"/predict", "/explain", "/predict/batch"}
-    tells = {"/model", "/reference", "/reference/clients", "/neighbours", "/metrics"}
+    tells = {"/model", "/model/history", "/reference", "/reference/clients", "/neighbours", "/metrics"}
     assert secured(document) == decides | tells
     assert document["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
 

@@ -12,7 +12,8 @@ from api.deciding.computing_pool import ComputingProcess, Pool
 from api.deciding.service import Service
 from api.delivery.served import Model
 from api.reference import parameters
-from api.reference.tasks import AboutModel, Enquiry, Neighbours, PageOfClients, Totals
+from api.reference.history import History
+from api.reference.tasks import AboutModel, Enquiry, Neighbours, PageOfClients, Totals, written
 
 _PROCESS = "api.reference.reference_process"
 
@@ -25,10 +26,15 @@ class Enquiries:
     """All of them raise ModelUnavailable. `pool`: of processes; without it, threads answer."""
 
     def __init__(self, service: Service, pool: Pool | None = None) -> None:
-        self._service, self._pool = service, pool
+        self._service, self._pool, self._history = service, pool, History()
 
     def about_model(self, asked_as: str) -> Answer:
         return self._answered(self._service.served.model, AboutModel(b"", asked_as))
+
+    def history(self, asked_as: str) -> Answer:
+        """What the registry says of the version."""
+        model = self._service.served.model
+        return in_words(lambda: written(self._history.of(model), model), model, asked_as)
 
     def totals(self, asked_as: str) -> Answer:
         return self._answered(self._service.served.model, Totals(b"", asked_as))

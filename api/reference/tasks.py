@@ -37,7 +37,7 @@ class AboutModel(Enquiry):
     def answer(self, model: Model, listeners: Sequence[Listener]) -> Answer:
         from api.reference import about
 
-        return _written(about.of(model), model)
+        return written(about.of(model), model)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Totals(Enquiry):
     def answer(self, model: Model, listeners: Sequence[Listener]) -> Answer:
         from api.reference import scored, totals
 
-        return _written(totals.of(scored.by(model)), model)
+        return written(totals.of(scored.by(model)), model)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class PageOfClients(Enquiry):
     def answer(self, model: Model, listeners: Sequence[Listener]) -> Answer:
         from api.reference import clients, scored
 
-        return _written(clients.page(scored.by(model), self.after, self.limit), model)
+        return written(clients.page(scored.by(model), self.after, self.limit), model)
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,9 @@ class Neighbours(Enquiry):
     def answer(self, model: Model, listeners: Sequence[Listener]) -> Answer:
         from api.reference import clients, scored
 
-        return _written(clients.around(self.client(model), scored.by(model)), model)
+        return written(clients.around(self.client(model), scored.by(model)), model)
 
 
-def _written(content: object, model: Model) -> Answer:
+def written(content: object, model: Model) -> Answer:
+    """The answer that says this."""
     return Answer(200, json.dumps(content, ensure_ascii=False, allow_nan=False).encode(), model)

@@ -35,7 +35,7 @@ from mlflow_model.errors import (
 if TYPE_CHECKING:
     from flask import Flask
 
-_FLASK_THREADS = 30  # more than batches, explanations, questions and enquiries hold: /health needs one
+_FLASK_THREADS = 33  # more than batches, explanations, questions and enquiries hold: /health needs one
 BUDGET_BYTES = 64 * 2**20  # of bodies, for each path that reads some
 _access_log = logging.getLogger(logs.ACCESS)
 

@@ -12,6 +12,7 @@ from api.paths import (
     EXPLAIN,
     METRICS,
     MODEL,
+    MODEL_HISTORY,
     MOST_IN_ARROW,
     MOST_IN_TEXT,
     NEIGHBOURS,
@@ -144,6 +145,11 @@ _MORE: dict[Endpoint, dict[str, Any]] = {
     },
     REVIEWED: {"operationId": "review"},
     MODEL: {"operationId": "model"},
+    MODEL_HISTORY: {
+        "operationId": "modelHistory",
+        "description": "champions\u00a0: les versions que l’alias a nommées, de la première à la dernière. "
+        "Une version servie depuis un fichier n’a pas d’histoire. La réponse est gardée une minute.",
+    },
     REFERENCE: {
         "operationId": "reference",
         "description": "Les coûts sont ceux de la politique. thresholds dit ce que chaque seuil changerait, "

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from api.paths import MODEL, NEIGHBOURS, REFERENCE, REFERENCE_CLIENTS, Endpoint
+from api.paths import MODEL, MODEL_HISTORY, NEIGHBOURS, REFERENCE, REFERENCE_CLIENTS, Endpoint
 from api.reference.parameters import MOST, USUAL_LIMIT
 from journal.models import LABELS
 
@@ -18,6 +18,7 @@ _DEFAULTED = {
 
 ANSWERS = {
     MODEL: "Model",
+    MODEL_HISTORY: "ModelHistory",
     REFERENCE: "Reference",
     REFERENCE_CLIENTS: "ReferenceClients",
     NEIGHBOURS: "Neighbours",
@@ -28,6 +29,7 @@ def schemas(client: Schema) -> Schema:
     """`client`: the schema of a client as POST /predict takes it."""
     return {
         "Model": _model(),
+        "ModelHistory": _history(),
         "Reference": _reference(),
         "ReferenceClients": _object(
             {"clients": _list_of(_object(_client(client))), "next": {"type": ["integer", "null"]}}
@@ -84,6 +86,25 @@ def _model() -> Schema:
             "features": _list_of(feature),
         }
     )
+
+
+def _history() -> Schema:
+    champion = _object(
+        {
+            **dict.fromkeys(("version", "how"), _TEXT),
+            **dict.fromkeys(("since", "until", "why", "overridden"), _TEXT_OR_NULL),
+        }
+    )
+    examination = {
+        "type": ["object", "null"],
+        "description": "Le dernier examen\u00a0: les écarts au champion d’alors, et où MLflow le garde.",
+        "properties": {
+            **dict.fromkeys(("run", "experiment"), _TEXT),
+            **dict.fromkeys(("compared_with", "outcome", "objections"), _TEXT_OR_NULL),
+            "differences": {"type": "object", "additionalProperties": _NUMBER},
+        },
+    }
+    return _object({"card": _TEXT_OR_NULL, "champions": _list_of(champion), "examination": examination})
 
 
 def _reference() -> Schema:

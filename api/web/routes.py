@@ -26,6 +26,7 @@ from api.paths import (
     HEALTH,
     METRICS,
     MODEL,
+    MODEL_HISTORY,
     NEIGHBOURS,
     OPENAPI,
     PAST_EXPLANATION,
@@ -84,6 +85,7 @@ def flask_app(service: Service, desk: Desk | None = None, enquiries: Enquiries |
         PAST_EXPLANATION: past.explanation,
         REVIEWED: past.review,
         MODEL: reference.model,
+        MODEL_HISTORY: reference.history,
         REFERENCE: reference.totals,
         REFERENCE_CLIENTS: reference.clients,
         NEIGHBOURS: reference.neighbours,
@@ -219,6 +221,9 @@ class _Reference:
 
     def model(self) -> Response:
         return _response(self._enquiries.about_model(g.request_id))
+
+    def history(self) -> Response:
+        return _response(self._enquiries.history(g.request_id))
 
     def totals(self) -> Response:
         return _response(self._enquiries.totals(g.request_id))

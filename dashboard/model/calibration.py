@@ -8,7 +8,7 @@ from dashboard.numbers import counted, in_percent
 Group = Mapping[str, float]
 
 
-def calibration(groups: Sequence[Group]) -> str:
+def drawn(groups: Sequence[Group]) -> str:
     end = end_of(max(max(one["predicted"], one["observed"]) for one in groups))
     plane = Plane(end, end)
     diagonal = f'x1="{plane.x(0)}" y1="{plane.y(0)}" x2="{plane.x(end)}" y2="{plane.y(end)}"'

@@ -1,11 +1,11 @@
 """Says in words what the API tells of a version: who it is, its policy, and how the service is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dashboard.labels import WORDS
 from dashboard.markdown import escaped
-from dashboard.numbers import counted, fixed, in_percent, write_french
+from dashboard.numbers import counted, fixed, in_percent, in_thousands, write_french
 
 _JOURNAL = {
     "writable": "Le journal inscrit chaque décision.",
@@ -47,13 +47,20 @@ def origin(told: Mapping[str, Any]) -> str:
 
 
 def costs(told: Mapping[str, float]) -> str:
-    """Of the two mistakes."""
+    """In what the costs are counted."""
     ratio = told["false_negative"] / told["false_positive"]
-    as_text = fixed(ratio, 0 if ratio == round(ratio) else 1)
     return (
-        f"Un crédit accordé qui finit en défaut coûte autant que {as_text} refus de clients qui auraient "
-        "remboursé."
+        "Le coût se compte en bons payeurs refusés\u00a0: un crédit accordé qui finit en défaut coûte autant "
+        f"que {fixed(ratio, 0 if ratio == round(ratio) else 1)} refus de clients qui auraient remboursé."
     )
+
+
+def changed(now: Mapping[str, Any], tried: Mapping[str, Any], everybody: int) -> str:
+    if tried["threshold"] == now["threshold"]:
+        return "Déplacez le seuil pour voir ce qu’un autre changerait."
+    of_them, changed = in_thousands(everybody), tried["changed"]
+    would = "aurait" if changed < 2 else "auraient"
+    return f"**{counted(changed, 'client', 'clients')}** sur {of_them} {would} une autre décision."
 
 
 def reference(told: Mapping[str, Any]) -> str:
@@ -68,6 +75,49 @@ def reference(told: Mapping[str, Any]) -> str:
     lacking = f" {counted(left, 'autre est laissé', 'autres sont laissés')} de côté, faute d’une valeur."
     expected = " Leurs défauts sont ceux qui sont attendus." if told["outcome"] == "TRUE_PROBABILITY" else ""
     return kind + expected + (lacking if left else "")
+
+
+def figures(told: Mapping[str, float | None]) -> str:
+    """How well the version tells clients apart, and how far its probabilities are off."""
+    auc, error = told["auc"], told["ece"]
+    said = []
+    if error is not None:
+        said.append(f"En moyenne, la prévision et le constat diffèrent de {_points(error)}.")
+    if auc is not None:
+        said.append(
+            "D’un client en défaut et d’un client qui rembourse, pris au hasard, la version donne la plus "
+            f"forte probabilité au premier dans {in_percent(auc)} des cas (AUC)."
+        )
+    return " ".join(said)
+
+
+def between(comparison: Mapping[str, Any]) -> str:
+    """How far apart the groups of one attribute are."""
+    ratio, gap = comparison["approval_ratio"], comparison["opportunity_gap"]
+    if ratio is None or gap is None:
+        return "Il n’y a pas deux groupes d’au moins 100 clients\u00a0: rien n’est comparé."
+    low, value, high = (fixed(ratio[name], 2) for name in ("low", "value", "high"))
+    kept = "n’est pas tenue" if comparison["is_below_four_fifths"] else "est tenue"
+    lowest, highest = (fixed(100 * gap[name], 1) for name in ("low", "high"))
+    return (
+        f"Le plus faible taux d’accord, rapporté au plus fort\u00a0: {value} (entre {low} et {high}, 19 fois "
+        f"sur 20). La règle des quatre cinquièmes (au moins 0,8) {kept}. Parmi les bons payeurs, les accords "
+        f"diffèrent de {_points(gap['value'])} au plus (entre {lowest} et {highest})."
+    )
+
+
+def _points(share: float) -> str:
+    """A difference of two rates, in points of a hundred."""
+    points = fixed(100 * share, 1)
+    return f"{points}\u00a0{'point' if abs(100 * share) < 1.95 else 'points'}"
+
+
+def no_links(settings: Sequence[str]) -> str:
+    """The settings by which links would be here."""
+    return (
+        f"L’exploitant peut donner ici des liens, par {' et '.join(settings)}\u00a0: des adresses qui "
+        "commencent par http:// ou https://."
+    )
 
 
 def journal(state: str) -> str:

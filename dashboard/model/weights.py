@@ -6,12 +6,13 @@ from dashboard.model.plane import WIDTH, drawing, text
 from dashboard.numbers import in_percent
 
 _LEFT, _ROW = 285, 30
+_LEAST = 0.001  # that one decimal of a per cent can say
 _COLOUR = "#5b7fa6"  # of no label: weights are neither good nor bad
 
 Weight = tuple[str, float]
 
 
-def weights(found: Sequence[Weight]) -> str:
+def drawn(found: Sequence[Weight]) -> str:
     """`found`: what each feature is called, and its share of the whole."""
     ordered = sorted(found, key=lambda one: -one[1])
     per_share = (WIDTH - _LEFT - 80) / (ordered[0][1] or 1.0)
@@ -21,7 +22,7 @@ def weights(found: Sequence[Weight]) -> str:
         rows += [
             text(_LEFT - 10, y + 21, name, "end"),
             f'<rect x="{_LEFT}" y="{y + 5}" width="{width:.1f}" height="18" fill="{_COLOUR}"/>',
-            text(_LEFT + width + 8, y + 21, in_percent(share), "start"),
+            text(_LEFT + width + 8, y + 21, _written(share), "start"),
         ]
     return drawing(told(found), rows, _ROW * len(ordered))
 
@@ -29,4 +30,8 @@ def weights(found: Sequence[Weight]) -> str:
 def told(found: Sequence[Weight]) -> str:
     """The drawing in words."""
     ordered = sorted(found, key=lambda one: -one[1])
-    return "\u00a0; ".join(f"{name}\u00a0: {in_percent(share)}" for name, share in ordered) + "."
+    return "\u00a0; ".join(f"{name}\u00a0: {_written(share)}" for name, share in ordered) + "."
+
+
+def _written(share: float) -> str:
+    return in_percent(share) if share == 0 or share >= _LEAST else f"<\u00a0{in_percent(_LEAST)}"

@@ -1,28 +1,19 @@
 """The page « Modèle »: the served version, its policy, what another threshold would change, and for whom."""
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
 
-from dashboard import labels, shell
+from dashboard import shell
 from dashboard.api_client import ApiError
-from dashboard.model import sentences
-from dashboard.model.calibration import calibration
-from dashboard.model.calibration import told as calibration_told
-from dashboard.model.cost_curve import cost_curve
-from dashboard.model.cost_curve import told as cost_told
-from dashboard.model.weights import told as weights_told
-from dashboard.model.weights import weights
-from dashboard.numbers import counted, fixed, in_percent, in_thousands, signed
+from dashboard.model import calibration, cost_curve, history, links, sentences, tables, weights
+from dashboard.numbers import in_percent
 
 _STYLE = (
     "<style>@media(max-width:640px){[data-testid=stMarkdownContainer] :is(th,td){padding:4px 6px}}</style>"
 )
 _DRAWN = 760  # pixels, where there is room
-_KEYS = ("reliable", "grey", "risky")
-_NAMES = [name.replace(" ", "\u00a0") for name in labels.NAMES]  # in a cell as narrow as a telephone's
 
 
 def main() -> None:
@@ -42,6 +33,7 @@ def main() -> None:
         _reference(totals)
     _weights(model)
     _service(ready)
+    _history(model)
 
 
 def _version(model: Mapping[str, Any], ready: Mapping[str, Any]) -> None:
@@ -58,36 +50,21 @@ def _version(model: Mapping[str, Any], ready: Mapping[str, Any]) -> None:
 def _reference(totals: Mapping[str, Any]) -> None:
     st.header("Sur les clients de référence", anchor=False)
     st.markdown(sentences.reference(totals["reference"]))
-    _labels(totals)
+    st.markdown(tables.by_label(totals))
     st.header("Un autre seuil, sur le papier", anchor=False)
     _threshold(totals)
     if totals["calibration"]:
         st.header("Calibrage", anchor=False)
-        st.markdown(
-            "Chaque point est un dixième des clients, du moins au plus risqué. Sur la ligne, il y a autant "
-            "de défauts que prévu."
-        )
-        groups = totals["calibration"]
-        st.image(calibration(groups), alt=calibration_told(groups), width=_DRAWN)
+        _calibration(totals)
     st.header("Équité", anchor=False)
-    _fairness(totals)
-
-
-def _labels(totals: Mapping[str, Any]) -> None:
-    lines = ["| Décision | Clients | Part | Taux de défaut |", "| --- | ---: | ---: | ---: |"]
-    everybody = totals["reference"]["clients"]
-    for name, key in zip(_NAMES, _KEYS, strict=True):
-        clients, defaults = (totals["labels"][key][one] for one in ("clients", "defaults"))
-        rate = in_percent(defaults / clients) if clients and defaults is not None else "–"
-        lines.append(f"| {name} | {in_thousands(clients)} | {in_percent(clients / everybody)} | {rate} |")
-    st.markdown("\n".join(lines))
+    _fairness(totals["fairness"])
 
 
 @st.fragment
 def _threshold(totals: Mapping[str, Any]) -> None:
     """Moves nothing but the slider: what each threshold would change is known already."""
-    now = totals["now"]
-    if now["cost_per_client"] is not None:
+    now, has_costs = totals["now"], totals["now"]["cost_per_client"] is not None
+    if has_costs:
         st.markdown(sentences.costs(totals["costs"]))
     by_threshold = {one["threshold"]: one for one in [*totals["thresholds"], now]}
     tried = by_threshold[
@@ -101,70 +78,37 @@ def _threshold(totals: Mapping[str, Any]) -> None:
             "nouvelle version, que le responsable du modèle enregistre.",
         )
     ]
-    everybody, changed = in_thousands(totals["reference"]["clients"]), tried["changed"]
-    would = "aurait" if changed < 2 else "auraient"
-    st.markdown(f"**{counted(changed, 'client', 'clients')}** sur {everybody} {would} une autre décision.")
-    st.markdown("\n".join(_compared(now, tried)))
-    if now["cost_per_client"] is not None:
+    st.markdown(sentences.changed(now, tried, totals["reference"]["clients"]))
+    st.markdown(tables.compared(now, tried))
+    if has_costs:
         drawn = totals["thresholds"], now, tried
-        st.image(cost_curve(*drawn), alt=cost_told(*drawn), width=_DRAWN)
+        st.image(cost_curve.drawn(*drawn), alt=cost_curve.told(*drawn), width=_DRAWN)
+        st.markdown(
+            "Trait plein\u00a0: le seuil actuel, dans sa zone grise. Pointillé\u00a0: le seuil essayé."
+        )
 
 
-def _compared(now: Mapping[str, Any], tried: Mapping[str, Any]) -> list[str]:
-    """A table of what is and what would be."""
-    rows = [(name, key, 0) for name, key in zip(_NAMES, _KEYS, strict=True)]
-    if now["cost_per_client"] is not None:
-        rows += [
-            ("Défauts parmi les fiables", "defaults_of_reliable", 0),
-            ("Coût par client", "cost_per_client", 4),
-        ]
-    head = f"| | Seuil actuel, {in_percent(now['threshold'], 2)} | Seuil essayé, "
-    lines = [f"{head}{in_percent(tried['threshold'], 2)} | Écart |", "| --- | ---: | ---: | ---: |"]
-    for name, key, decimals in rows:
-        one, other = (fixed(found[key], decimals) for found in (now, tried))
-        lines.append(f"| {name} | {one} | {other} | {signed(tried[key] - now[key], decimals)} |")
-    return lines
+def _calibration(totals: Mapping[str, Any]) -> None:
+    groups = totals["calibration"]
+    st.markdown(
+        "Chaque point est un dixième des clients, du moins au plus risqué. Sur la ligne, il y a autant de "
+        "défauts que prévu."
+    )
+    st.image(calibration.drawn(groups), alt=calibration.told(groups), width=_DRAWN)
+    st.markdown(sentences.figures(totals["figures"]))
 
 
-def _fairness(totals: Mapping[str, Any]) -> None:
-    if not totals["fairness"]:
+def _fairness(comparisons: list[Mapping[str, Any]] | None) -> None:
+    if not comparisons:
         st.markdown("Les clients de référence ne disent pas assez pour comparer des groupes.")
         return
     st.markdown(
         "Défauts\u00a0: leur taux (et celui qui est prévu)\u00a0; accords\u00a0: la part des demandes "
         "fiables\u00a0; bons payeurs\u00a0: la même, parmi ceux qui remboursent."
     )
-    for one in totals["fairness"]:
-        lines = [
-            f"| {one['attribute']} | Clients | Défauts (prévus) | Accords | Bons payeurs |",
-            "| --- | ---: | ---: | ---: | ---: |",
-            *(_group(group) for group in one["groups"]),
-        ]
-        st.markdown("\n".join(lines))
-        st.markdown(_between(one))
-
-
-def _group(group: Mapping[str, Any]) -> str:
-    cells = [
-        group["name"],
-        in_thousands(group["clients"]),
-        f"{in_percent(group['default_rate']['value'])} ({in_percent(group['mean_probability'])})",
-        in_percent(group["approval_rate"]["value"]),
-        "–" if group["equal_opportunity"] is None else in_percent(group["equal_opportunity"]),
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def _between(one: Mapping[str, Any]) -> str:
-    ratio = one["approval_ratio"]
-    if ratio is None:
-        return "Il n’y a pas deux groupes d’au moins 100 clients\u00a0: rien n’est comparé."
-    low, value, high = (fixed(ratio[name], 2) for name in ("low", "value", "high"))
-    kept = "n’est pas tenue" if one["is_below_four_fifths"] else "est tenue"
-    return (
-        f"Le plus faible taux d’accord, rapporté au plus fort\u00a0: {value} (entre {low} et {high}, 19 fois "
-        f"sur 20). La règle des quatre cinquièmes (au moins 0,8) {kept}."
-    )
+    for one in comparisons:
+        st.markdown(tables.by_group(one))
+        st.markdown(sentences.between(one))
 
 
 def _weights(model: Mapping[str, Any]) -> None:
@@ -179,26 +123,50 @@ def _weights(model: Mapping[str, Any]) -> None:
         return
     st.markdown(
         "La part de chaque donnée dans ce qui sépare, pour tous, les clients risqués des autres. Les raisons "
-        "d’une décision sont celles du client, à la page « Décision »."
+        "d’une décision sont celles du client, à la page «\u00a0Décision\u00a0»."
     )
-    st.image(weights(found), alt=weights_told(found), width=_DRAWN)
+    st.image(weights.drawn(found), alt=weights.told(found), width=_DRAWN)
 
 
 def _service(ready: Mapping[str, Any]) -> None:
     st.header("Service", anchor=False)
     st.markdown(sentences.journal(ready["journal"]))
-    links = {
-        "Versions, fiche du modèle et historique, dans MLflow": os.environ.get("MLFLOW_UI_URL"),
-        "Surveillance\u00a0: trafic, dérive et alarmes": os.environ.get("MONITORING_URL"),
-    }
-    for name, url in links.items():
-        if url:
-            st.link_button(name, url)
-    if not all(links.values()):
-        st.caption(
-            "L’exploitant peut donner ici les liens vers MLflow (MLFLOW_UI_URL) et vers la surveillance "
-            "(MONITORING_URL)."
-        )
+
+
+def _history(model: Mapping[str, Any]) -> None:
+    """Last, because a registry may take seconds to answer."""
+    st.header("Histoire", anchor=False)
+    told: Mapping[str, Any] = {"champions": [], "examination": None, "card": None}
+    if model["version"] is None:
+        st.markdown("La version est servie depuis un fichier\u00a0: aucun registre n’en garde l’histoire.")
+    else:
+        try:
+            with st.spinner("Le registre est consulté…"):
+                told = shell.api().model_history()
+        except ApiError as error:
+            st.info(str(error))
+    if told["champions"]:
+        st.markdown(history.champions(told["champions"]))
+    if told["examination"]:
+        _examination(told["examination"])
+    if told["card"]:
+        with st.expander("Fiche du modèle, en anglais"):
+            st.markdown(history.card(told["card"]))
+    _links(model, told["examination"])
+
+
+def _examination(told: Mapping[str, Any]) -> None:
+    st.subheader("Dernier examen", anchor=False)
+    st.markdown(history.examination(told))
+    if differences := history.differences(told):
+        st.markdown(differences)
+
+
+def _links(model: Mapping[str, Any], examination: Mapping[str, Any] | None) -> None:
+    for name, address in links.known(model, examination):
+        st.link_button(name, address)
+    if missing := links.missing():
+        st.caption(sentences.no_links(missing))
 
 
 main()

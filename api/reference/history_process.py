@@ -1,0 +1,69 @@
+"""`python -m api.reference.history_process`: asks the registry about a version, once.
+
+It reads on its input which one, and writes what the registry says, or nothing if the registry is out of
+reach: a process of its own, because MLflow is slow and large, and can hang.
+"""
+
+import json
+import logging
+import os
+import sys
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from api import logs
+from mlflow_model import processes
+from mlflow_model.errors import LoadingFailed
+
+MEMORY_BYTES = 2 * 2**30
+NICENESS = 15  # above the worker's, which decides
+
+_log = logging.getLogger("scoring_client")
+
+
+def main() -> None:
+    processes.end_with_parent()
+    processes.limit(memory=MEMORY_BYTES)
+    os.nice(NICENESS)
+    logs.configure()
+    output = processes.set_aside(1)  # a library may write to the output itself
+    try:
+        told = _told(**json.load(sys.stdin))
+    except LoadingFailed as error:
+        _log.error("the registry does not tell a version's history: %s", error)
+        return
+    with os.fdopen(output, "w", encoding="utf-8") as written:
+        json.dump(told, written)
+
+
+def _told(name: str, version: str, alias: str | None) -> dict[str, Any]:
+    """Raises LoadingFailed."""
+    from mlflow_model.registry import examinations, moves, versions  # seconds
+
+    examined = examinations.last_of(name, version)
+    return {
+        "card": examinations.card_of(name, version),
+        "champions": [_shown(term) for term in moves.history(name, alias or versions.CHAMPION)],
+        "examination": None if examined is None else asdict(examined),
+    }
+
+
+def _shown(term: Any) -> dict[str, Any]:
+    """Without who moved the alias: the operator's own name is for the operators."""
+    return {
+        "version": str(term.version),
+        "since": _time(term.since),
+        "until": _time(term.until),
+        "how": term.how,
+        "why": term.why,
+        "overridden": term.overridden,
+    }
+
+
+def _time(found: datetime | None) -> str | None:
+    return None if found is None else found.isoformat(timespec="seconds")
+
+
+if __name__ == "__main__":
+    main()

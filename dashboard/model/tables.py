@@ -1,0 +1,80 @@
+"""What the page « Modèle » says in tables, as Markdown."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from dashboard import labels
+from dashboard.numbers import fixed, in_percent, in_thousands, signed
+
+KEYS = ("reliable", "grey", "risky")  # of the labels, as the API names them
+_NAMES = [name.replace(" ", "\u00a0") for name in labels.NAMES]  # in a cell as narrow as a telephone's
+_NO_FIGURE = "–"
+
+
+def by_label(totals: Mapping[str, Any]) -> str:
+    everybody = totals["reference"]["clients"]
+    return table(
+        ["Décision", "Clients", "Part", "Taux de défaut"],
+        (
+            [name, *_of_label(totals["labels"][key], everybody)]
+            for name, key in zip(_NAMES, KEYS, strict=True)
+        ),
+    )
+
+
+def _of_label(one: Mapping[str, Any], everybody: int) -> list[str]:
+    clients, defaults = one["clients"], one["defaults"]
+    rate = in_percent(defaults / clients) if clients and defaults is not None else _NO_FIGURE
+    return [in_thousands(clients), in_percent(clients / everybody), rate]
+
+
+def compared(now: Mapping[str, Any], tried: Mapping[str, Any]) -> str:
+    """What is, and what would be by another threshold."""
+    rows = [(name, key, 1, 0) for name, key in zip(_NAMES, KEYS, strict=True)]
+    if now["cost_per_client"] is not None:
+        rows += [
+            ("Défauts parmi les fiables", "defaults_of_reliable", 1, 0),
+            ("Coût de 100 clients", "cost_per_client", 100, 2),
+        ]
+    head = ["", f"Seuil actuel, {_threshold(now)}", f"Seuil essayé, {_threshold(tried)}", "Écart"]
+    return table(
+        head,
+        (
+            [
+                name,
+                *(fixed(times * found[key], decimals) for found in (now, tried)),
+                signed(times * (tried[key] - now[key]), decimals),
+            ]
+            for name, key, times, decimals in rows
+        ),
+    )
+
+
+def _threshold(one: Mapping[str, Any]) -> str:
+    return in_percent(one["threshold"], 2)
+
+
+def by_group(comparison: Mapping[str, Any]) -> str:
+    head = [comparison["attribute"], "Clients", "Défauts (prévus)", "Accords", "Bons payeurs"]
+    return table(head, map(_group, comparison["groups"]))
+
+
+def _group(group: Mapping[str, Any]) -> list[str]:
+    kept = group["equal_opportunity"]
+    return [
+        group["name"],
+        in_thousands(group["clients"]),
+        f"{in_percent(group['default_rate']['value'])} ({in_percent(group['mean_probability'])})",
+        in_percent(group["approval_rate"]["value"]),
+        _NO_FIGURE if kept is None else in_percent(kept),
+    ]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = True) -> str:
+    """The first column holds names; the others hold numbers, or words."""
+    others = ["---:" if numbers else "---"] * (len(head) - 1)
+    return "\n".join(map(_line, [head, ["---", *others], *rows]))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
