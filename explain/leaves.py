@@ -1,7 +1,7 @@
 """A model's leaves: which of them a client's values can still reach, and between which values they lie."""
 
 import functools
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from mlflow_model.bundle.scoring import Doubles
 # LightGBM reads what is not farther from 0 as 0: kZeroThreshold in include/LightGBM/meta.h.
 _ZERO = 1.0000000180025095e-35
 _DEFAULT_IS_LEFT, _MISSING_IS_ZERO, _MISSING_IS_NAN = 2, 4, 8
+_FIXED = 1  # the bit of all features that do not move
 MOST_STEPS, MOST_CHARACTERS = 2_000_000, 16_000_000
 
 Numbers = npt.NDArray[np.int64]
@@ -26,13 +27,21 @@ class TooManyLeaves(Exception):
 
 
 class Interval(NamedTuple):
-    """For each leaf: a client reaches it only with low < value <= high."""
+    """For each leaf: a client reaches it only with ends[low] < value <= ends[high]. The ends are rising."""
 
-    low: Doubles
-    high: Doubles
+    ends: Doubles
+    low: Numbers
+    high: Numbers
 
     def of(self, which: Flags | Numbers) -> "Interval":
-        return Interval(self.low[which], self.high[which])
+        return Interval(self.ends, self.low[which], self.high[which])
+
+    def with_used_ends(self) -> "Interval":
+        """The same, without the ends at which no leaf's interval begins or ends."""
+        is_used = np.zeros(len(self.ends), np.bool_)
+        is_used[self.low] = is_used[self.high] = True
+        number = np.cumsum(is_used) - 1
+        return Interval(self.ends[is_used], number[self.low], number[self.high])
 
 
 class _Splits(NamedTuple):
@@ -83,18 +92,19 @@ class Leaves:
         )
         return cls(np.array(values, np.float64), constant, splits, _steps(trees))
 
-    def reached(self, row: Doubles, free: Collection[int] = ()) -> Flags:
-        """Which leaves the client can reach, whatever the values of the `free` features (by place) are.
+    def of_client(self, row: Doubles, free: Iterable[int]) -> "ClientLeaves":
+        """The leaves that the client can reach, whatever the values of the `free` features (by place) are.
 
         `row`: the client's values in the model's order, NaN where missing.
         """
-        if not len(self.values):
-            return np.zeros(0, np.bool_)
-        is_free = np.zeros(len(row), np.bool_)
-        is_free[[*free]] = True
+        bits = {place: 2 << number for number, place in enumerate(free)}
+        bit_of = np.full(len(row), _FIXED)
+        bit_of[[*bits]] = [*bits.values()]
         goes_left = self._goes_left(row)[self._steps.split]
-        can_be = (goes_left == self._steps.is_left) | is_free[self._splits.place][self._steps.split]
-        return np.logical_and.reduceat(can_be, self._steps.first)
+        excludes = np.where(goes_left == self._steps.is_left, 0, bit_of[self._place_of_steps])
+        excluded_by = np.bitwise_or.reduceat(excludes, self._steps.first)
+        kept = np.flatnonzero(excluded_by & _FIXED == 0)
+        return ClientLeaves(self, kept, excluded_by[kept], bits)
 
     def interval(self, place: int) -> Interval:
         """Between which values of a feature each leaf lies.
@@ -103,17 +113,24 @@ class Leaves:
         """
         found = self._intervals.get(place)
         if found is None:
-            threshold = self._splits.threshold[self._steps.split]
-            is_of_it = self._splits.place[self._steps.split] == place
+            threshold, is_of_it = self._splits.threshold[self._steps.split], self._place_of_steps == place
             lows = np.where(is_of_it & ~self._steps.is_left, threshold, -np.inf)
             highs = np.where(is_of_it & self._steps.is_left, threshold, np.inf)
-            found = self._intervals[place] = Interval(
-                np.maximum.reduceat(lows, self._steps.first), np.minimum.reduceat(highs, self._steps.first)
-            )
+            low = np.maximum.reduceat(lows, self._steps.first)
+            high = np.minimum.reduceat(highs, self._steps.first)
+            ends = np.unique(np.concatenate([low, high]))
+            found = Interval(ends, ends.searchsorted(low), ends.searchsorted(high))
+            self._intervals[place] = found
         return found
 
-    def takes_zero_for_missing(self, place: int) -> bool:
-        return bool((self._splits.decision[self._splits.place == place] & _MISSING_IS_ZERO).any())
+    @functools.cached_property
+    def zero_is_missing(self) -> frozenset[int]:
+        """The features, by place, of which a 0 is taken for a missing value."""
+        return frozenset(self._splits.place[self._splits.decision & _MISSING_IS_ZERO != 0].tolist())
+
+    @functools.cached_property
+    def _place_of_steps(self) -> Numbers:
+        return self._splits.place[self._steps.split]
 
     @functools.cached_property
     def largest_sum(self) -> float:
@@ -129,6 +146,34 @@ class Leaves:
         return np.where(takes_default, decision & _DEFAULT_IS_LEFT, value <= self._splits.threshold).astype(
             np.bool_
         )
+
+
+@dataclass(frozen=True, eq=False)
+class ClientLeaves:
+    """The leaves that no fixed value of a client excludes, in the order of the model's.
+
+    `excluded_by`: the bits of the free features whose present values exclude each leaf. `bits`: by place.
+    """
+
+    leaves: Leaves
+    kept: Numbers
+    excluded_by: Numbers
+    bits: Mapping[int, int]
+    _intervals: dict[int, Interval] = field(default_factory=dict, init=False)
+
+    @functools.cached_property
+    def values(self) -> Doubles:
+        return self.leaves.values[self.kept]
+
+    def reached(self, moved: Iterable[int]) -> Flags:
+        """Which of them the client can reach, if no free features move but these."""
+        return self.excluded_by & ~sum(self.bits[place] for place in moved) == 0
+
+    def interval(self, place: int) -> Interval:
+        """Between which values of a feature each of them lies."""
+        if place not in self._intervals:
+            self._intervals[place] = self.leaves.interval(place).of(self.kept)
+        return self._intervals[place]
 
 
 def _steps(trees: list[Tree]) -> _Steps:

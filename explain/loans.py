@@ -1,5 +1,6 @@
 """What may change in a loan, in which direction and how far, and every feature that follows from it."""
 
+import functools
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -58,18 +59,20 @@ WORSE = (
 )
 """What may happen to a client who is reliable now."""
 
+_COLUMNS = frozenset(lever.column for lever in (*LEVERS, *WORSE))
+
 
 def _spoken(low: float, high: float, digits: int) -> Doubles:
     """All amounts of so many significant digits from `low` to `high`, rising."""
     least, most = math.floor(math.log10(low)), math.floor(math.log10(high))
-    steps = np.arange(10 ** (digits - 1), 10**digits)
-    decades = [_times_ten_to(steps, size - digits + 1) for size in range(least, most + 1)]
-    amounts = np.concatenate(decades)
-    return amounts[(amounts >= low) & (amounts <= high)]
+    amounts = np.concatenate([_decade(size - digits + 1, digits) for size in range(least, most + 1)])
+    return amounts[amounts.searchsorted(low) : amounts.searchsorted(high, side="right")]
 
 
-def _times_ten_to(numbers: np.ndarray, exponent: int) -> Doubles:
-    """The doubles that are nearest to the decimal numbers."""
+@functools.lru_cache
+def _decade(exponent: int, digits: int) -> Doubles:
+    """All numbers of so many digits times ten to the exponent: the doubles nearest to the decimals."""
+    numbers = np.arange(10 ** (digits - 1), 10**digits)
     return numbers * 10.0**exponent if exponent >= 0 else numbers / 10.0**-exponent
 
 
@@ -105,10 +108,15 @@ class Loan:
 
     def _following(self, columns: Collection[str]) -> list[str]:
         """The features that are known and made of one of these columns."""
+        return [feature for feature in self._known if not _made_of(feature).isdisjoint(columns)]
+
+    @functools.cached_property
+    def _known(self) -> list[str]:
+        """The features that are known and follow from an amount that may change."""
         return [
             feature
             for feature, value in self.values.items()
-            if not math.isnan(value) and _made_of(feature).intersection(columns)
+            if depends_on_a_lever(feature) and not math.isnan(value)
         ]
 
     def is_sold(self, amounts: Mapping[str, Amounts], tariff: Tariff) -> Flags:
@@ -147,7 +155,7 @@ def loan_of(values: Mapping[str, float], income: float = math.nan) -> Loan:
 
 def depends_on_a_lever(feature: str) -> bool:
     """Whether a feature is made of an amount that may change."""
-    return any(lever.column in _made_of(feature) for lever in LEVERS)
+    return not _made_of(feature).isdisjoint(_COLUMNS)
 
 
 def pairs(levers: Sequence[Lever]) -> Iterator[tuple[Lever, Lever]]:

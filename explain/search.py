@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from explain import lattice
-from explain.leaves import Flags, Leaves, Numbers
+from explain import lattice, loans
+from explain.leaves import ClientLeaves, Flags, Leaves, Numbers
 from explain.loans import Lever, Loan
 from explain.population import Population
 from explain.tariff import Tariff
@@ -77,6 +77,11 @@ class Question:
     def row(self) -> Doubles:
         return np.array([self.loan.values[name] for name in self.scorer.features])
 
+    @functools.cached_property
+    def _client_leaves(self) -> ClientLeaves:
+        places = (place for place, name in enumerate(self.scorer.features) if loans.depends_on_a_lever(name))
+        return self.leaves.of_client(self.row, places)
+
     def landscape(self, levers: Sequence[Lever]) -> "Landscape":
         """All amounts of one lever, or of two. Raises CannotTell."""
         amounts = {
@@ -85,22 +90,20 @@ class Question:
         }
         moved = self.loan.moved(amounts)
         places = {self.scorer.features.index(name): np.asarray(values) for name, values in moved.items()}
-        if any(
-            (values == 0.0).any() and self.leaves.takes_zero_for_missing(place)
-            for place, values in places.items()
-        ):
+        if any((places[place] == 0.0).any() for place in self.leaves.zero_is_missing & places.keys()):
             raise CannotTell
-        scores = lattice.scores(self.leaves, self.row, places)
-        is_offered = self.loan.is_sold(amounts, self.tariff)
+        scores = lattice.scores(self._client_leaves, places)
+        is_offered = np.ones(scores.shape, np.bool_)
+        is_offered &= self.loan.is_sold(amounts, self.tariff)
         for feature, values in moved.items():
-            is_offered = is_offered & self._is_seen(feature, np.asarray(values))
+            is_offered &= self._is_seen(feature, np.asarray(values))
         return Landscape(
             self,
             levers,
             amounts,
             places,
             self.scorer.log_odds_per_score * scores,
-            np.broadcast_to(is_offered, scores.shape),
+            is_offered,
         )
 
     def _is_seen(self, feature: str, values: Doubles) -> Flags:
@@ -177,9 +180,10 @@ class Landscape:
 
     def _gives(self, wanted: Wanted) -> Flags:
         """Where the decision is a wanted one, and the loan is offered."""
-        distance = self.log_odds - wanted.log_odds
-        gives = ((distance < 0.0) == wanted.is_below) & self.is_offered
-        in_doubt = np.flatnonzero((abs(distance) < self._error) & self.is_offered)
+        is_below = self.log_odds <= wanted.log_odds - self._error
+        is_above = self.log_odds >= wanted.log_odds + self._error
+        gives = (is_below if wanted.is_below else is_above) & self.is_offered
+        in_doubt = np.flatnonzero(~(is_below | is_above) & self.is_offered)
         if len(in_doubt):
             gives.flat[in_doubt] = wanted.holds(self._probabilities(in_doubt))
         return gives
@@ -193,17 +197,18 @@ class Landscape:
 
     def _probabilities(self, points: Numbers) -> Doubles:
         """The model's own, of points by their places in the flat lattice."""
-        rows = np.tile(self.question.row, (len(points), 1))
+        rows = self.question.row[None].repeat(len(points), axis=0)
         for place, values in self.moved.items():
-            rows[:, place] = np.broadcast_to(values, self.log_odds.shape).flat[points]
+            rows[:, place] = self._at(points, values)
         return self.question.probabilities(rows)
 
     def _amounts_at(self, point: int) -> dict[str, float]:
-        at = {
-            column: float(np.broadcast_to(amounts, self.log_odds.shape).flat[point])
-            for column, amounts in self.amounts.items()
-        }
-        return {lever.column: at[lever.column] for lever in self.levers}
+        return {lever.column: float(self._at(point, self.amounts[lever.column])) for lever in self.levers}
+
+    def _at(self, points: Any, values: Doubles) -> Any:
+        """The values at points of the flat lattice. What has one row, or one column, is the same in all."""
+        rows, columns = divmod(points, self.log_odds.shape[1])
+        return values[rows % values.shape[0], columns % values.shape[1]]
 
     def _up_to(self, gives: Flags, point: int) -> float:
         """How far beyond the nearest amount all amounts give a wanted decision as well."""

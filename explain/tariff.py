@@ -62,14 +62,13 @@ class Tariff:
         """
         with np.errstate(all="ignore"):
             half_a_step = 10.0 ** (np.floor(np.log10(annuity)) - 2) / 2
-            low, high = (
-                np.asarray(credit / (annuity + half_a_step)),
-                np.asarray(credit / (annuity - half_a_step)),
-            )
+            above, below = annuity + half_a_step, annuity - half_a_step
+            lowest, highest = credit.min() / below.max(), credit.max() / above.min()
+            if any(least <= lowest and highest <= most for least, most in self._ranges):
+                return np.ones(np.broadcast(credit, annuity).shape, np.bool_)
+            low, high = np.asarray(credit / above), np.asarray(credit / below)
             found = np.zeros(low.shape, np.bool_)
             for least, most in self._ranges:
-                if low.max() <= most and high.min() >= least:
-                    return np.ones(low.shape, np.bool_)
                 found |= (low <= most) & (high >= least)
         return found
 

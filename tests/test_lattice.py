@@ -93,9 +93,9 @@ def test_scores_are_those_of_a_walk_for_each_point(
     ratio = np.floor(above / below * 10.0**decimals + 0.5) / 10.0**decimals
     row = np.array([fixed, 0.0, 0.0, 0.0])
 
-    found = lattice.scores(
-        Leaves.of_trees([written(root) for root in roots]), row, {ROW: above, COLUMN: below, BOTH: ratio}
-    )
+    leaves = Leaves.of_trees([written(root) for root in roots]).of_client(row, (ROW, COLUMN, BOTH))
+
+    found = lattice.scores(leaves, {ROW: above, COLUMN: below, BOTH: ratio})
 
     expected = [
         [
@@ -109,9 +109,10 @@ def test_scores_are_those_of_a_walk_for_each_point(
 
 def test_only_one_feature_may_depend_on_both() -> None:
     values = np.ones((2, 2))
+    leaves = Leaves.of_trees([written(1.0)]).of_client(np.zeros(4), (ROW, BOTH))
 
     with pytest.raises(ValueError, match="one feature at the most"):
-        lattice.scores(Leaves.of_trees([written(1.0)]), np.zeros(4), {ROW: values, BOTH: values})
+        lattice.scores(leaves, {ROW: values, BOTH: values})
 
 
 def test_no_two_identities_tie_the_same_columns() -> None:
