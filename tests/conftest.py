@@ -1,6 +1,7 @@
 """What many tests stand on: a small trained model, its documented pickle, a registry that holds it."""
 
 import fcntl
+import gc
 import os
 import pickle
 import shutil
@@ -137,6 +138,12 @@ def documented_request() -> dict[str, float]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that no process works on one of them when the others have ended."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
+def pytest_collection_finish() -> None:
+    """What the tests import stays. To look through it again and again for garbage would take minutes."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -34,6 +34,11 @@ COMMANDS = {
 OF_LIGHTGBM = ["register.py", "api/app.py", "python -m training"]
 NO_PACKAGES = "packages are missing: run make serve, or source .venv/bin/activate\n"
 NO_LIBRARY = "libgomp.so.1 is missing: apt-get install libgomp1\n"
+# Each starts a process that imports what it needs; those of training need most.
+SOME_DAILY = [
+    pytest.param(name, marks=[] if name in ("register.py", "api/app.py") else [pytest.mark.slow])
+    for name in COMMANDS
+]
 BARE = str(Path(sys.base_prefix) / "bin" / "python3")
 
 
@@ -183,7 +188,7 @@ def test_a_command_without_memory_says_so(error: str) -> None:
 # ---- A command that is stopped
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", SOME_DAILY)
 def test_ctrl_c_while_a_command_imports_what_it_needs_ends_it_quietly(name: str, tmp_path: Path) -> None:
     """As soon as numpy is there: MLflow and the rest take seconds more."""
     former = signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
@@ -261,7 +266,7 @@ def test_a_list_whose_reader_has_gone_ends_quietly(registered: Path) -> None:
     assert shown.stderr == "141\n"
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "api/app.py"])
+@pytest.mark.parametrize("name", [one for one in SOME_DAILY if one.values != ("api/app.py",)])
 def test_help_whose_reader_has_gone_ends_quietly(name: str) -> None:
     command = " ".join([sys.executable, *COMMANDS[name], "--help"])
 
@@ -336,7 +341,7 @@ def test_a_word_that_begins_as_a_command_does_is_left_as_it_is(clone: Path) -> N
     [
         (["register.py", "list"], "run {} register.py\n"),
         (["api/app.py", "--host", "0.0.0.0"], "({} -m api.tokens --help)"),  # noqa: S104
-        (["-m", "training", "--help"], "`{} register.py\n--pickle"),
+        pytest.param(["-m", "training", "--help"], "`{} register.py\n--pickle", marks=pytest.mark.slow),
     ],
     ids=["register.py", "api/app.py", "python -m training"],
 )
@@ -407,7 +412,7 @@ def test_a_model_s_file_is_not_blamed_for_a_low_limit_of_memory(tmp_path: Path) 
 # ---- What else stands in the way
 
 
-@pytest.mark.parametrize("has_registry", [True, False])
+@pytest.mark.parametrize("has_registry", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_registry_that_is_read_only_is_said_to_be(has_registry: bool, store: Path) -> None:
     if not has_registry:
         (store / "mlflow.db").unlink()
@@ -432,6 +437,7 @@ def test_a_number_of_clients_that_is_none_is_refused_at_once() -> None:
     assert time.monotonic() - started < 2
 
 
+@pytest.mark.slow
 def test_without_git_nothing_is_said_of_it(store: Path, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
 
@@ -446,7 +452,7 @@ def test_without_git_nothing_is_said_of_it(store: Path, tmp_path: Path) -> None:
 
 
 def test_a_validity_without_a_signature_is_told(registered: Path) -> None:
-    told = ended_with(sys.executable, "register.py", "--valid-days", "3")
+    told = register_py("--valid-days", "3")
 
     assert told.returncode == 2
     assert told.stderr.endswith("--valid-days is that of a signature: --sign KEY.pem makes one\n")

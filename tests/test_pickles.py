@@ -86,8 +86,9 @@ def expected_probabilities(model: Any) -> np.ndarray:
     return np.asarray(model.predict_proba(CLIENTS))[:, 1]
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("name", "protocol"), [*((name, 4) for name in MODELS), *(("classifier", one) for one in (2, 3, 5))]
+)
 def test_the_score_is_the_original_s_to_the_last_bit(name: str, protocol: int, tmp_path: Path) -> None:
     model = MODELS[name]
 
@@ -103,9 +104,15 @@ def test_only_the_trees_that_lightgbm_predicts_with_are_kept(tmp_path: Path) -> 
     assert converted.text.count("\nTree=") == 7
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize(
-    "threshold", [0.25, np.float64(0.25), np.float32(0.25), np.array(0.25, dtype=">f8")[()]], ids=repr
+    ("threshold", "protocol"),
+    [
+        (0.25, 4),
+        (np.float32(0.25), 4),
+        (np.array(0.25, dtype=">f8")[()], 4),
+        *((np.float64(0.25), protocol) for protocol in (2, 3, 4, 5)),
+    ],
+    ids=repr,
 )
 def test_a_threshold_may_be_a_python_or_a_numpy_float(threshold: Any, protocol: int, tmp_path: Path) -> None:
     path = written(tmp_path / "model.pkl", protocol, optimal_threshold=threshold, margin=threshold)

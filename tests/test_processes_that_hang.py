@@ -165,6 +165,7 @@ Supervisor._take_up = failing
 """
 
 
+@pytest.mark.slow
 def test_a_bug_in_the_supervisor_is_logged_without_values_and_ends_nothing(
     documented_pickle: Path, tmp_path: Path, documented_request: dict[str, float]
 ) -> None:
@@ -208,6 +209,7 @@ if pathlib.Path(os.environ.get("UNABLE", "/"), str(os.getpid())).exists():
 """
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_load_what_the_others_can_is_replaced(
     live: Registry, bundle: Bundle, documented_request: dict[str, float]
 ) -> None:
@@ -250,6 +252,7 @@ def test_without_a_model_one_worker_says_so_and_another_takes_its_place(tmp_path
 # ---- SIGHUP
 
 
+@pytest.mark.slow
 def test_new_workers_that_hang_or_fail_are_given_up_and_cost_no_worker(
     documented_pickle: Path, tmp_path: Path
 ) -> None:
@@ -302,6 +305,7 @@ def slow(live: Registry, bundle: Bundle) -> Registry:
     return live
 
 
+@pytest.mark.slow
 def test_once_ready_always_ready_and_no_answer_goes_back_to_an_older_version(
     slow: Registry, documented_request: dict[str, float]
 ) -> None:
@@ -345,7 +349,9 @@ def asking(door: SocketDoor, client: dict[str, float]) -> Iterator[list[tuple[in
         thread.join()
 
 
-def test_ready_keeps_its_version_after_sighup_without_copies_and_registry(live: Registry) -> None:
+def test_ready_keeps_its_version_after_sighup_without_copies_and_registry(
+    live: Registry, documented_request: dict[str, float]
+) -> None:
     """Not even a worker that has just been replaced, and finds no copy, answers that there is no model."""
     with servers.api(live.environment, live.folder / "log", options=("--workers", "2")) as door:
         killed, survivor = all_up(door, 2)
@@ -358,13 +364,14 @@ def test_ready_keeps_its_version_after_sighup_without_copies_and_registry(live: 
             lambda: "the former workers go on" in door.said or None, "the exchange is given up"
         )
         met |= {door.get("/ready").content.get("version") for _ in range(40)}
+        decided = {door.predict(documented_request).status for _ in range(20)}
         assert survivor in workers_of(door)
         (live.folder / "away.db").rename(live.folder / "mlflow.db")
         live.point("2")
         serves(door, "2")
         all_up(door, 2)
 
-    assert met == {"1"}
+    assert (met, decided) == ({"1"}, {200})
 
 
 # ---- The challenger

@@ -39,6 +39,9 @@ from mlflow_model.registry import (
 from tests.command_line import register_py
 from tests.live import policy_of
 
+pytest_plugins = ["tests.promotion_fixtures"]
+pytestmark = pytest.mark.usefixtures("few_resamplings")
+
 CARD = ModelCard("# Card\n")
 NAME = versions.NAME
 MANIFEST = "a" * 64
@@ -823,6 +826,7 @@ REGISTER_SIGNED = (
 )
 
 
+@pytest.mark.slow
 def test_a_candidate_that_was_never_signed_is_registered_with_the_key_as_its_objection_says(
     candidates: Path, key: Key, documented_pickle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -840,6 +844,7 @@ def test_a_candidate_that_was_never_signed_is_registered_with_the_key_as_its_obj
     assert (refused.returncode, followed.returncode, listing.version_at()) == (3, 0, 2)
 
 
+@pytest.mark.slow
 def test_a_candidate_with_another_version_s_statement_was_never_signed(
     three_signed: Path, key: Key, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,7 +115,7 @@ def applications(tables: Tables) -> pd.DataFrame:
 # ---- Files -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("file_format", ["parquet", pytest.param("csv", marks=pytest.mark.slow)])
 def test_the_same_seed_gives_the_same_bytes_in_another_process(
     file_format: str, folder: Path, csv_folder: Path, tmp_path: Path
 ) -> None:
@@ -128,6 +128,7 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process(
     assert contents(tmp_path / "again") == contents(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processor", processors.OLDER)
 def test_an_older_processor_draws_the_same_bytes(processor: str, folder: Path, tmp_path: Path) -> None:
     arguments = ("--clients", CLIENTS, "--seed", SEED, "--out", tmp_path / "again")
@@ -148,7 +149,9 @@ def test_a_reference_says_how_it_was_drawn(tmp_path: Path, monkeypatch: pytest.M
     assert Portfolio.read(file).origin == origin
 
 
-@pytest.mark.parametrize("processor", ["this one", *processors.OLDER])
+@pytest.mark.parametrize(
+    "processor", ["this one", *(pytest.param(name, marks=pytest.mark.slow) for name in processors.OLDER)]
+)
 def test_the_shipped_reference_can_be_made_again_on_any_processor(processor: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training.reference", "--out", str(tmp_path / "made.parquet")]
 
