@@ -34,7 +34,7 @@ from mlflow_model.registry import command_options
 from mlflow_model.registry.aliases import RollbackRefused, Term
 from mlflow_model.registry.leases import Overtaken
 from promotion import cuts, gate, gate_options, own_policy
-from promotion.portfolio import BadReference, Portfolio
+from quality.portfolio import BadReference, Portfolio
 
 if TYPE_CHECKING:
     from mlflow_model.registry.registration import Registered

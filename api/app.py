@@ -115,7 +115,7 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
         "registry, MODEL_CACHE the folder of verified copies, RELOAD_SECONDS how often to look whether the "
         "alias has moved (default 5, 0 never), SHADOW_SHARE the share of clients that a challenger decides "
         "on too (default 0.1), MODEL_PUBLIC_KEY the key that must have signed a version, API_TOKENS_FILE "
-        "who may ask, TARIFF_FILE which loans /explain may offer, "
+        "who may ask, TARIFF_FILE which loans /explain may offer, REFERENCE whom /reference tells of, "
         "JOURNAL_URL where each decision is recorded (default journal.db in this project's folder, off for "
         "nowhere), LOG_FORMAT json or text. SIGTERM answers "
         "what was accepted and ends; SIGHUP puts new workers in the place of the old ones and refuses "

@@ -95,6 +95,57 @@ BATCH = Endpoint(
     body_limit=_BATCH_BYTES,
     needs_model=True,
 )
+_ABOUT_THE_REFERENCE = {
+    **_WHO,
+    "404": "Aucun portefeuille de référence, ou il n’a pas les variables de la version servie.",
+    "500": "Erreur interne, avec une référence, ou un portefeuille qui ne peut pas servir.",
+    "503": "Aucun modèle n’est chargé, trop de questions sont posées, ou la réponse a pris trop de temps "
+    "(avec Retry-After).",
+}
+MODEL = Endpoint(
+    "/model",
+    "GET",
+    "Ce qu’est la version servie : politique, variables et leur poids.",
+    {
+        "200": "La version.",
+        **{status: _ABOUT_THE_REFERENCE[status] for status in ("401", "403", "503")},
+        "500": "Erreur interne, avec une référence.",
+    },
+    roles=frozenset(ROLES),
+)
+REFERENCE = Endpoint(
+    "/reference",
+    "GET",
+    "Ce que la version servie fait des clients de référence, en totaux.",
+    {"200": "Les totaux.", **_ABOUT_THE_REFERENCE},
+    roles=frozenset(ROLES),
+)
+REFERENCE_CLIENTS = Endpoint(
+    "/reference/clients",
+    "GET",
+    "Des clients de référence, qui n’existent pas, avec leur décision.",
+    {
+        "200": "Une page de clients.",
+        "400": "Paramètre refusé.",
+        **_ABOUT_THE_REFERENCE,
+        "404": "Aucun portefeuille de référence, ou ses clients peuvent être réels.",
+    },
+    roles=frozenset(ROLES),
+)
+NEIGHBOURS = Endpoint(
+    "/neighbours",
+    "POST",
+    "Les clients de référence les plus proches d’un client.",
+    {
+        **PREDICT.answers,
+        **_ABOUT_THE_REFERENCE,
+        "200": "Les voisins, et la place du client dans la population.",
+        "404": REFERENCE_CLIENTS.answers["404"],
+    },
+    roles=PREDICT.roles,
+    body_limit=_CLIENT_BYTES,
+    needs_model=True,
+)
 HEALTH = Endpoint("/health", "GET", "Le processus est vivant.", {"200": "Vivant."})
 READY = Endpoint(
     "/ready",
@@ -176,6 +227,7 @@ FRONT = Endpoint("/", "GET", "L’accueil, avec un exemple de requête.", {})
 
 PATHS = (
     *(PREDICT, EXPLAIN, BATCH, DECISIONS, DECISION, PAST_EXPLANATION, REVIEWED),
+    *(MODEL, REFERENCE, REFERENCE_CLIENTS, NEIGHBOURS),
     *(HEALTH, READY, METRICS, OPENAPI, DOCS, FRONT),
 )
 _BY_PATH = {one.path: one for one in PATHS}

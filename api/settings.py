@@ -21,6 +21,7 @@ COMMAND = "JOURNAL_CHECKPOINT_COMMAND"
 DEFAULT_MODEL_URI = "models:/scoring-client@champion"
 
 _DEFAULT_CACHE = processes.ROOT / ".cache" / "bundles"
+_DEFAULT_REFERENCE = processes.ROOT / "models" / "reference.parquet"
 _DEFAULT_PORT = "5000"
 _DEFAULT_RELOAD_SECONDS = 5.0
 _LONGEST_RELOAD_SECONDS = 1_000_000  # the clocks that count them know no century
@@ -52,8 +53,10 @@ class Settings:
     share_text: str
     tokens_file: Path | None
     tariff_file: Path | None
+    reference: Path
     records: bool
     checkpoints: str
+    minutes_text: str
     log_format: str
     port: str
     workers: str
@@ -62,6 +65,7 @@ class Settings:
     def from_environment(cls) -> "Settings":
         get = os.environ.get
         cache, tokens, tariff = get("MODEL_CACHE"), get(TOKENS_FILE), get(TARIFF_FILE)
+        reference = get("REFERENCE")
         return cls(
             model_uri=get("MODEL_URI") or DEFAULT_MODEL_URI,
             cache=Path(cache).absolute() if cache else _DEFAULT_CACHE,
@@ -69,8 +73,10 @@ class Settings:
             share_text=get("SHADOW_SHARE", ""),
             tokens_file=Path(tokens) if tokens else None,
             tariff_file=Path(tariff) if tariff else None,
+            reference=Path(reference).absolute() if reference else _DEFAULT_REFERENCE,
             records=get(JOURNAL_URL) != "off",
             checkpoints=get(CHECKPOINTS, ""),
+            minutes_text=get(MINUTES, ""),
             log_format=get("LOG_FORMAT", ""),
             port=get("PORT", _DEFAULT_PORT),
             workers=get("WORKERS", str(_cores())),
@@ -96,20 +102,28 @@ class Settings:
         return found
 
     @property
+    def checkpoint_minutes(self) -> float:
+        """Between two checkpoints. Ends the process if not valid."""
+        minutes = _number(self.minutes_text, _DEFAULT_MINUTES)
+        if not 0 < minutes <= _MOST_MINUTES:
+            sys.exit(
+                f"{MINUTES} must be a number of minutes up to {_MOST_MINUTES:,}, not {self.minutes_text!r}"
+            )
+        return minutes
+
+    @property
     def checkpointing(self) -> Checkpointing | None:
         """None where the service makes no checkpoints. Ends the process if what is said makes no sense."""
         if not self.checkpoints:
             return None
         if not self.records:
             sys.exit(f"{CHECKPOINTS} needs a journal: {JOURNAL_URL}=off says that there is none")
-        key, folder, text = os.environ.get(KEY), Path(self.checkpoints), os.environ.get(MINUTES, "")
+        key, folder = os.environ.get(KEY), Path(self.checkpoints)
         if not key or not Path(key).is_file():
             sys.exit(f"{CHECKPOINTS} needs {KEY}, the file of the private Ed25519 key that signs checkpoints")
         if not folder.is_dir():
             sys.exit(f"{CHECKPOINTS} must name a folder that exists")
-        minutes = _number(text, _DEFAULT_MINUTES)
-        if not 0 < minutes <= _MOST_MINUTES:
-            sys.exit(f"{MINUTES} must be a number of minutes up to {_MOST_MINUTES:,}, not {text!r}")
+        minutes = self.checkpoint_minutes
         command = os.environ.get(COMMAND, "")
         try:
             shlex.split(command)

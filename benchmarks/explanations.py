@@ -25,7 +25,7 @@ from mlflow_model import command
 from mlflow_model.bundle.scoring import Scorer
 from mlflow_model.handover import model_files
 from mlflow_model.processes import ROOT
-from promotion.portfolio import Portfolio
+from quality.portfolio import Portfolio
 
 PICKLE = ROOT / "models" / "lgbm_final_model.pkl"
 CLIENTS = 500

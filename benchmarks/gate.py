@@ -23,8 +23,8 @@ from mlflow_model import arguments, command
 from mlflow_model.bundle.trial import Answers
 from promotion import comparison, gate
 from promotion.gate import Limits
-from promotion.portfolio import TARGET, TRUE_PROBABILITY, Portfolio
 from quality import costs, groups
+from quality.portfolio import TARGET, TRUE_PROBABILITY, Portfolio
 from quality.scores import Doubles, ScoredClients
 from training import command_line
 

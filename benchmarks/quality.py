@@ -19,7 +19,7 @@ from benchmarks.markdown import table
 from features import raw_tables
 from mlflow_model import command
 from mlflow_model.bundle.scoring import DecisionPolicy
-from quality import bootstrap, fairness, measures
+from quality import bootstrap, measures
 from quality.bootstrap import Interval
 from quality.costs import Costs
 from quality.scores import ScoredClients
@@ -214,7 +214,7 @@ def _by_group(findings: Findings, real: Clients) -> str:
     found = candidates.probabilities(champion.model, real, findings.settings.n_jobs)
     rows = [
         [group.name, f"{group.clients:,}", f"{group.mean_probability:.1%}", _percent(group.default_rate)]
-        for comparison in fairness.compare(real, found, champion.policy, SEED)
+        for comparison in experiment.by_group(real, found, champion.policy, SEED)
         for group in comparison.groups
     ]
     title = "The champion on groups of the real sample. In a drawn portfolio the sexes differ by an artefact."

@@ -7,7 +7,7 @@ from typing import Any
 import requests
 
 _SECONDS = 10.0
-_SLOW_SECONDS = 70.0  # a batch, and a version that is brought to explain: the API gives up after 60
+_SLOW_SECONDS = 80.0  # batches, versions brought to explain, the reference: the API gives up after 75
 
 
 class Failure(Enum):
@@ -45,6 +45,23 @@ class ScoringApi:
     def ready(self) -> dict[str, Any]:
         """Name, version, alias and policy of the served model."""
         return self._ask("GET", "/ready")
+
+    def model(self) -> dict[str, Any]:
+        """Policy, features and origin of the served version."""
+        return self._ask("GET", "/model", seconds=_SLOW_SECONDS)
+
+    def reference(self) -> dict[str, Any]:
+        """What the served version does to the reference clients, in totals."""
+        return self._ask("GET", "/reference", seconds=_SLOW_SECONDS)
+
+    def reference_clients(self, after: int, limit: int) -> dict[str, Any]:
+        """A page of clients who do not exist, and the `next` of it."""
+        query = {"after": after, "limit": limit}
+        return self._ask("GET", "/reference/clients", seconds=_SLOW_SECONDS, params=query)
+
+    def neighbours(self, client: Mapping[str, float | None]) -> dict[str, Any]:
+        """The reference clients nearest to this one, and its place in the population."""
+        return self._ask("POST", "/neighbours", client, seconds=_SLOW_SECONDS)
 
     def decide(self, client: Mapping[str, float | None], reference: str) -> tuple[dict[str, Any], str | None]:
         """The decision, and the number of its receipt where the service keeps a journal.

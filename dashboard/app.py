@@ -9,14 +9,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # Streamlit does n
 
 from dashboard import shell
 
-_PAGES = {"decision": "Décision", "portfolio": "Portefeuille", "review": "Revue"}
+_PAGES = {"decision": "Décision", "portfolio": "Portefeuille", "review": "Revue", "model": "Modèle"}
 
 
 def main() -> None:
     st.set_page_config(page_title="Scoring Client", page_icon="◆", layout="wide")
     shell.speak_french()
     pages = [
-        st.Page(f"pages/{name}.py", title=title, url_path=name, default=name == "decision")
+        st.Page(f"screens/{name}.py", title=title, url_path=name, default=name == "decision")
         for name, title in _PAGES.items()
     ]
     chosen = st.navigation(pages)

@@ -41,6 +41,19 @@ def in_thousands(number: int) -> str:
     return f"{number:,}".replace(",", "\u202f")
 
 
+def fixed(number: float, decimals: int) -> str:
+    """1234.5 as « 1 234,50 », with a true minus sign."""
+    written = f"{number:,.{decimals}f}".replace(",", "\u202f").replace(".", ",")
+    return written.replace("-", "\u2212")
+
+
+def signed(number: float, decimals: int) -> str:
+    """0.5 as « +0,50 »; what rounds to zero has no sign."""
+    written = fixed(number, decimals)
+    is_zero = not any(digit in written for digit in "123456789")
+    return fixed(0.0, decimals) if is_zero else written if number < 0 else f"+{written}"
+
+
 def in_percent(share: float, decimals: int = 1) -> str:
     """0.0837 as « 8,4 % »."""
     return f"{100 * share:.{decimals}f}".replace(".", ",") + "\u00a0%"

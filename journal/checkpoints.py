@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from journal import events, new_files
+from journal import checkpoint_files, events, new_files
 from journal.code_version import code_version
 from journal.errors import Refused
 from journal.store import Journal
@@ -29,7 +29,6 @@ LONGEST_NOTE = 4_096
 
 _ED25519 = b"\x01"
 _KEY_ID_BYTES = 4
-_SUFFIX = ".txt"
 _NOTE = re.compile(
     r"(?P<text>(?P<origin>[^\s+]+)\n(?P<size>0|[1-9][0-9]{0,18})\n(?P<root>[A-Za-z0-9+/]{43}=)\n"
     r"time (?P<time>[0-9T:-]{19}Z)\n)\n(?P<signatures>(?:— [^\s+]+ [A-Za-z0-9+/]+=*\n)+)"
@@ -88,9 +87,11 @@ def files_at(place: Path) -> list[Path]:
     """The place itself, or all that a folder has of the checkpoints' kind of file. Raises BadCheckpoint."""
     if not place.is_dir():
         return [place]
-    found = sorted(place.glob(f"*{_SUFFIX}"))
+    found = sorted(place.glob(f"*{checkpoint_files.SUFFIX}"))
     if not found:
-        raise BadCheckpoint(f"the folder {place} holds no checkpoint, which is a file *{_SUFFIX}")
+        raise BadCheckpoint(
+            f"the folder {place} holds no checkpoint, which is a file *{checkpoint_files.SUFFIX}"
+        )
     return found
 
 
@@ -166,7 +167,7 @@ def place_for(named: str) -> Path:
 
 def write(checkpoint: Checkpoint, place: Path) -> Path:
     """Write the note into a new file, or into a folder under a name of its own. Raises Refused."""
-    name = f"{checkpoint.time:%Y%m%dT%H%M%SZ}-{checkpoint.size}{_SUFFIX}"
+    name = checkpoint_files.name(checkpoint.time, checkpoint.size)
     file = place / name if place.is_dir() else place
     new_files.write(file, checkpoint.note.encode())
     return file

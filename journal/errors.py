@@ -25,7 +25,11 @@ class Unavailable(JournalError):
 
 
 class Damaged(JournalError):
-    """The file is not what a database wrote."""
+    """The file is not what a database wrote. `position`: of the record that is damaged, where it is known."""
+
+    def __init__(self, sentence: str, position: int | None = None) -> None:
+        super().__init__(sentence)
+        self.position = position
 
 
 class Refused(JournalError):

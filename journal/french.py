@@ -29,7 +29,7 @@ def _decision(one: Record, is_answered: bool) -> Iterator[str]:
         yield f"  Rendue le {_moment(one.time)} par {kept.door}"
     else:
         yield f"  Calculée le {_moment(one.time)} par {kept.door}"
-        yield "  Jamais rendue\u00a0: son lot est sans réponse"
+        yield "  Jamais rendue\u00a0: son lot est sans réponse, ou encore en cours"
     if kept.caller:
         yield f"  Jeton : {kept.caller}"
     if kept.call_id:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from journal import ids, reading, receipt, schema
 from journal.errors import Damaged
-from journal.models import GREY, LABELS
+from journal.models import LABELS
 from journal.reading import Record
 from journal.record import SALT_BYTES, Kind
 
@@ -34,32 +34,27 @@ class Wanted:
     is_reviewed: bool = False
 
     def conditions(self, connection: sa.Connection) -> list[sa.ColumnElement[bool]]:
-        is_grey = self.is_open or self.label == GREY  # nothing but a receipt has a label
-        found: list[sa.ColumnElement[bool]] = [schema.is_grey if is_grey else schema.is_receipt]
+        found: list[sa.ColumnElement[bool]] = []
+        if self.is_open:
+            found += [schema.is_open, _is_answered()]
+        if self.is_reviewed:
+            found.append(schema.is_reviewed)
+        if not found:
+            found.append(schema.is_receipt)
         if self.since is not None:
             found.append(_columns.time >= self.since)
         if self.until is not None:
             found.append(_columns.time < self.until)
-        if self.label not in (None, GREY):
+        if self.label is not None:
             found.append(_columns.label == LABELS.index(self.label))
         if self.version is not None:
             found.append(_columns.model.in_(_numbers(connection, self.version)))
-        if self.is_open:
-            found += [~_is_reviewed(), _columns.is_erased == 0, _is_answered()]
-        if self.is_reviewed:
-            found.append(_is_reviewed())
         return found
 
 
 def _numbers(connection: sa.Connection, version: str) -> list[int]:
     known = reading.all_models(connection)
     return [number for number, model in known.items() if number is not None and model.version == version]
-
-
-def _is_reviewed() -> sa.ColumnElement[bool]:
-    review = schema.record.alias("review").c
-    is_about_it = sa.and_(review.subject == _columns.id, review.kind == int(Kind.REVIEW))
-    return sa.exists(sa.select(review.position).where(is_about_it))
 
 
 def _is_answered() -> sa.ColumnElement[bool]:
@@ -102,7 +97,11 @@ def records_at(connection: sa.Connection, places: Sequence[Place]) -> list[Recor
         with reading.readable(place.position):
             ids.read(ids.written(place.id))  # fails for what is no id, before it is looked for elsewhere
     found = {one.position: one for one in _at(connection, sorted(place.position for place in places))}
-    return [found[place.position] for place in places]
+    records = []
+    for place in places:
+        with reading.readable(place.position):  # an index may name a row that is gone
+            records.append(found[place.position])
+    return records
 
 
 def places(
@@ -118,32 +117,38 @@ def places(
     What is written meanwhile moves none of them to another page.
     """
     order = (_columns.time, _columns.position)
-    query = sa.select(_columns.position).where(*wanted.conditions(connection))
+    query = sa.select(*order).where(*wanted.conditions(connection))
     if after is not None:
         last = sa.tuple_(after.time, after.position)
         query = query.where(sa.tuple_(*order) > last if is_oldest_first else sa.tuple_(*order) < last)
     query = query.order_by(*(order if is_oldest_first else (one.desc() for one in order))).limit(most)
-    positions = list(connection.execute(query).scalars())
-    there: dict[int, Place] = {}
-    for start in range(0, len(positions), reading.PAGE):
-        of_these = _columns.position.in_(positions[start : start + reading.PAGE])
-        for row in connection.execute(sa.select(*_PLACE).where(of_these)):
-            there[row.position] = Place(*row)
-    return [there[position] for position in positions]
+    found = connection.execute(query).all()  # by an index alone
+    own_ids: dict[int, bytes] = {}
+    for start in range(0, len(found), reading.PAGE):
+        of_these = _columns.position.in_([position for _, position in found[start : start + reading.PAGE]])
+        own_ids |= {row.position: row.id for row in connection.execute(sa.select(*_PLACE).where(of_these))}
+    return [Place(position, time, own_ids.get(position, b"")) for time, position in found]
+
+
+class Unread(NamedTuple):
+    """A decision that cannot be shown, and the record that is damaged: its own, or one about it."""
+
+    place: Place
+    position: int
 
 
 def each_readable(
     places: Sequence[Place], lines: Callable[[Sequence[Place]], list[Line]]
-) -> tuple[list[Line], list[Place]]:
-    """The lines of the decisions that can be read, and the places of the others, which are found by halves.
+) -> tuple[list[Line], list[Unread]]:
+    """The lines of the decisions that can be read, and the others, which are found by halves.
 
     `lines`: of several decisions. Raises Damaged where one of them cannot be read.
     """
     try:
         return lines(places), []
-    except Damaged:
+    except Damaged as error:
         if len(places) == 1:
-            return [], [*places]
+            return [], [Unread(places[0], places[0].position if error.position is None else error.position)]
         middle = len(places) // 2
         first, second = (each_readable(half, lines) for half in (places[:middle], places[middle:]))
         return first[0] + second[0], first[1] + second[1]

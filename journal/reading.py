@@ -173,6 +173,7 @@ def _records(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> 
 def _record(row: sa.Row[Any], known: Models) -> Record:
     content = dict(row._mapping)
     model = content.pop("model")
+    del content["is_reviewed"]  # its reviews tell it
     with readable(row.position):
         content |= {
             "kind": Kind(row.kind),
@@ -190,5 +191,5 @@ def readable(position: int) -> Iterator[None]:
         yield
     except _OF_A_DAMAGED_ROW:
         raise Damaged(
-            f"record {position} is damaged and cannot be read: python -m journal verify says more"
+            f"record {position} is damaged and cannot be read: python -m journal verify says more", position
         ) from None

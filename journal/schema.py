@@ -3,6 +3,7 @@
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Index,
     Integer,
     LargeBinary,
@@ -10,6 +11,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    and_,
     literal_column,
 )
 
@@ -17,7 +19,7 @@ from journal.models import GREY, LABELS
 from journal.record import Kind
 
 VERSION_TABLE = "journal_version"  # Alembic's, by a name that MLflow's tables do not have
-REVISION = "0003"  # of the schema that this code reads and writes
+REVISION = "0004"  # of the schema that this code reads and writes
 
 # SQLite keeps its rows in the order of a key of exactly this type.
 _POSITION = BigInteger().with_variant(Integer, "sqlite")
@@ -43,6 +45,7 @@ model = Table(
 )
 
 # `erasable`: the salt and the part that can be erased; of an erased record, the seal and zeros.
+# `is_reviewed`: of a receipt, whether a review tells of it. `verification` compares the two.
 record = Table(
     "record",
     metadata,
@@ -59,10 +62,23 @@ record = Table(
     Column("commitment", LargeBinary, nullable=False),
     Column("lasting", LargeBinary, nullable=False),
     Column("erasable", LargeBinary, nullable=False),
+    Column("is_reviewed", SmallInteger, nullable=False, server_default="0"),
 )
-# To the letter, and not as parameters: a plan that is made for all parameters uses no partial index.
-is_receipt = record.c.kind == literal_column(str(int(Kind.RECEIPT)))
-is_grey = record.c.label == literal_column(str(LABELS.index(GREY)))
+
+
+def _equals(column: Column[int], number: int) -> ColumnElement[bool]:
+    """To the letter, and not as a parameter: a plan that is made for all parameters uses no partial index."""
+    return column == literal_column(str(number))
+
+
+is_receipt = _equals(record.c.kind, Kind.RECEIPT)
+is_reviewed = _equals(record.c.is_reviewed, 1)
+# In the grey zone, not reviewed and not erased.
+is_open = and_(
+    _equals(record.c.label, LABELS.index(GREY)),
+    _equals(record.c.is_reviewed, 0),
+    _equals(record.c.is_erased, 0),
+)
 Index("record_by_id", record.c.id, unique=True)
 Index("record_by_sequence", record.c.writer, record.c.sequence, unique=True)
 _place = (record.c.time, record.c.position)
@@ -71,7 +87,8 @@ for _name, _indexed, _where in (
     ("record_events", (record.c.kind,), record.c.kind != int(Kind.RECEIPT)),
     # Newest first, with all that decisions are chosen by: only rows that are wanted are read.
     ("record_by_time", (*_place, record.c.kind, record.c.label, record.c.model), is_receipt),
-    ("record_uncertain", _place, is_grey),
+    ("record_open", _place, is_open),
+    ("record_reviewed", _place, is_reviewed),
 ):
     Index(_name, *_indexed, sqlite_where=_where, postgresql_where=_where)
 

@@ -8,7 +8,7 @@ from journal import ids
 from journal.checkpoints import Checkpoint
 from journal.erasing import ByAge
 from journal.events import Review
-from journal.listing import Place
+from journal.listing import Unread
 from journal.plural import counted
 from journal.reading import Record
 from journal.replay import Replayed
@@ -140,9 +140,12 @@ def _reviewed(last: Record | None) -> str:
     return f"{event.outcome} by {event.reviewer}"
 
 
-def unreadable(places: Iterable[Place]) -> Iterator[str]:
-    for place in places:
-        yield f"Damaged: record {place.position} cannot be read: python -m journal verify says more"
+def unreadable(decisions: Iterable[Unread]) -> Iterator[str]:
+    for one in decisions:
+        said = f"record {one.position}"
+        if one.position != one.place.position:
+            said += f", which tells of decision {ids.written(one.place.id)},"
+        yield f"Damaged: {said} cannot be read: python -m journal verify says more"
 
 
 def shown_of(shown: int, damaged: int, total: int) -> str:

@@ -1,7 +1,9 @@
 """Verifies a journal: each record against its commitment, all against the tree and its checkpoints."""
 
 import itertools
+import json
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 MOST_NAMED = 20
 
 _ERASABLE_KINDS = frozenset(int(kind) for kind in record.ERASED_WITH_THE_DECISION)
-_FOUND_IN_A_ROW = (struct.error, TypeError, ValueError)
+_FOUND_IN_A_ROW = (struct.error, KeyError, TypeError, ValueError)
 _NO_EVENT = (AttributeError, Damaged)
 
 
@@ -74,6 +76,7 @@ def verify(
     for count in walk.pages():
         progress(count)
     _check_own_row(connection, walk, report)
+    _check_reviewed(connection, report)
     _check_checkpoints(kept, walk, report, "a checkpoint in the journal")
     _check_checkpoints(given, walk, report, "the checkpoint")
     return report
@@ -120,6 +123,7 @@ class _Walk:
         self._next_position = 0
         self._sequences: dict[int, int] = {}
         self._ended: dict[int, bool] = {}
+        self._receipts_of_calls: Counter[bytes] = Counter()  # that no event has counted yet
         self.frontier, self.subtrees, self.roots = tree.Frontier(), 0, {0: tree.EMPTY}
 
     def pages(self) -> Iterator[int]:
@@ -154,18 +158,35 @@ class _Walk:
         commitment: bytes,
         lasting: bytes,
         erasable: bytes,
+        is_reviewed: int,
     ) -> None:
         """Raises one of _FOUND_IN_A_ROW for a row that no writer can have written."""
         head = record.head(kind, label, writer, sequence, time, own_id, subject)
         self._check_place(position, own_id, writer, sequence)
+        if is_reviewed not in (0, kind == Kind.RECEIPT):
+            self._report.add(f"{_named(position, own_id)} has a mark that no review makes")
         self._ended[writer] = kind == Kind.END
         self._report.receipts += kind == Kind.RECEIPT
+        if subject is not None:
+            self._check_call(position, kind, own_id, subject, lasting)
         digest = NO_MODEL if model is None else self._digests.get(model, b"")
         seal = erasable[:SALT_BYTES] if is_erased else record.seal(erasable)
         if record.commitment(head, digest, seal, lasting) != commitment:
             self._report.add(f"{_named(position, own_id)} was changed")
         if is_erased or position in self._erased:
             self._check_erasure(position, kind, own_id, is_erased, erasable)
+
+    def _check_call(self, position: int, kind: int, own_id: bytes, call: bytes, lasting: bytes) -> None:
+        """Count the receipts of a call up to the event that tells how many they are."""
+        if kind == Kind.RECEIPT:
+            self._receipts_of_calls[call] += 1
+        elif kind == Kind.ANSWERED:
+            told, there = json.loads(lasting)["receipts"], self._receipts_of_calls.pop(call, 0)
+            if told != there:
+                named = _named(position, own_id)
+                self._report.add(
+                    f"{named} tells of {counted(told, 'receipt')} of a call, and {there:,} are there"
+                )
 
     def _check_place(self, position: int, own_id: bytes, writer: int, sequence: int) -> None:
         if position != self._next_position:
@@ -271,6 +292,26 @@ def _check_starts(connection: sa.Connection, origin: str, report: Report) -> Non
         with suppress(*_NO_EVENT):
             if row.event.journal != origin:
                 report.add(f"the writer of record {row.position} began in another journal")
+
+
+def _check_reviewed(connection: sa.Connection, report: Report) -> None:
+    """Whether receipts are marked as reviewed that are, and no others: the rest waits for a review."""
+    of_it = schema.record.c
+    review = schema.record.alias("review").c
+    is_review = sa.and_(review.kind == int(Kind.REVIEW), review.kind != int(Kind.RECEIPT))
+    for where, said in (
+        (
+            sa.and_(schema.is_reviewed, ~sa.exists().where(is_review, review.subject == of_it.id)),
+            "is marked as reviewed, and no review tells of it",
+        ),
+        (
+            sa.and_(schema.is_receipt, of_it.is_reviewed == 0)
+            & of_it.id.in_(sa.select(review.subject).where(is_review)),
+            "is not marked as reviewed, and a review tells of it",
+        ),
+    ):
+        for row in connection.execute(sa.select(of_it.position, of_it.id).where(where)):
+            report.add(f"{_named(row.position, row.id)} {said}")
 
 
 def _check_checkpoints(given: Sequence[Checkpoint], walk: _Walk, report: Report, named: str) -> None:

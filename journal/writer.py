@@ -21,7 +21,7 @@ from journal.errors import UNFIT, Damaged, Twice
 from journal.events import Event
 from journal.models import NO_MODEL, Model
 from journal.receipt import Receipt
-from journal.record import HASH_BYTES, SALT_BYTES, Entry
+from journal.record import HASH_BYTES, SALT_BYTES, Entry, Kind
 from journal.statements import Prepared
 from journal.store import Journal
 from journal.tree import Frontier
@@ -51,7 +51,7 @@ _STATE = Prepared(
     sa.select(schema.journal, _last_sequence.label("last")).with_for_update(of=schema.journal), ["own"]
 )
 _INSERT = Prepared(schema.record.insert(), schema.record.c.keys())
-_COMMITMENT, _NOT_ERASED = schema.record.c.keys().index("commitment"), 0
+_COMMITMENT, _NOT_ERASED, _NOT_REVIEWED = schema.record.c.keys().index("commitment"), 0, 0
 _KEPT = ("size", "writers", "frontier")
 _UPDATE = Prepared(schema.journal.update().values({name: sa.bindparam(name) for name in _KEPT}), _KEPT)
 
@@ -184,6 +184,8 @@ class Group:
         completed = self._frontier.extend(row[_COMMITMENT] for row in rows)
         self.sequence += len(rows)
         _INSERT.write(self.connection, rows)
+        if reviews := [entry for entry in entries if entry.kind == Kind.REVIEW]:
+            self._mark_reviewed(reviews)
         if completed:
             names = ("level", "number", "root")
             rows_of_subtrees = [dict(zip(names, one, strict=True)) for one in completed]
@@ -193,6 +195,11 @@ class Group:
         """Write down the tree, behind which the next group goes."""
         kept = self._frontier.size, self._writers, b"".join(self._frontier.roots)
         _UPDATE.write(self.connection, [kept])
+
+    def _mark_reviewed(self, reviews: Sequence[Entry]) -> None:
+        own_ids = [one.subject for one in reviews]
+        of_them = schema.record.update().where(schema.record.c.id.in_(own_ids), schema.is_receipt)
+        self.connection.execute(of_them.values(is_reviewed=1))
 
     def _number_of(self, model: Model | None) -> int | None:
         """The number of the model's description, which is stored with the first record that needs it."""
@@ -271,4 +278,4 @@ def _row(
     digest = NO_MODEL if model is None else model.description_digest
     commitment = record.commitment(head, digest, record.seal(salted), lasting)
     of_it = position, int(kind), label, writer, sequence, time, own_id, subject, model_number
-    return (*of_it, _NOT_ERASED, commitment, lasting, salted)
+    return (*of_it, _NOT_ERASED, commitment, lasting, salted, _NOT_REVIEWED)

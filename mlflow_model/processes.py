@@ -8,9 +8,11 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from mlflow_model import machine
 
@@ -30,6 +32,7 @@ _OF_THE_MACHINE = (
 # A child that ends by one of these did not end by itself: somebody sent the signal, or the kernel did because
 # the machine ran out of memory.
 SENT_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_LONGEST_ERRORS = 64 * 1024
 _SET_PARENT_DEATH_SIGNAL = 1  # prctl(2), PR_SET_PDEATHSIG
 
 
@@ -83,6 +86,41 @@ def end(process: "subprocess.Popen[bytes]", seconds: float = 5.0) -> None:
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
     process.kill()
+
+
+class Done(NamedTuple):
+    """How a command ended, and what it said on standard error."""
+
+    exit_code: int
+    errors: str
+
+
+def run(command: Sequence[str], seconds: float) -> Done:
+    """Run a command that nobody talks with. Raises OSError, or TimeoutError.
+
+    It is killed with all that it has begun if it takes longer. What it leaves behind in the background keeps
+    nobody waiting: its output is a file, which needs no reader.
+    """
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(  # noqa: S603 - the caller's
+            command,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,
+        )
+        try:
+            exit_code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError from None
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        errors.seek(0)
+        return Done(exit_code, errors.read(_LONGEST_ERRORS).decode(errors="replace"))
 
 
 def open_standard_streams() -> None:

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from features.catalogue import CATALOGUE
-from promotion.portfolio import BadReference, LacksFeatures, Portfolio
 from quality import bootstrap, costs, groups, measures, paired
 from quality.bootstrap import Summed
 from quality.costs import Costs
+from quality.portfolio import BadReference, LacksFeatures, Portfolio
 from quality.scores import Doubles
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from mlflow_model.registry.versions import Reference
 from promotion import comparison, cuts, gate, report
 from promotion.comparison import Difference
 from promotion.gate import Limits, Objection
-from promotion.portfolio import BadReference, Portfolio
 from quality import costs
 from quality.costs import Costs
+from quality.portfolio import BadReference, Portfolio
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlflow_model import arguments
 from promotion import gate
-from promotion.portfolio import REFERENCE
+from quality.portfolio import REFERENCE
 
 _OF_A_DRY_RUN = "show the comparison, change and record nothing; exit code 3 where objections would stop it"
 

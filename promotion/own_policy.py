@@ -8,13 +8,11 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import Scorer
 from mlflow_model.handover.card import ModelCard
-from promotion.portfolio import REFERENCE, BadReference, Portfolio
 from quality import costs
+from quality.portfolio import REFERENCE, BadReference, Portfolio
 
 # Of the training's figures, those that follow from the pickle's threshold and margin.
 _OF_THE_POLICY = ("cost_per_client", "approval_rate", "grey_rate", "default_rate_of_approved")
@@ -64,8 +62,7 @@ def _measured(scorer: Scorer, portfolio: Portfolio, training: ModelCard) -> dict
     """The policy's figures on the clients whom the model accepts. Raises BadReference."""
     portfolio.require(scorer.features)
     known = portfolio.known
-    needed = [known[name] for name in scorer.features if name not in scorer.nullable]
-    accepted = ~np.any([np.isnan(values) for values in needed], axis=0) if needed else np.s_[:]
+    accepted = portfolio.complete([name for name in scorer.features if name not in scorer.nullable])
     try:
         decisions = scorer.decide_table({name: known[name][accepted] for name in scorer.features})
     except scorer.Refusal as refusal:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from promotion.comparison import Change, Difference
-from promotion.portfolio import TARGET, TRUE_PROBABILITY, Portfolio
+from quality.portfolio import TARGET, TRUE_PROBABILITY, Portfolio
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

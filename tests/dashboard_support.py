@@ -9,11 +9,11 @@ APP = ROOT / "dashboard" / "app.py"
 
 
 def page(url: str, name: str, monkeypatch: pytest.MonkeyPatch) -> AppTest:
-    """A page of `dashboard/pages`, by its name, reached through the entry as an officer does."""
+    """A page of `dashboard/screens`, by its name, reached through the entry as an officer does."""
     monkeypatch.setenv("API_URL", url)
     shown = AppTest.from_file(str(APP), default_timeout=60).run()
     if name != "decision":
-        shown = shown.switch_page(f"pages/{name}.py").run()
+        shown = shown.switch_page(f"screens/{name}.py").run()
     return unbroken(shown)
 
 

@@ -11,7 +11,7 @@ from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import Scorer
 from mlflow_model.handover import model_files
 from mlflow_model.processes import ROOT
-from promotion.portfolio import Portfolio
+from quality.portfolio import Portfolio
 from tests.servers import Answer, FlaskDoor
 
 SHIPPED = ROOT / "models" / "lgbm_final_model.pkl"

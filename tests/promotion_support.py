@@ -17,9 +17,9 @@ from mlflow_model.registry import connection, listing, versions
 from promotion import comparison, examination, gate
 from promotion.comparison import Change, Difference
 from promotion.gate import Limits
-from promotion.portfolio import REFERENCE, Portfolio
 from quality import costs
 from quality.costs import Costs
+from quality.portfolio import REFERENCE, Portfolio
 from tests.conftest import FEATURES, random_clients
 
 CARD = ModelCard("# Card\n")

@@ -123,7 +123,7 @@ def test_the_commands_say_what_was_never_answered(
     assert codes == [0] * 5
     states = [line.split("\t") for line in listed.splitlines() if "\t" in line][1:]
     assert {row[0] for row in states if row[-2] == "unanswered"} == set(unanswered)
-    assert "Jamais rendue\u00a0: son lot est sans réponse" in listed
+    assert "Jamais rendue\u00a0: son lot est sans réponse, ou encore en cours" in listed
     assert "Jamais rendue" not in said.out
     assert f" of {len(answered):,} decisions" in said.err
     assert {row["decision_id"] for row in table if not row["is_answered"]} == set(unanswered)

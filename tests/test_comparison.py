@@ -12,9 +12,9 @@ from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.registry import moves
 from promotion import comparison
 from promotion.gate import Limits
-from promotion.portfolio import Portfolio
 from quality import costs
 from quality.costs import Costs
+from quality.portfolio import Portfolio
 from tests import servers
 from tests.command_line import register_py
 from tests.conftest import FEATURES, SOMETIMES_MISSING

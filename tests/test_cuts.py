@@ -9,7 +9,7 @@ import pytest
 from lightgbm import LGBMClassifier
 
 from promotion.cuts import FineCut, fine_cuts
-from promotion.portfolio import Portfolio
+from quality.portfolio import Portfolio
 from tests.command_line import register_py
 
 RATIOS = np.repeat([1.0, 1.000000001, 2.0], 50)

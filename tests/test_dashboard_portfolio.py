@@ -20,7 +20,7 @@ from tests.conftest import FEATURES, random_clients
 from tests.servers import ROOT, SocketDoor
 from tests.test_recording import receipts_in, recorded
 
-PAGE = ROOT / "dashboard" / "pages" / "portfolio.py"
+PAGE = ROOT / "dashboard" / "screens" / "portfolio.py"
 NAMES = ("● Fiable", "◆ À examiner", "▲ Risqué")
 
 

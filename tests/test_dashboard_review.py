@@ -13,7 +13,7 @@ from tests.servers import ROOT
 
 pytest_plugins = ["tests.review_fixtures"]
 
-PAGE = ROOT / "dashboard" / "pages" / "review.py"
+PAGE = ROOT / "dashboard" / "screens" / "review.py"
 ACCEPT, REFUSE, PASS = "Accorder le crédit", "Refuser le crédit", "Passer au suivant"
 WRITTEN = "Crédit {} : la revue est inscrite au journal."
 

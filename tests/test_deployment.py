@@ -252,8 +252,16 @@ AT_PREDICT = {"path": "/predict"}
 UNANSWERED_AT_PREDICT = 'scoring_decisions_unanswered_total{path="/predict"}'
 UNWRITABLE = "The journal cannot be written: all decisions are refused with 503. The log says why."
 UNANSWERED = "Decisions at /predict were computed and not answered: their receipts were not written in time."
-OLD = "The journal's last checkpoint is older than half an hour, or there is none. The log says why."
+OLD = "The journal's last checkpoint is three intervals old, or there is none. The log says why."
 SLOW = "One group of receipts in a hundred at /predict takes more than 0.5 s to the disk."
+
+
+def signed_at(second: int, every: int) -> dict[str, str]:
+    """For an hour the same last checkpoint."""
+    return {
+        "scoring_last_checkpoint_timestamp_seconds": f"{second}x60",
+        "scoring_checkpoint_interval_seconds": f"{every}x60",
+    }
 
 
 def commits(within_half_a_second: int) -> dict[str, str]:
@@ -275,8 +283,9 @@ def commits(within_half_a_second: int) -> dict[str, str]:
         ("ReceiptsSlow", commits(within_half_a_second=985), 20, (AT_PREDICT, SLOW)),
         ("ReceiptsSlow", commits(within_half_a_second=985), 9, None),
         ("ReceiptsSlow", commits(within_half_a_second=995), 20, None),
-        ("CheckpointOld", {"scoring_last_checkpoint_timestamp_seconds": "600x60"}, 46, ({}, OLD)),
-        ("CheckpointOld", {"scoring_last_checkpoint_timestamp_seconds": "600x60"}, 44, None),
+        ("CheckpointOld", signed_at(600, every=600), 46, ({}, OLD)),
+        ("CheckpointOld", signed_at(600, every=600), 44, None),
+        ("CheckpointOld", signed_at(600, every=1200), 46, None),
         ("CheckpointOld", {}, 46, None),
     ],
     ids=[
@@ -291,6 +300,7 @@ def commits(within_half_a_second: int) -> dict[str, str]:
         "slow for one in two hundred",
         "the last checkpoint half an hour ago and more",
         "the last checkpoint half an hour ago",
+        "the last checkpoint half an hour ago where they come every twenty minutes",
         "no checkpoints",
     ],
 )

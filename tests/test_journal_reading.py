@@ -3,8 +3,10 @@
 import os
 import pty
 import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow.parquet
@@ -12,6 +14,7 @@ import pytest
 
 from journal import ids
 from journal.__main__ import main
+from journal.events import Review
 from journal.receipt import Receipt
 from tests.journal_support import (
     MODEL,
@@ -24,6 +27,7 @@ from tests.journal_support import (
     rows,
     typed,
     write,
+    writer,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -156,6 +160,46 @@ def test_a_damaged_decision_is_named_and_the_others_are_listed(
         "3 of 4 decisions, and 1 is damaged\n"
     )
     assert code == 3
+
+
+def test_a_damaged_review_is_told_apart_from_its_decision(journal: Path, capsys: Capture) -> None:
+    written = receipts(2)
+    write(written)
+    with writer() as one:
+        one.append([Review(decision=written[0].id, outcome="accept", reviewer="léa", reason="revenus")])
+    changed(journal, "UPDATE record SET lasting = x'00' WHERE kind = 3")
+
+    code, _, err = typed("list", capsys)
+
+    sentence = f"record 5, which tells of decision {id_of(written[0])}, cannot be read"
+    assert (code, err.splitlines()[0]) == (3, f"Damaged: {sentence}: python -m journal verify says more")
+
+
+def test_a_decision_that_an_index_alone_still_has_is_damaged_and_the_others_are_listed(
+    journal: Path, capsys: Capture
+) -> None:
+    written = receipts(3)
+    write(written)
+    _remove_behind_the_index(journal, 2)
+
+    code, out, err = typed("list", capsys)
+
+    _, *lines = out.splitlines()
+    assert [line.split("\t")[0] for line in lines] == [id_of(written[2]), id_of(written[0])]
+    assert "Damaged: record 2 cannot be read" in err
+    assert code == 3
+
+
+def _remove_behind_the_index(journal: Path, position: int) -> None:
+    """Take the index of times out of the schema while the row is deleted, as a damaged page would."""
+    with closing(sqlite3.connect(journal)) as database, database:
+        database.execute("PRAGMA writable_schema = ON")
+        found = database.execute("SELECT * FROM sqlite_master WHERE name = 'record_by_time'").fetchone()
+        database.execute("DELETE FROM sqlite_master WHERE name = 'record_by_time'")
+    with closing(sqlite3.connect(journal)) as database, database:
+        database.execute("DELETE FROM record WHERE position = ?", (position,))
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", found)
 
 
 # ---- Export

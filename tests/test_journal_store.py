@@ -137,8 +137,8 @@ def test_a_journal_is_made_once_and_keeps_its_name(journal: Path) -> None:
 @pytest.mark.parametrize(
     ("revision", "sentence"),
     [
-        ("'0000'", "the older form 0000: python -m journal init brings it to 0003"),
-        ("'9999'", "the newer form 9999, and this code knows 0003: update the code"),
+        ("'0000'", "the older form 0000: python -m journal init brings it to 0004"),
+        ("'9999'", "the newer form 9999, and this code knows 0004: update the code"),
     ],
 )
 def test_another_form_of_the_journal_is_one_clear_sentence(
@@ -151,15 +151,19 @@ def test_another_form_of_the_journal_is_one_clear_sentence(
 
 
 def test_a_journal_of_the_first_form_is_brought_to_the_newest_with_all_that_it_holds(journal: Path) -> None:
-    write(receipts(300))
+    group = receipts(300)
+    write(group)
+    with writer() as one:
+        one.append([events.Review(decision=group[7].id, outcome="accept", reviewer="anne", reason="papers")])
+    before = rows(journal, "SELECT * FROM record")
     changed(
         journal,
-        *(f"DROP INDEX {name}" for name in ("record_by_time", "record_uncertain", "record_by_subject")),
+        *(f"DROP INDEX record_{name}" for name in ("by_time", "open", "reviewed", "by_subject")),
+        "ALTER TABLE record DROP COLUMN is_reviewed",
         "CREATE INDEX record_by_subject ON record (subject) WHERE subject IS NOT NULL",
         "CREATE INDEX record_uncertain ON record (position) WHERE label = 1",
         "UPDATE journal_version SET version_num = '0001'",
     )
-    before = rows(journal, "SELECT * FROM record")
 
     opened, is_changed = store.make()
     with closing(opened), opened.reading() as connection:
@@ -169,7 +173,7 @@ def test_a_journal_of_the_first_form_is_brought_to_the_newest_with_all_that_it_h
 
     assert (is_changed, differences) == (True, [])
     assert columns["record_by_time"] == ["time", "position", "kind", "label", "model"]
-    assert columns["record_uncertain"] == ["time", "position"]
+    assert columns["record_open"] == ["time", "position"]
     assert rows(journal, "SELECT * FROM record") == before
 
 
@@ -178,10 +182,11 @@ def test_a_journal_of_the_first_form_is_brought_to_the_newest_with_all_that_it_h
     [
         (Wanted(), "record_by_time"),
         (Wanted(label="risky", version="3"), "record_by_time"),
-        (Wanted(label="grey"), "record_uncertain"),
-        (Wanted(is_open=True, since=1), "record_uncertain"),
+        (Wanted(label="grey"), "record_by_time"),
+        (Wanted(is_open=True, since=1), "record_open"),
+        (Wanted(is_reviewed=True, label="grey"), "record_reviewed"),
     ],
-    ids=["all", "risky", "grey", "open"],
+    ids=["all", "risky", "grey", "open", "reviewed"],
 )
 def test_decisions_are_found_by_an_index_in_their_order(journal: Path, wanted: Wanted, index: str) -> None:
     write(receipts(300))

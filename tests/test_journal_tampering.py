@@ -57,6 +57,14 @@ def _change_a_column(database: sqlite3.Connection, chance: random.Random) -> str
     return f"record {place} "
 
 
+def _change_the_mark_of_a_review(database: sqlite3.Connection, chance: random.Random) -> str:
+    """Hide a decision that waits for its review, or bring one back."""
+    place = _position(database, chance)
+    statement = "UPDATE record SET is_reviewed = 1 - is_reviewed WHERE position = ?"
+    database.execute(statement, (place,))
+    return f"record {place} "
+
+
 def _change_a_byte(database: sqlite3.Connection, chance: random.Random) -> str:
     column = chance.choice(("id", "commitment", "lasting", "erasable"))
     place = _position(database, chance, f"length({column}) > 0")
@@ -185,6 +193,7 @@ def _change_the_model(database: sqlite3.Connection, chance: random.Random) -> st
 
 CHANGES: dict[Change, int] = {
     _change_a_column: TIMES,
+    _change_the_mark_of_a_review: TIMES,
     _change_a_byte: TIMES,
     _remove_one: TIMES,
     _remove_the_tail: TIMES,
@@ -295,8 +304,10 @@ class Forger:
         """Returns the root of the forged tree."""
         sequences: dict[int, int] = {}
         numbers = {old: new for new, old in enumerate(dict.fromkeys(row["writer"] for row in self.rows))}
+        reviewed = {row["subject"] for row in self.rows if row["kind"] == 3}
         frontier = Frontier()
         for position, row in enumerate(self.rows):
+            row["is_reviewed"] = int(row["kind"] == 1 and row["id"] in reviewed)
             row["position"], row["writer"] = position, numbers[row["writer"]]
             row["sequence"] = sequences.get(row["writer"], 0)
             sequences[row["writer"]] = row["sequence"] + 1

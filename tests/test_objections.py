@@ -16,7 +16,7 @@ from mlflow_model.bundle.scoring import Doubles
 from promotion import comparison, gate, report
 from promotion.comparison import Difference
 from promotion.gate import Limits
-from promotion.portfolio import BadReference, Portfolio
+from quality.portfolio import BadReference, Portfolio
 from tests import servers
 from tests.conftest import FEATURES, SOMETIMES_MISSING
 from tests.promotion_support import (

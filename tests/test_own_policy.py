@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 
 from mlflow_model.handover import model_files
 from promotion import own_policy
-from promotion.portfolio import Portfolio
+from quality.portfolio import Portfolio
 from tests.command_line import register_py
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,7 +10,7 @@ from pyarrow import parquet
 
 from benchmarks import gate as benchmarked
 from promotion import comparison
-from promotion.portfolio import BadReference, Portfolio
+from quality.portfolio import BadReference, Portfolio
 from tests.command_line import register_py
 from tests.test_features_from_tables import FEATURES, features_of, write_portfolio
 from tests.test_features_from_tables import portfolio as raw_tables

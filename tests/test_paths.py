@@ -35,6 +35,10 @@ def test_flask_has_the_paths_of_the_contract_and_no_other(bundle: Bundle) -> Non
         ("/decisions/<id>/explanation", "GET"),
         ("/decisions/<id>/review", "POST"),
         ("/ready", "GET"),
+        ("/model", "GET"),
+        ("/reference", "GET"),
+        ("/reference/clients", "GET"),
+        ("/neighbours", "POST"),
     }
 
 
@@ -52,7 +56,9 @@ def test_the_openapi_document_of_a_service_with_tokens_says_which_paths_ask_for_
 
     document = FlaskDoor(flask_app(service)).get("/openapi.json").content
 
-    assert secured(document) == {"/predict", "/explain", "/predict/batch", "/metrics"}
+    decides = {"/predict", "/explain", "/predict/batch"}
+    tells = {"/model", "/reference", "/reference/clients", "/neighbours", "/metrics"}
+    assert secured(document) == decides | tells
     assert document["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
 
 
@@ -109,7 +115,7 @@ PAST = ("/decisions", "/decisions/<id>", "/decisions/<id>/explanation", "/decisi
     [
         ("score", {"/metrics", *PAST}),
         ("review", {"/predict/batch", "/metrics"}),
-        ("audit", {"/predict", "/explain", "/predict/batch"}),
+        ("audit", {"/predict", "/explain", "/predict/batch", "/neighbours"}),
     ],
 )
 def test_each_role_may_ask_for_its_own_paths(

@@ -13,7 +13,7 @@ from pyarrow import csv, parquet
 
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.registry import connection, moves, registration, versions
-from promotion.portfolio import BadReference, Portfolio
+from quality.portfolio import BadReference, Portfolio
 from tests.command_line import register_py
 from tests.live import policy_of
 from tests.promotion_support import (

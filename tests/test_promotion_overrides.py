@@ -19,7 +19,7 @@ from mlflow_model.registry.leases import Overtaken
 from promotion import gate, promoting, report
 from promotion.comparison import Difference
 from promotion.gate import Limits
-from promotion.portfolio import Portfolio
+from quality.portfolio import Portfolio
 from tests.command_line import register_py
 from tests.conftest import FEATURES
 from tests.live import policy_of

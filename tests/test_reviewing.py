@@ -654,6 +654,8 @@ def test_a_damaged_receipt_is_told_as_damage_and_nobody_is_told_to_try_again(
         answer = bank.get("anna", f"/decisions/{decision}")
         pages = [bank.get("anna", f"/decisions?{query}") for query in ("", "limit=2", f"after={decision}")]
         whole = bank.get("anna", f"/decisions/{other}")
+        changed(tmp_path / "journal.db", f"UPDATE record SET id = x'00' WHERE id = x'{_hex(third)}'")  # noqa: S608 - our own
+        unnamed = bank.get("anna", "/decisions?limit=1")
         said = bank.door.said
 
     assert (answer.status, answer.error) == (500, DAMAGED)
@@ -665,6 +667,8 @@ def test_a_damaged_receipt_is_told_as_damage_and_nobody_is_told_to_try_again(
     assert named["error"] == f"L’enregistrement {named['position']} est endommagé\u00a0: {_MORE}"
     assert pages[1].content["next"] == other
     assert whole.status == 200
+    assert [one["id"] for one in unnamed.content["decisions"]] == [other] == [unnamed.content["next"]]
+    assert [one["id"] for one in unnamed.content["damaged"]] == [None]
     assert "is damaged and cannot be read: python -m journal verify says more" in said
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from journal import checkpoints
 from journal.record import Kind
 from journal.verification import verify
+from mlflow_model import processes
 from tests import servers
 from tests.journal_support import KEY, written_keys
 from tests.test_recording import Client, counted, events_in, opened_in, predict, recorded
@@ -147,3 +149,27 @@ def test_a_service_that_is_told_nonsense_does_not_start(
     assert done.returncode == 1
     assert sentence in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_command_that_hangs_is_ended_with_all_that_it_began(
+    tmp_path: Path,
+) -> None:
+    started = tmp_path / "started"
+    hanging = f"sleep 987 & echo $! > '{started}'; wait"
+
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        processes.run(["sh", "-c", hanging], seconds=1)
+
+    assert time.monotonic() - began < 10
+    begun = int(started.read_text())
+    servers.eventually(lambda: not servers.is_alive(begun) or None, "the end of what the command began")
+
+
+def test_what_a_command_leaves_in_the_background_keeps_nobody_waiting() -> None:
+    began = time.monotonic()
+
+    done = processes.run(["sh", "-c", "echo no room >&2; sleep 5 & exit 7"], seconds=20)
+
+    assert done == (7, "no room\n")
+    assert time.monotonic() - began < 4

@@ -30,6 +30,7 @@ ENTRANCES = (
     "api.challenger.process",
     "api.deciding.computing_process",
     "api.recording.writer_process",
+    "api.reference.reference_process",
     "api.reviewing.journal_process",
     "mlflow_model.bundle.trial",
 )

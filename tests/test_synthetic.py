@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from benchmarks import portfolio_quality, quality
-from promotion.portfolio import Portfolio
+from quality.portfolio import Portfolio
 from tests import processors
 from training import reference
 from training.synthetic import chunks

@@ -22,7 +22,7 @@ from mlflow import MlflowClient
 
 import register
 from features import aggregate, raw_tables
-from quality import bootstrap, fairness, measures
+from quality import bootstrap, measures
 from quality.scores import ScoredClients
 from tests.test_features_from_tables import ROOT, portfolio, write_portfolio, write_tables
 from training.__main__ import NAME, main
@@ -251,7 +251,7 @@ def test_groups_are_compared_by_approval_and_by_equal_opportunity() -> None:
     )
     refuse_above_half = policy.DecisionPolicy(0.5)
 
-    found = fairness.compare(people, np.array([0.1, 0.6, 0.2, 0.1, 0.2, 0.9]), refuse_above_half, seed=0)
+    found = experiment.by_group(people, np.array([0.1, 0.6, 0.2, 0.1, 0.2, 0.9]), refuse_above_half, seed=0)
     by_age, by_sex = found
 
     women, men = by_sex.groups
@@ -274,7 +274,7 @@ def test_the_gap_and_the_ratio_of_large_groups_have_intervals_and_four_fifths_is
     )
     probabilities = np.where(np.arange(400) < 60, 0.9, 0.1)
 
-    (by_sex,) = fairness.compare(people, probabilities, policy.DecisionPolicy(0.5), seed=0)
+    (by_sex,) = experiment.by_group(people, probabilities, policy.DecisionPolicy(0.5), seed=0)
 
     ratio, gap = by_sex.approval_ratio, by_sex.opportunity_gap
     assert ratio is not None

@@ -17,6 +17,7 @@ from pyarrow import parquet
 
 from features import aggregate, raw_tables
 from mlflow_model import arguments
+from quality.portfolio import DRAWN
 from training import command_line
 from training.synthetic import writing
 
@@ -76,7 +77,7 @@ def _made(options: argparse.Namespace) -> tuple[pa.Table, str]:
         return of_tables(
             options.data_dir
         ), "made of raw tables by python -m training.reference --data-dir DIR"
-    origin = f"drawn by python -m training.reference --clients {options.clients} --seed {options.seed}"
+    origin = f"{DRAWN}python -m training.reference --clients {options.clients} --seed {options.seed}"
     return drawn(options.clients, options.seed), origin
 
 

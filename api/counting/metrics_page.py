@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -20,15 +21,24 @@ from mlflow_model.errors import ModelUnavailable
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
-def page(tally: Tally, served: ServedModel, journal: str, checkpoints: str) -> bytes:
-    """The text that Prometheus reads. `journal`: its state. `checkpoints`: their folder, if any."""
+class Checkpoints(NamedTuple):
+    """Where the service puts them, and how many seconds lie between two."""
+
+    folder: Path
+    interval: float
+
+
+def page(tally: Tally, served: ServedModel, journal: str, checkpoints: Checkpoints | None) -> bytes:
+    """The text that Prometheus reads. `journal`: its state. `checkpoints`: None where none are made."""
     registry = CollectorRegistry()
     registry.register(_Collected(tally.total(), served, journal, checkpoints))
     return generate_latest(registry)
 
 
 class _Collected(Collector):
-    def __init__(self, counts: Counts, served: ServedModel, journal: str, checkpoints: str) -> None:
+    def __init__(
+        self, counts: Counts, served: ServedModel, journal: str, checkpoints: Checkpoints | None
+    ) -> None:
         self._counts, self._served = counts, served
         self._journal, self._checkpoints = journal, checkpoints
 
@@ -81,8 +91,11 @@ class _Collected(Collector):
             yield _gauge("scoring_journal_writable", meaning, (), {(): int(self._journal == WRITABLE)})
         if self._checkpoints:
             meaning = "When the last checkpoint of the journal was signed, since 1970; 0: there is none."
-            signed = last_checkpoint.time_in(Path(self._checkpoints))
+            signed = last_checkpoint.time_in(self._checkpoints.folder)
             yield _gauge("scoring_last_checkpoint_timestamp_seconds", meaning, (), {(): signed})
+            meaning = "Between two checkpoints of the journal."
+            every = self._checkpoints.interval
+            yield _gauge("scoring_checkpoint_interval_seconds", meaning, (), {(): every})
         meaning = "Decisions that were computed and not answered: their receipts could not be written."
         # From 0 on: Prometheus sees no increase in a series that begins with the first fault.
         unanswered = dict.fromkeys([(PREDICT.path,), (BATCH.path,)], 0) | counts.unanswered

@@ -207,7 +207,7 @@ class Pool:
         if self._is_over:
             raise PoolEnded
         self._paused_until = time.monotonic() + _PAUSE_SECONDS
-        _log.error("no process takes up tasks (%s); for a minute they are computed in threads", why)
+        _log.error("no process takes up tasks (%s); none is started for a minute", why)
         return None
 
     def _take_idle(self) -> ComputingProcess | None:

@@ -1,4 +1,4 @@
-"""A process that computes for one worker (api/deciding/computing_pool.py): batches and explanations.
+"""`python -m api.deciding.computing_process SOCKET`: computes batches and explanations for one worker.
 
 It runs at a low priority. It ends with its worker, or when no task has come for some minutes.
 """
@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from api import logs
@@ -32,12 +33,12 @@ IDLE_SECONDS = 300.0
 MEMORY_LIMIT = 3 * 1024**3
 FILE_LIMIT = 64 * 1024**2  # it writes none
 
-_KINDS: dict[str, type[ModelTask]] = {kind.called: kind for kind in (Batch, Explanation, PastExplanation)}
+KINDS: tuple[type[ModelTask], ...] = (Batch, Explanation, PastExplanation)
 _log = logging.getLogger("scoring_client")
 
 
-def main() -> None:
-    """`python -m api.deciding.computing_process SOCKET`: one task at a time, until the socket is closed."""
+def run(kinds: Sequence[type[ModelTask]]) -> None:
+    """Compute tasks of these kinds, one at a time, until the socket of the command line is closed."""
     processes.end_with_parent()
     processes.limit(memory=MEMORY_LIMIT, file_bytes=processes.beside_the_log(FILE_LIMIT))
     # Ignore signals to the whole service: the worker still answers, and needs this process.
@@ -46,7 +47,7 @@ def main() -> None:
     logs.configure(beside_bundles=True)
     _give_way()
     with socket.socket(fileno=int(sys.argv[1])) as connection:
-        serve(connection, IDLE_SECONDS)
+        serve(connection, IDLE_SECONDS, kinds)
 
 
 def _give_way() -> None:
@@ -66,9 +67,11 @@ def _give_way() -> None:
             return
 
 
-def serve(connection: socket.socket, idle_seconds: float) -> None:
+def serve(connection: socket.socket, idle_seconds: float, kinds: Sequence[type[ModelTask]] = KINDS) -> None:
     """Compute one task after the other. Return when none has come for so long, or the worker has ended."""
-    messages.serve_each(connection, idle_seconds, functools.partial(_serve_one, connection, LastModel()))
+    by_name = {kind.called: kind for kind in kinds}
+    serve_one = functools.partial(_serve_one, connection, LastModel(), by_name)
+    messages.serve_each(connection, idle_seconds, serve_one)
 
 
 class LastModel:
@@ -88,7 +91,7 @@ class LastModel:
         return self._model
 
 
-def _serve_one(connection: socket.socket, last: LastModel) -> None:
+def _serve_one(connection: socket.socket, last: LastModel, kinds: Mapping[str, type[ModelTask]]) -> None:
     """Load the model, say whether that was possible, then receive a task and compute it."""
     head, _ = messages.receive(connection)
     model = last.of(Copy.of_facts(head["copy"]))
@@ -96,7 +99,7 @@ def _serve_one(connection: socket.socket, last: LastModel) -> None:
     if model is None:
         return
     request, body = messages.receive(connection)
-    task = _KINDS[request["task"]](body=body, **request["facts"])
+    task = kinds[request["task"]](body=body, **request["facts"])
     tally = Tally()
     answer = in_words(lambda: task.answer(model, [tally]), model, task.asked_as)
     said = {
@@ -109,4 +112,4 @@ def _serve_one(connection: socket.socket, last: LastModel) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(KINDS)

@@ -1,4 +1,4 @@
-"""What the event loop does not compute: a batch, an explanation, or a question to the journal."""
+"""What the event loop does not compute: batches, explanations, questions to the journal, enquiries."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from api.deciding.answer import Answer
 from api.deciding.listener import Listener
 from api.deciding.places import Places
 from api.delivery.served import Model
-from mlflow_model.errors import BatchTooSlow, ExplanationTooSlow, JournalTooSlow
+from mlflow_model.errors import BatchTooSlow, EnquiryTooSlow, ExplanationTooSlow, JournalTooSlow
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Task(ABC):
 
     called: ClassVar[str]
     seconds: ClassVar[float]
-    too_slow: ClassVar[type[BatchTooSlow | ExplanationTooSlow | JournalTooSlow]]
+    too_slow: ClassVar[type[BatchTooSlow | EnquiryTooSlow | ExplanationTooSlow | JournalTooSlow]]
     places: ClassVar[Places]
 
     body: bytes

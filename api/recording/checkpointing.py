@@ -7,13 +7,12 @@ of its own: the key is in no other.
 
 import logging
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
-from api.recording.last_checkpoint import NAMES
 from api.repeated import Repeated
 from api.settings import Checkpointing
+from journal import checkpoint_files
 from mlflow_model import processes
 
 _FIRST_SECONDS, _LONGEST_SECONDS, _ENDING_SECONDS = 10.0, 120.0, 2.0
@@ -40,13 +39,13 @@ class Checkpoints:
         if not wanted.folder.is_dir():
             self._say("no checkpoint of the journal is made: the folder for it is gone")
             return
-        before = {*wanted.folder.glob(NAMES)}
+        before = _checkpoints_in(wanted.folder)
         made = [sys.executable, "-m", "journal", "checkpoint", "--key", str(wanted.key), "--out"]
         if failure := self._failure_of([*made, str(wanted.folder)]):
             self._say(f"no checkpoint of the journal is made: {failure}")
             return
         if wanted.command:
-            self._not_handed_over += sorted({*wanted.folder.glob(NAMES)} - before)
+            self._not_handed_over += sorted(_checkpoints_in(wanted.folder) - before)
         failure = self._hand_over()
         self._say(f"a checkpoint of the journal is made, and not handed over: {failure}" if failure else "")
 
@@ -61,22 +60,13 @@ class Checkpoints:
 
     def _failure_of(self, command: list[str]) -> str:
         try:
-            done = subprocess.run(  # noqa: S603 - the operator's
-                command,
-                env=processes.environment(),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=False,
-                timeout=_LONGEST_SECONDS,
-            )
-        except subprocess.TimeoutExpired:
+            done = processes.run(command, _LONGEST_SECONDS)
+        except TimeoutError:
             return f"{Path(command[0]).name} took longer than {_LONGEST_SECONDS:g} s"
         except OSError as error:
             return f"{Path(command[0]).name} cannot be run ({error.strerror})"
-        said = done.stderr.strip().splitlines()
-        return (said[-1] if said else f"exit code {done.returncode}") if done.returncode else ""
+        said = done.errors.strip().splitlines()
+        return (said[-1] if said else f"exit code {done.exit_code}") if done.exit_code else ""
 
     def _say(self, failure: str) -> None:
         if failure == self._failure:
@@ -86,3 +76,7 @@ class Checkpoints:
             _log.error("%s", failure)
         else:
             _log.info("checkpoints of the journal are made again")
+
+
+def _checkpoints_in(folder: Path) -> set[Path]:
+    return {file for file in folder.iterdir() if checkpoint_files.is_name(file.name)}

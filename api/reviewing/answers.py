@@ -45,21 +45,35 @@ def one(decision: str, *, sees_all: bool) -> Answer:
 
 def page(wanted: Page) -> Answer:
     with _opened() as journal, journal.reading() as connection:
-        is_oldest_first = wanted.order == OLDEST
         after = None
         if wanted.after is not None:
             # Whoever sees one label alone learns nothing of others.
             after = listing.place_of(connection, ids.read(wanted.after), wanted.label)
             if after is None:
                 raise bad_cursor()
+        page, last = _page(connection, wanted, after)
+        lines, unread = listing.each_readable(page, functools.partial(_lines, connection))
+    return _answer(200, {"decisions": lines, "damaged": [*map(shown.unread, unread)], "next": last})
+
+
+def _page(connection: sa.Connection, wanted: Page, after: Place | None) -> tuple[list[Place], str | None]:
+    """Its decisions, and the number that the next page begins behind, None at the end.
+
+    A page whose numbers are all damaged takes the next one with it: nobody could ask for that.
+    """
+    page: list[Place] = []
+    while True:
         found = listing.places(
-            connection, _chosen(wanted), wanted.limit + 1, after, is_oldest_first=is_oldest_first
+            connection,
+            _chosen(wanted),
+            wanted.limit + 1,
+            page[-1] if page else after,
+            is_oldest_first=wanted.order == OLDEST,
         )
-        page, more = found[: wanted.limit], found[wanted.limit :]
-        lines, damaged = listing.each_readable(page, functools.partial(_lines, connection))
-    last = next(filter(None, map(shown.own_id, reversed(page))), None)
-    unread = [*map(shown.damaged, damaged)]
-    return _answer(200, {"decisions": lines, "damaged": unread, "next": last if more else None})
+        page += found[: wanted.limit]
+        last = next(filter(None, map(shown.own_id, reversed(page))), None)
+        if len(found) <= wanted.limit or last is not None:
+            return page, last if len(found) > wanted.limit else None
 
 
 def _chosen(wanted: Page) -> Wanted:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from journal import events, ids
-from journal.listing import Place
+from journal.listing import Place, Unread
 from journal.models import LABELS, Model
 from journal.reading import Record
 from journal.record import Kind
@@ -33,11 +33,11 @@ def line(one: Record, last: Record | None, *, is_answered: bool) -> dict[str, An
     }
 
 
-def damaged(place: Place) -> dict[str, Any]:
-    """A decision in a list that cannot be read."""
+def unread(one: Unread) -> dict[str, Any]:
+    """A decision in a list that cannot be shown. `position`: of the record that is damaged."""
     more = "«\u00a0python -m journal verify\u00a0» en dit plus."
-    said = f"L’enregistrement {place.position} est endommagé\u00a0: {more}"
-    return {"id": own_id(place), "position": place.position, "error": said}
+    said = f"L’enregistrement {one.position} est endommagé\u00a0: {more}"
+    return {"id": own_id(one.place), "position": one.position, "error": said}
 
 
 def own_id(place: Place) -> str | None:

@@ -16,6 +16,7 @@ from api.deciding.answer import Answer, internal_error
 from api.deciding.service import Service
 from api.delivery.served import Model
 from api.paths import BATCH, PATHS, UNKNOWN_PATH, Endpoint
+from api.reference.enquiries import Enquiries
 from api.reviewing.desk import Desk
 from api.server import wsgi
 from api.server.http_request import Request, text
@@ -34,7 +35,7 @@ from mlflow_model.errors import (
 if TYPE_CHECKING:
     from flask import Flask
 
-_FLASK_THREADS = 16  # more than batches and explanations may hold: /health needs one
+_FLASK_THREADS = 30  # more than batches, explanations, questions and enquiries hold: /health needs one
 BUDGET_BYTES = 64 * 2**20  # of bodies, for each path that reads some
 _access_log = logging.getLogger(logs.ACCESS)
 
@@ -59,11 +60,17 @@ class BodyBudget:
 class Lane:
     """Answers for one Service. `barrier`: what may keep answers back for a while.
 
-    `desk`: where the journal is asked, if there is one.
+    `desk`: where the journal is asked, if there is one. `enquiries`: about the version and the reference.
     """
 
-    def __init__(self, service: Service, barrier: Barrier | None = None, desk: Desk | None = None) -> None:
-        self.service, self._desk = service, desk
+    def __init__(
+        self,
+        service: Service,
+        barrier: Barrier | None = None,
+        desk: Desk | None = None,
+        enquiries: Enquiries | None = None,
+    ) -> None:
+        self.service, self._desk, self._enquiries = service, desk, enquiries
         self.outbox = Outbox(barrier)
         # Two, so that many small bodies do not keep a batch out.
         self._budgets: dict[Endpoint | None, BodyBudget] = {
@@ -76,7 +83,7 @@ class Lane:
         """The Flask application, made when first needed: a worker decides before it has imported Flask."""
         from api.web.routes import flask_app
 
-        return flask_app(self.service, self._desk)
+        return flask_app(self.service, self._desk, self._enquiries)
 
     # ---- Before a body has come
 

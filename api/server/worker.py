@@ -22,6 +22,7 @@ from api.deciding.computing_pool import Pool
 from api.deciding.service import Service
 from api.delivery.news import Copy, News
 from api.delivery.served import ServedModel
+from api.reference.enquiries import Enquiries, reference_pool
 from api.reviewing.desk import Desk, journal_pool
 from api.server import lifeline, shared_number
 from api.server.http_server import Server
@@ -108,8 +109,9 @@ def main() -> None:
     challenger = Sender(to_challenger, served, settings.challenger_share)
     recorder = _recorder(sys.argv[6], served, tally)
     service = Service(served, Guard(settings.tokens_file), tally, [challenger], pool, recorder)
-    questions = journal_pool()
-    lane = Lane(service, recorder, None if recorder is None else Desk(service, settings.cache, questions))
+    questions, enquiries = journal_pool(), reference_pool()
+    desk = None if recorder is None else Desk(service, settings.cache, questions)
+    lane = Lane(service, recorder, desk, Enquiries(service, enquiries))
 
     def beat() -> None:
         """Give a sign of life, unless a thread hangs: then the supervisor replaces this worker."""
@@ -122,8 +124,8 @@ def main() -> None:
         line.follow(server.end)
 
     def end() -> None:
-        pool.end()
-        questions.end()
+        for one in (pool, questions, enquiries):
+            one.end()
 
     server = Server(lane, started, beat, end)
     server.run([listener])

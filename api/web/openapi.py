@@ -11,15 +11,19 @@ from api.paths import (
     DECISIONS,
     EXPLAIN,
     METRICS,
+    MODEL,
     MOST_IN_ARROW,
     MOST_IN_TEXT,
+    NEIGHBOURS,
     PAST_EXPLANATION,
     PATHS,
     PREDICT,
+    REFERENCE,
+    REFERENCE_CLIENTS,
     REVIEWED,
     Endpoint,
 )
-from api.web import explanation_schema, journal_schema
+from api.web import explanation_schema, journal_schema, reference_schema
 from features.catalogue import BY_NAME, TERM_LABELS, example_client
 from features.identities import IDENTITIES
 from mlflow_model.bundle import bundles
@@ -45,6 +49,7 @@ def document(
     `asks_for_tokens`: whether the service answers some paths to known tokens only. `has_journal`: whether it
     knows past decisions.
     """
+    client = _client(scorer)
     shown = [one for one in PATHS if one.answers and (has_journal or not one.asks_the_journal)]
     described = {one: _operation(one, has_journal=has_journal) for one in shown}
     secured = [one for one in described if one.roles is not None and asks_for_tokens]
@@ -61,10 +66,11 @@ def document(
         "paths": {_template(one): {one.method.lower(): its} for one, its in described.items()},
         "components": {
             "schemas": {
-                "Client": _client(scorer),
+                "Client": client,
                 "Decision": _decision(scorer),
                 "Explanation": explanation_schema.schema(),
                 "Error": _error(),
+                **reference_schema.schemas(client),
                 **(journal_schema.schemas() if has_journal else {}),
             },
             **schemes,
@@ -73,10 +79,8 @@ def document(
 
 
 def _operation(path: Endpoint, *, has_journal: bool) -> dict[str, Any]:
-    is_explained = path in (EXPLAIN, PAST_EXPLANATION)
-    told = "Explanation" if is_explained else journal_schema.ANSWERS.get(path, "Decision")
     (done, meaning), *others = path.answers.items()
-    success = {"description": meaning, "content": _content(path, told)}
+    success = {"description": meaning, "content": _content(path, _ANSWERS.get(path, "Decision"))}
     operation: dict[str, Any] = {"summary": path.summary, **_MORE.get(path, {})}
     if has_journal and path is PREDICT:
         operation["parameters"] = [_CLIENT_REFERENCE]
@@ -85,11 +89,20 @@ def _operation(path: Endpoint, *, has_journal: bool) -> dict[str, Any]:
         operation["parameters"] = [*operation["parameters"], _IDS]
     if path.asks_the_journal:
         operation["parameters"] = journal_schema.parameters(path)
+    if parameters := reference_schema.parameters(path):
+        operation["parameters"] = parameters
     if path.body_limit:
         asked = journal_schema.BODIES.get(path, "Client")
         operation["requestBody"] = {"required": True, "content": _content(path, asked)}
     operation["responses"] = {done: success, **{status: _failure(meaning) for status, meaning in others}}
     return operation
+
+
+_ANSWERS = {
+    **dict.fromkeys((EXPLAIN, PAST_EXPLANATION), "Explanation"),
+    **journal_schema.ANSWERS,
+    **reference_schema.ANSWERS,
+}
 
 
 def _template(path: Endpoint) -> str:
@@ -130,6 +143,20 @@ _MORE: dict[Endpoint, dict[str, Any]] = {
         "prêts proposés sont ceux que la banque vend aujourd’hui.",
     },
     REVIEWED: {"operationId": "review"},
+    MODEL: {"operationId": "model"},
+    REFERENCE: {
+        "operationId": "reference",
+        "description": "Les coûts sont ceux de la politique. thresholds dit ce que chaque seuil changerait, "
+        "avec la même marge. En dehors des bornes de edges, un client compte dans la première ou la dernière "
+        "classe.",
+    },
+    REFERENCE_CLIENTS: {"operationId": "referenceClients"},
+    NEIGHBOURS: {
+        "operationId": "neighbours",
+        "description": "Prend ce que prend /predict. Rien n’est décidé ni enregistré. La distance est la "
+        "moyenne, sur les variables, de l’écart des rangs parmi les clients de l’apprentissage\u00a0; une "
+        "valeur inconnue est loin d’une valeur connue.",
+    },
     EXPLAIN: {
         "operationId": "explain",
         "description": "Prend ce que prend /predict. Rien n’est décidé ni enregistré\u00a0: la décision est "
@@ -157,7 +184,7 @@ _MORE: dict[Endpoint, dict[str, Any]] = {
 def _content(path: Endpoint, schema: str) -> dict[str, Any]:
     """JSON in full; for CSV and Arrow what OpenAPI can say of a body that is not JSON."""
     text, stream = {"type": "string"}, {"type": "string", "format": "binary"}
-    if path in (PREDICT, EXPLAIN) or path.asks_the_journal:
+    if path in (PREDICT, *_ANSWERS):
         return _json(schema)
     if path is BATCH:
         others = {"text/csv": {"schema": text}, "application/vnd.apache.arrow.stream": {"schema": stream}}

@@ -25,17 +25,22 @@ from api.paths import (
     FRONT,
     HEALTH,
     METRICS,
+    MODEL,
+    NEIGHBOURS,
     OPENAPI,
     PAST_EXPLANATION,
     PATHS,
     PREDICT,
     READY,
+    REFERENCE,
+    REFERENCE_CLIENTS,
     REVIEWED,
     UNKNOWN_PATH,
     Endpoint,
     find,
 )
 from api.recording.records import Asked
+from api.reference.enquiries import Enquiries
 from api.reviewing.desk import Desk
 from api.settings import Settings
 from api.web import openapi
@@ -54,10 +59,11 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _access_log = logging.getLogger(logs.ACCESS)
 
 
-def flask_app(service: Service, desk: Desk | None = None) -> Flask:
+def flask_app(service: Service, desk: Desk | None = None, enquiries: Enquiries | None = None) -> Flask:
     """The application that answers for this service. 503 as long as it has no model.
 
-    `desk`: where the journal is asked, if there is one.
+    `desk`: where the journal is asked, if there is one. `enquiries`: about the version and the reference; by
+    default threads of this process answer them.
     """
     app = Flask("api", root_path=str(Path(__file__).parent), static_folder=None)
     # One more than the limit: Werkzeug cuts a chunked body there without a word, which must be seen.
@@ -68,6 +74,7 @@ def flask_app(service: Service, desk: Desk | None = None) -> Flask:
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.add_template_filter(_in_french, "french")
     pages, past = _Pages(service, has_journal=desk is not None), _PastDecisions(desk)
+    reference = _Reference(enquiries or Enquiries(service))
     views: dict[Endpoint, Callable[..., ResponseReturnValue]] = {
         PREDICT: pages.predict,
         EXPLAIN: pages.explain,
@@ -76,6 +83,10 @@ def flask_app(service: Service, desk: Desk | None = None) -> Flask:
         DECISION: past.decision,
         PAST_EXPLANATION: past.explanation,
         REVIEWED: past.review,
+        MODEL: reference.model,
+        REFERENCE: reference.totals,
+        REFERENCE_CLIENTS: reference.clients,
+        NEIGHBOURS: reference.neighbours,
         HEALTH: pages.health,
         READY: pages.ready,
         METRICS: pages.metrics,
@@ -95,6 +106,8 @@ class _Pages:
 
     def __init__(self, service: Service, *, has_journal: bool) -> None:
         self._service, self._served, self._has_journal = service, service.served, has_journal
+        self._settings = Settings.from_environment()
+        self._minutes = self._settings.checkpoint_minutes  # now: what is not valid ends the process
 
     def predict(self) -> Response:
         headers = request.headers
@@ -134,7 +147,10 @@ class _Pages:
     def metrics(self) -> Response:
         from api.counting import metrics_page  # the library is only needed by those that ask
 
-        checkpoints = Settings.from_environment().checkpoints
+        settings, every = self._settings, 60 * self._minutes
+        checkpoints = (
+            metrics_page.Checkpoints(Path(settings.checkpoints), every) if settings.checkpoints else None
+        )
         content = metrics_page.page(
             self._service.tally, self._served, self._service.journal_state, checkpoints
         )
@@ -193,6 +209,27 @@ class _PastDecisions:
         if self._desk is None:
             raise JournalAbsent
         return self._desk
+
+
+class _Reference:
+    """What the paths about the version and the reference clients answer."""
+
+    def __init__(self, enquiries: Enquiries) -> None:
+        self._enquiries = enquiries
+
+    def model(self) -> Response:
+        return _response(self._enquiries.about_model(g.request_id))
+
+    def totals(self) -> Response:
+        return _response(self._enquiries.totals(g.request_id))
+
+    def clients(self) -> Response:
+        return _response(self._enquiries.clients(request.args.to_dict(flat=False), g.request_id))
+
+    def neighbours(self) -> Response:
+        content_type, encoding = request.headers.get("Content-Type"), request.headers.get("Content-Encoding")
+        body = request.get_data()
+        return _response(self._enquiries.neighbours(content_type, encoding, body, g.request_id))
 
 
 def _batch_body() -> bytes:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from features.raw_tables import LABEL
 from mlflow_model.bundle.scoring import DecisionPolicy
-from quality import bootstrap, fairness, measures
+from quality import bootstrap, fairness, groups, measures
 from quality.bootstrap import Interval
 from quality.costs import NEGLIGIBLE, Costs, cheapest_threshold
 from quality.scores import ScoredClients
@@ -129,9 +129,19 @@ def run(
         results,
         champion,
         None if truth is None else _true_auc(test[LABEL], truth[test.index], settings.seed),
-        fairness.compare(test, champion.probabilities, champion.policy, settings.seed),
+        by_group(test, champion.probabilities, champion.policy, settings.seed),
         None if order is None else order.loc[test.index].min(),
     )
+
+
+def by_group(
+    clients: pd.DataFrame, probabilities: Doubles, policy: DecisionPolicy, seed: int
+) -> tuple[fairness.Comparison, ...]:
+    """How groups of labelled clients, by age band and by sex, are treated."""
+    attributes = groups.attributes(
+        clients["DAYS_BIRTH"].to_numpy(np.float64), clients[groups.GENDER].to_numpy(object)
+    )
+    return fairness.compare(attributes, clients[LABEL].to_numpy(np.float64), probabilities, policy, seed)
 
 
 def _parts(clients: pd.DataFrame, seed: int, order: pd.Series | None) -> Partition:

@@ -20,6 +20,7 @@ from quality.scores import Doubles
 TRUE_PROBABILITY, TARGET = _OUTCOMES = "TRUE_PROBABILITY", "TARGET"
 REFERENCE = Path(__file__).resolve().parents[1] / "models" / "reference.parquet"
 ORIGIN = b"origin"  # the key of a Parquet file's metadata
+DRAWN = "drawn by "  # how the origin of clients begins who do not exist
 _LONGEST_ORIGIN = 300
 _MOST_BYTES = 2**28
 
@@ -101,6 +102,19 @@ class Portfolio:
     def outcome_name(self) -> str | None:
         """The column of the outcomes: true probabilities go before what became of the clients."""
         return next((name for name in _OUTCOMES if name in self.columns), None)
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether its clients do not exist, so that anybody may see them."""
+        return self.origin is not None and self.origin.startswith(DRAWN)
+
+    def complete(self, needed: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Which clients lack none of these values, of shape (clients,)."""
+        of_each = [~np.isnan(self.columns[name]) for name in needed]
+        return np.all(of_each, axis=0) if of_each else np.ones(len(self), dtype=np.bool_)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
 
     @property
     def attributes(self) -> dict[str, npt.NDArray[Any]]:

@@ -1,0 +1,41 @@
+"""Draws whether as many clients default as was predicted, in groups of rising probability."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from dashboard.model.plane import Plane, drawing, end_of
+from dashboard.numbers import counted, in_percent
+
+Group = Mapping[str, float]
+
+
+def calibration(groups: Sequence[Group]) -> str:
+    end = end_of(max(max(one["predicted"], one["observed"]) for one in groups))
+    plane = Plane(end, end)
+    diagonal = f'x1="{plane.x(0)}" y1="{plane.y(0)}" x2="{plane.x(end)}" y2="{plane.y(end)}"'
+    parts = [
+        *plane.axes(_numbers(end), _numbers(end)),
+        f'<line {diagonal} class="line" stroke-dasharray="5 4"/>',
+        *(
+            f'<circle cx="{plane.x(one["predicted"]):.1f}" cy="{plane.y(one["observed"]):.1f}" r="6" '
+            'class="dot"/>'
+            for one in groups
+        ),
+        *plane.names("Probabilité prévue", "Taux de défaut constaté"),
+    ]
+    return drawing(told(groups), parts)
+
+
+def told(groups: Sequence[Group]) -> str:
+    """The drawing in words."""
+    smallest, largest = (int(of(one["clients"] for one in groups)) for of in (min, max))
+    size = f"de {counted(smallest, 'client', 'clients')}" if smallest == largest else "de clients"
+    pairs = "\u00a0; ".join(
+        f"{in_percent(one['predicted'])} prévus, {in_percent(one['observed'])} constatés" for one in groups
+    )
+    return f"{len(groups)} groupes {size}, du moins au plus risqué\u00a0: {pairs}."
+
+
+def _numbers(end: float) -> Callable[[float], str]:
+    """How the numbers of an axis are written: its fifths are whole per cents, or not."""
+    decimals = 0 if round(20 * end) == 20 * end else 1
+    return lambda share: in_percent(share, decimals)
