@@ -75,7 +75,7 @@ def several_versions(
 ) -> Path:
     """The folder of a registry: the documented pickle is champion, version 2 decides otherwise.
 
-    A second model, `wrecks`, has one version for each way in which a model cannot be loaded.
+    A second model, `wrecks`, has a version that was tampered with, and one that ends whoever loads it.
     """
     from mlflow_model.registry import registration
 
@@ -85,10 +85,9 @@ def several_versions(
             patch.setenv("MLFLOW_TRACKING_URI", servers.registry_in(folder)["MLFLOW_TRACKING_URI"])
             registration.register(bundle, ModelCard("# The documented pickle\n"))
             registration.register(other_bundle, ModelCard("# Another rule\n"), alias="challenger")
-            for (alias, wreck), margin in zip(_WRECKERS.items(), (0.03, 0.04, 0.05), strict=True):
-                sound = _rebuilt(bundle, DecisionPolicy(0.25, margin))
-                registration.register(sound, ModelCard("# Soon a wreck\n"), name="wrecks", alias=alias)
-                wreck(_artifact(folder, sound), other_bundle)
+            sound = _rebuilt(bundle, DecisionPolicy(0.25, 0.03))
+            registration.register(sound, ModelCard("# Soon a wreck\n"), name="wrecks", alias="tampered")
+            _tamper(_artifact(folder, sound))
             deadly = _rebuilt(bundle, DecisionPolicy(0.25), more_code=DEADLY)
             registration.register(deadly, ModelCard("# Deadly\n"), name="wrecks", alias="deadly")
 
@@ -113,18 +112,6 @@ def _artifact(folder: Path, bundle: Bundle) -> Path:
     return next(path.parent for path in manifests if path.read_bytes() == bundle.manifest)
 
 
-def _tamper(artifact: Path, _: Bundle) -> None:
+def _tamper(artifact: Path) -> None:
     policy = artifact / "policy.json"
     policy.write_text(policy.read_text(encoding="utf-8").replace("0.25", "0.95"), encoding="utf-8")
-
-
-def _swap(artifact: Path, other: Bundle) -> None:
-    shutil.rmtree(artifact)
-    other.write(artifact)
-
-
-def _lose(artifact: Path, _: Bundle) -> None:
-    shutil.rmtree(artifact.parents[1])
-
-
-_WRECKERS = {"tampered": _tamper, "swapped": _swap, "lost": _lose}

@@ -479,12 +479,6 @@ def test_any_other_failure_to_load_is_told_with_the_way_out(several_versions: Pa
         pytest.param(
             "models:/nobody@champion", "models:/nobody@champion : introuvable ; lancez", id="unknown model"
         ),
-        pytest.param(
-            "models:/wrecks@swapped",
-            "l’empreinte du bundle n’est pas celle de la version 2 de wrecks ; réenregistrez",
-            id="another bundle with its own manifest",
-        ),
-        pytest.param("models:/wrecks@lost", "", id="artifact removed"),
         pytest.param("models:/", "", id="no name"),
         pytest.param("models:/scoring-client", "", id="neither version nor alias"),
         pytest.param("models:/scoring-client@", "", id="empty alias"),

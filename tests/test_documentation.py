@@ -72,11 +72,8 @@ def _code(page: str) -> Iterator[str]:
 
 @pytest.mark.parametrize(
     "name",
-    # Each starts services and commands of its own, for a minute or so: README's is the daily one.
-    [
-        pytest.param(name, marks=[] if name in ("README.md", "docs/gate.md") else [pytest.mark.slow])
-        for name in DOCUMENTS
-    ],
+    # Each starts services and commands of its own, for a minute or so: for `make proofs`.
+    [pytest.param(name, marks=[] if name == "docs/gate.md" else [pytest.mark.slow]) for name in DOCUMENTS],
 )
 def test_what_a_document_shows_is_what_the_project_answers(name: str) -> None:
     shown = _text(name)

@@ -201,6 +201,7 @@ def test_without_a_copy_and_a_registry_the_answer_is_503_at_once(
 # ---- What is counted
 
 
+@pytest.mark.slow
 def test_metrics_are_right_whichever_worker_is_asked(live: Registry, body: bytes) -> None:
     with serving(live, workers=2) as door:
         for _ in range(60):
@@ -242,6 +243,7 @@ def keys(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_with_a_public_key_only_signed_versions_are_served(live: Registry, keys: Path) -> None:
     sign(live, "2", keys / "private.pem")
     live.point("2")

@@ -74,6 +74,7 @@ def corrupted(content: bytes, generator: random.Random) -> bytes:
     )
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_no_half_copy(live: Registry, tmp_path: Path) -> None:
     """No file may grow beyond 8 KiB: a bundle does not fit."""
     folder = tmp_path / "full"

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
+import register
 from mlflow_model import command, machine
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.errors import LoadingFailed, OutOfReach
 from mlflow_model.handover import model_files
 from tests import namespaces, servers
-from tests.command_line import register_py
 from tests.servers import ROOT
 from tests.test_trial import doing, kept, verify
 
@@ -275,6 +275,7 @@ def test_help_whose_reader_has_gone_ends_quietly(name: str) -> None:
     assert shown.stderr == "141\n"
 
 
+@pytest.mark.slow
 def test_a_command_whose_output_is_closed_ends_as_it_would(registered: Path) -> None:
     refused = ended(["sh", "-c", f'"{sys.executable}" register.py rollback >&-'])
 
@@ -339,7 +340,7 @@ def test_a_word_that_begins_as_a_command_does_is_left_as_it_is(clone: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["register.py", "list"], "run {} register.py\n"),
+        pytest.param(["register.py", "list"], "run {} register.py\n", marks=pytest.mark.slow),
         (["api/app.py", "--host", "0.0.0.0"], "({} -m api.tokens --help)"),  # noqa: S104
         pytest.param(["-m", "training", "--help"], "`{} register.py\n--pickle", marks=pytest.mark.slow),
     ],
@@ -400,6 +401,7 @@ def test_a_model_s_file_is_not_blamed_for_missing_packages(
         model_files.read(documented_pickle)
 
 
+@pytest.mark.slow
 def test_a_model_s_file_is_not_blamed_for_a_low_limit_of_memory(tmp_path: Path) -> None:
     large = tmp_path / "model.pkl"
     large.write_bytes(gzip.compress(pickle.dumps({"note": bytes(240 * 2**20)})))
@@ -412,7 +414,8 @@ def test_a_model_s_file_is_not_blamed_for_a_low_limit_of_memory(tmp_path: Path) 
 # ---- What else stands in the way
 
 
-@pytest.mark.parametrize("has_registry", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("has_registry", [True, False])
 def test_a_registry_that_is_read_only_is_said_to_be(has_registry: bool, store: Path) -> None:
     if not has_registry:
         (store / "mlflow.db").unlink()
@@ -451,17 +454,9 @@ def test_without_git_nothing_is_said_of_it(store: Path, tmp_path: Path) -> None:
     assert "git" not in told.stderr
 
 
-def test_a_validity_without_a_signature_is_told(registered: Path) -> None:
-    told = register_py("--valid-days", "3")
+def test_a_validity_without_a_signature_is_told(registered: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        register.main(["--valid-days", "3"])
 
-    assert told.returncode == 2
-    assert told.stderr.endswith("--valid-days is that of a signature: --sign KEY.pem makes one\n")
-
-
-def test_a_reference_that_is_absent_is_told(registered: Path) -> None:
-    register_py("--margin", "0.03")
-
-    told = register_py("promote", "2", "--reference", "absent.csv")
-
-    assert told.returncode == 2
-    assert told.stderr.splitlines()[-1] == "the reference portfolio absent.csv is not there"
+    told = capsys.readouterr().err
+    assert told.endswith("--valid-days is that of a signature: --sign KEY.pem makes one\n")

@@ -65,7 +65,6 @@ DAILY_REFUSED = frozenset(
         "a Git LFS pointer",
         "a pickle cut short",
         "a damaged tree",
-        "a bomb",
     }
 )
 

@@ -15,7 +15,7 @@ from lightgbm import LGBMClassifier
 
 from mlflow_model.bundle.scoring import Booster
 from mlflow_model.errors import LoadingFailed, PickleNotFound, PickleWithoutKeys
-from mlflow_model.handover import model_files
+from mlflow_model.handover import card, model_files
 from tests.conftest import FEATURES, random_clients, random_outcomes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -142,13 +142,13 @@ def test_a_damaged_card_of_this_very_pickle_is_refused(damage: str, tmp_path: Pa
     pickle_path = written(tmp_path / "model.pkl")
     digest = hashlib.sha256(pickle_path.read_bytes()).hexdigest()
     section = DAMAGED_SECTIONS[damage]
-    card = f"---\npickle_sha256: {digest}\n{section}\n---\n# Card\n"
-    (tmp_path / "model.md").write_text(card)
+    text = f"---\npickle_sha256: {digest}\n{section}\n---\n# Card\n"
+    (tmp_path / "model.md").write_text(text)
 
     with pytest.raises(
         LoadingFailed, match=f"la rubrique « {section.partition(':')[0]} » de la fiche « model.md »"
     ):
-        model_files.convert(pickle_path)
+        card.beside(pickle_path, digest)
 
 
 ALIASES = "x: &x0 [1]\n" + "".join(
@@ -174,7 +174,7 @@ def test_a_card_of_this_very_pickle_that_cannot_be_read_is_refused(damage: str, 
     with pytest.raises(
         LoadingFailed, match=r"la fiche « model.md » (est corrompue|dépasse 1 Mio) ; refaites la"
     ):
-        model_files.convert(pickle_path)
+        card.beside(pickle_path, digest)
 
 
 def test_a_line_of_the_header_may_end_in_dashes(tmp_path: Path) -> None:

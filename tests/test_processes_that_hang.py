@@ -185,6 +185,7 @@ def test_a_bug_in_the_supervisor_is_logged_without_values_and_ends_nothing(
     assert "applicant" not in said
 
 
+@pytest.mark.slow
 def test_a_copy_that_is_lost_when_the_loader_has_ended_is_made_again(
     documented_pickle: Path, tmp_path: Path, documented_request: dict[str, float]
 ) -> None:
@@ -349,6 +350,7 @@ def asking(door: SocketDoor, client: dict[str, float]) -> Iterator[list[tuple[in
         thread.join()
 
 
+@pytest.mark.slow
 def test_ready_keeps_its_version_after_sighup_without_copies_and_registry(
     live: Registry, documented_request: dict[str, float]
 ) -> None:

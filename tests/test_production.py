@@ -361,6 +361,7 @@ def test_the_store_by_default_is_remembered_like_any_other(
     assert (ready["version"], ready["confirmed"]) == ("1", False)
 
 
+@pytest.mark.slow
 def test_a_copy_that_was_tampered_with_is_not_served(known_registry: Path) -> None:
     for policy in (known_registry / "cache").glob("*/policy.json"):
         policy.write_text(policy.read_text().replace("0.25", "0.95"))
@@ -371,6 +372,7 @@ def test_a_copy_that_was_tampered_with_is_not_served(known_registry: Path) -> No
     assert (content["confirmed"], content["policy"]["optimal_threshold"]) == (True, 0.25)
 
 
+@pytest.mark.slow
 def test_a_copy_that_is_no_longer_the_champion_is_replaced_within_seconds(
     known_registry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,7 @@ def assert_reported(version: str, outcome: str) -> None:
     assert "changed" in run.data.metrics
 
 
+@pytest.mark.slow
 def test_force_needs_a_reason_and_keeps_it(candidates: Path) -> None:
     without = register_py("promote", "3", "--force")
     forced = register_py("promote", "3", "--force", "--why", "the new costs")
@@ -81,7 +82,7 @@ def test_a_dry_run_changes_and_records_nothing(candidates: Path) -> None:
     ("version", "arguments"),
     [
         pytest.param("2", ["--max-cost-increase", "9"], marks=pytest.mark.slow),
-        ("3", ["--force", "--why", "x"]),
+        pytest.param("3", ["--force", "--why", "x"], marks=pytest.mark.slow),
     ],
 )
 def test_a_dry_run_of_what_would_be_promoted_ends_well(
@@ -93,6 +94,7 @@ def test_a_dry_run_of_what_would_be_promoted_ends_well(
     assert dry.stderr.splitlines()[-1] == f"Dry run: this would promote version {version}"
 
 
+@pytest.mark.slow
 def test_a_reference_of_ones_own_may_be_csv_and_lack_all_values_of_a_feature(
     candidates: Path, tmp_path: Path
 ) -> None:
@@ -209,6 +211,7 @@ def test_the_candidate_s_code_runs_in_no_process_of_the_operator(registered: Pat
     assert not hasattr(builtins, "CANDIDATE_WAS_HERE")
 
 
+@pytest.mark.slow
 def test_a_candidate_that_ends_its_process_is_refused_in_one_sentence(
     registered: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

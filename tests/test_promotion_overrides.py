@@ -130,6 +130,7 @@ def test_an_anchor_that_cannot_be_loaded_is_an_objection(candidates: Path, ancho
     assert "; --anchor names another" in refused.stderr
 
 
+@pytest.mark.slow
 def test_an_anchor_that_is_exchanged_meanwhile_stops_the_promotion(candidates: Path) -> None:
     moves.promote(2)
     found = examined(3)
@@ -158,6 +159,7 @@ def test_only_the_named_objections_are_overridden(candidates: Path) -> None:
     assert ", ".join(names) in register_py("list").stdout
 
 
+@pytest.mark.slow
 def test_force_without_names_overrides_all_and_is_recorded_as_that(candidates: Path) -> None:
     names = names_of(register_py("promote", "3", "--force", "--why", "the new costs").stderr)
 
@@ -174,6 +176,7 @@ def test_what_was_not_objected_to_was_not_overridden(candidates: Path) -> None:
     assert moves.history()[-1].overridden == "limits: cost_increase 9" == run_of(2).tags["limits"]
 
 
+@pytest.mark.slow
 def test_limits_that_let_everything_pass_are_kept(candidates: Path) -> None:
     everything = ("--max-changed", "1", "--max-cost-increase", "inf", "--max-approval-change", "1")
 
@@ -198,6 +201,7 @@ def test_a_name_of_no_objection_is_refused_with_the_names(
     assert f"no objection is called {unknown}; their names are clients, left-out, reference, changed" in told
 
 
+@pytest.mark.slow
 def test_the_run_says_of_which_clients_its_figures_are(candidates: Path) -> None:
     moves.promote(2)
 
@@ -238,6 +242,7 @@ LENIENT = {"false_negative": 0.0, "false_positive": 1.0}
         ({"false_negative": 5.0, "false_positive": 1.0}, "5:1, not 4:1"),
     ],
 )
+@pytest.mark.slow
 def test_a_candidate_made_for_other_costs_than_the_champion_s_needs_a_word(
     store: Path, bundle: Bundle, costs: object, sentence: str
 ) -> None:
@@ -251,6 +256,7 @@ def test_a_candidate_made_for_other_costs_than_the_champion_s_needs_a_word(
     assert f"Objection (costs): the candidate was made for the costs {sentence}" in refused.stderr
 
 
+@pytest.mark.slow
 def test_the_candidate_s_own_costs_do_not_hide_what_it_costs(
     store: Path, tmp_path: Path, bundle: Bundle
 ) -> None:

@@ -132,6 +132,7 @@ def test_versions_can_be_searched_by_their_policy(described: None) -> None:
     assert [version.version for version in found] in (["1"], [1])
 
 
+@pytest.mark.slow
 def test_a_card_says_nothing_else_than_the_bundle(store: Path, bundle: Bundle) -> None:
     boast = replace(CARD, parameters={"policy.threshold": 0.9}, metrics={"features": 99.0})
     registration.register(bundle, boast)
@@ -189,6 +190,7 @@ def test_promote_then_rollback_returns_to_the_former_champion(
         moves.rollback()
 
 
+@pytest.mark.slow
 def test_a_version_that_comes_while_others_are_listed_is_left_out(
     registered: Path, documented_pickle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +214,7 @@ def test_a_version_that_comes_while_others_are_listed_is_left_out(
     assert [(version.number, version.aliases) for version in listing.listed()] == [(1, ("champion",))]
 
 
+@pytest.mark.slow
 def test_another_alias_leaves_the_champion_alone(registered: Path, documented_pickle: Path) -> None:
     registration.register(*with_margin(documented_pickle, 0.05), alias="challenger")
 
@@ -250,6 +253,7 @@ def test_a_logged_model_can_be_fetched_without_a_version(registered: Path, bundl
     assert (fetching.download(named), named.name, named.version) == (bundle, uri, None)
 
 
+@pytest.mark.slow
 def test_a_model_of_another_flavour_is_called_one(registered: Path) -> None:
     """Somebody logs a model with MLflow's own flavour, as a version and without one."""
     classifier = LGBMClassifier(n_estimators=2, n_jobs=1, verbosity=-1).fit(np.eye(40), np.arange(40) % 2)
@@ -328,9 +332,8 @@ def test_a_store_that_is_no_database_is_said_to_be_unreadable(
         fetch("models:/scoring-client@champion")
 
 
-@pytest.mark.parametrize(
-    "module", ["mlflow_model.registry.versions", pytest.param("training.__main__", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["mlflow_model.registry.versions", "training.__main__"])
 def test_mlflow_does_not_report_to_its_makers_how_it_is_used(module: str) -> None:
     code = f"""
 import {module}
@@ -373,13 +376,8 @@ def test_a_registry_that_cannot_be_used_is_refused_within_seconds(
     assert time.monotonic() - started < 60  # with MLflow's own defaults it takes minutes
 
 
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "sqlite:///mlflow.db",
-        pytest.param("postgresql+psycopg://mlflow@127.0.0.1/mlflow", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("uri", ["sqlite:///mlflow.db", "postgresql+psycopg://mlflow@127.0.0.1/mlflow"])
 def test_without_sqlalchemy_a_database_is_refused_with_what_to_do(uri: str, tmp_path: Path) -> None:
     code = """
 import sys
@@ -540,6 +538,7 @@ def test_two_first_registrations_at_once_make_one_registry_and_one_version(tmp_p
     assert len(listed.stdout.partition("\n\n")[0].splitlines()) == 2  # the heads, and version 1
 
 
+@pytest.mark.slow
 def test_a_candidate_without_a_champion_is_not_said_to_be_compared(store: Path) -> None:
     told = register_py("--alias", "candidate").stderr
 
@@ -569,6 +568,7 @@ def test_a_registry_whose_making_was_killed_is_made_by_the_next_command(
     assert not unfinished()
 
 
+@pytest.mark.slow
 def test_a_registry_may_lie_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "a%20b, what? é #1"
     place.mkdir()
@@ -658,6 +658,7 @@ def test_a_file_that_is_no_registry_is_left_as_it_is(
     assert file.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_registry_that_cannot_grow_says_so_in_one_sentence(registered: Path) -> None:
     limit = ["prlimit", f"--fsize={(registered / 'mlflow.db').stat().st_size}"]
 
@@ -692,6 +693,7 @@ def test_what_a_database_says_is_put_into_words(told: str, sentence: str) -> Non
         raise MlflowException(told)
 
 
+@pytest.mark.slow
 def test_the_next_command_names_the_model_and_is_not_given_for_the_champion(registered: Path) -> None:
     register_py("--name", "my model")
 

@@ -67,6 +67,7 @@ def modelless(tmp_path: Path) -> dict[str, str]:
         pytest.param("scoring-client", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_a_uri_that_can_name_no_model_is_told_before_anything_is_loaded(uri: str, tmp_path: Path) -> None:
     environment = servers.alone(Path(uri), tmp_path) | {"MODEL_URI": uri}
 
@@ -78,6 +79,7 @@ def test_a_uri_that_can_name_no_model_is_told_before_anything_is_loaded(uri: str
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.slow
 def test_an_address_of_ipv6_is_listened_on_and_written_as_a_url(
     modelless: dict[str, str], tmp_path: Path
 ) -> None:
@@ -280,7 +282,14 @@ def test_the_log_says_where_it_answers(socket_door: SocketDoor) -> None:
 ENDS = {signal.SIGTERM: 0, signal.SIGINT: 130}
 
 
-@pytest.mark.parametrize("number", ENDS, ids=["SIGTERM", "SIGINT"])
+# What SIGTERM ends well is asked of a service under load, too.
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGTERM, id="SIGTERM", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, id="SIGINT"),
+    ],
+)
 @pytest.mark.parametrize(
     "how",
     [
@@ -348,6 +357,7 @@ def _read(file: Path) -> str:
         return ""
 
 
+@pytest.mark.slow
 def test_a_service_whose_standard_streams_are_closed_answers(documented_pickle: Path, tmp_path: Path) -> None:
     command = ["sh", "-c", 'exec "$0" "$@" 0<&- 1>&-', sys.executable, "api/app.py", "--port", "0"]
     environment, log = servers.alone(documented_pickle, tmp_path), tmp_path / "log"

@@ -546,6 +546,7 @@ def test_the_training_tells_its_parameters(registry_of: MlflowClient, delivered:
     }
 
 
+@pytest.mark.slow
 def test_a_registry_that_goes_away_costs_the_picture_and_not_the_model(
     folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
