@@ -129,20 +129,9 @@ def test_sigterm_answers_every_request_that_was_accepted(
 
 
 @pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what serves, which a test may damage and mend."""
-    folder = tmp_path_factory.mktemp("release")
-    for package in ("api", "mlflow_model", "features"):
-        shutil.copytree(ROOT / package, folder / package)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def service(
-    release: Path, documented_pickle: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[SocketDoor]:
-    """A service of that release with two workers, for the tests that leave it with two."""
-    with production(documented_pickle, tmp_path_factory.mktemp("service"), root=release) as door:
+def service(documented_pickle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SocketDoor]:
+    """A service with two workers, for the tests that leave it with two."""
+    with production(documented_pickle, tmp_path_factory.mktemp("service")) as door:
         yield door
 
 
@@ -173,18 +162,20 @@ def test_a_killed_worker_is_replaced_while_the_others_answer(service: SocketDoor
 
 
 def test_workers_that_cannot_start_do_not_replace_those_that_answer(
-    release: Path, service: SocketDoor, body: bytes
+    documented_pickle: Path, tmp_path: Path, body: bytes
 ) -> None:
-    former = workers_of(service)
-    lane = release / "api" / "server" / "lane.py"
-    good = lane.read_text()
-    lane.write_text("raise SystemExit('a bad release')")
-    os.kill(service.pid, signal.SIGHUP)
-    servers.eventually(lambda: "the former workers go on" in service.said or None, "the log to say so")
-    servers.eventually(lambda: workers_of(service) == former or None, "the former workers alone")
-    lane.write_text(good)
+    release = tmp_path / "release"
+    for package in ("api", "mlflow_model", "features"):
+        shutil.copytree(ROOT / package, release / package)
+    with production(documented_pickle, tmp_path, root=release) as door:
+        former = workers_of(door)
+        (release / "api" / "server" / "lane.py").write_text("raise SystemExit('a bad release')")
+        os.kill(door.pid, signal.SIGHUP)
+        servers.eventually(lambda: "the former workers go on" in door.said or None, "the log to say so")
+        servers.eventually(lambda: workers_of(door) == former or None, "the former workers alone")
+        answer = door.send("POST", "/predict", body, JSON)
 
-    assert service.send("POST", "/predict", body, JSON).status == 200
+    assert answer.status == 200
 
 
 # ---- Slow, broken and greedy clients
