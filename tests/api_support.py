@@ -12,6 +12,7 @@ from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import DecisionPolicy
 from mlflow_model.handover.card import ModelCard
 from tests import servers
+from tests.conftest import copied_registry, made_once
 from tests.servers import Door, FlaskDoor, SocketDoor
 
 # Another rule, not only other numbers: version 2 keeps twice the margin below the threshold, and has a column
@@ -74,22 +75,24 @@ def several_versions(
 ) -> Path:
     """The folder of a registry: the documented pickle is champion, version 2 decides otherwise.
 
-    A second model, `wrecks`, has one version for each way in which a model cannot be loaded.
+    A second model, `wrecks`, has a version that was tampered with, and one that ends whoever loads it.
     """
     from mlflow_model.registry import registration
 
+    def make(folder: Path) -> None:
+        shutil.copy(migrated_store, folder / "mlflow.db")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_URI", servers.registry_in(folder)["MLFLOW_TRACKING_URI"])
+            registration.register(bundle, ModelCard("# The documented pickle\n"))
+            registration.register(other_bundle, ModelCard("# Another rule\n"), alias="challenger")
+            sound = _rebuilt(bundle, DecisionPolicy(0.25, 0.03))
+            registration.register(sound, ModelCard("# Soon a wreck\n"), name="wrecks", alias="tampered")
+            _tamper(_artifact(folder, sound))
+            deadly = _rebuilt(bundle, DecisionPolicy(0.25), more_code=DEADLY)
+            registration.register(deadly, ModelCard("# Deadly\n"), name="wrecks", alias="deadly")
+
     folder = tmp_path_factory.mktemp("several_versions")
-    shutil.copy(migrated_store, folder / "mlflow.db")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", servers.registry_in(folder)["MLFLOW_TRACKING_URI"])
-        registration.register(bundle, ModelCard("# The documented pickle\n"))
-        registration.register(other_bundle, ModelCard("# Another rule\n"), alias="challenger")
-        for (alias, wreck), margin in zip(_WRECKERS.items(), (0.03, 0.04, 0.05), strict=True):
-            sound = _rebuilt(bundle, DecisionPolicy(0.25, margin))
-            registration.register(sound, ModelCard("# Soon a wreck\n"), name="wrecks", alias=alias)
-            wreck(_artifact(folder, sound), other_bundle)
-        deadly = _rebuilt(bundle, DecisionPolicy(0.25), more_code=DEADLY)
-        registration.register(deadly, ModelCard("# Deadly\n"), name="wrecks", alias="deadly")
+    copied_registry(made_once(tmp_path_factory, "several_versions", make), folder)
     return folder
 
 
@@ -109,18 +112,6 @@ def _artifact(folder: Path, bundle: Bundle) -> Path:
     return next(path.parent for path in manifests if path.read_bytes() == bundle.manifest)
 
 
-def _tamper(artifact: Path, _: Bundle) -> None:
+def _tamper(artifact: Path) -> None:
     policy = artifact / "policy.json"
     policy.write_text(policy.read_text(encoding="utf-8").replace("0.25", "0.95"), encoding="utf-8")
-
-
-def _swap(artifact: Path, other: Bundle) -> None:
-    shutil.rmtree(artifact)
-    other.write(artifact)
-
-
-def _lose(artifact: Path, _: Bundle) -> None:
-    shutil.rmtree(artifact.parents[1])
-
-
-_WRECKERS = {"tampered": _tamper, "swapped": _swap, "lost": _lose}

@@ -7,18 +7,22 @@ import pytest
 
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.registry import connection
-from tests.conftest import copied_registry
+from tests.conftest import copied_registry, made_once
 from tests.live import Registry, policy_of
 
 
 @pytest.fixture(scope="session")
 def two_versions(one_version: Path, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    made = Registry(tmp_path_factory.mktemp("two_versions"), {"1": bundle})
-    copied_registry(one_version, made.folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", made.environment["MLFLOW_TRACKING_URI"])
-        made.add(policy_of(bundle, 0.5))
-    return made
+    second = policy_of(bundle, 0.5)
+
+    def make(folder: Path) -> None:
+        copied_registry(one_version, folder)
+        made = Registry(folder)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_URI", made.environment["MLFLOW_TRACKING_URI"])
+            made.add(second)
+
+    return Registry(made_once(tmp_path_factory, "two_versions", make), {"1": bundle, "2": second})
 
 
 @pytest.fixture

@@ -99,6 +99,7 @@ def test_without_a_known_token_nothing_is_told(
     assert "X-Model-Digest" not in answer.headers
 
 
+@pytest.mark.slow
 def test_without_a_known_token_no_body_is_waited_for(
     documented_pickle: Path, tokens: tuple[dict[str, str], Path], tmp_path: Path
 ) -> None:
@@ -265,6 +266,7 @@ def test_a_request_keeps_its_id_and_gets_one_without(door: Door, path: str) -> N
     assert all(re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]+", one) for one in ids)
 
 
+@pytest.mark.slow
 def test_every_line_of_the_log_is_an_event_without_a_value_of_the_applicant(
     documented_pickle: Path, documented_request: dict[str, float], tmp_path: Path
 ) -> None:

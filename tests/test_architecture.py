@@ -4,6 +4,7 @@ And which fixtures the tests share.
 """
 
 import ast
+import functools
 import re
 import sys
 from pathlib import Path
@@ -16,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = [path for folder in OURS for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
-def packages(path: Path) -> set[str]:
+@functools.cache
+def packages(path: Path) -> frozenset[str]:
     """The top-level packages that a file imports, wherever in it."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -24,7 +26,7 @@ def packages(path: Path) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
-    return {name.partition(".")[0] for name in names}
+    return frozenset(name.partition(".")[0] for name in names)
 
 
 def importers_of(package: str) -> set[str]:

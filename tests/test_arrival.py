@@ -209,6 +209,7 @@ def test_a_fault_of_the_registry_is_not_said_to_be_an_unknown_model(
     assert not isinstance(refused.value, NotInRegistry)
 
 
+@pytest.mark.slow
 def test_a_slow_registry_is_a_doubt_before_it_is_given_up(hostile: HostileRegistry, tmp_path: Path) -> None:
     hostile.behaviour[ALIAS] = "late"
     with started_loader(tmp_path, SLOW_SECONDS=0.5) as process:

@@ -129,6 +129,7 @@ def test_the_commands_say_what_was_never_answered(
     assert {row["decision_id"] for row in table if not row["is_answered"]} == set(unanswered)
 
 
+@pytest.mark.slow
 def test_a_batch_is_answered_though_the_writer_is_killed_and_its_receipts_are_there_once(
     documented_pickle: Path, client_of_each_label: dict[str, Client], tmp_path: Path
 ) -> None:

@@ -26,7 +26,9 @@ from tests.servers import JSON, SocketDoor
 pytest_plugins = ["tests.live_support"]
 
 
-def test_a_challenger_decides_beside_and_its_disagreements_are_counted(live: Registry, body: bytes) -> None:
+def test_a_challenger_decides_beside_is_counted_and_decides_no_more_without_its_alias(
+    live: Registry, body: bytes
+) -> None:
     live.point("2", alias="challenger")
     with serving(live, SHADOW_SHARE="1") as door:
         servers.eventually(lambda: "comparing with" in door.said or None, "the challenger")
@@ -34,6 +36,11 @@ def test_a_challenger_decides_beside_and_its_disagreements_are_counted(live: Reg
             lambda: asked(door, body, "scoring_shadow_comparisons_total") or None, "a comparison"
         )
         found = metrics(door)
+        assert children_of(door, "api.challenger.process")
+        connection.connect().delete_registered_model_alias(versions.NAME, "challenger")
+        servers.eventually(
+            lambda: children_of(door, "api.challenger.process") == [] or None, "no such process"
+        )
 
     pairs = [name for name in found if name.startswith("scoring_shadow_comparisons_total")]
     assert len(pairs) == 1
@@ -68,7 +75,13 @@ Scorer.decide = lambda *given: 1 / 0
 """
 
 
-@pytest.mark.parametrize("code", [SLOW, FAILING], ids=["slow", "failing"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(SLOW, id="slow", marks=pytest.mark.slow),
+        pytest.param(FAILING, id="failing", marks=pytest.mark.slow),
+    ],
+)
 def test_a_challenger_that_misbehaves_does_not_touch_an_answer(
     live: Registry, bundle: Bundle, body: bytes, code: bytes
 ) -> None:
@@ -93,6 +106,7 @@ time.sleep(120) if "SLOW" in os.environ else None
 """
 
 
+@pytest.mark.slow
 def test_a_challenger_that_takes_long_to_load_does_not_delay_the_champion(
     live: Registry, bundle: Bundle
 ) -> None:
@@ -104,19 +118,6 @@ def test_a_challenger_that_takes_long_to_load_does_not_delay_the_champion(
         serves(door, "2")
 
     assert time.monotonic() - started < 60
-
-
-def test_without_its_alias_the_challenger_decides_no_more(live: Registry) -> None:
-    live.point("2", alias="challenger")
-    with serving(live, SHADOW_SHARE="1") as door:
-        servers.eventually(
-            lambda: children_of(door, "api.challenger.process") or None, "the challenger's process"
-        )
-        connection.connect().delete_registered_model_alias(versions.NAME, "challenger")
-
-        servers.eventually(
-            lambda: children_of(door, "api.challenger.process") == [] or None, "no such process"
-        )
 
 
 def test_a_challenger_that_never_comes_to_life_is_started_less_and_less_often(
@@ -137,6 +138,7 @@ def test_a_challenger_that_never_comes_to_life_is_started_less_and_less_often(
     assert [message.rpartition(" in ")[2] for message in caplog.messages[:2]] == ["2 s", "4 s"]
 
 
+@pytest.mark.slow
 def test_a_challenger_that_changes_at_any_moment_is_taken_up_at_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

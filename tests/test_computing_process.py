@@ -270,6 +270,7 @@ def hurried(of_its_own: Registry, bundle: Bundle, monkeypatch: pytest.MonkeyPatc
         of_its_own.point("3")
 
 
+@pytest.mark.slow
 def test_batches_that_are_not_answered_when_the_end_is_over_are_asked_to_come_back(
     hurried: SocketDoor,
 ) -> None:

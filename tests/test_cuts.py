@@ -42,6 +42,7 @@ def test_other_splits_are_not(observed: dict[str, np.ndarray], text: str) -> Non
     assert not list(fine_cuts(text, ["score", "ratio"], observed))
 
 
+@pytest.mark.slow
 def test_registering_such_a_model_warns_and_the_gate_objects(registered: Path, tmp_path: Path) -> None:
     """It is split between the two closest values of a feature of the reference."""
     values = np.unique(Portfolio.read().columns["EXT_SOURCE_2"])

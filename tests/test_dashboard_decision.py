@@ -134,6 +134,7 @@ def test_a_lever_answers_and_decides_nothing(api: SocketDoor, monkeypatch: pytes
     assert not headings(shown)[0].endswith("modifiées")
 
 
+@pytest.mark.slow
 def test_nothing_typed_is_lost_while_the_api_is_away(
     documented_pickle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +158,7 @@ def test_nothing_typed_is_lost_while_the_api_is_away(
     assert len(headings(shown)) == 1
 
 
+@pytest.mark.slow
 def test_a_token_is_typed_for_the_session_where_the_api_wants_one(
     documented_pickle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +177,7 @@ def test_a_token_is_typed_for_the_session_where_the_api_wants_one(
     assert len(headings(shown)) == 1
 
 
+@pytest.mark.slow
 def test_an_api_without_a_model_says_what_to_do_next(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with servers.api(servers.registry_in(store), store / "log") as door:
         (sentence,) = told(page(door.url, "decision", monkeypatch))

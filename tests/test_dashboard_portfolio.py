@@ -230,9 +230,10 @@ def test_a_parquet_column_that_is_no_number_is_refused_in_the_api_s_words(client
     assert [one for one in said(shown) if "'AMT_CREDIT' doit être numérique" in one] == said(shown) != []
 
 
+@pytest.mark.slow
 def test_texts_of_a_parquet_file_that_would_fill_the_memory_are_refused(clients: pd.DataFrame) -> None:
     """A dictionary holds the text once; as columns of plain texts it would be there for each client."""
-    large = pd.concat([clients] * 500).assign(dossier="x" * 100_000)
+    large = pd.concat([clients] * 50).assign(dossier="x" * 1_000_000)
     file = opening.opened(as_parquet(large), FEATURES)
 
     with pytest.raises(BadFile, match="un texte de plus de"):

@@ -218,6 +218,7 @@ def test_a_token_without_the_role_is_one_sentence(queue: Bank, monkeypatch: pyte
     assert list(shown.text_input) == []
 
 
+@pytest.mark.slow
 def test_without_a_journal_is_one_sentence(
     documented_pickle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +233,7 @@ def test_without_a_journal_is_one_sentence(
 # ---- What has been reviewed
 
 
+@pytest.mark.slow
 def test_the_agreement_of_people_and_model_and_who_decided_what(
     documented_pickle: Path,
     client_of_each_label: dict[str, Client],

@@ -179,6 +179,7 @@ def test_prometheus_reads_the_metrics_and_every_expression_of_ours(
     assert len(groups[0]["rules"]) == 14
 
 
+@pytest.mark.slow
 def test_the_dashboard_and_the_rules_ask_for_metrics_that_exist(
     several_versions: Path, tmp_path: Path
 ) -> None:

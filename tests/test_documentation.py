@@ -72,8 +72,8 @@ def _code(page: str) -> Iterator[str]:
 
 @pytest.mark.parametrize(
     "name",
-    # All files of models.md are written and read, which takes most of a minute.
-    [pytest.param(name, marks=[pytest.mark.slow] * (name == "docs/models.md")) for name in DOCUMENTS],
+    # Each starts services and commands of its own, for a minute or so: for `make proofs`.
+    [pytest.param(name, marks=[] if name == "docs/gate.md" else [pytest.mark.slow]) for name in DOCUMENTS],
 )
 def test_what_a_document_shows_is_what_the_project_answers(name: str) -> None:
     shown = _text(name)
@@ -244,10 +244,14 @@ def _provided() -> Mapping[str, list[str]]:
 def _importing(*names: str) -> set[str]:
     """The top-level packages that these files, and all files in these folders, import."""
     files = [file for name in names for file in (sorted((ROOT / name).rglob("*.py")) or [ROOT / name])]
-    nodes = [node for file in files for node in ast.walk(ast.parse(_python(file)))]
+    return {module.partition(".")[0] for file in files for module in _imports_of(file)}
+
+
+@functools.cache
+def _imports_of(file: Path) -> list[str]:
+    nodes = list(ast.walk(ast.parse(_python(file))))
     modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    modules += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
-    return {module.partition(".")[0] for module in modules}
+    return modules + [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
 
 
 def _python(file: Path) -> str:

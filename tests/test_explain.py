@@ -98,7 +98,7 @@ def test_contributions_are_the_shapley_values_of_each_tree(shipped: Bundle, scor
 
 
 def test_contributions_sum_to_the_score_and_points_to_the_probability(scorer: Scorer) -> None:
-    for client in reference_clients(scorer, 300):
+    for client in reference_clients(scorer, 60):
         found = explained(scorer, client)
         parts = found["contributions"]
 
@@ -269,7 +269,7 @@ def test_log_odds_and_points_are_those_of_the_probability(parameters: dict[str, 
 
 
 def test_reasons_never_contradict_each_other_nor_the_score(scorer: Scorer) -> None:
-    for client in reference_clients(scorer, 400):
+    for client in reference_clients(scorer, 100):
         found = explained(scorer, client)
         speaking_for, against = found["reasons"]["for"], found["reasons"]["against"]
         both = [*speaking_for, *against]

@@ -130,6 +130,7 @@ def test_its_process_gives_way_and_stays_for_the_next_one(door: SocketDoor, told
     ]
 
 
+@pytest.mark.slow
 def test_who_asks_for_no_explanation_that_could_be_given_starts_no_process(live: Registry) -> None:
     with serving(live) as door:
         assert explain(door, b"{}").status == 400

@@ -117,6 +117,7 @@ def test_the_catalogue_shows_the_formula_of_a_ratio(name: str, formula: str) -> 
     assert BY_NAME[name].formula == formula
 
 
+@pytest.mark.slow
 def test_drawn_clients_have_the_ratios_of_their_aggregated_rows_bit_for_bit(tmp_path: Path) -> None:
     """NumPy draws, DuckDB aggregates: one definition, and the same bits from both."""
     writing.write_portfolio(2_000, 3, tmp_path / "portfolio")
@@ -135,7 +136,9 @@ def test_an_application_keeps_its_own_columns_and_its_missing_values(one_client:
     assert one_client[["TARGET", "CODE_GENDER"]].tolist() == [0, "F"]
 
 
-@pytest.mark.parametrize("value", [0, None], ids=["zero", "missing"])
+@pytest.mark.parametrize(
+    "value", [pytest.param(0, id="zero"), pytest.param(None, id="missing", marks=pytest.mark.slow)]
+)
 def test_a_denominator_of_zero_or_none_gives_a_missing_ratio(tmp_path: Path, value: object) -> None:
     denominators = ["AMT_ANNUITY", "DAYS_BIRTH", "AMT_INCOME_TOTAL"]
     changed = [{"SK_ID_CURR": number, name: value} for number, name in enumerate(denominators)]
@@ -197,6 +200,7 @@ def test_clients_come_once_each_in_the_order_of_their_numbers(tmp_path: Path) ->
     assert features_of(tmp_path).index.tolist() == [1, 20, 30]
 
 
+@pytest.mark.slow
 def test_clients_of_application_test_have_features_and_no_outcome(tmp_path: Path) -> None:
     write_tables(tmp_path, application_test=[without("TARGET", APPLICANT) | {"SK_ID_CURR": 2}])
 
@@ -300,6 +304,7 @@ def test_parquet_files_give_the_same_features_with_their_nan_as_missing(
     pd.testing.assert_frame_equal(features_of(tmp_path), clients, check_exact=True)
 
 
+@pytest.mark.slow
 def test_the_features_are_the_same_to_the_last_bit_for_any_number_of_threads(tmp_path: Path) -> None:
     tables = portfolio(20_000)
     for name, table in tables.items():
@@ -311,6 +316,7 @@ def test_the_features_are_the_same_to_the_last_bit_for_any_number_of_threads(tmp
     assert alone[list(FEATURES)].to_numpy().tobytes() == together[list(FEATURES)].to_numpy().tobytes()
 
 
+@pytest.mark.slow
 def test_the_same_expressions_compile_for_spark(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class SparkOptions(Config):
         treat_nan_as_null: bool = False
@@ -337,9 +343,9 @@ def write_in_french(folder: Path, delimiter: str, beginning: str = "\ufeff", emp
     ("delimiter", "beginning", "empty_lines"),
     [
         pytest.param(";", "\ufeff", 0, id="semicolons"),
-        pytest.param("\t", "\ufeff", 0, id="tabs"),
-        pytest.param(";", "\ufeffsep=;\r\n", 0, id="a declared delimiter"),
-        pytest.param(";", "", 2, id="lines of delimiters at the end"),
+        pytest.param("\t", "\ufeff", 0, id="tabs", marks=pytest.mark.slow),
+        pytest.param(";", "\ufeffsep=;\r\n", 0, id="a declared delimiter", marks=pytest.mark.slow),
+        pytest.param(";", "", 2, id="lines of delimiters at the end", marks=pytest.mark.slow),
     ],
 )
 def test_the_files_of_a_french_spreadsheet_give_the_same_features(
@@ -442,7 +448,13 @@ def replace(file: Path, content: bytes | list[Row] | None) -> None:
         write(file, content)
 
 
-@pytest.mark.parametrize(("file", "content", "fault"), REFUSALS.values(), ids=REFUSALS.keys())
+@pytest.mark.parametrize(
+    ("file", "content", "fault"),
+    [
+        pytest.param(*bad, id=name, marks=[pytest.mark.slow] * (number % 3 > 0))  # a third of them daily
+        for number, (name, bad) in enumerate(REFUSALS.items())
+    ],
+)
 def test_a_bad_file_is_refused_in_one_sentence_that_names_it(
     file: str,
     content: bytes | list[Row] | None,

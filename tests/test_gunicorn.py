@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests import servers
 from tests.live import Registry, children_of
 from tests.servers import BIN, ROOT, SocketDoor
@@ -39,6 +41,7 @@ def both_are_ready(door: SocketDoor, version: str | None) -> bool | None:
     return (len(found) == 2 and {answer[1:] for answer in found} == {(200, version)}) or None
 
 
+@pytest.mark.slow
 def test_both_workers_that_gunicorn_forks_get_the_model_and_follow_the_alias(live: Registry) -> None:
     with gunicorn("api.app:app", live.environment, live.folder / "log", "--preload") as door:
         servers.eventually(lambda: both_are_ready(door, "1"), "both workers with version 1")
@@ -46,6 +49,7 @@ def test_both_workers_that_gunicorn_forks_get_the_model_and_follow_the_alias(liv
         servers.eventually(lambda: both_are_ready(door, "2"), "both workers with version 2")
 
 
+@pytest.mark.slow
 def test_the_factory_of_a_preloading_gunicorn_gets_the_model_too(
     documented_pickle: Path, tmp_path: Path
 ) -> None:
@@ -57,6 +61,7 @@ def test_the_factory_of_a_preloading_gunicorn_gets_the_model_too(
     assert at_the_master == []
 
 
+@pytest.mark.slow
 def test_each_worker_of_gunicorn_records_what_it_decides(
     documented_pickle: Path, documented_request: dict[str, float], tmp_path: Path
 ) -> None:

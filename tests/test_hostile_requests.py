@@ -10,12 +10,12 @@ import socket
 import struct
 import sys
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pytest
 
-from tests.servers import JSON, ROOT, Answer, FlaskDoor, SocketDoor
+from tests.servers import JSON, ROOT, Answer, Door, FlaskDoor, SocketDoor
 
 pytest_plugins = ["tests.api_support"]
 
@@ -414,30 +414,10 @@ REQUESTS: dict[str, Request] = {
 }
 
 
-@dataclass(frozen=True)
-class Exchange:
-    """One hostile request at both doors, the good requests after it, and what the server logged meanwhile."""
-
-    request: Request
-    answers: list[Answer]
-    afterwards: list[Answer]
-    logged: str
-
-
 @pytest.fixture(scope="module")
 def usual(flask_door: FlaskDoor) -> Answer:
     """What the documented request is answered."""
     return flask_door.send("POST", "/predict", GOOD, JSON)
-
-
-@pytest.fixture(scope="module", params=list(REQUESTS.values()), ids=list(REQUESTS))
-def exchange(request: pytest.FixtureRequest, flask_door: FlaskDoor, socket_door: SocketDoor) -> Exchange:
-    sent: Request = request.param
-    doors = [flask_door, socket_door]
-    before = len(socket_door.said)
-    answers = [door.send(sent.method, sent.path, sent.body, sent.headers) for door in doors]
-    afterwards = [door.send("POST", "/predict", GOOD, JSON) for door in doors]
-    return Exchange(sent, answers, afterwards, socket_door.said[before:])
 
 
 def said(answer: Answer, usual: Answer) -> str:
@@ -447,34 +427,42 @@ def said(answer: Answer, usual: Answer) -> str:
     return SAME if answer.body == usual.body else OTHER
 
 
-def test_both_doors_give_the_contracts_status_and_sentence(exchange: Exchange, usual: Answer) -> None:
-    for answer in exchange.answers:
-        assert answer.status == exchange.request.status
-        assert said(answer, usual).startswith(exchange.request.sentence)
+@pytest.mark.parametrize("name", REQUESTS)
+def test_both_doors_answer_alike_by_the_contract_and_without_a_trace(
+    name: str, flask_door: FlaskDoor, socket_door: SocketDoor, usual: Answer
+) -> None:
+    sent, doors = REQUESTS[name], (flask_door, socket_door)
+    before = len(socket_door.said)
+
+    answers = [door.send(sent.method, sent.path, sent.body, sent.headers) for door in doors]
+
+    for answer in answers:
+        assert answer.status == sent.status
+        assert said(answer, usual).startswith(sent.sentence)
+        assert answer.headers["Content-Type"] == "application/json"
+    assert answers[0].body == answers[1].body
+    assert_nothing_shown(answers)
+    assert_unharmed(doors, usual)
+    assert_nothing_logged(socket_door.said[before:])
 
 
-def test_both_doors_answer_byte_for_byte_the_same(exchange: Exchange) -> None:
-    at_flask, at_the_socket = exchange.answers
-
-    assert at_flask.body == at_the_socket.body
-    assert at_flask.headers["Content-Type"] == at_the_socket.headers["Content-Type"] == "application/json"
-
-
-def test_no_answer_repeats_a_value_or_shows_the_inside(exchange: Exchange) -> None:
-    for answer in exchange.answers:
+def assert_nothing_shown(answers: Sequence[Answer]) -> None:
+    """No value of the request, and nothing of the inside."""
+    for answer in answers:
         shown = answer.body.decode() + str(answer.headers)
         assert LEAKS.search(shown) is None
         assert INSIDES.search(shown) is None
 
 
-def test_the_log_holds_no_value_and_no_traceback(exchange: Exchange) -> None:
-    assert LEAKS.search(exchange.logged) is None
-    assert "Traceback" not in exchange.logged
-
-
-def test_the_next_good_request_is_answered_as_before(exchange: Exchange, usual: Answer) -> None:
+def assert_unharmed(doors: Sequence[Door], usual: Answer) -> None:
+    """The next good request is answered as before."""
     assert usual.status == 200
-    assert [answer.body for answer in exchange.afterwards] == [usual.body, usual.body]
+    assert [door.send("POST", "/predict", GOOD, JSON).body for door in doors] == [usual.body] * len(doors)
+
+
+def assert_nothing_logged(logged: str) -> None:
+    assert LEAKS.search(logged) is None
+    assert "Traceback" not in logged
 
 
 # ---- What only a socket can be sent
@@ -577,32 +565,20 @@ BYTES: dict[str, tuple[int, str, bytes]] = {
 }
 
 
-@pytest.fixture(params=list(BYTES.values()), ids=list(BYTES))
-def sent(request: pytest.FixtureRequest) -> tuple[int, str, bytes]:
-    found: tuple[int, str, bytes] = request.param
-    return found
-
-
-def test_the_socket_answers_any_bytes_with_a_status_and_a_sentence(
-    sent: tuple[int, str, bytes], socket_door: SocketDoor, usual: Answer
+@pytest.mark.parametrize("name", BYTES)
+def test_the_socket_answers_any_bytes_with_a_status_and_a_sentence_and_leaves_no_trace(
+    name: str, socket_door: SocketDoor, usual: Answer
 ) -> None:
-    status, sentence, request = sent
-
-    answer = socket_door.send_raw(request)
-
-    assert (answer.status, said(answer, usual)) == (status, sentence)
-
-
-def test_any_bytes_leave_no_value_in_the_log_and_no_harm_behind(
-    sent: tuple[int, str, bytes], socket_door: SocketDoor, usual: Answer
-) -> None:
+    status, sentence, request = BYTES[name]
     before = len(socket_door.said)
 
-    exchange_quietly(socket_door, sent[2])
+    answer = socket_door.send_raw(request)
+    exchange_quietly(socket_door, request)
 
-    logged = socket_door.said[before:]
-    assert socket_door.send("POST", "/predict", GOOD, JSON).body == usual.body
-    assert re.search(f"{LEAKS.pattern}|Traceback|\x1b", logged) is None
+    assert (answer.status, said(answer, usual)) == (status, sentence)
+    assert_unharmed([socket_door], usual)
+    assert_nothing_logged(socket_door.said[before:])
+    assert "\x1b" not in socket_door.said[before:]
 
 
 def exchange_quietly(door: SocketDoor, request: bytes) -> None:

@@ -84,7 +84,8 @@ def is_whole(project: Path) -> bool:
     return (project / ".venv" / ".requirements-installed").exists()
 
 
-def test_what_the_lock_names_is_installed_once_and_the_project_is_importable_from_anywhere(
+@pytest.mark.slow
+def test_what_a_lock_names_is_installed_once_for_each_lock_and_the_project_is_importable_from_anywhere(
     project: Path, tmp_path: Path
 ) -> None:
     first, second = install(project, environment(project)), install(project, environment(project))
@@ -95,15 +96,12 @@ def test_what_the_lock_names_is_installed_once_and_the_project_is_importable_fro
     assert "Installing 1 packages of requirements.txt into .venv" in first.stderr
     assert second.stderr == ""
 
-
-def test_a_lock_that_has_changed_is_installed_again(project: Path) -> None:
-    install(project, environment(project))
     lock = project / "requirements.txt"
     lock.write_text(lock.read_text() + "# another\n")
-
     assert "Installing 1 packages" in install(project, environment(project)).stderr
 
 
+@pytest.mark.slow
 def test_without_a_network_one_sentence_says_so(project: Path) -> None:
     with socket.socket() as nobody:  # bound, and not listening
         nobody.bind(("127.0.0.1", 0))
@@ -122,6 +120,7 @@ def test_without_a_network_one_sentence_says_so(project: Path) -> None:
     assert not is_whole(project)
 
 
+@pytest.mark.slow
 def test_a_package_with_another_hash_is_refused(project: Path) -> None:
     lock = project / "requirements.txt"
     lock.write_text(f"tiny==1.0 --hash=sha256:{'0' * 64}\n")
@@ -232,6 +231,7 @@ def test_where_nobody_names_a_python_that_of_venv_is_good(of_another_python: Pat
     assert (gone_on.returncode, gone_on.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_the_python_that_venv_has_may_be_named(project: Path) -> None:
     shutil.copy(ROOT / "Makefile", project)
 
@@ -286,6 +286,7 @@ def silent_index() -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}/simple"
 
 
+@pytest.mark.slow
 def test_the_second_of_two_waits_for_the_first_and_goes_on_where_that_is_killed(
     project: Path, silent_index: str
 ) -> None:
@@ -309,6 +310,7 @@ def test_the_second_of_two_waits_for_the_first_and_goes_on_where_that_is_killed(
     assert is_whole(project)
 
 
+@pytest.mark.slow
 def test_while_pip_works_the_progress_is_told_also_to_a_file(project: Path, silent_index: str) -> None:
     hanging = environment(project, PIP_NO_INDEX="0", PIP_INDEX_URL=silent_index, PIP_FIND_LINKS="")
     log = project.parent / "log"

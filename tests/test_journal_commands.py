@@ -365,7 +365,11 @@ def test_an_erased_receipt_is_shown_without_what_was_erased(journal: Path, capsy
     assert "dossier" not in said
 
 
-@pytest.mark.parametrize("arguments", [["show", "--client-reference", "R"], ["list"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [["show", "--client-reference", "R"], pytest.param(["list"], marks=pytest.mark.slow)],
+    ids=" ".join,
+)
 def test_a_full_standard_output_is_not_called_a_full_journal(journal: Path, arguments: list[str]) -> None:
     write([receipt_of(client_reference="R") for _ in range(40)])
 

@@ -110,12 +110,12 @@ def test_nothing_of_the_erased_is_left_in_any_byte_and_all_of_the_others_is(jour
             request_id=f"MARKER-request-{n:04d}",
             client_reference=f"MARKER-reference-{n:04d}",
         )
-        for n in range(600)
+        for n in range(240)
     ]
     with writer() as one:
-        for start in range(0, 600, 40):
+        for start in range(0, 240, 40):
             one.append(marked[start : start + 40])
-    gone = set(chance.sample(range(600), 100))
+    gone = set(chance.sample(range(240), 40))
     salts = {n: found(marked[n].id).salted[:32] for n in gone}
 
     for n in gone:
@@ -142,6 +142,7 @@ def test_all_decisions_of_a_client_are_found_by_the_reference(journal: Path) -> 
     assert [one.id for one in found] == [one.id for one in own]
 
 
+@pytest.mark.slow
 def test_while_many_decisions_are_erased_others_write_and_wait_for_no_long(journal: Path) -> None:
     known = [receipt_of(client_reference="dossier 7") for _ in range(2_000)]
     write(known)
@@ -161,6 +162,7 @@ def test_while_many_decisions_are_erased_others_write_and_wait_for_no_long(journ
     assert findings() == []
 
 
+@pytest.mark.slow
 def test_who_is_killed_while_erasing_goes_on_by_erasing_again(journal: Path) -> None:
     write([receipt_of(client_reference="dossier 7") for _ in range(3_000)], [receipt_of()])
     command = [sys.executable, "-m", "journal", "erase", "--client-reference", "dossier 7", "--why", "a test"]

@@ -350,6 +350,7 @@ def test_each_command_helps_with_an_example_that_it_understands(name: str, capsy
     assert command_options.parser(commands).parse_args(words).command == name  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_long_work_shows_how_far_it_is_in_a_terminal_alone(journal: Path) -> None:
     write(receipts(50))
     command = [sys.executable, "-m", "journal", "verify"]

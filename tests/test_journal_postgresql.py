@@ -92,6 +92,7 @@ def _write_in_turn(groups: int) -> None:
             one.append(receipts(3))
 
 
+@pytest.mark.slow
 def test_writers_at_the_same_time_lose_no_sequence_and_double_none(journal: str) -> None:
     context = multiprocessing.get_context("spawn")
     children = [context.Process(target=_write_in_turn, args=(60,)) for _ in range(3)]

@@ -453,17 +453,18 @@ def _are_in_order(found: list[tuple[int, int, int]]) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_writers_at_the_same_time_lose_no_sequence_and_double_none(journal: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    children = [context.Process(target=_write_in_turn, args=(40,)) for _ in range(3)]
+    children = [context.Process(target=_write_in_turn, args=(40,)) for _ in range(2)]
     for child in children:
         child.start()
     for child in children:
         child.join(60)
 
     found = rows(journal, "SELECT position, writer, sequence FROM record ORDER BY position")
-    assert [child.exitcode for child in children] == [0, 0, 0]
-    assert len(found) == 3 * (40 * 3 + 2)
+    assert [child.exitcode for child in children] == [0, 0]
+    assert len(found) == 2 * (40 * 3 + 2)
     assert _are_in_order(found)
 
 

@@ -3,6 +3,7 @@
 They are what the table in docs/journal.md promises, row by row.
 """
 
+import math
 import random
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -229,11 +230,18 @@ def _differently(filled: Filled, change: Change, times: int) -> Iterator[str]:
 TABLES = ("journal", "journal_version", "model", "record", "subtree")
 
 
+# Of each kind some daily, and all in `make endurance`.
+SHARES = pytest.mark.parametrize(
+    "share", [pytest.param(0.1, id="some"), pytest.param(1.0, id="all", marks=pytest.mark.endurance)]
+)
+
+
+@SHARES
 @pytest.mark.parametrize(("change", "times"), CHANGES.items(), ids=lambda one: getattr(one, "__name__", ""))
 def test_every_clumsy_tampering_by_sql_is_found_and_named_also_without_a_checkpoint(
-    filled: Filled, change: Change, times: int
+    filled: Filled, change: Change, times: int, share: float
 ) -> None:
-    for named in _differently(filled, change, times):
+    for named in _differently(filled, change, math.ceil(times * share)):
         for given in ((), (filled.checkpoint,)):
             report = verified(*given)
             assert any(named in one for one in report.findings), (named, report.findings)
@@ -253,12 +261,13 @@ def _logical(file: Path) -> list[Any] | None:
         return None
 
 
-def test_every_tampering_by_bytes_is_found(filled: Filled) -> None:
+@SHARES
+def test_every_tampering_by_bytes_is_found(filled: Filled, share: float) -> None:
     """Of a byte that holds something: a page's unused room may hold anything."""
     whole, held = filled.file.read_bytes(), _logical(filled.file)
     chance = random.Random(11)  # noqa: S311 - the same bytes at every run
     seen: set[bytes] = set()
-    while len(seen) < 100:
+    while len(seen) < 100 * share:
         turned = bytearray(whole)
         turned[chance.randrange(100, len(turned))] ^= 1 << chance.randrange(8)
         filled.file.write_bytes(turned)
@@ -408,14 +417,15 @@ FORGERIES: list[Forge] = [
 ]
 
 
+@SHARES
 @pytest.mark.parametrize("forge", FORGERIES, ids=lambda forge: forge.__name__)
 def test_a_forger_who_computes_all_anew_is_found_with_a_checkpoint_alone(
-    filled: Filled, forge: Forge
+    filled: Filled, forge: Forge, share: float
 ) -> None:
     """This is what the sentence about verifying without a checkpoint does not exclude."""
     roots: set[bytes] = set()
     whole, seed = filled.file.read_bytes(), 0
-    while len(roots) < 12:
+    while len(roots) < 12 * share:
         filled.file.write_bytes(whole)
         forger = Forger(filled.file)
         forge(forger, random.Random(seed))  # noqa: S311 - the same forgery at every run

@@ -48,16 +48,16 @@ def test_a_writer_that_was_killed_is_named_and_is_no_finding(filled: Filled) -> 
     assert (found.findings, found.unended) == ([], [5])
 
 
-def test_a_hundred_erasures_are_never_a_false_alarm(filled: Filled) -> None:
+def test_many_erasures_are_never_a_false_alarm(filled: Filled) -> None:
     decisions = [one for (one,) in rows(filled.file, "SELECT id FROM record WHERE kind = 1 ORDER BY time")]
     chance = random.Random(3)  # noqa: S311 - the same erasures at every run
 
-    for one in chance.sample(decisions, 100):
+    for one in chance.sample(decisions, 30):
         erased(one)
 
     found = verified(filled.checkpoint)
     assert found.findings == []
-    assert found.erased in (100, 101)
+    assert found.erased in (30, 31)
 
 
 def test_a_page_of_records_takes_no_more_memory_than_another(filled: Filled) -> None:

@@ -35,7 +35,11 @@ def line(role: str = "score") -> bytes:
 
 
 @pytest.mark.parametrize(
-    "spoil", [Path.unlink, lambda file: file.write_text("nonsense\n")], ids=["gone", "bad"]
+    "spoil",
+    [
+        pytest.param(Path.unlink, id="gone"),
+        pytest.param(lambda file: file.write_text("nonsense\n"), id="bad", marks=pytest.mark.slow),
+    ],
 )
 def test_a_worker_that_is_started_after_the_tokens_file_went_bad_lets_the_same_ones_in(
     documented_pickle: Path,

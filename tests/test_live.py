@@ -181,23 +181,6 @@ def test_a_registry_that_vanishes_and_comes_back_is_not_noticed_by_callers(
     assert (during.status, during.headers["X-Model-Version"]) == (200, "1")
 
 
-def test_a_start_without_the_registry_serves_the_last_verified_copy_and_says_so(
-    live: Registry, documented_request: dict[str, float]
-) -> None:
-    with serving(live):
-        pass
-    (live.folder / "mlflow.db").rename(live.folder / "away.db")
-
-    with servers.api(live.environment, live.folder / "log") as door:
-        content = servers.ready(door).content
-        answer = door.predict(documented_request)
-        unconfirmed = metric(door, "scoring_model_confirmed")
-
-    assert (content["version"], content["confirmed"]) == ("1", False)
-    assert (answer.status, answer.headers["X-Model-Confirmed"]) == (200, "no")
-    assert unconfirmed == 0
-
-
 def test_without_a_copy_and_a_registry_the_answer_is_503_at_once(
     tmp_path: Path, documented_request: dict[str, float]
 ) -> None:
@@ -218,8 +201,9 @@ def test_without_a_copy_and_a_registry_the_answer_is_503_at_once(
 # ---- What is counted
 
 
+@pytest.mark.slow
 def test_metrics_are_right_whichever_worker_is_asked(live: Registry, body: bytes) -> None:
-    with serving(live, workers=3) as door:
+    with serving(live, workers=2) as door:
         for _ in range(60):
             door.send("POST", "/predict", body, JSON)
         with_null = json.dumps(json.loads(body) | {"EXT_SOURCE_1": None}).encode()
@@ -259,6 +243,7 @@ def keys(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_with_a_public_key_only_signed_versions_are_served(live: Registry, keys: Path) -> None:
     sign(live, "2", keys / "private.pem")
     live.point("2")
@@ -269,6 +254,7 @@ def test_with_a_public_key_only_signed_versions_are_served(live: Registry, keys:
         assert version_of(door) == "2"
 
 
+@pytest.mark.slow
 def test_a_signature_by_another_key_is_refused(live: Registry, keys: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.pem"
     subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(other)], check=True)

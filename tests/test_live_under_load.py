@@ -41,6 +41,7 @@ def test_twenty_moves_under_load_lose_and_confuse_no_answer(live: Registry, body
     assert slowest < 10
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_the_middle_of_a_swap_comes_back_on_the_new_version(
     live: Registry, body: bytes
 ) -> None:
@@ -56,6 +57,7 @@ def test_a_worker_killed_in_the_middle_of_a_swap_comes_back_on_the_new_version(
     assert load.met["lost"] <= 4 * 8
 
 
+@pytest.mark.slow
 def test_old_models_are_freed(bundle: Bundle, tmp_path: Path) -> None:
     """A process that goes on swapping two models does not grow."""
     other = policy_of(bundle, 0.5)

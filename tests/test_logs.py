@@ -89,6 +89,7 @@ def test_a_reader_of_the_log_that_stops_stops_neither_answers_nor_new_workers_no
     assert code == 0
 
 
+@pytest.mark.slow
 def test_a_reader_of_the_log_that_is_gone_is_no_problem_either(
     documented_pickle: Path, tmp_path: Path, pipe: tuple[int, int]
 ) -> None:
@@ -309,6 +310,7 @@ logging.getLogger().error("at its import")
 """
 
 
+@pytest.mark.slow
 def test_what_a_bundle_says_of_a_client_reaches_no_log_and_is_counted(
     live: Registry, bundle: Bundle, documented_request: dict[str, float]
 ) -> None:

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
+import register
 from mlflow_model import command, machine
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.errors import LoadingFailed, OutOfReach
 from mlflow_model.handover import model_files
 from tests import namespaces, servers
-from tests.command_line import register_py
 from tests.servers import ROOT
 from tests.test_trial import doing, kept, verify
 
@@ -34,6 +34,11 @@ COMMANDS = {
 OF_LIGHTGBM = ["register.py", "api/app.py", "python -m training"]
 NO_PACKAGES = "packages are missing: run make serve, or source .venv/bin/activate\n"
 NO_LIBRARY = "libgomp.so.1 is missing: apt-get install libgomp1\n"
+# Each starts a process that imports what it needs; those of training need most.
+SOME_DAILY = [
+    pytest.param(name, marks=[] if name in ("register.py", "api/app.py") else [pytest.mark.slow])
+    for name in COMMANDS
+]
 BARE = str(Path(sys.base_prefix) / "bin" / "python3")
 
 
@@ -183,7 +188,7 @@ def test_a_command_without_memory_says_so(error: str) -> None:
 # ---- A command that is stopped
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", SOME_DAILY)
 def test_ctrl_c_while_a_command_imports_what_it_needs_ends_it_quietly(name: str, tmp_path: Path) -> None:
     """As soon as numpy is there: MLflow and the rest take seconds more."""
     former = signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
@@ -261,7 +266,7 @@ def test_a_list_whose_reader_has_gone_ends_quietly(registered: Path) -> None:
     assert shown.stderr == "141\n"
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "api/app.py"])
+@pytest.mark.parametrize("name", [one for one in SOME_DAILY if one.values != ("api/app.py",)])
 def test_help_whose_reader_has_gone_ends_quietly(name: str) -> None:
     command = " ".join([sys.executable, *COMMANDS[name], "--help"])
 
@@ -270,6 +275,7 @@ def test_help_whose_reader_has_gone_ends_quietly(name: str) -> None:
     assert shown.stderr == "141\n"
 
 
+@pytest.mark.slow
 def test_a_command_whose_output_is_closed_ends_as_it_would(registered: Path) -> None:
     refused = ended(["sh", "-c", f'"{sys.executable}" register.py rollback >&-'])
 
@@ -334,9 +340,9 @@ def test_a_word_that_begins_as_a_command_does_is_left_as_it_is(clone: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["register.py", "list"], "run {} register.py\n"),
+        pytest.param(["register.py", "list"], "run {} register.py\n", marks=pytest.mark.slow),
         (["api/app.py", "--host", "0.0.0.0"], "({} -m api.tokens --help)"),  # noqa: S104
-        (["-m", "training", "--help"], "`{} register.py\n--pickle"),
+        pytest.param(["-m", "training", "--help"], "`{} register.py\n--pickle", marks=pytest.mark.slow),
     ],
     ids=["register.py", "api/app.py", "python -m training"],
 )
@@ -395,6 +401,7 @@ def test_a_model_s_file_is_not_blamed_for_missing_packages(
         model_files.read(documented_pickle)
 
 
+@pytest.mark.slow
 def test_a_model_s_file_is_not_blamed_for_a_low_limit_of_memory(tmp_path: Path) -> None:
     large = tmp_path / "model.pkl"
     large.write_bytes(gzip.compress(pickle.dumps({"note": bytes(240 * 2**20)})))
@@ -407,6 +414,7 @@ def test_a_model_s_file_is_not_blamed_for_a_low_limit_of_memory(tmp_path: Path) 
 # ---- What else stands in the way
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_registry", [True, False])
 def test_a_registry_that_is_read_only_is_said_to_be(has_registry: bool, store: Path) -> None:
     if not has_registry:
@@ -432,6 +440,7 @@ def test_a_number_of_clients_that_is_none_is_refused_at_once() -> None:
     assert time.monotonic() - started < 2
 
 
+@pytest.mark.slow
 def test_without_git_nothing_is_said_of_it(store: Path, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
 
@@ -445,17 +454,9 @@ def test_without_git_nothing_is_said_of_it(store: Path, tmp_path: Path) -> None:
     assert "git" not in told.stderr
 
 
-def test_a_validity_without_a_signature_is_told(registered: Path) -> None:
-    told = ended_with(sys.executable, "register.py", "--valid-days", "3")
+def test_a_validity_without_a_signature_is_told(registered: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        register.main(["--valid-days", "3"])
 
-    assert told.returncode == 2
-    assert told.stderr.endswith("--valid-days is that of a signature: --sign KEY.pem makes one\n")
-
-
-def test_a_reference_that_is_absent_is_told(registered: Path) -> None:
-    register_py("--margin", "0.03")
-
-    told = register_py("promote", "2", "--reference", "absent.csv")
-
-    assert told.returncode == 2
-    assert told.stderr.splitlines()[-1] == "the reference portfolio absent.csv is not there"
+    told = capsys.readouterr().err
+    assert told.endswith("--valid-days is that of a signature: --sign KEY.pem makes one\n")

@@ -2,6 +2,7 @@
 
 import pickle
 import random
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,52 @@ MUTATED = (
 )
 
 
-@pytest.mark.parametrize("name", FORMS)
+# One file of each kind is read each day, the other 130 in `make proofs`: each takes a process of its own.
+DAILY_FORMS = frozenset(
+    {
+        "the same, protocol 0",
+        "the same by joblib, zlib",
+        "the same through gzip",
+        "columns as an Index",
+        "a Booster in the dictionary",
+        "False / True, of which 1 is named",
+        "the same of LightGBM 2",
+        "a Pipeline by itself",
+        "a classifier by itself, by joblib",
+        "LightGBM's text, version 4",
+        "LightGBM's text, version 2.0.5",
+    }
+)
+DAILY_REFUSED = frozenset(
+    {
+        "a classifier without a threshold",
+        "a dictionary with other keys",
+        "a scaler beside the model",
+        "two pickles in one file",
+        "a column twice",
+        "three classes",
+        "a custom objective",
+        "a Pipeline with a scaler",
+        "a calibrated classifier",
+        "XGBoost",
+        "code by cloudpickle",
+        "a Git LFS pointer",
+        "a pickle cut short",
+        "a damaged tree",
+    }
+)
+
+
+def kept_daily(names: Iterable[str], daily: Container[str]) -> list[Any]:
+    return [pytest.param(name, marks=[] if name in daily else [pytest.mark.slow]) for name in names]
+
+
+def test_the_daily_files_are_some_of_all() -> None:
+    assert FORMS.keys() > DAILY_FORMS
+    assert REFUSED.keys() > DAILY_REFUSED
+
+
+@pytest.mark.parametrize("name", kept_daily(FORMS, DAILY_FORMS))
 def test_a_form_that_registers_gives_its_author_s_doubles(name: str, tmp_path: Path) -> None:
     specimen = FORMS[name]
 
@@ -41,7 +87,7 @@ def test_a_form_that_registers_gives_its_author_s_doubles(name: str, tmp_path: P
     assert scores.tolist() == specimen.expected().tolist()
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", kept_daily(REFUSED, DAILY_REFUSED))
 def test_another_file_is_refused_and_only_a_damaged_one_is_called_damaged(name: str, tmp_path: Path) -> None:
     specimen = REFUSED[name]
 
@@ -60,7 +106,14 @@ def test_lightgbm_itself_reads_the_rewritten_texts_with_the_same_doubles(version
     assert np.array_equal(read.predict(CLIENTS), model_zoo.booster().predict(CLIENTS))
 
 
-@pytest.mark.parametrize(("columns", "protocol"), COLUMNS.values(), ids=COLUMNS)
+@pytest.mark.parametrize(
+    ("columns", "protocol"),
+    [
+        pytest.param(*COLUMNS[name], marks=[] if name in ("a list", "categories") else [pytest.mark.slow])
+        for name in COLUMNS
+    ],
+    ids=COLUMNS,
+)
 def test_columns_of_which_a_bit_was_flipped_are_refused_and_not_our_error(
     columns: Any, protocol: int
 ) -> None:
@@ -73,7 +126,7 @@ def test_columns_of_which_a_bit_was_flipped_are_refused_and_not_our_error(
         assert "refused" in model_child._answer(bytes(damaged), None), place
 
 
-@pytest.mark.parametrize("name", MUTATED)
+@pytest.mark.parametrize("name", kept_daily(MUTATED, MUTATED[:1] + MUTATED[-3:-1]))
 def test_a_file_of_which_some_bytes_are_others_is_answered_and_not_our_error(name: str) -> None:
     content, chance = FORMS[name].content(), random.Random(name)  # noqa: S311 - the same in each run
 

@@ -48,6 +48,7 @@ def test_a_model_that_is_a_constant_is_not_delivered() -> None:
         trained(few)
 
 
+@pytest.mark.slow
 def test_noise_is_no_skill_and_leaves_the_threshold_where_theory_has_it() -> None:
     found = trained(clients(3_000))
 
@@ -56,6 +57,7 @@ def test_noise_is_no_skill_and_leaves_the_threshold_where_theory_has_it() -> Non
     assert any(doubt.startswith("the champion is not surely cheaper than one") for doubt in doubts.of(found))
 
 
+@pytest.mark.slow
 def test_the_same_clients_under_new_numbers_do_not_seem_to_be_known() -> None:
     """Their outcomes are noise: a model that has seen a client's twin would know the client's."""
     once = clients(2_000, 0.3)
@@ -127,6 +129,7 @@ def test_a_feature_that_knows_the_outcome_is_told() -> None:
     assert by_gain.startswith("EXT_SOURCE_1 alone brings ")
 
 
+@pytest.mark.slow
 def test_a_policy_that_approves_nobody_is_told() -> None:
     found = experiment.run(clients(3_000), Settings(margin_rule("0.1666")), lambda _: None)
 
@@ -187,6 +190,7 @@ def test_a_difference_in_cost_is_said_without_a_sign(extra: Interval, said: str)
 # ---- Out of time
 
 
+@pytest.mark.slow
 def test_the_last_clients_test_the_model_and_a_drift_is_told() -> None:
     """After the first of the years half of the clients default, and their score has moved too."""
     years = pd.Series(np.repeat([2021, 2022, 2023], [1_000, 1_400, 600]))
@@ -242,6 +246,7 @@ def test_clients_are_put_in_order_by_dates_or_numbers(kind: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("value", ["no date", "", "01/02/2024", "2024-99-99", "2024-02-30"])
+@pytest.mark.slow
 def test_what_is_neither_a_date_nor_a_number_is_refused(value: str, tmp_path: Path) -> None:
     folder = with_a_column(["2024-01-31", value, "2024-01-31"], tmp_path)
 

@@ -47,6 +47,7 @@ def _shown(notebook: nbformat.NotebookNode, kind: str) -> list[Any]:
     return [output["data"][kind] for output in outputs if kind in output.get("data", {})]
 
 
+@pytest.mark.slow
 def test_every_cell_succeeds_against_the_running_api(executed: nbformat.NotebookNode) -> None:
     code = [cell for cell in executed.cells if cell.cell_type == "code"]
     kinds = {output.output_type for cell in code for output in cell.outputs}
@@ -55,6 +56,7 @@ def test_every_cell_succeeds_against_the_running_api(executed: nbformat.Notebook
     assert kinds == {"execute_result", "display_data"}
 
 
+@pytest.mark.slow
 def test_the_table_has_a_decision_for_each_of_the_random_clients(executed: nbformat.NotebookNode) -> None:
     table, counts, _ = _shown(executed, "text/html")
 
@@ -63,6 +65,7 @@ def test_the_table_has_a_decision_for_each_of_the_random_clients(executed: nbfor
     assert sum(map(int, re.findall(r"<td>(\d+)</td>", counts))) == 40
 
 
+@pytest.mark.slow
 def test_the_explained_client_has_reasons_and_offers(executed: nbformat.NotebookNode) -> None:
     *_, sentences = _shown(executed, "text/html")
 
@@ -71,6 +74,7 @@ def test_the_explained_client_has_reasons_and_offers(executed: nbformat.Notebook
     assert "la décision serait «\u00a0Classe_0 (fiable)\u00a0»." in sentences
 
 
+@pytest.mark.slow
 def test_the_plots_come_out_as_images(executed: nbformat.NotebookNode) -> None:
     decisions, waterfall = (base64.b64decode(image) for image in _shown(executed, "image/png"))
 
@@ -79,6 +83,7 @@ def test_the_plots_come_out_as_images(executed: nbformat.NotebookNode) -> None:
     assert min(len(decisions), len(waterfall)) > 10_000
 
 
+@pytest.mark.slow
 def test_the_examples_show_an_accepted_null_a_refused_one_and_two_errors(
     executed: nbformat.NotebookNode,
 ) -> None:

@@ -178,6 +178,7 @@ def cost_of(change: dict[str, dict[str, float]]) -> float:
 
 
 @pytest.mark.parametrize("count", [15, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_of_a_reliable_client_the_nearest_change_for_the_worse_is_told(
     scorer: Scorer, booster: lightgbm.Booster, count: int
 ) -> None:
@@ -264,7 +265,7 @@ def test_every_offer_sent_to_predict_gets_the_promised_decision(
     assert labels == {scorer.policy.reliable, scorer.policy.uncertain}
 
 
-@pytest.mark.parametrize("count", [150, pytest.param(2_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [40, pytest.param(2_000, marks=pytest.mark.slow)])
 def test_labels_reasons_and_offers_never_disagree(scorer: Scorer, count: int) -> None:
     policy = scorer.policy
     better_than = {policy.risky: {policy.uncertain, policy.reliable}, policy.uncertain: {policy.reliable}}
@@ -391,9 +392,12 @@ def trained_on(columns: dict[str, Doubles], trees: int = 30, **parameters: Any) 
     [
         {},
         {"zero_as_missing": True},
-        {"use_missing": False},
-        {"sigmoid": 2.0},
-        {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.6, "feature_fraction": 0.7},
+        pytest.param({"use_missing": False}, marks=pytest.mark.slow),
+        pytest.param({"sigmoid": 2.0}, marks=pytest.mark.slow),
+        pytest.param(
+            {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.6, "feature_fraction": 0.7},
+            marks=pytest.mark.slow,
+        ),
         pytest.param({"num_leaves": 200, "min_data_in_leaf": 1}, marks=pytest.mark.slow),
     ],
     ids=["plain", "zero as missing", "missing as zero", "sigmoid of 2", "forest", "large trees"],

@@ -237,6 +237,7 @@ def test_the_sign_of_a_zero_margin_is_written_whatever_was_answered_before() -> 
     assert [b'"margin": -0.0' in body for body in written] == [False, True, False]
 
 
+@pytest.mark.slow
 def test_two_seconds_of_coverage_guided_fuzz_find_nothing() -> None:
     command = [sys.executable, "-m", "tests.fuzz_predict", "--seconds", "2"]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pandas as pd
+import pytest
 from mlflow import MlflowClient
 
 from mlflow_model.handover import model_files
@@ -34,6 +35,7 @@ def test_the_version_its_run_and_its_tags_state_the_policy_that_was_given(store:
     assert version.tags["policy.margin"] == run.data.params["policy.margin"] == "0.03"
 
 
+@pytest.mark.slow
 def test_the_training_s_figures_stay_as_those_of_the_policy_in_the_pickle(store: Path) -> None:
     _, training = model_files.convert(PICKLE)
 
@@ -46,6 +48,7 @@ def test_the_training_s_figures_stay_as_those_of_the_policy_in_the_pickle(store:
     assert not {"grey_rate", "approval_rate_low", "cost_per_client"} & metrics.keys()
 
 
+@pytest.mark.slow
 def test_the_policy_in_the_pickle_keeps_its_card(store: Path) -> None:
     _, training = model_files.convert(PICKLE)
 

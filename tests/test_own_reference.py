@@ -34,6 +34,7 @@ def own(folder: Path) -> Path:
     return folder / "own" / "ref.parquet"
 
 
+@pytest.mark.slow
 def test_raw_tables_of_ones_own_become_a_reference_that_the_gate_compares_on(
     candidates: Path, own: Path
 ) -> None:
@@ -58,6 +59,7 @@ def test_a_reference_has_the_features_of_each_client_with_an_outcome_and_no_iden
     assert found["TARGET"].tolist() == expected["TARGET"].tolist()
 
 
+@pytest.mark.slow
 def test_a_reference_of_a_drawn_portfolio_keeps_its_true_probabilities(folder: Path, tmp_path: Path) -> None:
     tables = write_portfolio(tmp_path, raw_tables(300))
     keys = np.arange(300, 0, -1)

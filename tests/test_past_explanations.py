@@ -68,11 +68,18 @@ def aged(of_aged: Registry, client_of_each_label: dict[str, Client]) -> Iterator
         yield found
 
 
-def test_a_decision_is_explained_by_the_version_that_made_it(aged: Aged) -> None:
+def test_a_decision_is_explained_by_the_version_that_made_it_and_no_decision_is_made(aged: Aged) -> None:
+    """What imports MLflow for that, and SQLAlchemy with it, was no worker, and is gone."""
     door, decision, by_version_1 = aged
+    before = len(door.get("/decisions?limit=500").content["decisions"])
 
     answer = explanation(door, decision)
 
+    (worker,) = workers_of(door)
+    others = [int(one.name) for one in Path("/proc").iterdir() if one.name.isdecimal()]
+    assert "sqlalchemy" not in Path(f"/proc/{worker}/maps").read_text()
+    assert not [pid for pid in others if "api.reviewing.version_process" in servers.command_line(pid)]
+    assert len(door.get("/decisions?limit=500").content["decisions"]) == before
     assert answer.status == 200
     assert answer.content == by_version_1
     assert answer.content["decision"]["optimal_threshold"] == 0.25
@@ -97,26 +104,6 @@ def test_a_decision_of_the_served_version_is_explained_at_once(
     assert answer.headers["X-Model-Version"] == "2"
 
 
-def test_what_has_imported_mlflow_is_gone_and_it_was_no_worker(aged: Aged) -> None:
-    """MLflow's store imports SQLAlchemy, whose libraries can be seen from outside."""
-    door, decision, _ = aged
-    explanation(door, decision)
-
-    (worker,) = workers_of(door)
-    others = [int(one.name) for one in Path("/proc").iterdir() if one.name.isdecimal()]
-    assert "sqlalchemy" not in Path(f"/proc/{worker}/maps").read_text()
-    assert not [pid for pid in others if "api.reviewing.version_process" in servers.command_line(pid)]
-
-
-def test_an_explanation_makes_no_decision(aged: Aged) -> None:
-    door, decision, _ = aged
-    before = len(door.get("/decisions?limit=500").content["decisions"])
-
-    explanation(door, decision)
-
-    assert len(door.get("/decisions?limit=500").content["decisions"]) == before
-
-
 def test_an_erased_decision_is_not_explained(
     aged: Aged,
     client_of_each_label: dict[str, Client],
@@ -133,6 +120,7 @@ def test_an_erased_decision_is_not_explained(
     assert answer.error.startswith("Les données de cette décision ont été effacées")
 
 
+@pytest.mark.slow
 def test_a_copy_in_the_cache_that_was_changed_is_brought_again(aged: Aged, of_aged: Registry) -> None:
     door, decision, by_version_1 = aged
     explanation(door, decision)
@@ -184,9 +172,14 @@ def deleted(live: Registry) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("harm", "status", "sentence"),
     [
-        (damaged, 409, CHANGED),
+        pytest.param(damaged, 409, CHANGED, marks=pytest.mark.slow),
         (tagged_otherwise, 409, CHANGED),
-        (away, 503, "Le registre ne donne pas la version qui a statué : réessayez plus tard."),
+        pytest.param(
+            away,
+            503,
+            "Le registre ne donne pas la version qui a statué : réessayez plus tard.",
+            marks=pytest.mark.slow,
+        ),
         (deleted, 404, GONE),
     ],
 )
@@ -219,6 +212,7 @@ def test_a_reviewer_has_explanations_of_the_grey_zone_alone(bank: Bank) -> None:
     assert [answers["carla", one] for one in ("grey", "risky")] == [200, 200]
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_a_file_that_is_not_served_any_more_explains_nothing(
     documented_pickle: Path, client_of_each_label: dict[str, Client], two_versions: Registry, tmp_path: Path

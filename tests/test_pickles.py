@@ -15,7 +15,7 @@ from lightgbm import LGBMClassifier
 
 from mlflow_model.bundle.scoring import Booster
 from mlflow_model.errors import LoadingFailed, PickleNotFound, PickleWithoutKeys
-from mlflow_model.handover import model_files
+from mlflow_model.handover import card, model_files
 from tests.conftest import FEATURES, random_clients, random_outcomes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,8 +86,9 @@ def expected_probabilities(model: Any) -> np.ndarray:
     return np.asarray(model.predict_proba(CLIENTS))[:, 1]
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("name", "protocol"), [*((name, 4) for name in MODELS), *(("classifier", one) for one in (2, 3, 5))]
+)
 def test_the_score_is_the_original_s_to_the_last_bit(name: str, protocol: int, tmp_path: Path) -> None:
     model = MODELS[name]
 
@@ -103,9 +104,15 @@ def test_only_the_trees_that_lightgbm_predicts_with_are_kept(tmp_path: Path) -> 
     assert converted.text.count("\nTree=") == 7
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize(
-    "threshold", [0.25, np.float64(0.25), np.float32(0.25), np.array(0.25, dtype=">f8")[()]], ids=repr
+    ("threshold", "protocol"),
+    [
+        (0.25, 4),
+        (np.float32(0.25), 4),
+        (np.array(0.25, dtype=">f8")[()], 4),
+        *((np.float64(0.25), protocol) for protocol in (2, 3, 4, 5)),
+    ],
+    ids=repr,
 )
 def test_a_threshold_may_be_a_python_or_a_numpy_float(threshold: Any, protocol: int, tmp_path: Path) -> None:
     path = written(tmp_path / "model.pkl", protocol, optimal_threshold=threshold, margin=threshold)
@@ -135,13 +142,13 @@ def test_a_damaged_card_of_this_very_pickle_is_refused(damage: str, tmp_path: Pa
     pickle_path = written(tmp_path / "model.pkl")
     digest = hashlib.sha256(pickle_path.read_bytes()).hexdigest()
     section = DAMAGED_SECTIONS[damage]
-    card = f"---\npickle_sha256: {digest}\n{section}\n---\n# Card\n"
-    (tmp_path / "model.md").write_text(card)
+    text = f"---\npickle_sha256: {digest}\n{section}\n---\n# Card\n"
+    (tmp_path / "model.md").write_text(text)
 
     with pytest.raises(
         LoadingFailed, match=f"la rubrique « {section.partition(':')[0]} » de la fiche « model.md »"
     ):
-        model_files.convert(pickle_path)
+        card.beside(pickle_path, digest)
 
 
 ALIASES = "x: &x0 [1]\n" + "".join(
@@ -167,7 +174,7 @@ def test_a_card_of_this_very_pickle_that_cannot_be_read_is_refused(damage: str, 
     with pytest.raises(
         LoadingFailed, match=r"la fiche « model.md » (est corrompue|dépasse 1 Mio) ; refaites la"
     ):
-        model_files.convert(pickle_path)
+        card.beside(pickle_path, digest)
 
 
 def test_a_line_of_the_header_may_end_in_dashes(tmp_path: Path) -> None:

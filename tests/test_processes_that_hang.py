@@ -165,6 +165,7 @@ Supervisor._take_up = failing
 """
 
 
+@pytest.mark.slow
 def test_a_bug_in_the_supervisor_is_logged_without_values_and_ends_nothing(
     documented_pickle: Path, tmp_path: Path, documented_request: dict[str, float]
 ) -> None:
@@ -184,6 +185,7 @@ def test_a_bug_in_the_supervisor_is_logged_without_values_and_ends_nothing(
     assert "applicant" not in said
 
 
+@pytest.mark.slow
 def test_a_copy_that_is_lost_when_the_loader_has_ended_is_made_again(
     documented_pickle: Path, tmp_path: Path, documented_request: dict[str, float]
 ) -> None:
@@ -208,6 +210,7 @@ if pathlib.Path(os.environ.get("UNABLE", "/"), str(os.getpid())).exists():
 """
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_load_what_the_others_can_is_replaced(
     live: Registry, bundle: Bundle, documented_request: dict[str, float]
 ) -> None:
@@ -250,6 +253,7 @@ def test_without_a_model_one_worker_says_so_and_another_takes_its_place(tmp_path
 # ---- SIGHUP
 
 
+@pytest.mark.slow
 def test_new_workers_that_hang_or_fail_are_given_up_and_cost_no_worker(
     documented_pickle: Path, tmp_path: Path
 ) -> None:
@@ -302,6 +306,7 @@ def slow(live: Registry, bundle: Bundle) -> Registry:
     return live
 
 
+@pytest.mark.slow
 def test_once_ready_always_ready_and_no_answer_goes_back_to_an_older_version(
     slow: Registry, documented_request: dict[str, float]
 ) -> None:
@@ -345,7 +350,10 @@ def asking(door: SocketDoor, client: dict[str, float]) -> Iterator[list[tuple[in
         thread.join()
 
 
-def test_ready_keeps_its_version_after_sighup_without_copies_and_registry(live: Registry) -> None:
+@pytest.mark.slow
+def test_ready_keeps_its_version_after_sighup_without_copies_and_registry(
+    live: Registry, documented_request: dict[str, float]
+) -> None:
     """Not even a worker that has just been replaced, and finds no copy, answers that there is no model."""
     with servers.api(live.environment, live.folder / "log", options=("--workers", "2")) as door:
         killed, survivor = all_up(door, 2)
@@ -358,13 +366,14 @@ def test_ready_keeps_its_version_after_sighup_without_copies_and_registry(live: 
             lambda: "the former workers go on" in door.said or None, "the exchange is given up"
         )
         met |= {door.get("/ready").content.get("version") for _ in range(40)}
+        decided = {door.predict(documented_request).status for _ in range(20)}
         assert survivor in workers_of(door)
         (live.folder / "away.db").rename(live.folder / "mlflow.db")
         live.point("2")
         serves(door, "2")
         all_up(door, 2)
 
-    assert met == {"1"}
+    assert (met, decided) == ({"1"}, {200})
 
 
 # ---- The challenger

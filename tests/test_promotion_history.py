@@ -120,19 +120,19 @@ def test_a_clock_that_goes_back_changes_no_order(candidates: Path, monkeypatch: 
     assert moves.rollback() == 2
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("note", "hello"),
-        ("older.000009-abcdef", "{}"),
-        ("000009-abcdef", "hello"),
-        ("000009-abcdef", "[]"),
-        ("000009-abcdef", '{"from": 2, "version": null, "why": null}'),
-    ],
-)
-def test_a_tag_of_other_hands_is_no_part_of_the_history(candidates: Path, key: str, value: str) -> None:
+TAGS_OF_OTHERS = {
+    "note": "hello",
+    "older.000009-abcdef": "{}",
+    "000009-abcdef": "hello",
+    "000010-abcdef": "[]",
+    "000011-abcdef": '{"from": 2, "version": null, "why": null}',
+}
+
+
+def test_a_tag_of_other_hands_is_no_part_of_the_history(candidates: Path) -> None:
     moves.promote(2)
-    connection.connect().set_registered_model_tag(versions.NAME, f"history.champion.{key}", value)
+    for key, value in TAGS_OF_OTHERS.items():
+        connection.connect().set_registered_model_tag(versions.NAME, f"history.champion.{key}", value)
 
     assert register_py("list").returncode == 0
     assert [term.version for term in moves.history()] == [1, 2]
@@ -198,8 +198,8 @@ def test_a_race_reads_as_what_the_alias_named(race: str) -> None:
 
 
 def test_promotions_at_once_leave_one_champion_and_a_history_that_can_be_read(candidates: Path) -> None:
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(moves.promote, (2, 3, 2, 3)))
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(moves.promote, (2, 3)))
 
     assert champion() in (2, 3)
     told = [term.version for term in moves.history()]

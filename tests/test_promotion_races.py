@@ -31,6 +31,7 @@ def test_of_two_promotions_that_examined_the_same_champion_one_is_made(candidate
     assert [term.version for term in moves.history()] == [1, 2]
 
 
+@pytest.mark.slow
 def test_two_promotions_at_once_say_what_is_true(candidates: Path) -> None:
     both = [examined(2), examined(3)]
     at_once = threading.Barrier(2)
@@ -50,7 +51,8 @@ def test_two_promotions_at_once_say_what_is_true(candidates: Path) -> None:
     assert champion() == (2 if said[0] else 3)
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_version_that_was_exchanged_after_its_examination_is_not_promoted(
     candidates: Path, version: int
 ) -> None:
@@ -64,6 +66,7 @@ def test_a_version_that_was_exchanged_after_its_examination_is_not_promoted(
     assert champion() == 1
 
 
+@pytest.mark.slow
 def test_a_command_that_was_overtaken_changes_nothing_and_says_so(
     candidates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +124,7 @@ def test_an_alias_that_others_move_at_the_same_moment_is_not_said_to_be_ours(can
         aliases.move(Beside(), versions.NAME, "champion", Move(2, aliases.PROMOTION))
 
 
+@pytest.mark.slow
 def test_two_first_registrations_at_once_make_one_champion_and_one_candidate(
     store: Path, bundle: Bundle
 ) -> None:

@@ -186,6 +186,7 @@ def test_two_references_are_none(door: SocketDoor, documented_request: Client) -
     assert receipts_in(door.log.parent).keys() == before
 
 
+@pytest.mark.slow
 def test_without_a_journal_a_decision_has_no_id(
     documented_pickle: Path, documented_request: Client, tmp_path: Path
 ) -> None:
@@ -263,6 +264,7 @@ def counted(door: SocketDoor, name: str) -> float:
     return next((float(line.split()[1]) for line in lines if line.startswith(f"{name} ")), 0.0)
 
 
+@pytest.mark.slow
 def test_flasks_own_server_records_decisions_too(
     documented_pickle: Path, documented_request: Client, tmp_path: Path
 ) -> None:
@@ -380,6 +382,7 @@ def test_while_the_journal_is_locked_decisions_are_refused_within_a_second_and_t
     assert "the journal is written again" in door.said
 
 
+@pytest.mark.slow
 def test_readiness_tells_of_a_locked_journal_and_of_its_end_though_nobody_asks_for_a_decision(
     documented_pickle: Path, documented_request: Client, tmp_path: Path
 ) -> None:
@@ -457,6 +460,7 @@ def damaged_index(file: Path) -> Iterator[None]:
             put(sound)
 
 
+@pytest.mark.slow
 def test_a_writer_that_is_stopped_is_replaced_and_nobody_waits_for_it(
     documented_pickle: Path, documented_request: Client, tmp_path: Path
 ) -> None:
@@ -472,20 +476,3 @@ def test_a_writer_that_is_stopped_is_replaced_and_nobody_waits_for_it(
 
     assert set(asking.decided) <= receipts_in(tmp_path).keys()
     assert asking.longest < 1.5
-
-
-def test_no_value_of_a_client_is_in_the_log(
-    documented_pickle: Path, documented_request: Client, tmp_path: Path
-) -> None:
-    marked = documented_request | {"AMT_CREDIT": 271_828.25}
-    with recorded(documented_pickle, tmp_path) as door:
-        answer = predict(door, marked, **{"X-Client-Reference": "MARKED-REFERENCE"})
-        with closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as locking:
-            locking.execute("BEGIN IMMEDIATE")
-            predict(door, marked, **{"X-Client-Reference": "MARKED-REFERENCE"})
-            locking.execute("ROLLBACK")
-        metrics = door.get("/metrics").body.decode()
-
-    assert answer.status == 200
-    assert "271828" not in door.said + metrics
-    assert "MARKED" not in door.said + metrics

@@ -40,7 +40,10 @@ def _alone(folder: Path) -> None:
     (folder / FILES[0]).rename(folder / "away" / FILES[0])
 
 
-@pytest.mark.parametrize("move", [_together, _alone], ids=["with its log", "alone"])
+@pytest.mark.parametrize(
+    "move",
+    [pytest.param(_together, id="with its log"), pytest.param(_alone, id="alone", marks=pytest.mark.slow)],
+)
 def test_a_journal_that_was_moved_is_missed_and_written_again_when_it_is_back(
     documented_pickle: Path, documented_request: Client, tmp_path: Path, move: Callable[[Path], None]
 ) -> None:
@@ -59,6 +62,7 @@ def test_a_journal_that_was_moved_is_missed_and_written_again_when_it_is_back(
     assert load.longest < WITHIN
 
 
+@pytest.mark.slow
 def test_a_deleted_journal_is_missed_until_a_backup_is_restored_from_which_it_goes_on(
     documented_pickle: Path, documented_request: Client, tmp_path: Path
 ) -> None:
@@ -84,6 +88,7 @@ def _renamed(backup: Path, file: Path) -> None:
     backup.rename(file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("put", "sentence"),
     [
@@ -128,6 +133,7 @@ def _copied(source: Path, target: Path) -> None:
         one.backup(other)
 
 
+@pytest.mark.slow
 def test_a_backup_restored_through_sqlite_is_gone_on_from(
     documented_pickle: Path, documented_request: Client, tmp_path: Path
 ) -> None:
@@ -172,8 +178,12 @@ def _empty_folder(folder: Path) -> Path:
     ("theirs", "sentence"),
     [
         (_database_of_somebody, "the database holds tables of something else (experiments, for instance)"),
-        (_text, "the file is no database, or its beginning is damaged: check JOURNAL_URL"),
-        (_empty_folder, "is no file: JOURNAL_URL must name one"),
+        pytest.param(
+            _text,
+            "the file is no database, or its beginning is damaged: check JOURNAL_URL",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(_empty_folder, "is no file: JOURNAL_URL must name one", marks=pytest.mark.slow),
     ],
     ids=["database", "text", "folder"],
 )

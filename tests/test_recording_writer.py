@@ -35,6 +35,7 @@ from tests.test_batch import ARROW, as_arrow
 Clients = dict[str, Any]
 
 
+@pytest.mark.slow
 def test_a_large_batch_keeps_nobody_at_predict_waiting_for_a_second(
     documented_pickle: Path, documented_request: Clients, tmp_path: Path
 ) -> None:
@@ -116,6 +117,7 @@ def test_another_receipt_under_an_id_that_is_taken_is_not_told_as_written(
 # ---- What is counted
 
 
+@pytest.mark.slow
 def test_decisions_that_a_stopped_writer_leaves_unanswered_are_counted(
     documented_pickle: Path, documented_request: Clients, tmp_path: Path
 ) -> None:

@@ -579,6 +579,7 @@ def test_answers_have_the_keys_that_are_described(open_bank: Bank) -> None:
         assert told.keys() == schema["properties"].keys() == {*schema["required"]}
 
 
+@pytest.mark.slow
 def test_without_a_journal_there_is_no_past_decision(
     documented_pickle: Path, client_of_each_label: dict[str, Client], tmp_path: Path
 ) -> None:
@@ -603,6 +604,7 @@ def test_without_a_journal_there_is_no_past_decision(
 # ---- The journal is away
 
 
+@pytest.mark.slow
 def test_while_the_journal_is_locked_reviews_are_refused_within_a_second_and_then_made(
     documented_pickle: Path, client_of_each_label: dict[str, Client], tmp_path: Path
 ) -> None:
@@ -623,6 +625,7 @@ def test_while_the_journal_is_locked_reviews_are_refused_within_a_second_and_the
     assert (read.status, made.status) == (200, 201)
 
 
+@pytest.mark.slow
 def test_a_journal_that_is_away_is_missed_within_a_second_and_found_again(
     documented_pickle: Path, client_of_each_label: dict[str, Client], tmp_path: Path
 ) -> None:
@@ -643,6 +646,7 @@ def test_a_journal_that_is_away_is_missed_within_a_second_and_found_again(
     assert "the journal cannot be asked: there is no journal" in said
 
 
+@pytest.mark.slow
 def test_a_damaged_receipt_is_told_as_damage_and_nobody_is_told_to_try_again(
     documented_pickle: Path, client_of_each_label: dict[str, Client], tmp_path: Path
 ) -> None:
@@ -679,6 +683,7 @@ def _hex(decision: str) -> str:
     return decision.replace("-", "")
 
 
+@pytest.mark.slow
 def test_where_no_process_answers_the_next_one_does(
     documented_pickle: Path, client_of_each_label: dict[str, Client], tmp_path: Path
 ) -> None:

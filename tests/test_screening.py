@@ -256,6 +256,7 @@ def test_a_version_of_format_1_has_identities_and_bounds_alone() -> None:
     assert outcomes(door) == (1, 0)
 
 
+@pytest.mark.slow
 def test_a_worker_screens_though_nobody_reads_metrics_and_adds_what_its_batch_process_did(
     documented_pickle: Path, documented_request: Client, tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ def by_copying_to(folder: Path) -> dict[str, str]:
     return {"JOURNAL_CHECKPOINT_COMMAND": f"cp --target-directory '{folder}'"}
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_made_is_told_of_once_and_decisions_go_on(
     documented_pickle: Path, documented_request: Client, tmp_path: Path
 ) -> None:
@@ -80,6 +81,7 @@ def test_a_checkpoint_that_cannot_be_made_is_told_of_once_and_decisions_go_on(
     assert door.said.count("no checkpoint of the journal is made") == 1
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_not_handed_over_is_handed_over_with_the_next_one(
     documented_pickle: Path, tmp_path: Path
 ) -> None:
@@ -98,6 +100,7 @@ def test_a_checkpoint_that_is_not_handed_over_is_handed_over_with_the_next_one(
     assert "README.txt" not in names
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_gone_is_told_of_and_used_again_when_it_is_back(
     documented_pickle: Path, tmp_path: Path
 ) -> None:

@@ -65,6 +65,7 @@ def _trees(text: str) -> str:
     return re.sub(r"\nparameters:.*", "", text, flags=re.DOTALL)
 
 
+@pytest.mark.slow
 def test_on_unseen_clients_it_is_nearly_as_good_as_the_truth(
     split: tuple[pd.DataFrame, pd.DataFrame], shipped: Scorer
 ) -> None:
@@ -79,6 +80,7 @@ def test_on_unseen_clients_it_is_nearly_as_good_as_the_truth(
     assert scored.calibration_error(scored.distribution()) <= 0.006
 
 
+@pytest.mark.slow
 def test_the_card_s_figures_are_those_of_the_test_set(
     split: tuple[pd.DataFrame, pd.DataFrame], shipped: Scorer
 ) -> None:
@@ -93,7 +95,7 @@ def test_the_card_s_figures_are_those_of_the_test_set(
     assert header["metrics"]["test_clients"] == len(test)
 
 
-@pytest.mark.parametrize("threshold", [0.05, 0.1, 0.2, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("threshold", [0.05, 0.9])
 def test_it_can_be_given_any_other_threshold(threshold: float) -> None:
     bundle, _ = model_files.convert(PICKLE, threshold=threshold)
 

@@ -37,7 +37,11 @@ from mlflow_model.registry import (
     versions,
 )
 from tests.command_line import register_py
+from tests.conftest import copied_registry
 from tests.live import policy_of
+
+pytest_plugins = ["tests.promotion_fixtures"]
+pytestmark = pytest.mark.usefixtures("few_resamplings")
 
 CARD = ModelCard("# Card\n")
 NAME = versions.NAME
@@ -74,12 +78,16 @@ def written(payload: bytes, signature: bytes) -> str:
     return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (payload, signature))
 
 
+@pytest.fixture(scope="module")
+def one_key(tmp_path_factory: pytest.TempPathFactory) -> Key:
+    return Key(tmp_path_factory.mktemp("keys"), "key")
+
+
 @pytest.fixture
-def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Key:
+def key(one_key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Key:
     """The key that MODEL_PUBLIC_KEY names."""
-    made = Key(tmp_path, "key")
-    trust(tmp_path, monkeypatch, made)
-    return made
+    trust(tmp_path, monkeypatch, one_key)
+    return one_key
 
 
 @pytest.fixture
@@ -315,12 +323,24 @@ def model(folder: Path, uri: str = CHAMPION, **more: Any) -> RegisteredModel:
     return RegisteredModel(uri, folder / "cache", Sound(), **more)
 
 
+@pytest.fixture(scope="module")
+def signed_once(three_versions: Path, one_key: Key, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("signed")
+    copied_registry(three_versions, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        for number in (1, 2, 3):
+            put(one_key, number)
+    return folder
+
+
 @pytest.fixture
-def three_signed(candidates: Path, key: Key) -> Path:
+def three_signed(signed_once: Path, key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Versions 1, 2 and 3, signed in this order; version 1 is the champion."""
-    for number in (1, 2, 3):
-        put(key, number)
-    return candidates
+    copied_registry(signed_once, tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    connection.connect()
+    return tmp_path
 
 
 def put(key: Key, version: int, number: int | None = None, **more: Any) -> None:
@@ -823,6 +843,7 @@ REGISTER_SIGNED = (
 )
 
 
+@pytest.mark.slow
 def test_a_candidate_that_was_never_signed_is_registered_with_the_key_as_its_objection_says(
     candidates: Path, key: Key, documented_pickle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -840,6 +861,7 @@ def test_a_candidate_that_was_never_signed_is_registered_with_the_key_as_its_obj
     assert (refused.returncode, followed.returncode, listing.version_at()) == (3, 0, 2)
 
 
+@pytest.mark.slow
 def test_a_candidate_with_another_version_s_statement_was_never_signed(
     three_signed: Path, key: Key, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -896,6 +918,7 @@ def test_a_rollback_without_the_key_is_possible_if_it_is_meant(three_signed: Pat
     assert moves.history()[-1].overridden == "signature"
 
 
+@pytest.mark.slow
 def test_a_rollback_to_a_signature_of_the_old_form_needs_a_key_or_a_word(candidates: Path, key: Key) -> None:
     for number in (1, 2):
         manifest = fetching.download(versions.resolve(f"models:/{NAME}/{number}")).manifest
@@ -929,6 +952,7 @@ def test_a_registration_takes_no_signed_champion_s_place_unsigned_without_a_word
     assert moves.history()[-1].overridden == "signature"
 
 
+@pytest.mark.slow
 def test_a_registration_takes_a_signed_champion_s_place_with_the_key(three_signed: Path, key: Key) -> None:
     followed = model(three_signed)
     looked(followed)

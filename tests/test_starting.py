@@ -59,7 +59,15 @@ def modelless(tmp_path: Path) -> dict[str, str]:
 # ---- The ways in
 
 
-@pytest.mark.parametrize("uri", ["model.joblib", "/absent/model.txt", "scoring-client"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "model.joblib",
+        pytest.param("/absent/model.txt", marks=pytest.mark.slow),
+        pytest.param("scoring-client", marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.slow
 def test_a_uri_that_can_name_no_model_is_told_before_anything_is_loaded(uri: str, tmp_path: Path) -> None:
     environment = servers.alone(Path(uri), tmp_path) | {"MODEL_URI": uri}
 
@@ -71,6 +79,7 @@ def test_a_uri_that_can_name_no_model_is_told_before_anything_is_loaded(uri: str
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.slow
 def test_an_address_of_ipv6_is_listened_on_and_written_as_a_url(
     modelless: dict[str, str], tmp_path: Path
 ) -> None:
@@ -86,25 +95,20 @@ def test_an_address_of_ipv6_is_listened_on_and_written_as_a_url(
             assert response.status == 200
 
 
-@pytest.mark.parametrize(
-    ("folder", "script"),
-    [
-        pytest.param(ROOT, "api/app.py", id="python api/app.py"),
-        pytest.param(ROOT / "api", "app.py", id="cd api && python app.py"),
-    ],
-)
-def test_both_documented_commands_serve_decisions(
-    documented_pickle: Path, documented_request: dict[str, float], tmp_path: Path, folder: Path, script: str
+def test_in_its_own_folder_the_command_serves_decisions(
+    documented_pickle: Path, documented_request: dict[str, float], tmp_path: Path
 ) -> None:
+    """`cd api && python app.py`. Other tests start `python api/app.py`."""
     environment = servers.alone(documented_pickle, tmp_path)
 
-    with servers.api(environment, tmp_path / "log", folder, script) as door:
+    with servers.api(environment, tmp_path / "log", ROOT / "api", "app.py") as door:
         servers.ready(door)
         answer = door.predict(documented_request)
 
     assert (answer.status, answer.content["prediction"]) == (200, "Classe_1 (risqué)")
 
 
+@pytest.mark.slow
 def test_a_relative_pickle_is_looked_for_in_the_current_folder(
     documented_pickle: Path, tmp_path: Path
 ) -> None:
@@ -118,6 +122,7 @@ def test_a_relative_pickle_is_looked_for_in_the_current_folder(
     assert content["name"] == "lgbm_final_model.pkl"
 
 
+@pytest.mark.slow
 def test_a_relative_registry_is_looked_for_in_the_current_folder(
     several_versions: Path, tmp_path: Path
 ) -> None:
@@ -129,7 +134,9 @@ def test_a_relative_registry_is_looked_for_in_the_current_folder(
     assert (content["name"], content["version"]) == ("scoring-client", "1")
 
 
-@pytest.mark.parametrize("application", ["api.app:app", "api.app:create_app()"])
+@pytest.mark.parametrize(
+    "application", ["api.app:app", pytest.param("api.app:create_app()", marks=pytest.mark.slow)]
+)
 def test_gunicorn_serves_the_module_attribute_and_the_factory(
     documented_pickle: Path, tmp_path: Path, application: str
 ) -> None:
@@ -144,21 +151,12 @@ def test_gunicorn_serves_the_module_attribute_and_the_factory(
 
 
 def test_the_module_attribute_and_the_factory_are_flask_applications(modelless: dict[str, str]) -> None:
+    """The attribute is one application, however often it is asked for."""
     code = "import api.app; print(*(type(a).__name__ for a in (api.app.app, api.app.create_app())))"
 
-    shown = run(["-c", code], modelless)
+    shown = run(["-c", f"{code}; print(api.app.app is api.app.app)"], modelless)
 
-    assert (shown.stdout, shown.stderr) == ("Flask Flask\n", "")
-
-
-def test_the_module_attribute_is_one_application_however_often_it_is_asked_for(
-    modelless: dict[str, str],
-) -> None:
-    code = "import api.app; print(api.app.app is api.app.app)"
-
-    shown = run(["-c", code], modelless)
-
-    assert shown.stdout == "True\n"
+    assert (shown.stdout, shown.stderr) == ("Flask Flask\nTrue\n", "")
 
 
 def test_the_module_has_no_other_attribute_than_its_own() -> None:
@@ -284,8 +282,21 @@ def test_the_log_says_where_it_answers(socket_door: SocketDoor) -> None:
 ENDS = {signal.SIGTERM: 0, signal.SIGINT: 130}
 
 
-@pytest.mark.parametrize("number", ENDS, ids=["SIGTERM", "SIGINT"])
-@pytest.mark.parametrize("how", [[], ["--debug"]], ids=["by workers", "by Flask's server"])
+# What SIGTERM ends well is asked of a service under load, too.
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGTERM, id="SIGTERM", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, id="SIGINT"),
+    ],
+)
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param([], id="by workers"),
+        pytest.param(["--debug"], id="by Flask's server", marks=pytest.mark.slow),
+    ],
+)
 def test_a_serving_api_ends_cleanly(
     documented_pickle: Path, tmp_path: Path, number: signal.Signals, how: list[str]
 ) -> None:
@@ -302,8 +313,15 @@ def test_a_serving_api_ends_cleanly(
     assert "Traceback" not in door.said
 
 
-@pytest.mark.parametrize("number", ENDS, ids=["SIGTERM", "SIGINT"])
-@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["alone", "with its loader, as Ctrl-C does"])
+@pytest.mark.parametrize(
+    ("number", "send"),
+    [
+        pytest.param(signal.SIGTERM, os.kill, id="SIGTERM"),
+        pytest.param(signal.SIGINT, os.killpg, id="SIGINT with its loader, as Ctrl-C does"),
+        pytest.param(signal.SIGTERM, os.killpg, id="SIGTERM with its loader", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, os.kill, id="SIGINT", marks=pytest.mark.slow),
+    ],
+)
 def test_an_api_that_has_just_said_where_it_answers_ends_cleanly(
     tmp_path: Path, number: signal.Signals, send: Callable[[int, int], None]
 ) -> None:
@@ -339,11 +357,9 @@ def _read(file: Path) -> str:
         return ""
 
 
-@pytest.mark.parametrize("closed", ["1>&-", "0<&- 1>&-"])
-def test_a_service_whose_standard_streams_are_closed_answers(
-    documented_pickle: Path, tmp_path: Path, closed: str
-) -> None:
-    command = ["sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, "api/app.py", "--port", "0"]
+@pytest.mark.slow
+def test_a_service_whose_standard_streams_are_closed_answers(documented_pickle: Path, tmp_path: Path) -> None:
+    command = ["sh", "-c", 'exec "$0" "$@" 0<&- 1>&-', sys.executable, "api/app.py", "--port", "0"]
     environment, log = servers.alone(documented_pickle, tmp_path), tmp_path / "log"
 
     with servers.process([*command, "--workers", "1"], environment, log, ROOT) as child:

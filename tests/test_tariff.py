@@ -104,23 +104,23 @@ def test_what_is_no_tariff_is_refused_with_the_reason(content: bytes, why: str) 
 def test_offers_are_loans_that_the_bank_sells(scorer: Scorer) -> None:
     sold = of(*(OVER_TWO_YEARS | {"instalments": instalments} for instalments in (12, 24, 36)))
     offered = 0
-    for client in reference_clients(scorer, 400):
+    for client in reference_clients(scorer, 120):
         found = explanation.of(scorer, client, scorer.decide(client), sold)
         for offer in found["offers"]["found"]:
             credit, annuity = offer["client"]["AMT_CREDIT"], offer["client"]["AMT_ANNUITY"]
             assert any(is_repaid(credit, annuity, instalments) for instalments in (12, 24, 36))
             offered += 1
-    assert offered > 10
+    assert offered > 3
 
 
 def test_a_bank_of_one_rate_sells_loans_of_round_amounts(scorer: Scorer) -> None:
     one_rate = {"lowest_rate": 0.08, "highest_rate": 0.08}
     sold = of(*(one_rate | {"instalments": instalments} for instalments in (12, 24, 36, 48, 60)))
-    clients = reference_clients(scorer, 400)
+    clients = reference_clients(scorer, 120)
 
     found = [explanation.of(scorer, one, scorer.decide(one), sold)["offers"]["found"] for one in clients]
 
-    assert sum(map(bool, found)) > 3
+    assert sum(map(bool, found)) > 1
 
 
 def test_the_service_offers_what_its_tariff_file_says_now(

@@ -407,7 +407,7 @@ def test_training_again_beside_clients_without_an_outcome_gives_the_same_pickle(
     assert (tmp_path / name).read_bytes() == (delivered / name).read_bytes()
 
 
-def test_a_refused_margin_leaves_the_files_of_before(
+def test_a_refused_margin_leaves_the_files_of_before_and_is_shown_as_failed(
     delivered: Path, folder: Path, store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {file.name: file.read_bytes() for file in delivered.iterdir()}
@@ -417,6 +417,8 @@ def test_a_refused_margin_leaves_the_files_of_before(
     assert status == 2
     assert "Refused: margin 0.5 is not between 0 and" in capsys.readouterr().err
     assert {file.name: file.read_bytes() for file in delivered.iterdir()} == before
+    mlflow.set_tracking_uri(f"sqlite:///{store / 'mlflow.db'}")
+    assert runs(MlflowClient())["training"].info.status == "FAILED"
 
 
 # ---- What MLflow shows -------------------------------------------------------------------------------------
@@ -544,6 +546,7 @@ def test_the_training_tells_its_parameters(registry_of: MlflowClient, delivered:
     }
 
 
+@pytest.mark.slow
 def test_a_registry_that_goes_away_costs_the_picture_and_not_the_model(
     folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -566,6 +569,7 @@ def test_a_registry_that_goes_away_costs_the_picture_and_not_the_model(
     assert mlflow.active_run() is None
 
 
+@pytest.mark.slow
 def test_an_interruption_while_mlflow_is_told_says_that_the_files_are_written(
     folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -666,13 +670,6 @@ def test_a_description_of_another_portfolio_is_refused(content: str, fault: str,
 
     with pytest.raises(raw_tables.BadTable, match=f"^portfolio.json: {fault}$"):
         writing.command_of(tmp_path, {"bureau": 27})
-
-
-def test_a_training_that_fails_is_shown_as_failed(folder: Path, store: Path) -> None:
-    main(["--data-dir", str(folder), "--out", str(store / "out"), "--margin", "0.5"])
-
-    mlflow.set_tracking_uri(f"sqlite:///{store / 'mlflow.db'}")
-    assert runs(MlflowClient())["training"].info.status == "FAILED"
 
 
 def test_the_policy_of_a_version_says_how_threshold_and_margin_were_chosen(
