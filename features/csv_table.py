@@ -54,6 +54,13 @@ def opened(stream: TextIO, longest: int) -> Table:
     return Table(dialect, first, _rows(lines, first, dialect))
 
 
+def continued(stream: TextIO, table: Table, longest: int) -> Iterator[Row]:
+    """Rows of the same table without its header, as `rows` of it gives them."""
+    lines = _Lines(stream, longest)
+    lines.delimiter = table.dialect.delimiter
+    return _rows(lines, table.header, table.dialect)
+
+
 def _rows(lines: "_Lines", header: list[str], dialect: Dialect) -> Iterator[Row]:
     width = Width(header)
     reader = csv.reader(lines, delimiter=dialect.delimiter, strict=True)

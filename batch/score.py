@@ -1,0 +1,198 @@
+"""`python -m batch score`, from its options to its exit code."""
+
+import argparse
+import contextlib
+import functools
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from batch import deciding, formats, outputs, receipt, summary, version, writers
+from batch.errors import Refused
+from batch.inputs import Inputs
+from batch.outputs import FileOutput, FolderOutput, Output, StandardOutput
+from batch.progress import Progress
+from batch.quarantine import SIZE, Quarantine
+from batch.raw_input import STANDARD
+from batch.run import Run
+from batch.summary import Counts
+from batch.version import Version
+from journal.code_version import code_version
+from mlflow_model import command, files
+
+if TYPE_CHECKING:
+    from journal.store import Journal
+
+_INTERRUPTED = "Interrupted"
+
+
+def score(options: argparse.Namespace) -> None:
+    """Score the input into the output, or raise Refused or ModelUnavailable."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # LightGBM's, which the threads of a run share out
+    with receipt.opened() as journal:
+        found = version.of(options.model)
+        inputs = Inputs(options.input, options.input_format, found.scorer.features)
+        _Scoring(options, found, inputs).run(journal)
+
+
+class _Scoring:
+    def __init__(self, options: argparse.Namespace, found: Version, inputs: Inputs) -> None:
+        self._options, self._version, self._inputs = options, found, inputs
+        self._began = time.monotonic()
+        self._columns = deciding.schema(inputs.schema, found.scorer)
+        _check_free(inputs.schema, self._columns)
+        _check_apart(options, inputs)
+        self._output = self._opened_output()
+        state = self._output.state if isinstance(self._output, FolderOutput) else {}
+        self._chunks = int(state.get("chunks", 0))
+        self._counts = Counts.of_state(state["counts"]) if state else Counts()
+        self._quarantine: Quarantine | None = None
+        try:
+            if options.quarantine is not None:
+                self._quarantine = Quarantine(options.quarantine, inputs, state)
+        except BaseException:
+            self._output.abandon()
+            raise
+
+    def run(self, journal: "Journal | None") -> None:
+        try:
+            with command.terminable():
+                self._decide()
+                self._finish(journal)
+        except BaseException as error:
+            self._output.abandon()
+            if self._quarantine is not None:
+                self._quarantine.abandon(keep=self._output.has_parts)
+            if isinstance(error, KeyboardInterrupt):
+                say(f"{_INTERRUPTED}: {self._output.left()}")
+            elif self._output.has_parts:
+                say(self._output.left())
+            raise
+
+    def _decide(self) -> None:
+        options = self._options
+        run = Run(self._version.scorer, self._columns, self._quarantine is not None, options.threads)
+        with Progress(self._counts.clients) as progress:
+            decided = run.decided(self._inputs.chunks(self._chunks))
+            with contextlib.closing(decided):
+                for one in decided:
+                    self._counts.add(one.counts)
+                    self._chunks += 1
+                    if self._quarantine is not None:
+                        self._quarantine.add(one.source.name, one.bad)
+                    self._output.write(one.batch, self._state())
+                    progress.show(len(one.batch) + len(one.bad), self._inputs.share())
+        if not self._counts.clients + self._counts.set_aside:
+            raise Refused(f"{options.input} holds no client")
+
+    def _finish(self, journal: "Journal | None") -> None:
+        """The receipt comes before the output appears: no decision is given away without one."""
+        digests = self._inputs.digest(), self._output.sealed(self._state())
+        told = self._summary(digests)
+        receipt.write(journal, self._version, digests, self._counts)
+        if self._options.summary is not None:
+            _write(self._options.summary, told)
+        if self._quarantine is not None:
+            self._quarantine.publish()
+        self._output.publish()
+        for line in summary.lines(told):
+            say(line)
+
+    def _state(self) -> dict[str, Any]:
+        size = 0 if self._quarantine is None else self._quarantine.size()
+        return {"chunks": self._chunks, "counts": self._counts.state(), SIZE: size}
+
+    def _summary(self, digests: tuple[str, str]) -> dict[str, Any]:
+        found, options = self._version, self._options
+        return {
+            "model": {"name": found.name, "version": found.number, "digest": found.digest},
+            "code": code_version(),
+            "input": {"name": options.input, "files": len(self._inputs.paths), "sha256": digests[0]},
+            "output": {"name": options.output, "sha256": digests[1]},
+            "quarantine": None if self._quarantine is None else str(self._quarantine.path),
+            "counts": self._counts.state(),
+            "seconds": round(time.monotonic() - self._began, 3),
+        }
+
+    def _opened_output(self) -> Output:
+        options = self._options
+        is_folder = options.output.endswith(os.sep) or Path(options.output).is_dir()
+        if options.resume and not is_folder:
+            raise Refused(
+                "--resume needs a folder as output, whose parts it goes on from: end its name with /"
+            )
+        default = formats.PARQUET if is_folder else None
+        if options.output == STANDARD and not options.output_format:
+            default = _of_stream(options)
+        form = formats.of_name(options.output, options.output_format or default)
+        decided = len(self._columns) - len(self._inputs.schema)
+        make = functools.partial(_writer, form, self._columns, decided, self._inputs.dialect)
+        if options.output == STANDARD:
+            return StandardOutput(make)
+        if not is_folder:
+            return FileOutput(Path(options.output), make)
+        return FolderOutput(
+            Path(options.output), make, f".{form}", self._identity(form), resume=options.resume
+        )
+
+    def _identity(self, form: str) -> Mapping[str, str]:
+        """What must be the same for a run to go on, as a sentence names it."""
+        if not self._inputs.are_files:
+            if self._options.resume:
+                raise Refused("--resume needs an input of files: standard input cannot be read again")
+            return {}
+        return {
+            "input": self._inputs.digest(),
+            "model": self._version.digest,
+            "code": code_version(),
+            "output format": form,
+            "--bad-rows": "fail" if self._options.quarantine is None else "quarantine",
+        }
+
+
+def _of_stream(options: argparse.Namespace) -> str | None:
+    """The format of standard output, where it is not told: as the input comes."""
+    form = formats.of_name(options.input, options.input_format)
+    return formats.ARROW_STREAM if form == formats.ARROW else form
+
+
+def _writer(form: str, columns: pa.Schema, decided: int, dialect: Any, stream: Any) -> writers.Writer:
+    return writers.of_format(form, stream, columns, decided, dialect)
+
+
+def _check_free(passed_through: pa.Schema, columns: pa.Schema) -> None:
+    own = columns.names[len(passed_through) :]
+    if taken := [name for name in passed_through.names if name in own]:
+        raise Refused(f"column {taken[0]} of the input is one that the decision adds: rename it")
+
+
+def _check_apart(options: argparse.Namespace, inputs: Inputs) -> None:
+    """Raises Refused where a file would be written over one that is read, or over another one."""
+    written = [
+        Path(one).resolve()
+        for one in (options.output, options.quarantine, options.summary)
+        if one and one != STANDARD
+    ]
+    read = [path.resolve() for path in inputs.paths if path is not None]
+    for place, path in enumerate(written):
+        if path in read or path in written[:place]:
+            raise Refused(f"{path.name} would be written over the input, or twice: name another file")
+
+
+def _write(path: Path, told: Mapping[str, Any]) -> None:
+    arriving = path.with_name(path.name + ".part")
+    with outputs.writing(path):
+        arriving.write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        files.settle(arriving)
+        arriving.replace(path)
+
+
+def say(message: str) -> None:
+    sys.stderr.write(f"{command.named_here(message)}\n")
+    sys.stderr.flush()
