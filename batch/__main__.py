@@ -24,6 +24,8 @@ def main(given: Sequence[str] | None = None) -> int:
     except (Refused, ModelUnavailable, BadKey) as error:
         say(f"Refused: {error}")
         return REFUSED
+    except KeyboardInterrupt:
+        return command.INTERRUPTED
     return 0
 
 

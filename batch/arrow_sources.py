@@ -16,7 +16,7 @@ from batch.raw_input import RawInput
 from features import arrow_columns
 from mlflow_model.errors import MissingFeatures
 
-_BUFFER = 65536  # bytes of a column that are read at a time, where a row group is larger than a chunk
+_BUFFER = 65_536  # bytes of a column that are read at a time, where a row group is larger than a chunk
 
 
 @dataclass(frozen=True)

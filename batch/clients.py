@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from features.arrow_columns import Column
 
-MOST_ROWS = 32768
+MOST_ROWS = 16_384
 _MOST_CELLS = 2_000_000
 
 

@@ -112,7 +112,11 @@ class _Reader:
 
     def of_rows(self, rows: Sequence[Row], first: int) -> Clients:
         whole = [place for place, row in enumerate(rows) if row.fault is None]
-        bad = [Bad(first + n, row.fault, row.cells) for n, row in enumerate(rows) if row.fault is not None]
+        bad = [
+            Bad(first + n, row.fault, _as_they_came(row.cells))
+            for n, row in enumerate(rows)
+            if row.fault is not None
+        ]
         cells = [rows[place].cells for place in whole]
         columns = dict(zip(self.table.header, zip(*cells, strict=False), strict=False)) if cells else {}
         values = {name: csv_cells.column(columns.get(name, ()), self.table.dialect) for name in self.features}
@@ -121,7 +125,7 @@ class _Reader:
             values,
             _record_batch(self.kept, texts, len(cells)),
             [first + place for place in whole],
-            cells.__getitem__,
+            lambda place: _as_they_came(cells[place]),
             csv_cells.fault,
             bad,
         )
@@ -171,6 +175,11 @@ class _Block:
         except (UnicodeDecodeError, csv_table.NoCsv, csv_table.TooLong) as error:
             raise _in_words(self.reader.name, error) from error
         return self.reader.of_rows(rows, self.first)
+
+
+def _as_they_came(cells: Sequence[str]) -> list[str | None]:
+    """None for an empty cell, which would be written in quotes."""
+    return [cell or None for cell in cells]
 
 
 def _record_batch(names: Sequence[str], arrays: Sequence[Any], rows: int) -> pa.RecordBatch:

@@ -59,10 +59,18 @@ def files(given: str, form: str | None) -> list[Path | None]:
 def opened(path: Path | None, form: str | None, features: Sequence[str]) -> tuple[Source, RawInput]:
     """Raises Refused."""
     raw = RawInput(path)
+    try:
+        return _source(raw, path, form, features), raw
+    except BaseException:
+        raw.close()
+        raise
+
+
+def _source(raw: RawInput, path: Path | None, form: str | None, features: Sequence[str]) -> Source:
     beginning = raw.beginning()
     name = of_name(STANDARD if path is None else str(path), form)
     if path is not None and not beginning:
         raise Refused(f"{path} is empty")
     if name in (ARROW, ARROW_STREAM):
         name = ARROW if beginning.startswith(_FILE_BEGINS) else ARROW_STREAM
-    return _SOURCES[name](raw, features), raw
+    return _SOURCES[name](raw, features)

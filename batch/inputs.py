@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -32,13 +33,28 @@ class Inputs:
         self._first: Source | None = first
         self._raws: list[RawInput] = [raw]
         self._files_read = 0
+        self._open: RawInput | None = raw
         self._now: Source = first
-        for path in self.paths[1:]:
-            other, raw = formats.opened(path, form, features)
+        try:
+            for path in self.paths[1:]:
+                self._raws.append(self._checked(path, first))
+        except BaseException:
+            self.close()
+            raise
+
+    def _checked(self, path: Path | None, first: Source) -> RawInput:
+        """Another file, closed again. Raises Refused."""
+        other, raw = formats.opened(path, self._form, self._features)
+        raw.close()
+        if not other.schema.equals(first.schema):
+            raise Refused(f"{other.name} has not the columns of {first.name}: score them one by one")
+        return raw
+
+    def close(self) -> None:
+        for raw in self._raws:
             raw.close()
-            self._raws.append(raw)
-            if not other.schema.equals(first.schema):
-                raise Refused(f"{other.name} has not the columns of {first.name}: score them one by one")
+        if self._open is not None:
+            self._open.close()
 
     def chunks(self, skipped: int) -> Iterator[tuple[Source, Chunk]]:
         """All but the first ones. Raises Refused."""
@@ -51,7 +67,7 @@ class Inputs:
                 source, raw = formats.opened(path, self._form, self._features)
             else:
                 source, self._first = self._first, None
-            self._now = source
+            self._now, self._open = source, raw
             for chunk in source.chunks():
                 yield source, chunk
             raw.close()

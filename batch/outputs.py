@@ -19,6 +19,7 @@ import json
 import os
 import shutil
 import sys
+import types
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -89,6 +90,7 @@ class FileOutput:
                 self._stream.close()
 
     has_parts = False
+    state: Mapping[str, Any] = types.MappingProxyType({})
 
     def left(self) -> str:
         return f"nothing is left of {self.path.name}"
@@ -229,6 +231,7 @@ class StandardOutput:
         _forget(self._writer)
 
     has_parts = False
+    state: Mapping[str, Any] = types.MappingProxyType({})
 
     def left(self) -> str:
         return "what has left through standard output is not whole"

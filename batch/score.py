@@ -29,53 +29,57 @@ from mlflow_model import command, files
 if TYPE_CHECKING:
     from journal.store import Journal
 
-_INTERRUPTED = "Interrupted"
-
 
 def score(options: argparse.Namespace) -> None:
     """Score the input into the output, or raise Refused or ModelUnavailable."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # LightGBM's, which the threads of a run share out
-    with receipt.opened() as journal:
+    with command.terminable(), receipt.opened() as journal:
         found = version.of(options.model)
-        inputs = Inputs(options.input, options.input_format, found.scorer.features)
-        _Scoring(options, found, inputs).run(journal)
+        with contextlib.closing(Inputs(options.input, options.input_format, found.scorer.features)) as inputs:
+            _Scoring(options, found, inputs).run(journal)
 
 
 class _Scoring:
+    """One run. What it has begun to write is removed, or kept for another run, whatever ends it."""
+
     def __init__(self, options: argparse.Namespace, found: Version, inputs: Inputs) -> None:
         self._options, self._version, self._inputs = options, found, inputs
         self._began = time.monotonic()
         self._columns = deciding.schema(inputs.schema, found.scorer)
-        _check_free(inputs.schema, self._columns)
-        _check_apart(options, inputs)
-        self._output = self._opened_output()
-        state = self._output.state if isinstance(self._output, FolderOutput) else {}
-        self._chunks = int(state.get("chunks", 0))
-        self._counts = Counts.of_state(state["counts"]) if state else Counts()
+        self._output: Output | None = None
         self._quarantine: Quarantine | None = None
-        try:
-            if options.quarantine is not None:
-                self._quarantine = Quarantine(options.quarantine, inputs, state)
-        except BaseException:
-            self._output.abandon()
-            raise
+        self._chunks, self._counts = 0, Counts()
 
     def run(self, journal: "Journal | None") -> None:
+        """Raises Refused."""
+        _check_free(self._inputs.schema, self._columns)
+        _check_apart(self._options, self._inputs)
         try:
-            with command.terminable():
-                self._decide()
-                self._finish(journal)
+            self._output = self._opened_output()
+            self._begin(self._output.state)
+            self._decide(self._output)
+            self._finish(self._output, journal)
         except BaseException as error:
-            self._output.abandon()
-            if self._quarantine is not None:
-                self._quarantine.abandon(keep=self._output.has_parts)
-            if isinstance(error, KeyboardInterrupt):
-                say(f"{_INTERRUPTED}: {self._output.left()}")
-            elif self._output.has_parts:
-                say(self._output.left())
+            self._abandon(isinstance(error, KeyboardInterrupt))
             raise
 
-    def _decide(self) -> None:
+    def _begin(self, state: Mapping[str, Any]) -> None:
+        """`state`: of the run that this one goes on with, or empty."""
+        if state:
+            self._chunks, self._counts = int(state["chunks"]), Counts.of_state(state["counts"])
+        if self._options.quarantine is not None:
+            self._quarantine = Quarantine(self._options.quarantine, self._inputs, state)
+
+    def _abandon(self, is_interrupted: bool) -> None:
+        if self._output is None:
+            return
+        self._output.abandon()
+        if self._quarantine is not None:
+            self._quarantine.abandon(keep=self._output.has_parts)
+        if is_interrupted or self._output.has_parts:
+            say(f"{'Interrupted' if is_interrupted else 'Not finished'}: {self._output.left()}")
+
+    def _decide(self, output: Output) -> None:
         options = self._options
         run = Run(self._version.scorer, self._columns, self._quarantine is not None, options.threads)
         with Progress(self._counts.clients) as progress:
@@ -86,21 +90,21 @@ class _Scoring:
                     self._chunks += 1
                     if self._quarantine is not None:
                         self._quarantine.add(one.source.name, one.bad)
-                    self._output.write(one.batch, self._state())
+                    output.write(one.batch, self._state())
                     progress.show(len(one.batch) + len(one.bad), self._inputs.share())
         if not self._counts.clients + self._counts.set_aside:
             raise Refused(f"{options.input} holds no client")
 
-    def _finish(self, journal: "Journal | None") -> None:
+    def _finish(self, output: Output, journal: "Journal | None") -> None:
         """The receipt comes before the output appears: no decision is given away without one."""
-        digests = self._inputs.digest(), self._output.sealed(self._state())
+        digests = self._inputs.digest(), output.sealed(self._state())
         told = self._summary(digests)
         receipt.write(journal, self._version, digests, self._counts)
         if self._options.summary is not None:
             _write(self._options.summary, told)
         if self._quarantine is not None:
             self._quarantine.publish()
-        self._output.publish()
+        output.publish()
         for line in summary.lines(told):
             say(line)
 

@@ -15,6 +15,7 @@ from features.arrow_columns import Column
 from features.csv_dialect import Dialect
 
 PLAIN = Dialect(",")
+_ROW_GROUP = 131_072  # rows
 _MANY_VALUES = ("probability_class_1", "probability_class_0")
 
 
@@ -48,7 +49,10 @@ class ArrowWriter:
 
 
 class ParquetWriter:
-    """Texts and the columns of the policy as dictionaries; numbers of which most differ as they are."""
+    """Texts and the columns of the policy as dictionaries; numbers of which most differ as they are.
+
+    Batches wait until they fill a row group: many small ones are slower to read.
+    """
 
     def __init__(self, stream: BinaryIO, schema: pa.Schema, decided: int) -> None:
         own = schema.names[-decided:]
@@ -59,12 +63,21 @@ class ParquetWriter:
             compression="zstd",
             use_dictionary=[name for name in few if name not in _MANY_VALUES],
         )
+        self._waiting: list[pa.RecordBatch] = []
 
     def write(self, batch: pa.RecordBatch) -> None:
-        self._writer.write_batch(batch)
+        self._waiting.append(batch)
+        if sum(map(len, self._waiting)) >= _ROW_GROUP:
+            self._write()
 
     def close(self) -> None:
+        self._write()
         self._writer.close()
+
+    def _write(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.Table.from_batches(self._waiting))
+            self._waiting.clear()
 
 
 class CsvWriter:
