@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from explain import guard_rails, population
 from features.arrow_columns import Column
+from journal.plural import counted
 from mlflow_model.bundle.scoring import Scorer
 
 
@@ -82,8 +83,9 @@ def lines(summary: Mapping[str, Any]) -> list[str]:
     counts = summary["counts"]
     model = summary["model"]
     version = f" version {model['version']}" if model["version"] else ""
+    clients, seconds = counted(counts["clients"], "client"), summary["seconds"]
     found = [
-        f"{counts['clients']:,} clients scored by {model['name']}{version} in {summary['seconds']:,.1f} s",
+        f"{clients} scored by {model['name']}{version} in {seconds:,.1f} s",
         *(f"  {label}: {count:,}" for label, count in counts["labels"].items()),
     ]
     if counts["nulls"]:
@@ -91,5 +93,7 @@ def lines(summary: Mapping[str, Any]) -> list[str]:
     if counts["warnings"]:
         found.append("warnings: " + ", ".join(f"{k} {v:,}" for k, v in counts["warnings"].items()))
     if counts["set_aside"]:
-        found.append(f"{counts['set_aside']:,} rows were not decided on: {summary['quarantine']} holds them")
+        is_one = counts["set_aside"] == 1
+        rows = counted(counts["set_aside"], "row was", "rows were")
+        found.append(f"{rows} not decided on: {summary['quarantine']} holds {'it' if is_one else 'them'}")
     return found

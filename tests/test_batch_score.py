@@ -4,7 +4,9 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -221,6 +223,30 @@ def test_a_model_that_is_not_there_is_named(
 
     assert (done.returncode, (tmp_path / "o.parquet").exists()) == (2, False)
     assert sentence in done.stderr
+
+
+# ---- The documentation
+
+
+def test_the_documentation_shows_what_the_command_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "batch.md").read_text(encoding="utf-8")
+    session = re.search(r"^```console\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert session is not None
+    _, *steps = re.split(r"^\$ ", session[1], flags=re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    (tmp_path / "clients.csv").write_text(steps[0].partition("\n")[2], encoding="utf-8")
+
+    for step in steps[1:]:
+        line, _, shown = step.partition("\n")
+        name = line.removeprefix("cat ")
+        if name == line:
+            answer = batch(*shlex.split(line.removeprefix("python -m batch score "))).stderr
+        else:
+            answer = (tmp_path / name).read_text(encoding="utf-8")
+        assert re.sub(r"in \d+\.\d s", "in 0.6 s", answer) == shown
 
 
 # ---- Bad rows
