@@ -36,7 +36,14 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_places(added: argparse.ArgumentParser) -> None:
     add = added.add_argument
-    add("--input", metavar="PATH", required=True, help="clients: Parquet, CSV or Arrow")
+    source = added.add_mutually_exclusive_group(required=True)
+    source.add_argument("--input", metavar="PATH", help="clients: Parquet, CSV or Arrow")
+    source.add_argument(
+        "--features-from",
+        type=Path,
+        metavar="DIR",
+        help="raw tables of Kaggle's layout: their features first",
+    )
     add("--output", metavar="PATH", required=True, help="where the decided clients go")
     add(
         "--input-format",

@@ -6,14 +6,15 @@ import functools
 import json
 import os
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from batch import deciding, formats, outputs, receipt, summary, version, writers
+from batch import deciding, feature_step, formats, outputs, receipt, summary, version, writers
 from batch.errors import Refused
 from batch.inputs import Inputs
 from batch.outputs import FileOutput, FolderOutput, Output, StandardOutput
@@ -25,6 +26,7 @@ from batch.summary import Counts
 from batch.version import Version
 from journal.code_version import code_version
 from mlflow_model import command, files
+from mlflow_model.bundle.scoring import Scorer
 
 if TYPE_CHECKING:
     from journal.store import Journal
@@ -35,8 +37,23 @@ def score(options: argparse.Namespace) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # LightGBM's, which the threads of a run share out
     with command.terminable(), receipt.opened() as journal:
         found = version.of(options.model)
-        with contextlib.closing(Inputs(options.input, options.input_format, found.scorer.features)) as inputs:
+        with (
+            _input(options, found.scorer) as (given, form),
+            contextlib.closing(Inputs(given, form, found.scorer.features)) as inputs,
+        ):
             _Scoring(options, found, inputs).run(journal)
+
+
+@contextlib.contextmanager
+def _input(options: argparse.Namespace, scorer: Scorer) -> Iterator[tuple[str, str | None]]:
+    """What is read, and its format: with --features-from a file that lasts as long as the run."""
+    if options.features_from is None:
+        yield options.input, options.input_format
+        return
+    with tempfile.TemporaryDirectory(prefix="features-") as place:
+        file = Path(place) / "features.arrow"
+        feature_step.made(options.features_from, file, scorer.features)
+        yield str(file), formats.ARROW
 
 
 class _Scoring:
@@ -93,7 +110,7 @@ class _Scoring:
                     output.write(one.batch, self._state())
                     progress.show(len(one.batch) + len(one.bad), self._inputs.share())
         if not self._counts.clients + self._counts.set_aside:
-            raise Refused(f"{options.input} holds no client")
+            raise Refused(f"{options.features_from or options.input} holds no client")
 
     def _finish(self, output: Output, journal: "Journal | None") -> None:
         """The receipt comes before the output appears: no decision is given away without one."""
@@ -117,7 +134,11 @@ class _Scoring:
         return {
             "model": {"name": found.name, "version": found.number, "digest": found.digest},
             "code": code_version(),
-            "input": {"name": options.input, "files": len(self._inputs.paths), "sha256": digests[0]},
+            "input": {
+                "name": str(options.features_from or options.input),
+                "files": len(self._inputs.paths),
+                "sha256": digests[0],
+            },
             "output": {"name": options.output, "sha256": digests[1]},
             "quarantine": None if self._quarantine is None else str(self._quarantine.path),
             "counts": self._counts.state(),
@@ -162,6 +183,8 @@ class _Scoring:
 
 def _of_stream(options: argparse.Namespace) -> str | None:
     """The format of standard output, where it is not told: as the input comes."""
+    if options.features_from is not None:
+        return formats.ARROW_STREAM
     form = formats.of_name(options.input, options.input_format)
     return formats.ARROW_STREAM if form == formats.ARROW else form
 

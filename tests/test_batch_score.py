@@ -14,11 +14,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from batch import clients, outputs
+from features import aggregate, raw_tables
 from journal import reading, store, verification
 from journal.events import Scored
 from journal.record import Kind
@@ -27,6 +29,7 @@ from tests import batch_support
 from tests.batch_support import ID, TABLE, WRITERS, batch, command, files_in, read
 from tests.conftest import FEATURES
 from tests.servers import JSON, ROOT, FlaskDoor
+from training.synthetic import writing
 
 pytest_plugins = ["tests.api_support"]
 
@@ -223,6 +226,32 @@ def test_a_model_that_is_not_there_is_named(
 
     assert (done.returncode, (tmp_path / "o.parquet").exists()) == (2, False)
     assert sentence in done.stderr
+
+
+def test_raw_tables_become_decisions_in_one_command(
+    bundle_folder: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    writing.write_portfolio(300, 0, tmp_path / "raw", progress=False)
+
+    done = batch(
+        "--features-from", tmp_path / "raw", "--output", tmp_path / "o.parquet", "--model", bundle_folder
+    )
+
+    assert done.returncode == 0, done.stderr
+    features = aggregate.client_features(raw_tables.read(tmp_path / "raw").by_name).to_pyarrow().to_pandas()
+    decided = pq.read_table(tmp_path / "o.parquet").to_pandas()
+    assert decided[ID].tolist() == features[ID].tolist()
+    wanted = bundle.scorer().decide_table(features)["probability_class_1"]
+    assert np.array_equal(decided["probability_class_1"].to_numpy(), wanted)
+
+
+def test_raw_tables_that_are_wrong_are_refused_in_the_words_of_the_feature_step(
+    bundle_folder: Path, tmp_path: Path
+) -> None:
+    done = batch("--features-from", tmp_path, "--output", tmp_path / "o.parquet", "--model", bundle_folder)
+
+    assert done.returncode == 2
+    assert "Refused: application_train.csv: the data folder holds neither this file" in done.stderr
 
 
 # ---- The documentation
