@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_model import processes
+from mlflow_model.registry.store import DEFAULT_MODEL_URI
 
 TOKENS_FILE, TARIFF_FILE = "API_TOKENS_FILE", "TARIFF_FILE"
 JOURNAL_URL = "JOURNAL_URL"  # read by the journal itself
 CHECKPOINTS, KEY, MINUTES = "JOURNAL_CHECKPOINTS", "JOURNAL_KEY", "JOURNAL_CHECKPOINT_MINUTES"
 COMMAND = "JOURNAL_CHECKPOINT_COMMAND"
-DEFAULT_MODEL_URI = "models:/scoring-client@champion"
 
 _DEFAULT_CACHE = processes.ROOT / ".cache" / "bundles"
 _DEFAULT_REFERENCE = processes.ROOT / "models" / "reference.parquet"

@@ -5,7 +5,7 @@ import hashlib
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[1]
-_ROOMS = ("api", "explain", "features", "journal", "mlflow_model")
+_ROOMS = ("api", "batch", "explain", "features", "journal", "mlflow_model")
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""What the journal keeps beside receipts: versions, calls, reviews, erasures, holds, checkpoints, writers."""
+"""What the journal keeps beside receipts: versions, calls, files, reviews, erasures, holds, checkpoints."""
 
 import json
 from collections.abc import Mapping
@@ -66,6 +66,22 @@ class Answered(Event):
     KIND = Kind.ANSWERED
     call: bytes
     receipts: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored(Event):
+    """A file of clients was scored by `python -m batch`; its decisions are in its output, and not here.
+
+    `input` and `output`: SHA-256 of all bytes. Of several files that of their digests, one a line.
+    `labels`: clients by label. `set_aside`: rows that were not decided on.
+    """
+
+    KIND = Kind.SCORED
+    model: Model
+    input: str
+    output: str
+    labels: Mapping[str, int]
+    set_aside: int
 
 
 OUTCOMES = ACCEPT, REFUSE = ("accept", "refuse")

@@ -36,6 +36,7 @@ class Kind(IntEnum):
     START = 8
     END = 9
     ANSWERED = 10
+    SCORED = 11
 
 
 ERASED_WITH_THE_DECISION = (Kind.RECEIPT, Kind.REVIEW)

@@ -6,6 +6,7 @@ The standard library alone, in what any Python 3 can read, as `mlflow_model.mach
 """
 
 import atexit
+import contextlib
 import os
 import re
 import select
@@ -13,7 +14,7 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import NoReturn
@@ -51,6 +52,16 @@ def run(main: "Callable[[], int | None]") -> NoReturn:
     finally:
         _let_ctrl_c(_end_at_once)
     sys.exit(INTERRUPTED if _interruptions and code else code)
+
+
+@contextlib.contextmanager
+def terminable() -> "Iterator[None]":
+    """Let SIGTERM interrupt as Ctrl-C does, so that unfinished files are removed."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _let_ctrl_c(act: "Callable[[int, FrameType | None], object]") -> None:

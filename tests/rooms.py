@@ -2,6 +2,7 @@
 
 PRODUCT = (
     "api",
+    "batch",
     "dashboard",
     "explain",
     "features",

@@ -26,7 +26,7 @@ def test_a_fictitious_client_is_decided_on_and_stands_among_others(
 ) -> None:
     shown = page(api.url, "decision", monkeypatch)
     taken = press(shown, "Le suivant\u00a0: ▲ Risqué")
-    number = int(taken.number_input(key="demonstration number").value)
+    number = int(taken.number_input(key="demonstration number").value or 0)
 
     decided = press(taken, "Demander la décision")
 

@@ -33,6 +33,7 @@ PAGES = [
     ROOT / "SECURITY.md",
     ROOT / "docs" / "api.md",
     ROOT / "docs" / "architecture.md",
+    ROOT / "docs" / "batch.md",
     ROOT / "docs" / "compliance.md",
     ROOT / "docs" / "gate.md",
     ROOT / "docs" / "journal.md",
@@ -302,7 +303,7 @@ def test_the_layers_on_the_page_of_the_architecture_are_those_that_import_linter
     held = [_as_on_the_page(one["layers"]) for one in contracts if one["type"] == "layers"]
     section = _text("docs/architecture.md").partition("## Who may import whom\n")[2].partition("\n## ")[0]
 
-    _, _, *rows = re.findall(r"^\|(.*)\|(.*)\|(.*)\|(.*)\|$", section, re.MULTILINE)
+    _, _, *rows = [line.split("|")[1:-1] for line in re.findall(r"^\|.*\|$", section, re.MULTILINE)]
 
     shown = [
         [cell.strip().replace("\\", "") for cell in column if cell.strip()]

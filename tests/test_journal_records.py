@@ -119,6 +119,7 @@ def test_a_reference_is_found_at_the_end_of_a_receipt_and_not_a_part_of_it() -> 
         events.Start(journal="scoring-client/1", process="api", code="0.2.0", c_library="glibc 2.36"),
         events.End(),
         events.Served(model=MODEL),
+        events.Scored(model=MODEL, input="0a", output="0b", labels={"Classe_0 (fiable)": 3}, set_aside=1),
         events.Review(decision=ids.new(), outcome="accept", reviewer="léa", reason="revenus vérifiés"),
         events.Erasure(by="root", why="RGPD 17", ranges=((3, 3), (5, 9)), decision=ids.new()),
         events.Erasure(by="root", why="10 ans", ranges=((0, 9),)),

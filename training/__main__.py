@@ -71,7 +71,7 @@ def main(given: Sequence[str] | None = None) -> int:
     if not 1 / _FARTHEST <= options.cost_fn / options.cost_fp <= _FARTHEST:
         parser.error(f"--cost-fn and --cost-fp must not differ by more than a factor of {_FARTHEST:,}")
     try:
-        with command_line.terminable():
+        with command.terminable():
             _train(options)
     except BrokenPipeError:
         raise

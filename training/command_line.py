@@ -1,10 +1,7 @@
-"""What the commands of this package share: reading numbers, trying folders, handling SIGTERM."""
+"""What the commands of this package share: reading numbers, trying folders."""
 
 import argparse
-import contextlib
-import signal
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 MOST_CLIENTS = 100_000_000
@@ -45,13 +42,3 @@ def try_writing(folder: Path, asked: Path) -> None:
             pass
     except OSError as error:
         raise NotWritable(asked, error) from error
-
-
-@contextlib.contextmanager
-def terminable() -> Iterator[None]:
-    """Let SIGTERM interrupt as Ctrl-C does, so that unfinished files are removed."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -9,7 +9,7 @@ import numpy as np
 
 from api.deciding import content_headers
 from api.deciding.answer import Answer, internal_error
-from api.deciding.formats import checked_columns, csv_rows, json_array, kept_columns
+from api.deciding.formats import csv_rows, json_array, kept_columns
 from api.deciding.formats.checked_columns import Column
 from api.deciding.formats.clients import Clients
 from api.deciding.listener import Listener
@@ -22,6 +22,7 @@ from api.recording.receipts import Receipts
 from api.recording.records import Asked
 from journal import ids
 from journal.record import Entry
+from mlflow_model.bundle import decision_columns
 from mlflow_model.bundle.scoring import Refusal, Scorer
 from mlflow_model.errors import (
     AnswerTooLarge,
@@ -162,7 +163,7 @@ def _decide(scorer: Scorer, clients: Clients) -> dict[str, Column]:
     if not rows:
         raise NoClient
     try:
-        return checked_columns.writable(scorer.decide_table(clients.values), rows)
+        return decision_columns.writable(scorer.decide_table(clients.values), rows)
     except scorer.Refusal as refused:
         raise _in_words(scorer, clients, _of_the_first_row(scorer, clients.values, refused)) from refused
 

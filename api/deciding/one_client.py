@@ -3,27 +3,21 @@
 import functools
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from api.deciding import content_headers, strict_json
 from api.paths import PREDICT
+from mlflow_model.bundle.decision_columns import WRITABLE, NotADecision, check_names
 from mlflow_model.bundle.scoring import OUTPUT_COLUMNS, Scorer
 from mlflow_model.errors import BadData, BodyTooLarge, MissingFeatures
-
-# What every format has a cell for.
-WRITABLE = frozenset({str, float, int, bool, type(None)})
 
 _USUAL_COLUMNS = [*OUTPUT_COLUMNS]
 _MOST_LABELS, _LONGEST_LABEL = 64, 1_000
 # By label: the policy's numbers, and the answer with room for two probabilities.
 _last: dict[str, tuple[object, object, object, object, bytes]] = {}
-
-
-class NotADecision(TypeError):
-    """The bundle's own code has answered something that a format cannot write."""
 
 
 def decide(
@@ -74,13 +68,6 @@ def _probability(value: float) -> bytes:
     return orjson.dumps(value) if 1e-4 <= value <= 1.0 else repr(value).encode()
 
 
-def check_columns(names: Iterable[object]) -> None:
-    """Check for the two columns that metrics count, and that all names are texts. Raises NotADecision."""
-    found = list(names)
-    if not {"prediction", "probability_class_1"} <= set(found) or set(map(type, found)) != {str}:
-        raise NotADecision
-
-
 @functools.lru_cache(maxsize=64)
 def _frame(label: str, policy: tuple[float, ...], signs: tuple[float, ...]) -> bytes:
     """The answer of every client with this label under one policy, with room for two probabilities.
@@ -94,7 +81,7 @@ def _frame(label: str, policy: tuple[float, ...], signs: tuple[float, ...]) -> b
 
 def _in_full(decision: Mapping[str, Any]) -> bytes:
     """Write any columns of texts, finite numbers, booleans and None. Raises NotADecision."""
-    check_columns(decision)
+    check_names(decision)
     if type(decision["prediction"]) is not str or type(decision["probability_class_1"]) is not float:
         raise NotADecision
     if not WRITABLE.issuperset(map(type, decision.values())):

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from dashboard.model.plane import Plane, drawing, end_of
 from dashboard.numbers import counted, in_percent
+from dashboard.plane import Plane, drawing, end_of
 
 Group = Mapping[str, float]
 

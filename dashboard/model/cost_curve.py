@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dashboard.labels import COLOURS
-from dashboard.model.plane import Plane, drawing, end_of
 from dashboard.numbers import fixed, in_percent
+from dashboard.plane import Plane, drawing, end_of
 
 Threshold = Mapping[str, Any]
 

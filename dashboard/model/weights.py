@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from dashboard.model.plane import WIDTH, drawing, text
 from dashboard.numbers import in_percent
+from dashboard.plane import WIDTH, drawing, text
 
 _LEFT, _ROW = 285, 30
 _LEAST = 0.001  # that one decimal of a per cent can say

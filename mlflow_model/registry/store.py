@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_MODEL_URI = "models:/scoring-client@champion"
 _SQLITE = "sqlite:///"
 
 

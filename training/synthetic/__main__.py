@@ -28,7 +28,7 @@ Exit codes: 0 written, 2 refused, with one sentence that says why, 130 interrupt
 def main(given: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(given)
     try:
-        with command_line.terminable():
+        with command.terminable():
             command_line.try_writing(options.out.resolve().parent, options.out)
             write_portfolio(
                 options.clients, options.seed, options.out, options.format, not options.quiet, options.force

@@ -13,6 +13,7 @@ from api.deciding.formats import checked_columns, kept_columns
 from api.deciding.formats.checked_columns import Column
 from api.deciding.formats.clients import Clients
 from api.paths import MOST_IN_ARROW
+from features import arrow_columns
 from mlflow_model.errors import BadData, TooManyClients
 
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
@@ -20,22 +21,7 @@ MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 _METADATA_LIMIT = 1024 * 1024  # of one message; a schema of thousands of columns fits
 _BATCH_LIMIT = 1_000
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
-_NUMBERS = {
-    pa.int8(): np.int8,
-    pa.int16(): np.int16,
-    pa.int32(): np.int32,
-    pa.int64(): np.int64,
-    pa.uint8(): np.uint8,
-    pa.uint16(): np.uint16,
-    pa.uint32(): np.uint32,
-    pa.uint64(): np.uint64,
-    pa.float16(): np.float16,
-    pa.float32(): np.float32,
-    pa.float64(): np.float64,
-}  # DataType.to_pandas_dtype() knows them too, but imports pandas
-_TEXTS = frozenset({pa.utf8(), pa.large_utf8()})
-_KEPT = frozenset({*_NUMBERS, *_TEXTS, pa.bool_(), pa.null()})
-_KINDS = {str: pa.utf8(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
+_KEPT = frozenset({*arrow_columns.NUMBERS, *arrow_columns.TEXTS, pa.bool_(), pa.null()})
 _PACKED = "le corps est compressé ({}) : envoyez le flux Arrow sans le compresser"
 _OTHER_BEGINNINGS = {
     b"ARROW1": "le corps est un fichier Arrow, et non un flux : écrivez-le par pyarrow.ipc.new_stream",
@@ -44,7 +30,6 @@ _OTHER_BEGINNINGS = {
     b"\x04\x22\x4d\x18": _PACKED.format("lz4"),
 }
 _BROKEN = "le flux Arrow est corrompu ou tronqué"
-_EXACT = 2.0**53  # from here on a double may stand for several integers
 
 
 def read(body: bytes, features: Sequence[str], keep: Sequence[str]) -> Clients:
@@ -62,7 +47,7 @@ def read(body: bytes, features: Sequence[str], keep: Sequence[str]) -> Clients:
             if types[name] not in _KEPT:
                 raise kept_columns.of_another_kind(name)
         batches = list(_batches(body, sorted(places.values())))
-    values = {name: _joined([_column(batch.column(name)) for batch in batches]) for name in features}
+    values = {name: _values([batch.column(name) for batch in batches]) for name in features}
     kept = {name: _kept(name, types[name], [batch.column(name) for batch in batches]) for name in keep}
     return Clients(values, lambda decisions: _written(kept, decisions))
 
@@ -70,7 +55,7 @@ def read(body: bytes, features: Sequence[str], keep: Sequence[str]) -> Clients:
 def _kept(name: str, kind: Any, parts: Sequence[Any]) -> Any:
     """A kept column as one array."""
     array = pa.chunked_array(parts, kind).combine_chunks()
-    if kind in _TEXTS:
+    if kind in arrow_columns.TEXTS:
         for place in np.flatnonzero(_lengths(array) > kept_columns.LONGEST_VALUE):
             kept_columns.check_length(name, int(place) + 1, array[int(place)].as_py() or "")
     return array
@@ -87,9 +72,7 @@ def _lengths(array: Any) -> Column:
 
 def _written(kept: Mapping[str, Any], decisions: Mapping[str, Column]) -> bytes:
     """The kept columns as they came, then the decision's own, each with the type of its values."""
-    arrays = [
-        _objects(column) if column.dtype == object else _doubles(column) for column in decisions.values()
-    ]
+    arrays = [arrow_columns.array(column) for column in decisions.values()]
     batch = pa.RecordBatch.from_arrays([*kept.values(), *arrays], names=[*kept, *decisions])
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as stream:
@@ -179,7 +162,7 @@ def _field(flatbuffer: bytes, table: int, number: int) -> int:
 
 
 def _check_type(name: str, kind: Any) -> None:
-    if kind not in _NUMBERS and kind != pa.null():
+    if not arrow_columns.is_numeric(kind):
         raise BadData(f"la colonne '{name}' doit être numérique (entiers ou flottants)")
 
 
@@ -195,50 +178,5 @@ def _batches(body: bytes, places: Sequence[int]) -> Iterator[Any]:
         yield batch
 
 
-def _column(array: Any) -> Column:
-    """One column of a batch. Read from its buffers, since pyarrow's own conversion may import pandas."""
-    if array.type == pa.null() or not len(array):
-        return np.full(len(array), np.nan)
-    validity, data = array.buffers()
-    end = array.offset + len(array)
-    values = np.frombuffer(data, _NUMBERS[array.type], end)[array.offset :]
-    if validity is None:
-        missing = np.zeros(len(array), np.bool_)
-    else:
-        bits = np.unpackbits(np.frombuffer(validity, np.uint8), count=end, bitorder="little")
-        missing = bits[array.offset :] == 0
-    return _with_missing(values, missing)
-
-
-def _with_missing(values: Column, missing: Column) -> Column:
-    doubles = values.astype(np.float64)
-    if values.dtype.kind in "iu" and (np.abs(doubles) >= _EXACT).any():
-        integers = values.astype(object)
-        integers[missing] = None
-        return integers
-    doubles[missing] = np.nan
-    return doubles
-
-
-def _joined(parts: Sequence[Column]) -> Column:
-    return np.concatenate(parts) if parts else np.empty(0)
-
-
-def _doubles(column: Column) -> Any:
-    return pa.Array.from_buffers(pa.float64(), len(column), [None, pa.py_buffer(column)])
-
-
-def _objects(column: Column) -> Any:
-    values = column.tolist()
-    types = set(map(type, values))
-    if types == {str}:
-        return _texts(values)
-    return pa.array(values, next((_KINDS[kind] for kind in types if kind in _KINDS), pa.null()))
-
-
-def _texts(labels: Sequence[str]) -> Any:
-    """Of many labels few are different."""
-    encoded = {label: label.encode() for label in set(labels)}
-    ends = np.cumsum([0, *(len(encoded[label]) for label in labels)], dtype=np.int32)
-    data = b"".join([encoded[label] for label in labels])
-    return pa.Array.from_buffers(pa.utf8(), len(labels), [None, pa.py_buffer(ends), pa.py_buffer(data)])
+def _values(parts: Sequence[Any]) -> Column:
+    return np.concatenate([arrow_columns.values(part) for part in parts]) if parts else np.empty(0)

@@ -10,10 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from api.deciding import strict_json
-from api.deciding.formats import kept_columns, text_rows
+from api.deciding.formats import kept_columns
 from api.deciding.formats.checked_columns import Column
 from api.deciding.formats.clients import Clients
 from api.paths import MOST_IN_TEXT, PREDICT
+from features import text_rows
 from mlflow_model.errors import BadData, BadRow, NotUtf8, TooManyClients, listed_as_missing
 
 MEDIA_TYPE = "application/json"

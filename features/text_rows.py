@@ -2,10 +2,12 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from api.deciding.formats.checked_columns import Column
+Column = npt.NDArray[Any]
 
 
 def lines(
@@ -25,6 +27,6 @@ def _texts(column: Column, cell: Callable[[object], str], number: Callable[[floa
         written = {label: cell(label) for label in set(values) if isinstance(label, str)}
         return [written[value] if isinstance(value, str) else cell(value) for value in values]
     bits = column.view(np.int64)  # 0.0 and -0.0 are equal
-    if (bits == bits[0]).all():
+    if len(bits) and (bits == bits[0]).all():
         return itertools.repeat(number(values[0]), len(values))
     return map(number, values)

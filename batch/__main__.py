@@ -1,0 +1,33 @@
+"""`python -m batch score`: decide on every client of a file, as POST /predict would."""
+
+from mlflow_model import command
+
+if __name__ == "__main__":
+    command.begin("numpy", "pyarrow", "lightgbm", "sqlalchemy", "cryptography")
+
+from collections.abc import Sequence
+
+from batch import command_options
+from batch.errors import Refused
+from batch.score import say, score
+from mlflow_model.bundle.signing import BadKey
+from mlflow_model.errors import ModelUnavailable
+
+REFUSED = 2
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns the exit code; the help explains each."""
+    options = command_options.parser().parse_args(given)
+    try:
+        score(options)
+    except (Refused, ModelUnavailable, BadKey) as error:
+        say(f"Refused: {error}")
+        return REFUSED
+    except KeyboardInterrupt:
+        return command.INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    command.run(main)

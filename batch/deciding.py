@@ -1,0 +1,76 @@
+"""The vectorised path: clients in Arrow's columns and a scorer in, decided clients in Arrow's columns out.
+
+The same function decides here, on Spark and wherever there are many clients. It keeps no state and imports
+neither pandas nor the package lightgbm. What decides is the bundle's own code, as at POST /predict.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from features import arrow_columns
+from features.arrow_columns import Column
+from mlflow_model.bundle import decision_columns
+from mlflow_model.bundle.scoring import Scorer
+
+
+def decided(batch: pa.RecordBatch, scorer: Scorer) -> pa.RecordBatch:
+    """The columns of `batch` that are no features, in their order, then the columns of the decision.
+
+    Raises the scorer's Refusal, which names a feature and a row, or NotADecision.
+    """
+    return with_decisions(others(batch, scorer.features), values(batch, scorer.features), scorer)
+
+
+def values(batch: pa.RecordBatch, features: Sequence[str]) -> dict[str, Column]:
+    """The features' values as doubles, or as Python objects where integers may not fit in doubles."""
+    return {name: arrow_columns.values(batch.column(name)) for name in features}
+
+
+def others(batch: pa.RecordBatch, features: Sequence[str]) -> pa.RecordBatch:
+    """The columns that are no features, as they came."""
+    names = [name for name in batch.schema.names if name not in features]
+    return batch.select(names).replace_schema_metadata(None)
+
+
+def with_decisions(
+    passed_through: pa.RecordBatch, found: Mapping[str, Column], scorer: Scorer
+) -> pa.RecordBatch:
+    """These columns, then those of the decisions on clients with these values. Raises as `decided` does."""
+    rows = len(found[scorer.features[0]])
+    decisions = decision_columns.writable(scorer.decide_table(found), rows)
+    policy = scorer.policy
+    labels = (policy.reliable, policy.uncertain, policy.risky)
+    arrays = [
+        arrow_columns.coded(column.tolist(), labels) if name == "prediction" else arrow_columns.array(column)
+        for name, column in decisions.items()
+    ]
+    names = [*passed_through.schema.names, *decisions]
+    return pa.RecordBatch.from_arrays([*passed_through.columns, *arrays], names=names)
+
+
+def schema(passed_through: pa.Schema, scorer: Scorer) -> pa.Schema:
+    """The schema of what `decided` gives, found by deciding on nobody: a client of zeros."""
+    nothing = pa.RecordBatch.from_arrays(
+        [pa.nulls(1, field.type) for field in passed_through], passed_through.names
+    )
+    return with_decisions(nothing, dict.fromkeys(scorer.features, np.zeros(1)), scorer).schema
+
+
+def refusals(found: Mapping[str, Column], scorer: Scorer) -> Iterator[tuple[int, str]]:
+    """The rows that the scorer refuses, from 0, in their order, each with the scorer's own sentence.
+
+    By halving: the scorer accepts a table whole or not at all, and names one row of those that it refuses.
+    """
+    parts = [(0, len(found[scorer.features[0]]))]
+    while parts:
+        start, end = parts.pop()
+        try:
+            scorer.matrix({name: column[start:end] for name, column in found.items()})
+        except scorer.Refusal as refused:
+            if end - start == 1:
+                yield start, refused.detail.removeprefix("ligne 1 : ")
+                continue
+            middle = (start + end) // 2
+            parts += [(middle, end), (start, middle)]

@@ -1,0 +1,225 @@
+"""`python -m batch score`, from its options to its exit code."""
+
+import argparse
+import contextlib
+import functools
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from batch import deciding, feature_step, formats, outputs, receipt, summary, version, writers
+from batch.errors import Refused
+from batch.inputs import Inputs
+from batch.outputs import FileOutput, FolderOutput, Output, StandardOutput
+from batch.progress import Progress
+from batch.quarantine import SIZE, Quarantine
+from batch.raw_input import STANDARD
+from batch.run import Run
+from batch.summary import Counts
+from batch.version import Version
+from journal.code_version import code_version
+from mlflow_model import command, files
+from mlflow_model.bundle.scoring import Scorer
+
+if TYPE_CHECKING:
+    from journal.store import Journal
+
+
+def score(options: argparse.Namespace) -> None:
+    """Score the input into the output, or raise Refused or ModelUnavailable."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # LightGBM's, which the threads of a run share out
+    with command.terminable(), receipt.opened() as journal:
+        found = version.of(options.model)
+        with (
+            _input(options, found.scorer) as (given, form),
+            contextlib.closing(Inputs(given, form, found.scorer.features)) as inputs,
+        ):
+            _Scoring(options, found, inputs).run(journal)
+
+
+@contextlib.contextmanager
+def _input(options: argparse.Namespace, scorer: Scorer) -> Iterator[tuple[str, str | None]]:
+    """What is read, and its format: with --features-from a file that lasts as long as the run."""
+    if options.features_from is None:
+        yield options.input, options.input_format
+        return
+    with tempfile.TemporaryDirectory(prefix="features-") as place:
+        file = Path(place) / "features.arrow"
+        feature_step.made(options.features_from, file, scorer.features)
+        yield str(file), formats.ARROW
+
+
+class _Scoring:
+    """One run. What it has begun to write is removed, or kept for another run, whatever ends it."""
+
+    def __init__(self, options: argparse.Namespace, found: Version, inputs: Inputs) -> None:
+        self._options, self._version, self._inputs = options, found, inputs
+        self._began = time.monotonic()
+        self._columns = deciding.schema(inputs.schema, found.scorer)
+        self._output: Output | None = None
+        self._quarantine: Quarantine | None = None
+        self._chunks, self._counts = 0, Counts()
+
+    def run(self, journal: "Journal | None") -> None:
+        """Raises Refused."""
+        _check_free(self._inputs.schema, self._columns)
+        _check_apart(self._options, self._inputs)
+        try:
+            self._output = self._opened_output()
+            self._begin(self._output.state)
+            self._decide(self._output)
+            self._finish(self._output, journal)
+        except BaseException as error:
+            self._abandon(isinstance(error, KeyboardInterrupt))
+            raise
+
+    def _begin(self, state: Mapping[str, Any]) -> None:
+        """`state`: of the run that this one goes on with, or empty."""
+        if state:
+            self._chunks, self._counts = int(state["chunks"]), Counts.of_state(state["counts"])
+        if self._options.quarantine is not None:
+            self._quarantine = Quarantine(self._options.quarantine, self._inputs, state)
+
+    def _abandon(self, is_interrupted: bool) -> None:
+        if self._output is None:
+            return
+        self._output.abandon()
+        if self._quarantine is not None:
+            self._quarantine.abandon(keep=self._output.has_parts)
+        if is_interrupted or self._output.has_parts:
+            say(f"{'Interrupted' if is_interrupted else 'Not finished'}: {self._output.left()}")
+
+    def _decide(self, output: Output) -> None:
+        options = self._options
+        run = Run(self._version.scorer, self._columns, self._quarantine is not None, options.threads)
+        with Progress(self._counts.clients) as progress:
+            decided = run.decided(self._inputs.chunks(self._chunks))
+            with contextlib.closing(decided):
+                for one in decided:
+                    self._counts.add(one.counts)
+                    self._chunks += 1
+                    if self._quarantine is not None:
+                        self._quarantine.add(one.source.name, one.bad)
+                    output.write(one.batch, self._state())
+                    progress.show(len(one.batch) + len(one.bad), self._inputs.share())
+        if not self._counts.clients + self._counts.set_aside:
+            raise Refused(f"{options.features_from or options.input} holds no client")
+
+    def _finish(self, output: Output, journal: "Journal | None") -> None:
+        """The receipt comes before the output appears: no decision is given away without one."""
+        digests = self._inputs.digest(), output.sealed(self._state())
+        told = self._summary(digests)
+        receipt.write(journal, self._version, digests, self._counts)
+        if self._options.summary is not None:
+            _write(self._options.summary, told)
+        if self._quarantine is not None:
+            self._quarantine.publish()
+        output.publish()
+        for line in summary.lines(told):
+            say(line)
+
+    def _state(self) -> dict[str, Any]:
+        size = 0 if self._quarantine is None else self._quarantine.size()
+        return {"chunks": self._chunks, "counts": self._counts.state(), SIZE: size}
+
+    def _summary(self, digests: tuple[str, str]) -> dict[str, Any]:
+        found, options = self._version, self._options
+        return {
+            "model": {"name": found.name, "version": found.number, "digest": found.digest},
+            "code": code_version(),
+            "input": {
+                "name": str(options.features_from or options.input),
+                "files": len(self._inputs.paths),
+                "sha256": digests[0],
+            },
+            "output": {"name": options.output, "sha256": digests[1]},
+            "quarantine": None if self._quarantine is None else str(self._quarantine.path),
+            "counts": self._counts.state(),
+            "seconds": round(time.monotonic() - self._began, 3),
+        }
+
+    def _opened_output(self) -> Output:
+        options = self._options
+        is_folder = options.output.endswith(os.sep) or Path(options.output).is_dir()
+        if options.resume and not is_folder:
+            raise Refused(
+                "--resume needs a folder as output, whose parts it goes on from: end its name with /"
+            )
+        default = formats.PARQUET if is_folder else None
+        if options.output == STANDARD and not options.output_format:
+            default = _of_stream(options)
+        form = formats.of_name(options.output, options.output_format or default)
+        decided = len(self._columns) - len(self._inputs.schema)
+        make = functools.partial(_writer, form, self._columns, decided, self._inputs.dialect)
+        if options.output == STANDARD:
+            return StandardOutput(make)
+        if not is_folder:
+            return FileOutput(Path(options.output), make)
+        return FolderOutput(
+            Path(options.output), make, f".{form}", self._identity(form), resume=options.resume
+        )
+
+    def _identity(self, form: str) -> Mapping[str, str]:
+        """What must be the same for a run to go on, as a sentence names it."""
+        if not self._inputs.are_files:
+            if self._options.resume:
+                raise Refused("--resume needs an input of files: standard input cannot be read again")
+            return {}
+        return {
+            "input": self._inputs.digest(),
+            "model": self._version.digest,
+            "code": code_version(),
+            "output format": form,
+            "--bad-rows": "fail" if self._options.quarantine is None else "quarantine",
+        }
+
+
+def _of_stream(options: argparse.Namespace) -> str | None:
+    """The format of standard output, where it is not told: as the input comes."""
+    if options.features_from is not None:
+        return formats.ARROW_STREAM
+    form = formats.of_name(options.input, options.input_format)
+    return formats.ARROW_STREAM if form == formats.ARROW else form
+
+
+def _writer(form: str, columns: pa.Schema, decided: int, dialect: Any, stream: Any) -> writers.Writer:
+    return writers.of_format(form, stream, columns, decided, dialect)
+
+
+def _check_free(passed_through: pa.Schema, columns: pa.Schema) -> None:
+    own = columns.names[len(passed_through) :]
+    if taken := [name for name in passed_through.names if name in own]:
+        raise Refused(f"column {taken[0]} of the input is one that the decision adds: rename it")
+
+
+def _check_apart(options: argparse.Namespace, inputs: Inputs) -> None:
+    """Raises Refused where a file would be written over one that is read, or over another one."""
+    written = [
+        Path(one).resolve()
+        for one in (options.output, options.quarantine, options.summary)
+        if one and one != STANDARD
+    ]
+    read = [path.resolve() for path in inputs.paths if path is not None]
+    for place, path in enumerate(written):
+        if path in read or path in written[:place]:
+            raise Refused(f"{path.name} would be written over the input, or twice: name another file")
+
+
+def _write(path: Path, told: Mapping[str, Any]) -> None:
+    arriving = path.with_name(path.name + ".part")
+    with outputs.writing(path):
+        arriving.write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        files.settle(arriving)
+        arriving.replace(path)
+
+
+def say(message: str) -> None:
+    sys.stderr.write(f"{command.named_here(message)}\n")
+    sys.stderr.flush()

@@ -1,0 +1,70 @@
+"""The version that scores: named by a URI and fetched by a process of its own, or a bundle's folder.
+
+MLflow takes seconds and 170 MB, and imports pandas. So another process resolves the URI, checks the signature
+if MODEL_PUBLIC_KEY asks for one, and verifies the bundle; this one reads the files that it leaves.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from batch.errors import Refused
+from mlflow_model import processes
+from mlflow_model.bundle import bundles, signing
+from mlflow_model.bundle.bundles import MANIFEST, Bundle
+from mlflow_model.bundle.scoring import Scorer
+from mlflow_model.registry.store import DEFAULT_MODEL_URI
+
+_NOT_FETCHED = "the model cannot be fetched: python -m batch.fetching {} FOLDER says why"
+
+
+@dataclass(frozen=True)
+class Version:
+    """`number`: in the registry; None of a bundle or a file that stands alone."""
+
+    name: str
+    number: str | None
+    bundle: Bundle
+    scorer: Scorer
+
+    @property
+    def digest(self) -> str:
+        return self.bundle.digest
+
+
+def default_uri() -> str:
+    return os.environ.get("MODEL_URI") or DEFAULT_MODEL_URI
+
+
+def of(uri: str) -> Version:
+    """Raises ModelUnavailable, or Refused."""
+    folder = Path(uri)
+    if (folder / MANIFEST).is_file():
+        signing.check("", folder.name, None)
+        bundle = bundles.read(folder)
+        return Version(folder.name, None, bundle, bundle.scorer())
+    with tempfile.TemporaryDirectory(prefix="arriving-") as place:
+        fetched = _fetched(uri, Path(place))
+        bundle = bundles.read(Path(place) / "bundle", fetched["digest"])
+    return Version(str(fetched["name"]), fetched["number"], bundle, bundle.scorer())
+
+
+def _fetched(uri: str, folder: Path) -> dict[str, str]:
+    process = subprocess.run(  # noqa: S603 - this project's own module
+        [sys.executable, "-m", "batch.fetching", uri, str(folder / "bundle")],
+        env=processes.environment(OMP_NUM_THREADS="1"),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    try:
+        found: dict[str, str] = json.loads(process.stdout)
+    except ValueError:
+        raise Refused(_NOT_FETCHED.format(uri)) from None
+    if "problem" in found:
+        raise Refused(found["problem"])
+    return found
