@@ -6,14 +6,14 @@ import streamlit as st
 
 from dashboard.api_client import ApiError, Failure, ScoringApi
 
-_FAINT = ("stCaptionContainer", "stMetricLabel", "stSliderThumbValue", "stSliderTickBar")
-_STYLE = (
-    "<style>"
-    + "".join(
-        f"[data-testid={one}],[data-testid={one}] *{{color:inherit!important;opacity:1}}" for one in _FAINT
-    )
-    + "</style>"
+_FAINT = (
+    "[data-testid=stCaptionContainer]",
+    "[data-testid=stMetricLabel]",
+    "[data-testid=stSliderThumbValue]",
+    "[data-testid=stSliderTickBar]",
+    "[data-variant=segmented_control]",
 )
+_STYLE = "".join(f"{one},{one} *{{color:inherit!important;opacity:1}}" for one in _FAINT)
 TOKEN = "session token"  # noqa: S105 - the name under which the session keeps it
 _TYPED = "token typed"
 
@@ -52,7 +52,7 @@ def make_readable() -> None:
     """Streamlit declares its page to be English, and a screen reader would read French so. Some of its texts
     are fainter than 4.5 to 1 before their ground."""
     st.html("<script>document.documentElement.lang = 'fr'</script>", unsafe_allow_javascript=True)
-    st.html(_STYLE)
+    st.html(f"<style>{_STYLE}</style>")
 
 
 def title(text: str) -> None:

@@ -17,6 +17,7 @@ from tests.neighbours import program
 WIDTHS = DESKTOP, LAPTOP, TELEPHONE = (1400, 1024, 400)
 _HEIGHT = 800
 _SECONDS = 60.0
+_FADING_MILLISECONDS = 700  # until what is new on a page has its full colour
 # A process that runs as root can have no sandbox of its own. Nothing is asked of the world outside.
 _OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 
@@ -85,6 +86,7 @@ def settled(page: Page) -> None:
 
 def violations(page: Page) -> list[str]:
     """What axe-core calls serious or critical: the rule, and the elements."""
+    page.wait_for_timeout(_FADING_MILLISECONDS)
     found = Axe().run(page).response["violations"]
     return [
         f"{one['id']}: {node['html'][:160]}"
