@@ -113,6 +113,15 @@ def write(*groups: list[Receipt]) -> None:
             one.append(group)
 
 
+INTO_FORM_0003 = (
+    "DROP INDEX record_open",
+    "DROP INDEX record_reviewed",
+    "ALTER TABLE record DROP COLUMN is_reviewed",
+    "CREATE INDEX record_uncertain ON record (time, position) WHERE label = 1",
+    "UPDATE journal_version SET version_num = '0003'",
+)
+
+
 def changed(file: Path, *statements: str) -> None:
     """Change the file behind the journal's back."""
     with closing(sqlite3.connect(file)) as database, database:

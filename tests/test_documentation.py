@@ -201,6 +201,8 @@ def test_a_direct_dependency_has_its_reason_and_its_licence(name: str) -> None:
     )
     metadata = importlib.metadata.metadata(name).json
     declared = [str(metadata.get(key)) for key in ("license_expression", "license", "classifier")]
+    texts = [file for file in importlib.metadata.files(name) or [] if file.name.startswith("LICENSE")]
+    declared += [file.read_text() for file in texts]
 
     assert len(rows) == 1
     assert rows[0][1] in " ".join(declared)

@@ -28,7 +28,7 @@ from journal.errors import Damaged, JournalError, NoJournal, OtherSchema, Twice,
 from journal.listing import Wanted
 from journal.record import Kind
 from journal.writer import Writer
-from tests.journal_support import MODEL, changed, receipt_of, receipts, rows, write, writer
+from tests.journal_support import INTO_FORM_0003, MODEL, changed, receipt_of, receipts, rows, write, writer
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -158,8 +158,8 @@ def test_a_journal_of_the_first_form_is_brought_to_the_newest_with_all_that_it_h
     before = rows(journal, "SELECT * FROM record")
     changed(
         journal,
-        *(f"DROP INDEX record_{name}" for name in ("by_time", "open", "reviewed", "by_subject")),
-        "ALTER TABLE record DROP COLUMN is_reviewed",
+        *INTO_FORM_0003,
+        *(f"DROP INDEX record_{name}" for name in ("by_time", "uncertain", "by_subject")),
         "CREATE INDEX record_by_subject ON record (subject) WHERE subject IS NOT NULL",
         "CREATE INDEX record_uncertain ON record (position) WHERE label = 1",
         "UPDATE journal_version SET version_num = '0001'",

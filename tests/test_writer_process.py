@@ -21,7 +21,7 @@ from api.recording.wire import Outgoing
 from journal import ids
 from journal.record import Kind
 from tests import servers
-from tests.journal_support import changed, journal_at, receipt_of
+from tests.journal_support import INTO_FORM_0003, changed, journal_at, receipt_of
 from tests.test_recording import events_in
 
 STARTING = 30.0  # seconds
@@ -108,7 +108,7 @@ writer_process.main()
 def test_a_writer_gives_signs_of_life_while_it_brings_an_older_journal_to_the_newest_form(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changed(journal_at(tmp_path, monkeypatch), "UPDATE journal_version SET version_num = '0002'")
+    changed(journal_at(tmp_path, monkeypatch), *INTO_FORM_0003)
     address, enough = tmp_path / "writer", tmp_path / "enough"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(address))
