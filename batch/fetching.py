@@ -1,38 +1,31 @@
-"""Fetches the bundle that a URI names into a folder: a process of its own, which answers in JSON."""
+"""Fetches the bundle that a URI names into a folder: a process of its own, which is asked and answers."""
 
-import gc
-import json
-import os
-import sys
 from pathlib import Path
+from typing import Any
 
 from mlflow_model import processes
 from mlflow_model.bundle import signing
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.errors import LoadingFailed, ModelUnavailable
-
-# MLflow imports these if they are installed; reading a registry needs neither.
-_NOT_NEEDED = ("pandas", "scipy")
+from mlflow_model.registry import lean_import
 
 
 def main() -> None:
     processes.end_with_parent()
-    uri, folder = sys.argv[1:]
-    gc.disable()  # a tenth of the time that importing MLflow takes
-    for package in _NOT_NEEDED:
-        sys.modules[package] = None  # type: ignore[assignment]  # as if it were absent
-    answer = os.fdopen(processes.set_aside(1), "w")
+    lean_import.prepare()
+    processes.answer(_fetched)
+
+
+def _fetched(uri: str, folder: str) -> dict[str, Any]:
+    """What the bundle is called and its digest, or the problem."""
     try:
         bundle, name, number = _of_pickle(Path(uri)) if uri.endswith(".pkl") else _of_registry(uri)
         bundle.write(Path(folder))
-        found = {"digest": bundle.digest, "name": name, "number": number}
     except ModelUnavailable as problem:
-        found = {"problem": str(problem)}
+        return {"problem": str(problem)}
     except OSError as error:
-        found = {"problem": f"the model cannot be kept in {Path(folder).parent}: {error.strerror}"}
-    answer.write(json.dumps(found))
-    answer.close()
-    os._exit(0)
+        return {"problem": f"the model cannot be kept in {Path(folder).parent}: {error.strerror}"}
+    return {"digest": bundle.digest, "name": name, "number": number}
 
 
 def _of_pickle(path: Path) -> tuple[Bundle, str, None]:

@@ -4,10 +4,7 @@ MLflow takes seconds and 170 MB, and imports pandas. So another process resolves
 if MODEL_PUBLIC_KEY asks for one, and verifies the bundle; this one reads the files that it leaves.
 """
 
-import json
 import os
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +15,6 @@ from mlflow_model.bundle import bundles, signing
 from mlflow_model.bundle.bundles import MANIFEST, Bundle
 from mlflow_model.bundle.scoring import Scorer
 from mlflow_model.registry.store import DEFAULT_MODEL_URI
-
-_NOT_FETCHED = "the model cannot be fetched: python -m batch.fetching {} FOLDER says why"
 
 
 @dataclass(frozen=True)
@@ -54,17 +49,11 @@ def of(uri: str) -> Version:
 
 
 def _fetched(uri: str, folder: Path) -> dict[str, str]:
-    process = subprocess.run(  # noqa: S603 - this project's own module
-        [sys.executable, "-m", "batch.fetching", uri, str(folder / "bundle")],
-        env=processes.environment(OMP_NUM_THREADS="1"),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
+    question = {"uri": uri, "folder": str(folder / "bundle")}
     try:
-        found: dict[str, str] = json.loads(process.stdout)
-    except ValueError:
-        raise Refused(_NOT_FETCHED.format(uri)) from None
+        found: dict[str, str] = processes.ask("batch.fetching", question, None, None)
+    except processes.NoAnswer as error:
+        raise Refused(f"{uri} is not there: the process that fetches it has ended") from error
     if "problem" in found:
         raise Refused(found["problem"])
     return found

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import json
 import os
 import resource
 import signal
@@ -10,9 +11,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mlflow_model import machine
 
@@ -88,6 +89,47 @@ def end(process: "subprocess.Popen[bytes]", seconds: float = 5.0) -> None:
     process.kill()
 
 
+class NoAnswer(Exception):
+    """A process that was asked could not be started, has died, or said something else."""
+
+
+def ask(module: str, question: Mapping[str, Any], seconds: float | None, errors: int | None) -> Any:
+    """What a module of ours says in a process of its own, which `answer`s. All in JSON.
+
+    `seconds`: after which it is killed with all that it has begun. `errors`: the descriptor of its standard
+    error; None: ours. Raises TimeoutError, or NoAnswer.
+    """
+    try:
+        process = subprocess.Popen(  # noqa: S603 - this project's own module
+            [sys.executable, "-m", module],
+            env=environment(OMP_NUM_THREADS="1"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise NoAnswer from error
+    with process:
+        try:
+            said, _ = process.communicate(json.dumps(question).encode(), seconds)
+            return json.loads(said)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError from None
+        except ValueError as error:
+            raise NoAnswer from error
+        finally:
+            _end_all(process)
+
+
+def answer(respond: Callable[..., Any]) -> None:
+    """In the process that was asked: write what `respond` returns for the question's members."""
+    output = set_aside(1)  # a library may write to the output itself
+    told = respond(**json.load(sys.stdin))
+    with os.fdopen(output, "w", encoding="utf-8") as written:
+        json.dump(told, written)
+
+
 class Done(NamedTuple):
     """How a command ended, and what it said on standard error."""
 
@@ -115,12 +157,17 @@ def run(command: Sequence[str], seconds: float) -> Done:
         except subprocess.TimeoutExpired:
             raise TimeoutError from None
         finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            _end_all(process)
         errors.seek(0)
         return Done(exit_code, errors.read(_LONGEST_ERRORS).decode(errors="replace"))
+
+
+def _end_all(process: "subprocess.Popen[bytes]") -> None:
+    """If it still runs, kill it with its session, which it must have begun."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def open_standard_streams() -> None:

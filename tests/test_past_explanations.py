@@ -76,9 +76,9 @@ def test_a_decision_is_explained_by_the_version_that_made_it_and_no_decision_is_
     answer = explanation(door, decision)
 
     (worker,) = workers_of(door)
-    others = [int(one.name) for one in Path("/proc").iterdir() if one.name.isdecimal()]
     assert "sqlalchemy" not in Path(f"/proc/{worker}/maps").read_text()
-    assert not [pid for pid in others if "api.reviewing.version_process" in servers.command_line(pid)]
+    begun = map(servers.command_line, servers.descendants(door.pid))
+    assert not [one for one in begun if "api.reviewing.version_process" in one]
     assert len(door.get("/decisions?limit=500").content["decisions"]) == before
     assert answer.status == 200
     assert answer.content == by_version_1

@@ -1,8 +1,5 @@
 """What the registry says of the served version: asked by a process that ends, and remembered for a minute."""
 
-import json
-import subprocess
-import sys
 import threading
 import time
 from typing import Any
@@ -13,6 +10,7 @@ from api.delivery.served import Model
 from mlflow_model import processes
 from mlflow_model.errors import EnquiryTooSlow, RegistryOutOfReach, TooManyEnquiries
 
+_PROCESS = "api.reference.history_process"
 SECONDS = 60.0
 KEPT_SECONDS = 60.0
 ASKED_AT_ONCE, WAITING, WAIT_SECONDS = 1, 2, 15.0
@@ -52,19 +50,13 @@ class History:
 
 
 def _told(name: str, version: str, alias: str | None) -> dict[str, Any]:
+    question = {"name": name, "version": version, "alias": alias}
     try:
-        ended = subprocess.run(
-            [sys.executable, "-m", "api.reference.history_process"],
-            input=json.dumps({"name": name, "version": version, "alias": alias}).encode(),
-            stdout=subprocess.PIPE,
-            stderr=logs.descriptor(),
-            env=processes.environment(OMP_NUM_THREADS="1"),
-            timeout=SECONDS,
-            check=False,
-        )
-        told: dict[str, Any] = json.loads(ended.stdout)
-    except subprocess.TimeoutExpired as error:
+        told: dict[str, Any] | None = processes.ask(_PROCESS, question, SECONDS, logs.descriptor())
+    except TimeoutError as error:
         raise EnquiryTooSlow(SECONDS) from error
-    except (OSError, ValueError) as error:  # it could not be started, has died, or has nothing to tell
+    except processes.NoAnswer as error:
         raise RegistryOutOfReach from error
+    if told is None:
+        raise RegistryOutOfReach
     return told

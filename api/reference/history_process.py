@@ -1,13 +1,11 @@
 """`python -m api.reference.history_process`: asks the registry about a version, once.
 
-It reads on its input which one, and writes what the registry says, or nothing if the registry is out of
-reach: a process of its own, because MLflow is slow and large, and can hang.
+It is asked which one, and answers what the registry says, or null if the registry is out of reach: a process
+of its own, because MLflow is slow and large, and can hang.
 """
 
-import json
 import logging
 import os
-import sys
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 from api import logs
 from mlflow_model import processes
 from mlflow_model.errors import LoadingFailed
+from mlflow_model.registry import lean_import
 
 MEMORY_BYTES = 2 * 2**30
 NICENESS = 15  # above the worker's, which decides
@@ -27,14 +26,16 @@ def main() -> None:
     processes.limit(memory=MEMORY_BYTES)
     os.nice(NICENESS)
     logs.configure()
-    output = processes.set_aside(1)  # a library may write to the output itself
+    lean_import.prepare()
+    processes.answer(_answer)
+
+
+def _answer(name: str, version: str, alias: str | None) -> dict[str, Any] | None:
     try:
-        told = _told(**json.load(sys.stdin))
+        return _told(name, version, alias)
     except LoadingFailed as error:
         _log.error("the registry does not tell a version's history: %s", error)
-        return
-    with os.fdopen(output, "w", encoding="utf-8") as written:
-        json.dump(told, written)
+        return None
 
 
 def _told(name: str, version: str, alias: str | None) -> dict[str, Any]:

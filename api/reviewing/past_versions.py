@@ -1,10 +1,7 @@
 """Copies of versions that are not served any more: brought by a process that ends, and then kept."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from api import logs
 from api.deciding.places import Places
@@ -22,6 +19,7 @@ from mlflow_model.errors import (
 
 BROUGHT_AT_ONCE, WAITING, WAIT_SECONDS = 1, 4, 10.0
 SECONDS = 60.0
+_PROCESS = "api.reviewing.version_process"
 _MOST_KEPT = 20
 
 
@@ -59,20 +57,12 @@ class PastVersions:
 
 
 def _brought(wanted: Version, version: str, cache: Path) -> Copy:
+    question = {**wanted._asdict(), "cache": str(cache)}
     try:
-        ended = subprocess.run(
-            [sys.executable, "-m", "api.reviewing.version_process"],
-            input=json.dumps({**wanted._asdict(), "cache": str(cache)}).encode(),
-            stdout=subprocess.PIPE,
-            stderr=logs.descriptor(),
-            env=processes.environment(OMP_NUM_THREADS="1"),
-            timeout=SECONDS,
-            check=False,
-        )
-        said: dict[str, Any] = json.loads(ended.stdout)
-    except subprocess.TimeoutExpired as error:
+        said: dict[str, str] = processes.ask(_PROCESS, question, SECONDS, logs.descriptor())
+    except TimeoutError as error:
         raise ExplanationTooSlow(SECONDS) from error
-    except (OSError, ValueError) as error:  # it could not be started, or died
+    except processes.NoAnswer as error:
         raise VersionOutOfReach from error
     if "folder" in said:
         return Copy(said["folder"], wanted.name, version)

@@ -1,15 +1,12 @@
 """`python -m api.reviewing.version_process`: brings a version that is not served any more into the cache.
 
-It reads on its input which one, and writes in which folder it is, or why it is refused: a process of its own,
+It is asked which one, and answers in which folder it is, or why it is refused: a process of its own,
 because MLflow is slow and large, and ends with this process. Nothing of an artifact is used before its digest
 is that of the receipt.
 """
 
 import contextlib
-import json
 import logging
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from mlflow_model import files, processes
 from mlflow_model.bundle import signing
 from mlflow_model.bundle.trial import Trial
 from mlflow_model.errors import LoadingFailed, NotInRegistry, NotUnderstood, OutOfReach
+from mlflow_model.registry import lean_import
 
 MEMORY_BYTES = 2 * 2**30
 
@@ -33,12 +31,11 @@ def main() -> None:
     processes.end_with_parent()
     processes.limit(memory=MEMORY_BYTES)
     logs.configure()
-    output = processes.set_aside(1)  # a library may write to the output itself
-    asked = json.load(sys.stdin)
-    os.write(output, json.dumps(_said(**asked)).encode())
+    lean_import.prepare()
+    processes.answer(_answer)
 
 
-def _said(name: str, version: str, digest: str, cache: str) -> dict[str, str]:
+def _answer(name: str, version: str, digest: str, cache: str) -> dict[str, str]:
     try:
         return {"folder": str(_brought(name, version, digest, Path(cache)))}
     except NotInRegistry:
