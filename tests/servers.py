@@ -236,6 +236,18 @@ def api(
         yield listening(child, log)
 
 
+@contextmanager
+def shipped(folder: Path, **more: str) -> Iterator[SocketDoor]:
+    """An API that serves the shipped model: the threshold is 1/6, the margin 0.02.
+
+    `more`: of its environment, as a journal.
+    """
+    environment = alone(ROOT / "models" / "lgbm_final_model.pkl", folder) | more
+    with api(environment, folder / "log") as door:
+        ready(door)
+        yield door
+
+
 def listening(child: subprocess.Popen[bytes], log: Path) -> SocketDoor:
     """The door of an API that is starting, as soon as its log names the port."""
 

@@ -59,6 +59,11 @@ def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clients, "rows_at_once", lambda columns: 40)
 
 
+def in_and_out(folder: Path, model: Path) -> tuple[str | Path, ...]:
+    """The options of a run from Parquet to Parquet."""
+    return ("--input", folder / "in.parquet", "--output", folder / "o.parquet", "--model", model)
+
+
 def expected(predicted: list[dict[str, Any]]) -> list[dict[str, Any]]:
     kept = TABLE.select([ID, "AGENCE"]).to_pylist()
     return [{**row, **answer} for row, answer in zip(kept, predicted, strict=True)]
@@ -338,14 +343,7 @@ def test_a_null_that_the_model_has_not_learnt_is_set_aside_from_parquet_too(
     credit = pa.array([None if n in (3, 77) else 1e5 for n in range(len(TABLE))], pa.float64())
     rows = TABLE.set_column(TABLE.schema.get_field_index(CREDIT), CREDIT, credit)
     batch_support.write_parquet(rows, tmp_path / "in.parquet")
-    places = (
-        "--input",
-        tmp_path / "in.parquet",
-        "--output",
-        tmp_path / "o.parquet",
-        "--model",
-        bundle_folder,
-    )
+    places = in_and_out(tmp_path, bundle_folder)
 
     refused = batch(*places)
     done = batch(*places, "--bad-rows", f"quarantine={tmp_path / 'bad.csv'}")
@@ -666,14 +664,7 @@ def test_the_summary_counts_labels_and_missing_values(
     bundle_folder: Path, predicted: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     batch_support.write_parquet(TABLE, tmp_path / "in.parquet")
-    places = (
-        "--input",
-        tmp_path / "in.parquet",
-        "--output",
-        tmp_path / "o.parquet",
-        "--model",
-        bundle_folder,
-    )
+    places = in_and_out(tmp_path, bundle_folder)
 
     done = batch(*places, "--summary", tmp_path / "s")
 

@@ -14,10 +14,7 @@ SHIPPED = ROOT / "models" / "lgbm_final_model.pkl"
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SocketDoor]:
-    folder = tmp_path_factory.mktemp("dashboard")
-    environment = servers.alone(SHIPPED, folder) | {"JOURNAL_URL": "off"}
-    with servers.api(environment, folder / "log") as door:
-        servers.ready(door)
+    with servers.shipped(tmp_path_factory.mktemp("dashboard")) as door:
         yield door
 
 

@@ -6,7 +6,6 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests import browser, servers
-from tests.servers import ROOT
 
 EXAMPLE, DECIDE = "Remplir avec l’exemple", "Demander la décision"
 TABS = ("Valeurs", "Raisons", "Parmi les autres", "Autre prêt", "Pour le client")
@@ -15,12 +14,11 @@ TABS = ("Valeurs", "Raisons", "Parmi les autres", "Autre prêt", "Pour le client
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("browser")
-    journal = {"JOURNAL_URL": f"sqlite:///{folder}/journal.db"}
-    pickle = ROOT / "models" / "lgbm_final_model.pkl"
-    with servers.api(servers.alone(pickle, folder) | journal, folder / "log") as door:
-        servers.ready(door)
-        with browser.dashboard(door.url, folder / "dashboard") as url:
-            yield url
+    with (
+        servers.shipped(folder, JOURNAL_URL=f"sqlite:///{folder}/journal.db") as door,
+        browser.dashboard(door.url, folder / "dashboard") as url,
+    ):
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -40,9 +40,7 @@ BY_HAND = {
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SocketDoor]:
-    folder = tmp_path_factory.mktemp("dashboard")
-    with servers.api(servers.alone(SHIPPED, folder), folder / "log") as door:
-        servers.ready(door)
+    with servers.shipped(tmp_path_factory.mktemp("dashboard")) as door:
         yield door
 
 

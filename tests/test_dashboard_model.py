@@ -25,11 +25,7 @@ SHIPPED = ROOT / "models" / "lgbm_final_model.pkl"
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SocketDoor]:
-    """Serves the shipped model: the threshold is 1/6, the margin 0.02. It keeps no journal."""
-    folder = tmp_path_factory.mktemp("dashboard")
-    environment = servers.alone(SHIPPED, folder) | {"JOURNAL_URL": "off"}
-    with servers.api(environment, folder / "log") as door:
-        servers.ready(door)
+    with servers.shipped(tmp_path_factory.mktemp("dashboard")) as door:
         yield door
 
 
@@ -231,9 +227,7 @@ def test_the_history_and_the_last_examination_are_those_of_the_registry(
 def test_without_a_reference_its_sentence_stands_where_the_totals_would(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment = servers.alone(SHIPPED, tmp_path) | {"REFERENCE": str(tmp_path / "nowhere.parquet")}
-    with servers.api(environment | {"JOURNAL_URL": "off"}, tmp_path / "log") as door:
-        servers.ready(door)
+    with servers.shipped(tmp_path, REFERENCE=str(tmp_path / "nowhere.parquet")) as door:
         shown = page(door.url, "model", monkeypatch)
 
     assert [plain(one) for one in told(shown)] == [

@@ -37,9 +37,7 @@ def neighbours(door: servers.Door, client: object) -> Answer:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SocketDoor]:
     """It serves the shipped model, and has the reference that comes with it."""
-    folder = tmp_path_factory.mktemp("service")
-    with servers.api(servers.alone(SHIPPED, folder), folder / "log") as door:
-        servers.ready(door)
+    with servers.shipped(tmp_path_factory.mktemp("service")) as door:
         yield door
 
 

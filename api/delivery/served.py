@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from api.delivery.news import Copy, News
 from mlflow_model.bundle import bundles
@@ -39,6 +40,24 @@ class Model:
         version = () if self.version is None else (("X-Model-Version", self.version),)
         confirmed = () if self.confirmed else (("X-Model-Confirmed", "no"),)
         return (*version, ("X-Model-Digest", self.digest), *confirmed)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What an answer in JSON says of it."""
+        policy = self.scorer.policy
+        return {
+            "name": self.name,
+            "version": self.version,
+            "alias": self.alias,
+            "digest": self.digest,
+            "confirmed": self.confirmed,
+            "policy": {
+                "optimal_threshold": policy.threshold,
+                "margin": policy.margin,
+                "lower_bound": policy.lower_bound,
+                "upper_bound": policy.upper_bound,
+            },
+        }
 
     @functools.cached_property
     def head(self) -> bytes:

@@ -16,19 +16,13 @@ from mlflow_model.bundle.scoring import Scorer
 def of(model: Model) -> dict[str, Any]:
     scorer, policy = model.scorer, model.scorer.policy
     bundle = None if model.copy is None else bundles.read_again(Path(model.copy.folder), model.digest)
-    bounds = {"lower_bound": policy.lower_bound, "upper_bound": policy.upper_bound}
+    facts = model.facts
     labels = {"reliable": policy.reliable, "grey": policy.uncertain, "risky": policy.risky}
     return {
-        "name": model.name,
-        "version": model.version,
-        "alias": model.alias,
-        "digest": model.digest,
-        "confirmed": model.confirmed,
+        **facts,
         "source": None if bundle is None else bundle.source,
         "policy": {
-            "optimal_threshold": policy.threshold,
-            "margin": policy.margin,
-            **bounds,
+            **facts["policy"],
             "labels": labels,
             "provenance": None if bundle is None else provenance(bundle.policy),
         },

@@ -143,7 +143,7 @@ class _Pages:
         return jsonify(status="alive")
 
     def ready(self) -> Response:
-        described = {**_described(self._served.model), "doubt": self._served.doubt}
+        described = {**self._served.model.facts, "doubt": self._served.doubt}
         return jsonify({"status": "ready", **described, "journal": self._service.journal_state})
 
     def metrics(self) -> Response:
@@ -176,7 +176,7 @@ class _Pages:
             "docs.html",
             document=self._document(model),
             example=_example(model),
-            model=_described(model),
+            model=model.facts,
             asks_for_token=self._service.guard.asks_for_tokens,
         )
 
@@ -313,26 +313,13 @@ def _refused(error: ScoringError) -> Response:
     return _response(Answer.of(error, None))
 
 
-def _described(model: Model) -> dict[str, Any]:
-    policy = model.scorer.policy
-    bounds = {"lower_bound": policy.lower_bound, "upper_bound": policy.upper_bound}
-    return {
-        "name": model.name,
-        "version": model.version,
-        "alias": model.alias,
-        "digest": model.digest,
-        "confirmed": model.confirmed,
-        "policy": {"optimal_threshold": policy.threshold, "margin": policy.margin, **bounds},
-    }
-
-
 def _example(model: Model) -> str:
     return json.dumps(example_client(model.scorer.features), indent=2)
 
 
 def _front_page(served: ServedModel) -> dict[str, Any]:
     try:
-        return {"example": _example(served.model), "model": _described(served.model), "problem": None}
+        return {"example": _example(served.model), "model": served.model.facts, "problem": None}
     except ScoringError as problem:
         return {"example": None, "model": None, "problem": str(problem)}
 

@@ -7,10 +7,12 @@ import streamlit as st
 
 from dashboard import labels, shell
 from dashboard.api_client import ApiError
-from dashboard.decision import crossing, distribution, importance
+from dashboard.decision import distribution
+from dashboard.decision.crossing import Crossing
 from dashboard.decision.fields import Client
 from dashboard.decision.measures import Measure, measures
 from dashboard.numbers import counted, in_percent
+from dashboard.shares import bars, told
 
 _KEPT = "among others"  # what the session keeps, for one client of one version
 _SHOWN = 500  # reference clients behind two features
@@ -54,7 +56,7 @@ def _nearest(near: Mapping[str, Any]) -> None:
     st.markdown("### Les clients les plus proches")
     parts = [
         f"{name} {sum(one['label'] == key for one in clients)}"
-        for name, key in zip(labels.NAMES, distribution.KEYS, strict=True)
+        for name, key in zip(labels.NAMES, labels.KEYS, strict=True)
     ]
     known = [one["defaulted"] for one in clients if one["defaulted"] is not None]
     st.markdown(f"Parmi les {len(clients)} clients de référence les plus proches\u00a0: {', '.join(parts)}.")
@@ -91,9 +93,9 @@ def _two_features(known: Mapping[str, Measure], near: Mapping[str, Any], client:
         across = _chosen("Vers la droite", known, "crossing across", 0)
     with right:
         up = _chosen("Vers le haut", known, "crossing up", 1)
-    drawn = across, up, others, near["neighbours"], client
+    crossed = Crossing(across, up, others, near["neighbours"], client)
     st.caption("Les clients les plus proches sont en couleur pleine.")
-    st.image(crossing.crossing(*drawn), alt=crossing.told(*drawn), width=_DRAWN)
+    st.image(crossed.drawn(), alt=crossed.told(), width=_DRAWN)
 
 
 def _chosen(label: str, known: Mapping[str, Measure], key: str, usual: int) -> Measure:
@@ -107,12 +109,18 @@ def _chosen(label: str, known: Mapping[str, Measure], key: str, usual: int) -> M
 def _weights(model: Mapping[str, Any], explanation: Mapping[str, Any]) -> None:
     own = {one["feature"]: abs(one["points"]) for one in explanation["contributions"]}
     whole = sum(own.values()) or 1.0
-    weights = [
-        (one["label"], own.get(one["name"], 0.0) / whole, one["share_of_gain"]) for one in model["features"]
+    rows = [
+        (one["label"] or one["name"], own.get(one["name"], 0.0) / whole, one["share_of_gain"])
+        for one in model["features"]
+        if one["share_of_gain"] is not None
     ]
-    heaviest = max(weights, key=lambda one: one[1])
+    if not rows:
+        st.markdown("Cette version ne dit pas ce que pèse chaque donnée.")
+        return
+    heaviest, share, _ = max(rows, key=lambda row: row[1])
     st.markdown(
-        f"Pour ce client, «\u00a0{heaviest[0]}\u00a0» pèse le plus\u00a0: {in_percent(heaviest[1], 0)} "
+        f"Pour ce client, «\u00a0{heaviest}\u00a0» pèse le plus\u00a0: {in_percent(share, 0)} "
         "de tout ce que ses valeurs ajoutent ou retirent."
     )
-    st.image(importance.importance(weights), alt=importance.told(weights), width=_DRAWN)
+    series = "pour ce client", "dans le modèle"
+    st.image(bars(rows, series), alt=told(rows, series), width=_DRAWN)

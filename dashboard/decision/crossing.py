@@ -1,68 +1,66 @@
 """Draws two features of reference clients against each other, with their decisions, and this client."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from dashboard.decision.measures import Measure
-from dashboard.labels import COLOURS
+from dashboard.labels import COLOURS, KEYS
 from dashboard.numbers import counted
-from dashboard.plane import Plane, drawing, text
+from dashboard.plane import WIDTH, Plane, drawing, text
 
-_KEYS = ("reliable", "grey", "risky")
 _HALF = 5.0  # of a mark's width
 
 Features = Mapping[str, float | None]
 
 
-def crossing(
-    across: Measure,
-    up: Measure,
-    others: Sequence[Mapping[str, Any]],
-    nearest: Sequence[Mapping[str, Any]],
-    client: Features,
-) -> str:
+@dataclass(frozen=True)
+class Crossing:
     """`others`, `nearest`: reference clients; those who are nearest are drawn full, the others faint."""
-    plane = Plane(across.ends[1], up.ends[1], left=across.ends[0], bottom=up.ends[0])
-    parts = [*plane.axes(across.on_axis_written, up.on_axis_written), *plane.names(across.title, up.title)]
-    parts += _marks(plane, across, up, others, 0.45)
-    parts += _marks(plane, across, up, nearest, 1.0)
-    own = _placed(plane, across, up, client)
-    if own is not None:
-        x, y = own
-        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="11" class="curve" stroke-width="3"/>')
-        side = "end" if x > 400 else "start"
-        parts.append(text(x + (16 if side == "start" else -16), y - 10, "ce client", side))
-    return drawing(told(across, up, others, nearest, client), parts)
 
+    across: Measure
+    up: Measure
+    others: Sequence[Mapping[str, Any]]
+    nearest: Sequence[Mapping[str, Any]]
+    client: Features
 
-def told(
-    across: Measure,
-    up: Measure,
-    others: Sequence[Mapping[str, Any]],
-    nearest: Sequence[Mapping[str, Any]],
-    client: Features,
-) -> str:
-    """The drawing in words."""
-    return (
-        f"{across.label} et {up.label} de {counted(len(others), 'client', 'clients')} de référence et des "
-        f"{len(nearest)} plus proches. Ce client\u00a0: {across.written(client.get(across.name))} et "
-        f"{up.written(client.get(up.name))}."
-    )
+    def drawn(self) -> str:
+        (left, right), (bottom, top) = self.across.ends, self.up.ends
+        plane = Plane(right, top, left=left, bottom=bottom)
+        parts = [
+            *plane.axes(self.across.on_axis_written, self.up.on_axis_written),
+            *plane.names(self.across.title, self.up.title),
+            *self._marks(plane, self.others, 0.45),
+            *self._marks(plane, self.nearest, 1.0),
+        ]
+        own = self._placed(plane, self.client)
+        if own is not None:
+            x, y = own
+            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="11" class="curve" stroke-width="3"/>')
+            side, apart = ("end", -16) if x > WIDTH / 2 else ("start", 16)
+            parts.append(text(x + apart, y - 10, "ce client", side))
+        return drawing(self.told(), parts)
 
+    def told(self) -> str:
+        """The drawing in words."""
+        of_client = [one.written(self.client.get(one.name)) for one in (self.across, self.up)]
+        return (
+            f"{self.across.label} et {self.up.label} de {counted(len(self.others), 'client', 'clients')} de "
+            f"référence et des {len(self.nearest)} plus proches. Ce client\u00a0: {' et '.join(of_client)}."
+        )
 
-def _marks(
-    plane: Plane, across: Measure, up: Measure, clients: Iterable[Mapping[str, Any]], opacity: float
-) -> Iterable[str]:
-    for one in clients:
-        placed = _placed(plane, across, up, one["features"])
-        if placed is not None:
-            yield _mark(*placed, _KEYS.index(one["label"]), opacity)
+    def _marks(self, plane: Plane, clients: Iterable[Mapping[str, Any]], opacity: float) -> Iterator[str]:
+        for one in clients:
+            placed = self._placed(plane, one["features"])
+            if placed is not None:
+                yield _mark(*placed, KEYS.index(one["label"]), opacity)
 
-
-def _placed(plane: Plane, across: Measure, up: Measure, features: Features) -> tuple[float, float] | None:
-    """None where one of the two values is unknown."""
-    x, y = features.get(across.name), features.get(up.name)
-    return None if x is None or y is None else (plane.x(across.on_axis(x)), plane.y(up.on_axis(y)))
+    def _placed(self, plane: Plane, features: Features) -> tuple[float, float] | None:
+        """None where one of the two values is unknown."""
+        x, y = features.get(self.across.name), features.get(self.up.name)
+        if x is None or y is None:
+            return None
+        return plane.x(self.across.on_axis(x)), plane.y(self.up.on_axis(y))
 
 
 def _mark(x: float, y: float, zone: int, opacity: float) -> str:

@@ -12,7 +12,6 @@ from dashboard.decision.fields import Field
 
 _NUMBER, _SAID = "demonstration number", "demonstration said"  # what the session keeps
 _PAGE = 500
-_KEYS = ("reliable", "grey", "risky")
 
 
 def choice(fields: Sequence[Field], schema: Mapping[str, Any]) -> None:
@@ -22,7 +21,7 @@ def choice(fields: Sequence[Field], schema: Mapping[str, Any]) -> None:
         st.session_state.setdefault(_NUMBER, 1)
         st.number_input("Numéro du client fictif", min_value=1, step=1, key=_NUMBER)
         st.button("Prendre ce client", on_click=_take, args=(fields, schema, None))
-        for name, key in zip(labels.NAMES, _KEYS, strict=True):
+        for name, key in zip(labels.NAMES, labels.KEYS, strict=True):
             st.button(f"Le suivant\u00a0: {name}", on_click=_take, args=(fields, schema, key))
     if said := st.session_state.pop(_SAID, None):
         st.info(said)

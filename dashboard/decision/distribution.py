@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dashboard.decision.measures import Measure
-from dashboard.labels import COLOURS, SHAPES, WORDS
+from dashboard.labels import COLOURS, KEYS, SHAPES, WORDS
 from dashboard.numbers import counted, in_percent, in_thousands
 from dashboard.plane import Plane, drawing, end_of, text
-
-KEYS = ("reliable", "grey", "risky")  # what the API calls the labels in its totals
 
 
 def distribution(measure: Measure, totals: Mapping[str, Any], value: float | None) -> str:

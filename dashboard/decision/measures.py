@@ -47,7 +47,9 @@ class Measure:
 def measures(model: Mapping[str, Any]) -> list[Measure]:
     """All features that `GET /model` tells the population of."""
     return [
-        Measure(one["name"], one["label"], one["unit"], tuple(one["population"]["quantiles"]))
+        Measure(
+            one["name"], one["label"] or one["name"], one["unit"] or "", tuple(one["population"]["quantiles"])
+        )
         for one in model["features"]
         if one["population"] and one["population"]["quantiles"]
     ]

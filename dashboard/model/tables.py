@@ -6,7 +6,6 @@ from typing import Any
 from dashboard import labels
 from dashboard.numbers import fixed, in_percent, in_thousands, signed
 
-KEYS = ("reliable", "grey", "risky")  # of the labels, as the API names them
 _NAMES = [name.replace(" ", "\u00a0") for name in labels.NAMES]  # in a cell as narrow as a telephone's
 _NO_FIGURE = "–"
 
@@ -17,7 +16,7 @@ def by_label(totals: Mapping[str, Any]) -> str:
         ["Décision", "Clients", "Part", "Taux de défaut"],
         (
             [name, *_of_label(totals["labels"][key], everybody)]
-            for name, key in zip(_NAMES, KEYS, strict=True)
+            for name, key in zip(_NAMES, labels.KEYS, strict=True)
         ),
     )
 
@@ -30,7 +29,7 @@ def _of_label(one: Mapping[str, Any], everybody: int) -> list[str]:
 
 def compared(now: Mapping[str, Any], tried: Mapping[str, Any]) -> str:
     """What is, and what would be by another threshold."""
-    rows = [(name, key, 1, 0) for name, key in zip(_NAMES, KEYS, strict=True)]
+    rows = [(name, key, 1, 0) for name, key in zip(_NAMES, labels.KEYS, strict=True)]
     if now["cost_per_client"] is not None:
         rows += [
             ("Défauts parmi les fiables", "defaults_of_reliable", 1, 0),

@@ -7,13 +7,15 @@ import streamlit as st
 
 from dashboard import shell
 from dashboard.api_client import ApiError
-from dashboard.model import calibration, cost_curve, history, links, sentences, tables, weights
+from dashboard.model import calibration, cost_curve, history, links, sentences, tables
 from dashboard.numbers import in_percent
+from dashboard.shares import bars, told
 
 _STYLE = (
     "<style>@media(max-width:640px){[data-testid=stMarkdownContainer] :is(th,td){padding:4px 6px}}</style>"
 )
 _DRAWN = 760  # pixels, where there is room
+_SERIES = ("dans le modèle",)
 
 
 def main() -> None:
@@ -125,7 +127,7 @@ def _weights(model: Mapping[str, Any]) -> None:
         "La part de chaque donnée dans ce qui sépare, pour tous, les clients risqués des autres. Les raisons "
         "d’une décision sont celles du client, à la page «\u00a0Décision\u00a0»."
     )
-    st.image(weights.drawn(found), alt=weights.told(found), width=_DRAWN)
+    st.image(bars(found, _SERIES), alt=told(found, _SERIES), width=_DRAWN)
 
 
 def _service(ready: Mapping[str, Any]) -> None:

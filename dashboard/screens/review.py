@@ -18,7 +18,6 @@ _QUEUE, _REASONS, _WHO = "review queue", "review reasons", "review who"  # what 
 _CASE = "review-case"
 _VIEWS = _WAITING, _DONE = ("Dossiers à examiner", "Revues faites")
 _GREY = 1
-_LABELS = ("reliable", "grey", "risky")
 _OUTCOMES = {"accept": "accordé", "refuse": "refusé"}
 _MOST_REASONS = 5
 
@@ -210,7 +209,7 @@ def _record() -> None:
             "Revue": [_moment(one["reviewed"]) for one in decisions],
             "Par": [one["reviewer"] for one in decisions],
             "Crédit": [_OUTCOMES[one["outcome"]] for one in decisions],
-            "Décision du modèle": [labels.NAMES[_LABELS.index(one["label"])] for one in decisions],
+            "Décision du modèle": [labels.NAMES[labels.KEYS.index(one["label"])] for one in decisions],
             "Probabilité de défaut": [one["probability_class_1"] for one in decisions],
             "Décision du": [_moment(one["time"]) for one in decisions],
             "Reçu": [one["id"] for one in decisions],
@@ -229,7 +228,7 @@ def _by_label(decisions: Sequence[Mapping[str, Any]]) -> None:
         "refuse": "au-dessus : plutôt refuser",
         None: "au seuil",
     }
-    for label, name in zip(_LABELS, labels.NAMES, strict=True):
+    for label, name in zip(labels.KEYS, labels.NAMES, strict=True):
         for leaning, side in sides.items():
             accepted, refused = (counts[label, leaning, outcome] for outcome in _OUTCOMES)
             if accepted + refused:
