@@ -148,6 +148,8 @@ def _sentences(module: str, callees: set[str]) -> list[str]:
     ("module", "callees"),
     [
         ("mlflow_model/errors.py", {"__init__"}),
+        ("api/reference/errors.py", {"__init__"}),
+        ("api/reviewing/errors.py", {"__init__"}),
         ("api/deciding/strict_json.py", {"BadData"}),
         ("api/deciding/content_headers.py", {"UnsupportedMediaType"}),
         ("api/deciding/many_clients.py", {"UnsupportedMediaType"}),

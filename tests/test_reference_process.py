@@ -15,10 +15,10 @@ from api.deciding.service import Service
 from api.delivery.news import Copy
 from api.delivery.served import Model, loaded
 from api.reference.enquiries import Enquiries, reference_pool
+from api.reference.errors import TooManyEnquiries
 from api.reference.tasks import Enquiry
 from api.web.routes import flask_app
 from mlflow_model.bundle.bundles import Bundle
-from mlflow_model.errors import TooManyEnquiries
 from tests import servers
 from tests.live import line_with, workers_of
 from tests.servers import JSON, Answer, FlaskDoor, SocketDoor

@@ -9,7 +9,7 @@ from api.deciding.answer import Answer
 from api.deciding.listener import Listener
 from api.deciding.places import Places
 from api.delivery.served import Model
-from mlflow_model.errors import BatchTooSlow, EnquiryTooSlow, ExplanationTooSlow, JournalTooSlow
+from mlflow_model.errors import TryLater
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,12 @@ class Task(ABC):
     """A request to compute, in a process beside the worker or in a thread of it. `asked_as` is its id.
 
     `called`: how the log and the messages between processes name its kind. `seconds`: how long it may take,
-    and `too_slow` what it is told then.
+    and `too_slow` what it is told then, which is made of the seconds.
     """
 
     called: ClassVar[str]
     seconds: ClassVar[float]
-    too_slow: ClassVar[type[BatchTooSlow | EnquiryTooSlow | ExplanationTooSlow | JournalTooSlow]]
+    too_slow: ClassVar[type[TryLater]]
     places: ClassVar[Places]
 
     body: bytes

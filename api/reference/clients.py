@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from api.reference.errors import RealClients
 from api.reference.scored import Scored
 from explain import population
 from explain.population import LEVELS, Distribution, Population
 from journal.models import LABELS
 from mlflow_model.bundle.scoring import Doubles
-from mlflow_model.errors import RealClients
 from quality.portfolio import TARGET
 
 NEAREST = 50

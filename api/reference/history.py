@@ -7,8 +7,8 @@ from typing import Any
 from api import logs
 from api.deciding.places import Places
 from api.delivery.served import Model
+from api.reference.errors import EnquiryTooSlow, RegistryOutOfReach, TooManyEnquiries
 from mlflow_model import processes
-from mlflow_model.errors import EnquiryTooSlow, RegistryOutOfReach, TooManyEnquiries
 
 _PROCESS = "api.reference.history_process"
 SECONDS = 60.0

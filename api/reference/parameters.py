@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from mlflow_model.errors import BadEnquiry
+from api.reference.errors import BadEnquiry
 
 USUAL_LIMIT, MOST = 50, 500  # clients on a page
 

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from api.delivery.served import Model
+from api.reference.errors import NoReference, ReferenceLacksFeatures, ReferenceUnusable
 from api.settings import Settings
 from mlflow_model.bundle.scoring import DecisionPolicy, Doubles, Scorer
-from mlflow_model.errors import NoReference, ReferenceLacksFeatures, ReferenceUnusable
 from quality.portfolio import BadReference, LacksFeatures, Portfolio
 
 MOST_CLIENTS = 50_000  # who are scored, evenly spaced: resampling more of them takes too long

@@ -14,7 +14,7 @@ from api.deciding.listener import Listener
 from api.deciding.places import Places
 from api.deciding.task import ModelTask
 from api.delivery.served import Model
-from mlflow_model.errors import EnquiryTooSlow, TooManyEnquiries
+from api.reference.errors import EnquiryTooSlow, TooManyEnquiries
 
 ANSWERED_AT_ONCE = 1
 WAITING = 4

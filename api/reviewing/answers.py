@@ -11,6 +11,14 @@ import sqlalchemy as sa
 
 from api.deciding.answer import Answer
 from api.reviewing import shown
+from api.reviewing.errors import (
+    ContraryReview,
+    DecisionErased,
+    JournalDamaged,
+    JournalSilent,
+    NotInTheGreyZone,
+    UnknownDecision,
+)
 from api.reviewing.parameters import OLDEST, Page, bad_cursor
 from journal import events, ids, listing, reading, store
 from journal.code_version import code_version
@@ -21,14 +29,6 @@ from journal.reading import Record
 from journal.record import Kind
 from journal.store import Journal
 from journal.writer import Writer
-from mlflow_model.errors import (
-    ContraryReview,
-    DecisionErased,
-    JournalDamaged,
-    JournalSilent,
-    NotInTheGreyZone,
-    UnknownDecision,
-)
 
 PATIENCE_SECONDS = 0.5  # for a lock, or a server: who asks must hear within a second
 

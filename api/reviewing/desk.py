@@ -11,10 +11,11 @@ from api.deciding.explained_receipt import PastExplanation
 from api.deciding.service import Service
 from api.delivery.served import Model
 from api.reviewing import parameters
+from api.reviewing.errors import DecisionErased, JournalSilent
 from api.reviewing.past_versions import PastVersions, Version
 from api.reviewing.questions import NewReview, OneDecision, PageOfDecisions, Question
 from api.tokens import Token
-from mlflow_model.errors import DecisionErased, JournalSilent, LoadingFailed, ModelUnavailable
+from mlflow_model.errors import LoadingFailed, ModelUnavailable
 
 _PROCESS = "api.reviewing.journal_process"
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from api.deciding import content_headers, strict_json
 from api.paths import AUDIT, REVIEWED
+from api.reviewing.errors import BadQuestion, NotInTheGreyZone
 from api.tokens import Token
 from journal.events import OUTCOMES
 from journal.models import GREY, LABELS
 from journal.record import moment
-from mlflow_model.errors import BadData, BadQuestion, BodyTooLarge, NotInTheGreyZone
+from mlflow_model.errors import BadData, BodyTooLarge
 
 USUAL_LIMIT, MOST = 50, 500  # decisions on a page
 LONGEST_REASON, LONGEST_REVIEWER = 1_000, 64

@@ -6,16 +6,9 @@ from typing import NamedTuple
 from api import logs
 from api.deciding.places import Places
 from api.delivery.news import Copy
+from api.reviewing.errors import DecidedByFile, VersionChanged, VersionGone, VersionOutOfReach
 from mlflow_model import processes
-from mlflow_model.errors import (
-    DecidedByFile,
-    ExplanationTooSlow,
-    ScoringError,
-    TooManyExplanations,
-    VersionChanged,
-    VersionGone,
-    VersionOutOfReach,
-)
+from mlflow_model.errors import ExplanationTooSlow, ScoringError, TooManyExplanations
 
 BROUGHT_AT_ONCE, WAITING, WAIT_SECONDS = 1, 4, 10.0
 SECONDS = 60.0

@@ -11,8 +11,8 @@ from typing import Any
 from api.deciding.answer import Answer
 from api.deciding.places import Places
 from api.deciding.task import Task
+from api.reviewing.errors import JournalTooSlow, TooManyQuestions
 from api.reviewing.parameters import Page
-from mlflow_model.errors import JournalTooSlow, TooManyQuestions
 
 ANSWERED_AT_ONCE = 2
 WAITING = 8

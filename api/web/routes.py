@@ -43,13 +43,13 @@ from api.paths import (
 from api.recording.records import Asked
 from api.reference.enquiries import Enquiries
 from api.reviewing.desk import Desk
+from api.reviewing.errors import JournalAbsent
 from api.settings import Settings
 from api.web import openapi
 from features.catalogue import example_client
 from mlflow_model.errors import (
     BadData,
     BodyTooLarge,
-    JournalAbsent,
     MethodNotAllowed,
     NotFound,
     RequestRefused,
