@@ -122,7 +122,7 @@ class Settings:
         if not key or not Path(key).is_file():
             sys.exit(f"{CHECKPOINTS} needs {KEY}, the file of the private Ed25519 key that signs checkpoints")
         if not folder.is_dir():
-            sys.exit(f"{CHECKPOINTS} must name a folder that exists")
+            sys.exit(f"{CHECKPOINTS} must name a folder that is there: make it first")
         minutes = self.checkpoint_minutes
         command = os.environ.get(COMMAND, "")
         try:

@@ -27,15 +27,16 @@ _SOURCES: Mapping[str, Callable[[RawInput, Sequence[str]], Source]] = {
     ARROW: ArrowFileSource,
     ARROW_STREAM: ArrowStreamSource,
 }
+INPUT_OPTION, OUTPUT_OPTION = "--input-format", "--output-format"
 _FILE_BEGINS = b"ARROW1"
 
 
-def of_name(name: str, given: str | None) -> str:
-    """Raises Refused where neither the ending nor an option tells it."""
+def of_name(name: str, given: str | None, option: str) -> str:
+    """Raises Refused where neither the ending nor the option tells it."""
     found = given or _ENDINGS.get(Path(name).suffix.lower())
     if found is None:
-        shown = "standard input and output have" if name == STANDARD else f"{name} has"
-        raise Refused(f"{shown} no ending that names a format: add --input-format or --output-format")
+        shown = "-" if name == STANDARD else name
+        raise Refused(f"{shown} has no ending of {', '.join(_ENDINGS)}: {option} names the format")
     return found
 
 
@@ -68,7 +69,7 @@ def opened(path: Path | None, form: str | None, features: Sequence[str]) -> tupl
 
 def _source(raw: RawInput, path: Path | None, form: str | None, features: Sequence[str]) -> Source:
     beginning = raw.beginning()
-    name = of_name(STANDARD if path is None else str(path), form)
+    name = of_name(STANDARD if path is None else str(path), form, INPUT_OPTION)
     if path is not None and not beginning:
         raise Refused(f"{path} is empty")
     if name in (ARROW, ARROW_STREAM):

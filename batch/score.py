@@ -155,7 +155,7 @@ class _Scoring:
         default = formats.PARQUET if is_folder else None
         if options.output == STANDARD and not options.output_format:
             default = _of_stream(options)
-        form = formats.of_name(options.output, options.output_format or default)
+        form = formats.of_name(options.output, options.output_format or default, formats.OUTPUT_OPTION)
         decided = len(self._columns) - len(self._inputs.schema)
         make = functools.partial(_writer, form, self._columns, decided, self._inputs.dialect)
         if options.output == STANDARD:
@@ -185,7 +185,7 @@ def _of_stream(options: argparse.Namespace) -> str | None:
     """The format of standard output, where it is not told: as the input comes."""
     if options.features_from is not None:
         return formats.ARROW_STREAM
-    form = formats.of_name(options.input, options.input_format)
+    form = formats.of_name(options.input, options.input_format, formats.INPUT_OPTION)
     return formats.ARROW_STREAM if form == formats.ARROW else form
 
 

@@ -80,7 +80,7 @@ def growth(path: list[bytes], first: int, first_root: bytes, second: int, second
 
 if __name__ == "__main__":
     if len(sys.argv) not in (3, 4):
-        sys.exit(print(__doc__) if "--help" in sys.argv else __doc__)
+        sys.exit(print(__doc__) if "--help" in sys.argv else print(__doc__, file=sys.stderr) or 2)
     try:
         if not isinstance(key := load_pem_public_key(content(sys.argv[at := 2])), Ed25519PublicKey):
             raise TypeError

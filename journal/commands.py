@@ -105,7 +105,10 @@ def prove(options: Namespace) -> int:
             _decision(connection, options.id)
             proof = proofs.of_inclusion(connection, options.id, given, keys)
     new_files.write(options.out, (json.dumps(proof, indent=1, ensure_ascii=False) + "\n").encode())
-    say(f"{options.out.name} is checked without this code: python check_proof.py {options.out.name} KEY.pem")
+    say(
+        f"{options.out.name} is checked without the rest of this code: "
+        f"python journal/check_proof.py {options.out} KEY.pem"
+    )
     return DONE
 
 

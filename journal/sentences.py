@@ -75,10 +75,11 @@ def _beyond(report: Report, newest: Checkpoint) -> str:
     after = report.size - newest.size
     if not after:
         return f"{said}, and nothing came after."
-    seconds = counted(round(max(0.0, report.last_time / 1e6 - newest.time.timestamp())), "second")
+    seconds = round(max(0.0, report.last_time / 1e6 - newest.time.timestamp()))
+    within = f"within {counted(seconds, 'second')} of it" if seconds else "at once"
     return (
-        f"{said}. {counted(after, 'record after it is', 'records after it are')} vouched for by the journal "
-        f"alone, for {seconds}."
+        f"{said}. {counted(after, 'record that came', 'records that came')} after it, {within}, "
+        f"{'is' if after == 1 else 'are'} vouched for by the journal alone."
     )
 
 

@@ -6,6 +6,8 @@ import re
 from datetime import timedelta
 from typing import NoReturn
 
+from mlflow_model import command
+
 LONGEST_REASON = 1_000
 _TOO_LARGE = 1e15
 LONGEST_NAME = 128
@@ -17,7 +19,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("the following arguments are required"):
-            message += f"; {self.prog} --help says more"
+            prog = self.prog if self.prog.startswith("python ") else f"python {self.prog}"
+            message += command.named_here(f"; {prog} --help says more")
         self.exit(2, f"Refused: {message}\n")
 
 

@@ -24,7 +24,7 @@ from mlflow_model import machine
 INTERRUPTED, UNHEARD = 130, 141  # as a shell tells of SIGINT and SIGPIPE
 ROOT = Path(__file__).resolve().parents[1]
 
-_NAMED = re.compile(r"\bpython (register\.py\b|-m )")
+_NAMED = re.compile(r"\bpython (register\.py\b|journal/check_proof\.py\b|-m )")
 
 _interruptions = []  # type: list[int]
 
@@ -115,7 +115,7 @@ def _leave() -> NoReturn:
 
 
 def named_here(sentence: str) -> str:
-    """The sentence with its `python register.py` and `python -m` as they work where it is read."""
+    """The sentence with its `python register.py`, `python -m` and the like as they work where it is read."""
     return _NAMED.sub(lambda found: f"{_python()} {_place(found[1])}", sentence)
 
 

@@ -236,7 +236,7 @@ def test_a_stranger_may_insist_on_the_checkpoint_that_they_were_given(journal: P
 def test_a_stranger_without_files_reads_how_it_is_done() -> None:
     said = subprocess.run([sys.executable, check_proof.__file__], capture_output=True, text=True, check=False)
 
-    assert said.returncode == 1
+    assert said.returncode == 2
     assert "python check_proof.py PROOF KEY.pem [CHECKPOINT]" in said.stderr
 
 

@@ -284,6 +284,8 @@ def public_keys(file: Path) -> "Keys":
     """The public keys in a file, by their ids. Raises BadKey."""
     try:
         return _keys_in(_read_key_file(file))
+    except FileNotFoundError as error:
+        raise BadKey(f"{file} is not there") from error
     except (OSError, LoadingFailed) as error:
         raise BadKey(f"{file.name} holds no readable public Ed25519 keys in PEM form") from error
 

@@ -71,7 +71,10 @@ def rollback_target(name: str = versions.NAME, alias: str = versions.CHAMPION) -
     with failures.in_words(f"retour à la version précédente de {name}"):
         found = aliases.rollback_target(client, name, alias)
     if found is None:
-        raise RollbackRefused(f"There is no earlier {alias}: see python register.py list")
+        raise RollbackRefused(
+            f"No {alias} was in force before this one that nobody has rolled back from: "
+            "python register.py promote NUMBER makes any version the champion again"
+        )
     return found
 
 
