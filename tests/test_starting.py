@@ -358,8 +358,11 @@ def _read(file: Path) -> str:
 
 
 @pytest.mark.slow
-def test_a_service_whose_standard_streams_are_closed_answers(documented_pickle: Path, tmp_path: Path) -> None:
-    command = ["sh", "-c", 'exec "$0" "$@" 0<&- 1>&-', sys.executable, "api/app.py", "--port", "0"]
+@pytest.mark.parametrize("closed", ["1>&-", "0<&- 1>&-"])
+def test_a_service_whose_standard_streams_are_closed_answers(
+    documented_pickle: Path, tmp_path: Path, closed: str
+) -> None:
+    command = ["sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, "api/app.py", "--port", "0"]
     environment, log = servers.alone(documented_pickle, tmp_path), tmp_path / "log"
 
     with servers.process([*command, "--workers", "1"], environment, log, ROOT) as child:

@@ -416,6 +416,11 @@ def test_spread_rows_sum_to_the_total_of_their_client(clients: list[tuple[int, l
             marks=pytest.mark.slow,
         ),
         pytest.param(
+            ["--clients", "9" * 26],
+            "argument --clients: must be a whole number from 1 to 100000000",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             ["--seed", "x"], "argument --seed: must be a whole number from 0 on", marks=pytest.mark.slow
         ),
         pytest.param(
