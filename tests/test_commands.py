@@ -150,4 +150,3 @@ def test_mlflow_run_train_only_writes_the_pickle_and_its_card_and_registers_noth
     assert sorted(path.suffix for path in out.iterdir()) == [".md", ".pkl"]
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as registry:
         assert registry.execute("SELECT count(*) FROM model_versions").fetchone() == (0,)
-    print(ended.stderr, ended.stdout)

@@ -115,7 +115,9 @@ def test_what_the_portfolio_lacks_is_said_once(twins: Difference) -> None:
 
 
 @pytest.mark.parametrize("anchor", ["damaged", pytest.param("gone", marks=pytest.mark.slow)])
-def test_an_anchor_that_cannot_be_loaded_is_an_objection_that_force_overrides(candidates: Path, anchor: str) -> None:
+def test_an_anchor_that_cannot_be_loaded_is_an_objection_that_force_overrides(
+    candidates: Path, anchor: str
+) -> None:
     moves.promote(2)
     if anchor == "damaged":
         damage(candidates, 1)
@@ -246,7 +248,6 @@ LENIENT = {"false_negative": 0.0, "false_positive": 1.0}
         ({"false_negative": 5.0, "false_positive": 1.0}, "5:1, not 4:1"),
     ],
 )
-@pytest.mark.slow
 def test_a_candidate_made_for_other_costs_than_the_champion_s_needs_a_word(
     store: Path, bundle: Bundle, costs: object, sentence: str
 ) -> None:

@@ -152,7 +152,6 @@ def test_a_reference_says_how_it_was_drawn(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     "processor", ["this one", *(pytest.param(name, marks=pytest.mark.slow) for name in processors.OLDER)]
 )
-@pytest.mark.slow
 def test_the_shipped_reference_can_be_made_again_on_any_processor(processor: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training.reference", "--out", str(tmp_path / "made.parquet")]
 
