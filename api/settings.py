@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow_model import processes
+from mlflow_model import machine, processes
 from mlflow_model.registry.store import DEFAULT_MODEL_URI
 
 TOKENS_FILE, TARIFF_FILE = "API_TOKENS_FILE", "TARIFF_FILE"
@@ -79,7 +79,7 @@ class Settings:
             minutes_text=get(MINUTES, ""),
             log_format=get("LOG_FORMAT", ""),
             port=get("PORT", _DEFAULT_PORT),
-            workers=get("WORKERS", str(_cores())),
+            workers=get("WORKERS", str(machine.cores())),
         )
 
     @property
@@ -138,8 +138,3 @@ def _number(text: str, default: float) -> float:
         return float(text) if text else default
     except ValueError:
         return math.nan
-
-
-def _cores() -> int:
-    """The cores that this process may use: in a container or under taskset not all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

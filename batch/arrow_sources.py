@@ -51,8 +51,7 @@ class _ArrowSource:
         for name in features:
             if not arrow_columns.is_numeric(schema.field(name).type):
                 raise Refused(f"{self.name}: column {name} holds no numbers, but {schema.field(name).type}")
-        kept = [schema.field(name) for name in self.header if name not in features]
-        self.schema = pa.schema(kept)
+        self.schema = deciding.others_schema(schema, features)
 
     def _open(self) -> pa.Schema:
         raise NotImplementedError
@@ -80,11 +79,11 @@ class _ArrowSource:
     def _readable(self) -> Iterator[None]:
         """Say in our words what pyarrow complains of by quoting it, and tell the machine's faults apart."""
         try:
-            yield
+            with self._raw.readable():
+                yield
         except (MemoryError, StopIteration):
             raise
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            self._raw.blame_machine(error)
             raise Refused(f"{self.name}: the file is damaged, cut off, or no {self.kind}") from error
 
 
@@ -138,11 +137,13 @@ class ArrowFileSource(_ArrowSource):
 
 class ArrowStreamSource(_ArrowSource):
     def _open(self) -> pa.Schema:
-        self._stream = pa.ipc.open_stream(self._raw.stream())
+        self._stream = pa.ipc.open_stream(self._raw.stream)
         return self._stream.schema
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
-        return map(_checked, self._stream)
+        yield from map(_checked, self._stream)
+        if self._raw.stream.read(1):
+            raise Refused(f"{self.name}: something follows the end of the stream")
 
     def share(self) -> float | None:
         return self._raw.share()

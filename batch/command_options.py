@@ -1,11 +1,10 @@
 """The options of `python -m batch score`, and its help."""
 
 import argparse
-import os
 from pathlib import Path
 
 from batch import formats, version
-from mlflow_model import arguments, command
+from mlflow_model import arguments, command, machine
 
 _EPILOG = """\
 PATH is a file, a folder, a pattern in quotes ('clients-*.parquet'), or - for standard input or output. CSV
@@ -72,7 +71,11 @@ def _add_ways(added: argparse.ArgumentParser) -> None:
     )
     add("--resume", action="store_true", help="go on with a run that did not end, if there is one")
     add(
-        "--threads", type=_threads, default=_cores(), metavar="N", help="how many decide (default: all cores)"
+        "--threads",
+        type=_threads,
+        default=machine.cores(),
+        metavar="N",
+        help="how many decide (default: all cores)",
     )
 
 
@@ -89,8 +92,3 @@ def _threads(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and 0 < int(text[:5]) <= 1024 and len(text) < 5):
         raise argparse.ArgumentTypeError("must be a whole number from 1 to 1024")
     return int(text)
-
-
-def _cores() -> int:
-    """Those that this process may use: in a container or under taskset not all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

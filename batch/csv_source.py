@@ -34,7 +34,7 @@ class CsvSource:
 
     def __init__(self, raw: RawInput, features: Sequence[str]) -> None:
         self.name, self._raw, self._features = raw.name, raw, features
-        self._beginning, self._table, self._rest = self._opened(raw.stream())
+        self._beginning, self._table, self._rest = self._opened(raw.stream)
         self.header = self._table.header
         self.dialect = self._table.dialect
         if not self.header:
@@ -53,7 +53,7 @@ class CsvSource:
             yield from _row_by_row(reader, self._rest, 1)
             return
         first, left = 1, self._beginning
-        stream = self._raw.stream()
+        stream = self._raw.stream
         while True:
             block, left, is_last = _next_block(left, stream)
             if not block:
@@ -113,7 +113,7 @@ class _Reader:
     def of_rows(self, rows: Sequence[Row], first: int) -> Clients:
         whole = [place for place, row in enumerate(rows) if row.fault is None]
         bad = [
-            Bad(first + n, row.fault, _as_they_came(row.cells))
+            Bad(first + n, row.fault, self._as_they_came(row.cells))
             for n, row in enumerate(rows)
             if row.fault is not None
         ]
@@ -123,12 +123,22 @@ class _Reader:
         texts = [arrow_columns.texts([cell or None for cell in columns.get(name, ())]) for name in self.kept]
         return Clients(
             values,
-            _record_batch(self.kept, texts, len(cells)),
+            _record_batch(self.kept, texts),
             [first + place for place in whole],
-            lambda place: _as_they_came(cells[place]),
+            lambda place: self._as_they_came(cells[place]),
             csv_cells.fault,
             bad,
         )
+
+    def _as_they_came(self, cells: Sequence[str]) -> list[str | None]:
+        """None for an empty cell, which would be written in quotes. A whole row has none for no name."""
+        header = self.table.header
+        named = (
+            [cell for name, cell in zip(header, cells, strict=True) if name.strip()]
+            if len(cells) == len(header)
+            else cells
+        )
+        return [cell or None for cell in named]
 
 
 @dataclass(frozen=True)
@@ -160,7 +170,7 @@ class _Block:
         rows = len(columns[self.reader.features[0]])
         return Clients(
             values,
-            _record_batch(self.reader.kept, texts, rows),
+            _record_batch(self.reader.kept, texts),
             range(self.first, self.first + rows),
             lambda place: [
                 columns[name][place].as_py() for name in self.reader.table.header if name in columns
@@ -177,13 +187,8 @@ class _Block:
         return self.reader.of_rows(rows, self.first)
 
 
-def _as_they_came(cells: Sequence[str]) -> list[str | None]:
-    """None for an empty cell, which would be written in quotes."""
-    return [cell or None for cell in cells]
-
-
-def _record_batch(names: Sequence[str], arrays: Sequence[Any], rows: int) -> pa.RecordBatch:
-    """One of strings, also where there are no columns, whose rows pyarrow would not know."""
+def _record_batch(names: Sequence[str], arrays: Sequence[Any]) -> pa.RecordBatch:
+    """One of texts."""
     kinds = [array.cast(pa.utf8()) if array.type != pa.utf8() else array for array in arrays]
     return pa.RecordBatch.from_arrays(kinds, names=list(names))
 

@@ -5,13 +5,14 @@ neither pandas nor the package lightgbm. What decides is the bundle's own code, 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from features import arrow_columns
 from features.arrow_columns import Column
 from mlflow_model.bundle import decision_columns
+from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import Scorer
 
 
@@ -29,9 +30,24 @@ def values(batch: pa.RecordBatch, features: Sequence[str]) -> dict[str, Column]:
 
 
 def others(batch: pa.RecordBatch, features: Sequence[str]) -> pa.RecordBatch:
-    """The columns that are no features, as they came."""
-    names = [name for name in batch.schema.names if name not in features]
-    return batch.select(names).replace_schema_metadata(None)
+    """The columns that are no features, as they came; dictionaries as what they stand for.
+
+    A dictionary belongs to one batch of a file, and another batch may have another one.
+    """
+    kept = others_schema(batch.schema, features)
+    columns = [batch.column(name) for name in kept.names]
+    plain = [one.dictionary_decode() if pa.types.is_dictionary(one.type) else one for one in columns]
+    return pa.RecordBatch.from_arrays(plain, schema=kept) if plain else batch.select([])
+
+
+def others_schema(schema: pa.Schema, features: Sequence[str]) -> pa.Schema:
+    """The schema of what `others` gives."""
+    kept = [field.remove_metadata() for field in schema if field.name not in features]
+    return pa.schema([_plain(field) for field in kept])
+
+
+def _plain(field: Any) -> Any:
+    return field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
 
 
 def with_decisions(
@@ -50,12 +66,18 @@ def with_decisions(
     return pa.RecordBatch.from_arrays([*passed_through.columns, *arrays], names=names)
 
 
-def schema(passed_through: pa.Schema, scorer: Scorer) -> pa.Schema:
-    """The schema of what `decided` gives, found by deciding on nobody: a client of zeros."""
-    nothing = pa.RecordBatch.from_arrays(
-        [pa.nulls(1, field.type) for field in passed_through], passed_through.names
+def schema(passed_through: pa.Schema, bundle: Bundle, scorer: Scorer) -> pa.Schema:
+    """The schema of what `decided` gives, found by deciding on the bundle's golden rows.
+
+    A column of the version's own that is None for all of them is one of texts. Raises NotADecision.
+    """
+    rows = bundle.golden_rows()
+    nobody = pa.RecordBatch.from_arrays(
+        [pa.nulls(len(rows), field.type) for field in passed_through], schema=passed_through
     )
-    return with_decisions(nothing, dict.fromkeys(scorer.features, np.zeros(1)), scorer).schema
+    decided = with_decisions(nobody, dict(zip(scorer.features, rows.T, strict=True)), scorer).schema
+    fields = [*passed_through, *list(decided)[len(passed_through) :]]
+    return pa.schema([one.with_type(pa.utf8()) if one.type == pa.null() else one for one in fields])
 
 
 def refusals(found: Mapping[str, Column], scorer: Scorer) -> Iterator[tuple[int, str]]:

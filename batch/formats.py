@@ -4,6 +4,7 @@ import glob
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from batch import raw_input
 from batch.arrow_sources import ArrowFileSource, ArrowStreamSource, ParquetSource
 from batch.clients import Source
 from batch.csv_source import CsvSource
@@ -59,7 +60,7 @@ def files(given: str, form: str | None) -> list[Path | None]:
 
 def opened(path: Path | None, form: str | None, features: Sequence[str]) -> tuple[Source, RawInput]:
     """Raises Refused."""
-    raw = RawInput(path)
+    raw = raw_input.opened(path)
     try:
         return _source(raw, path, form, features), raw
     except BaseException:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from batch import deciding, feature_step, formats, outputs, receipt, summary, version, writers
+from batch import deciding, features_file, formats, receipt, summary, version, writers
+from batch.arriving import ArrivingFile, part_of, writing
 from batch.errors import Refused
 from batch.inputs import Inputs
 from batch.outputs import FileOutput, FolderOutput, Output, StandardOutput
@@ -25,7 +26,8 @@ from batch.run import Run
 from batch.summary import Counts
 from batch.version import Version
 from journal.code_version import code_version
-from mlflow_model import command, files
+from mlflow_model import command
+from mlflow_model.bundle.decision_columns import NotADecision
 from mlflow_model.bundle.scoring import Scorer
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def _input(options: argparse.Namespace, scorer: Scorer) -> Iterator[tuple[str, s
         return
     with tempfile.TemporaryDirectory(prefix="features-") as place:
         file = Path(place) / "features.arrow"
-        feature_step.made(options.features_from, file, scorer.features)
+        features_file.make(options.features_from, file, scorer.features)
         yield str(file), formats.ARROW
 
 
@@ -62,14 +64,14 @@ class _Scoring:
     def __init__(self, options: argparse.Namespace, found: Version, inputs: Inputs) -> None:
         self._options, self._version, self._inputs = options, found, inputs
         self._began = time.monotonic()
-        self._columns = deciding.schema(inputs.schema, found.scorer)
+        self._columns = _columns(inputs.schema, found)
         self._output: Output | None = None
         self._quarantine: Quarantine | None = None
+        self._summary: ArrivingFile | None = None
         self._chunks, self._counts = 0, Counts()
 
     def run(self, journal: "Journal | None") -> None:
         """Raises Refused."""
-        _check_free(self._inputs.schema, self._columns)
         _check_apart(self._options, self._inputs)
         try:
             self._output = self._opened_output()
@@ -86,6 +88,8 @@ class _Scoring:
             self._chunks, self._counts = int(state["chunks"]), Counts.of_state(state["counts"])
         if self._options.quarantine is not None:
             self._quarantine = Quarantine(self._options.quarantine, self._inputs, state)
+        if self._options.summary is not None:  # now: at the end all work would be lost
+            self._summary = ArrivingFile(self._options.summary)
 
     def _abandon(self, is_interrupted: bool) -> None:
         if self._output is None:
@@ -93,6 +97,8 @@ class _Scoring:
         self._output.abandon()
         if self._quarantine is not None:
             self._quarantine.abandon(keep=self._output.has_parts)
+        if self._summary is not None:
+            self._summary.abandon()
         if is_interrupted or self._output.has_parts:
             say(f"{'Interrupted' if is_interrupted else 'Not finished'}: {self._output.left()}")
 
@@ -107,21 +113,24 @@ class _Scoring:
                     self._chunks += 1
                     if self._quarantine is not None:
                         self._quarantine.add(one.source.name, one.bad)
-                    output.write(one.batch, self._state())
+                    output.write(one.batch, self._state)
                     progress.show(len(one.batch) + len(one.bad), self._inputs.share())
         if not self._counts.clients + self._counts.set_aside:
             raise Refused(f"{options.features_from or options.input} holds no client")
 
     def _finish(self, output: Output, journal: "Journal | None") -> None:
-        """The receipt comes before the output appears: no decision is given away without one."""
-        digests = self._inputs.digest(), output.sealed(self._state())
-        told = self._summary(digests)
+        """The receipt comes when all else is on the disk, and before the output appears: no decision is given
+        away without one."""
+        digests = self._inputs.digest(), output.sealed(self._state)
+        told = self._told(digests)
+        if self._summary is not None:
+            with writing(self._summary.path):
+                self._summary.stream.write(f"{json.dumps(told, ensure_ascii=False, indent=1)}\n".encode())
+            self._summary.settle()
         receipt.write(journal, self._version, digests, self._counts)
-        if self._options.summary is not None:
-            _write(self._options.summary, told)
-        if self._quarantine is not None:
-            self._quarantine.publish()
-        output.publish()
+        for one in (self._summary, self._quarantine, output):
+            if one is not None:
+                one.publish()
         for line in summary.lines(told):
             say(line)
 
@@ -129,7 +138,7 @@ class _Scoring:
         size = 0 if self._quarantine is None else self._quarantine.size()
         return {"chunks": self._chunks, "counts": self._counts.state(), SIZE: size}
 
-    def _summary(self, digests: tuple[str, str]) -> dict[str, Any]:
+    def _told(self, digests: tuple[str, str]) -> dict[str, Any]:
         found, options = self._version, self._options
         return {
             "model": {"name": found.name, "version": found.number, "digest": found.digest},
@@ -189,35 +198,35 @@ def _of_stream(options: argparse.Namespace) -> str | None:
     return formats.ARROW_STREAM if form == formats.ARROW else form
 
 
+def _columns(passed_through: pa.Schema, found: Version) -> pa.Schema:
+    """Those that come out. Raises Refused."""
+    try:
+        columns = deciding.schema(passed_through, found.bundle, found.scorer)
+    except NotADecision as error:
+        raise Refused("the version answers with something that is no decision") from error
+    added = columns.names[len(passed_through) :]
+    if taken := [name for name in passed_through.names if name in added]:
+        raise Refused(f"column {taken[0]} of the input is one that the decision adds: rename it")
+    return columns
+
+
 def _writer(form: str, columns: pa.Schema, decided: int, dialect: Any, stream: Any) -> writers.Writer:
     return writers.of_format(form, stream, columns, decided, dialect)
 
 
-def _check_free(passed_through: pa.Schema, columns: pa.Schema) -> None:
-    own = columns.names[len(passed_through) :]
-    if taken := [name for name in passed_through.names if name in own]:
-        raise Refused(f"column {taken[0]} of the input is one that the decision adds: rename it")
-
-
 def _check_apart(options: argparse.Namespace, inputs: Inputs) -> None:
     """Raises Refused where a file would be written over one that is read, or over another one."""
+    named = [Path(one) for one in (options.output, options.quarantine, options.summary) if one]
     written = [
-        Path(one).resolve()
-        for one in (options.output, options.quarantine, options.summary)
-        if one and one != STANDARD
+        one.resolve()
+        for path in named
+        if str(path) != STANDARD
+        for one in (path, part_of(path))  # both names of a file on its way
     ]
     read = [path.resolve() for path in inputs.paths if path is not None]
     for place, path in enumerate(written):
         if path in read or path in written[:place]:
             raise Refused(f"{path.name} would be written over the input, or twice: name another file")
-
-
-def _write(path: Path, told: Mapping[str, Any]) -> None:
-    arriving = path.with_name(path.name + ".part")
-    with outputs.writing(path):
-        arriving.write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        files.settle(arriving)
-        arriving.replace(path)
 
 
 def say(message: str) -> None:

@@ -1,14 +1,14 @@
 """What a run has done: clients by label, missing values by feature, warnings. As text and as JSON."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from explain import guard_rails, population
+from explain import screening
 from features.arrow_columns import Column
 from journal.plural import counted
 from mlflow_model.bundle.scoring import Scorer
@@ -60,22 +60,19 @@ def of_chunk(scorer: Scorer, values: Mapping[str, Column], decided: pa.RecordBat
         0,
         +Counter(dict(zip(names, codes.tolist(), strict=False))),
         +Counter(nulls),
-        +Counter(dict(_warnings(scorer, doubles, decided))),
+        _warnings(scorer, doubles, decided),
     )
 
 
-def _warnings(
-    scorer: Scorer, doubles: Mapping[str, Column], decided: pa.RecordBatch
-) -> Iterator[tuple[str, int]]:
-    """None of a version whose own policy does not speak of them."""
+def _warnings(scorer: Scorer, doubles: Mapping[str, Column], decided: pa.RecordBatch) -> Counter[str]:
+    """None of a version whose own policy or values cannot be screened."""
     place = decided.schema.get_field_index("probability_class_1")
     probabilities = np.frombuffer(decided.column(place).buffers()[1], np.float64, len(decided))
     try:
-        others = population.of_scorer(scorer)
-        for code, feature, holds in guard_rails.of(doubles, probabilities, scorer.policy, others):
-            yield f"{code} {feature or ''}".rstrip(), int(np.count_nonzero(holds))
-    except (AttributeError, KeyError, TypeError, ValueError):  # of a version's own code
-        return
+        found = screening.of_columns(scorer, doubles, probabilities)
+    except Exception:  # noqa: BLE001 - whatever a bundle's own code raises
+        return Counter()
+    return Counter({" ".join(filter(None, warned)): count for warned, count in found.items()})
 
 
 def lines(summary: Mapping[str, Any]) -> list[str]:

@@ -26,6 +26,10 @@ class Writer(Protocol):
         """Write what is left. The stream stays open."""
         ...
 
+    def abandon(self) -> None:
+        """Write nothing any more."""
+        ...
+
 
 def of_format(name: str, stream: BinaryIO, schema: pa.Schema, decided: int, dialect: Dialect) -> Writer:
     """`decided`: how many of the last columns are the decision's. `dialect`: of a CSV."""
@@ -46,6 +50,8 @@ class ArrowWriter:
 
     def close(self) -> None:
         self._writer.close()
+
+    def abandon(self) -> None: ...
 
 
 class ParquetWriter:
@@ -73,6 +79,9 @@ class ParquetWriter:
     def close(self) -> None:
         self._write()
         self._writer.close()
+
+    def abandon(self) -> None:
+        self._writer.is_open = False  # otherwise pyarrow writes the rest when it is collected
 
     def _write(self) -> None:
         if self._waiting:
@@ -109,6 +118,8 @@ class CsvWriter:
 
     def close(self) -> None:
         self._stream.flush()
+
+    def abandon(self) -> None: ...
 
 
 def _cells(name: str, array: Any) -> Column:

@@ -1,5 +1,6 @@
 """`python -m batch score`: the decisions and refusals of POST /predict for whole files, or no output."""
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch import clients, outputs
+from batch.arriving import ArrivingFile
 from features import aggregate, raw_tables
 from journal import reading, store, verification
 from journal.events import Scored
@@ -609,12 +611,12 @@ def test_a_run_goes_on_only_where_everything_is_the_same(killed: tuple[object, .
 
 def test_only_one_run_writes_an_output_at_a_time(bundle_folder: Path, tmp_path: Path) -> None:
     batch_support.write_parquet(TABLE, tmp_path / "in.parquet")
-    with outputs.exclusive(tmp_path / "o.csv.part"):
+    with contextlib.closing(ArrivingFile(tmp_path / "o.csv").stream):
         done = batch(
             "--input", tmp_path / "in.parquet", "--output", tmp_path / "o.csv", "--model", bundle_folder
         )
 
-        assert f"another run writes {tmp_path / 'o.csv.part'}" in done.stderr
+        assert f"another run writes {tmp_path / 'o.csv'}" in done.stderr
         assert (tmp_path / "o.csv.part").exists()
 
 
