@@ -5,6 +5,7 @@ number. Whatever else there is, is read row by row, by the code that reads a bat
 same values: a number in digits is one double, and pyarrow rounds to it as Python does.
 """
 
+import codecs
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -90,7 +91,8 @@ class CsvSource:
 def _is_one_line(head: bytes) -> bool:
     """Whether the header ends where its first line does, so that blocks of lines can follow it."""
     is_closed = head.count(b'"') % 2 == 0
-    return is_closed and b"\r" not in head.replace(b"\r\n", b"").rstrip(b"\r") and len(head) < LONGEST_ROW
+    is_whole = b"\r" not in head.replace(b"\r\n", b"").removesuffix(b"\r")
+    return is_closed and is_whole and len(head) < LONGEST_ROW
 
 
 def _in_words(name: str, error: ValueError) -> Refused:
@@ -98,7 +100,9 @@ def _in_words(name: str, error: ValueError) -> Refused:
         return Refused(_NOT_UTF8.format(name))
     if isinstance(error, csv_table.TooLong):
         return Refused(f"{name}: a row is longer than {LONGEST_ROW // 1024} KiB")
-    return Refused(f"{name} is no CSV: a quote is not closed, or a byte is 0")
+    return Refused(
+        f"{name} is no CSV: a quote is not closed, a byte is 0, or thousands of lines without a value differ"
+    )
 
 
 @dataclass(frozen=True)
@@ -256,6 +260,8 @@ def _read(stream: BinaryIO, most: int) -> bytes:
 
 def _is_plain(block: bytes, delimiter: str) -> bool:
     """Whether each line is a row: without quotes or other line ends, none too long, the last not empty."""
+    if block.startswith(codecs.BOM_UTF8):  # pyarrow would leave it out
+        return False
     if b'"' in block or b"\0" in block or block.count(b"\r") != block.count(b"\r\n"):
         return False
     ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))

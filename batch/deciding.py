@@ -8,12 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from features import arrow_columns
 from features.arrow_columns import Column
 from mlflow_model.bundle import decision_columns
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import Scorer
+
+_VIEWS = {pa.string_view(): pa.utf8(), pa.binary_view(): pa.binary()}
 
 
 def decided(batch: pa.RecordBatch, scorer: Scorer) -> pa.RecordBatch:
@@ -30,24 +33,34 @@ def values(batch: pa.RecordBatch, features: Sequence[str]) -> dict[str, Column]:
 
 
 def others(batch: pa.RecordBatch, features: Sequence[str]) -> pa.RecordBatch:
-    """The columns that are no features, as they came; dictionaries as what they stand for.
+    """The columns that are no features, as they came; what stands for other values as these values.
 
     A dictionary belongs to one batch of a file, and another batch may have another one.
     """
     kept = others_schema(batch.schema, features)
-    columns = [batch.column(name) for name in kept.names]
-    plain = [one.dictionary_decode() if pa.types.is_dictionary(one.type) else one for one in columns]
-    return pa.RecordBatch.from_arrays(plain, schema=kept) if plain else batch.select([])
+    columns = [plain(batch.column(name)) for name in kept.names]
+    return pa.RecordBatch.from_arrays(columns, schema=kept) if columns else batch.select([])
 
 
 def others_schema(schema: pa.Schema, features: Sequence[str]) -> pa.Schema:
     """The schema of what `others` gives."""
     kept = [field.remove_metadata() for field in schema if field.name not in features]
-    return pa.schema([_plain(field) for field in kept])
+    return pa.schema([field.with_type(_plain_type(field.type)) for field in kept])
 
 
-def _plain(field: Any) -> Any:
-    return field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
+def plain(column: Any) -> Any:
+    """What a dictionary, run ends or a view stand for."""
+    if pa.types.is_dictionary(column.type):
+        return plain(column.dictionary_decode())
+    if pa.types.is_run_end_encoded(column.type):
+        return plain(pc.run_end_decode(column))
+    return column.cast(_plain_type(column.type)) if column.type in _VIEWS else column
+
+
+def _plain_type(kind: Any) -> Any:
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return _plain_type(kind.value_type)
+    return _VIEWS.get(kind, kind)
 
 
 def with_decisions(

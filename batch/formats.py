@@ -46,13 +46,16 @@ def files(given: str, form: str | None) -> list[Path | None]:
     if given == STANDARD:
         return [None]
     path = Path(given)
-    if path.is_dir():
-        visible = sorted(one for one in path.iterdir() if not one.name.startswith((".", "_")))
-        found = [one for one in visible if one.is_file() and (form or one.suffix.lower() in _ENDINGS)]
-    elif path.exists() or not glob.has_magic(given):
-        return [path]
-    else:
-        found = sorted(map(Path, glob.glob(given, recursive=True)))  # noqa: PTH207 - of absolute paths, too
+    try:
+        if path.is_dir():
+            visible = sorted(one for one in path.iterdir() if not one.name.startswith((".", "_")))
+            found = [one for one in visible if one.is_file() and (form or one.suffix.lower() in _ENDINGS)]
+        elif path.exists() or not glob.has_magic(given):
+            return [path]
+        else:
+            found = sorted(map(Path, glob.glob(given, recursive=True)))  # noqa: PTH207 - absolute ones, too
+    except OSError as error:
+        raise Refused(f"{given} cannot be read: {error.strerror}") from error
     if not found:
         raise Refused(f"{given} names no file")
     return [*found]

@@ -4,7 +4,8 @@ A file is written as OUTPUT.part and renamed at the end. What a killed run leave
 
 A folder is written as OUTPUT.part, in parts of about a million rows, and renamed at the end. A part that is
 not whole has a name of its own, and `_run.json` beside the parts says how far the run has come, and of which
-input, model and code. So another run can go on (`--resume`). Without that file a folder is none of ours.
+input, model and code. So another run can go on (`--resume`), and one of the same that has ended is known.
+Without that file a folder is none of ours.
 
 Why a folder and not one file that is joined in the end: joining Parquet means to read and write everything
 again, and what reads such files (pandas, DuckDB, Polars, Spark) reads a folder as one table. Spark itself
@@ -17,6 +18,7 @@ import hashlib
 import io
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -32,6 +34,7 @@ from mlflow_model import files
 
 ROWS_OF_A_PART = 1_000_000
 STATE = "_run.json"
+_READ = 1024 * 1024
 
 Open = Callable[[BinaryIO], Writer]
 State = Mapping[str, Any]
@@ -89,8 +92,8 @@ class FileOutput(Output):
         with writing(self.path):
             self._writer.close()
         self._file.settle()
-        with writing(self.path), self._file.part.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
+        with writing(self.path):
+            return digest_of_file(self._file.part)
 
     def publish(self) -> None:
         self._file.publish()
@@ -100,15 +103,26 @@ class FileOutput(Output):
         self._file.abandon()
 
 
+class Finished(Exception):
+    """There is nothing to go on with: the run has ended, and its folder has its name."""
+
+
 class FolderOutput(Output):
-    """Parts. `of`: what the run is of, which must be the same for another run to go on."""
+    """Parts. `of`: what the run is of, which must be the same for another run to go on.
+
+    Raises Finished where a run of the same has ended, and is gone on with.
+    """
 
     def __init__(
         self, path: Path, open_writer: Open, ending: str, of: Mapping[str, str], *, resume: bool
     ) -> None:
         self.path, self._open, self._ending, self._of = path, open_writer, ending, dict(of)
         self._folder = part_of(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        with writing(path):
+            is_there = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        if is_there and resume and self._is_of_this_run(path):
+            raise Finished
+        if is_there:
             raise Refused(f"{path} is there already: name a folder that is not")
         with writing(path):
             is_new = self._made()
@@ -125,6 +139,12 @@ class FolderOutput(Output):
         except BaseException:
             os.close(self._lock)
             raise
+
+    def _is_of_this_run(self, folder: Path) -> bool:
+        try:
+            return bool(json.loads((folder / STATE).read_bytes())["of"] == self._of)
+        except (OSError, ValueError, TypeError, KeyError):
+            return False
 
     def _made(self) -> bool:
         """Whether the folder was not there."""
@@ -145,28 +165,36 @@ class FolderOutput(Output):
             of, self._parts, self._digests = found["of"], [*found["parts"]], [*found["digests"]]
             self.state = dict(found["state"])
             differing = next((name for name, value in self._of.items() if of.get(name) != value), None)
+            is_whole = self._parts == [self._name(number) for number in range(len(self._digests))]
         except FileNotFoundError:
             raise Refused(f"{self._folder} is of no run that can go on: remove it, or name another") from None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise Refused(
-                f"{self._folder / STATE} is damaged: remove {self._folder}, and begin anew"
-            ) from error
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            differing, is_whole = None, False
         if differing is not None:
             raise Refused(
                 f"{self._folder} was begun with another {differing}: take the same one, or remove the folder"
             )
-        for name, digest in zip(self._parts, self._digests, strict=True):
-            self._check_part(self._folder / name, digest)
+        if not is_whole:
+            raise Refused(f"{self._folder / STATE} is damaged: remove {self._folder}, and begin anew")
+        self._check_folder()
 
-    def _check_part(self, part: Path, digest: str) -> None:
-        """Raises Refused unless it is what the former run has written."""
-        try:
-            with part.open("rb") as content:
-                found = hashlib.file_digest(content, "sha256").hexdigest()
-        except OSError as error:
-            raise Refused(f"{part} cannot be read: remove {self._folder}, and begin anew") from error
-        if found != digest:
-            raise Refused(f"{part} was changed: remove {self._folder}, and begin anew")
+    def _name(self, number: int) -> str:
+        return f"part-{number:05}{self._ending}"
+
+    def _check_folder(self) -> None:
+        """Raises Refused unless all in it is what the former run has written."""
+        next_part = self._name(len(self._parts))  # whole perhaps, when the run was killed, and written again
+        own = {*self._parts, STATE, next_part, part_of(Path(STATE)).name, part_of(Path(next_part)).name}
+        if others := sorted({one.name for one in self._folder.iterdir()} - own):
+            raise Refused(f"{self._folder / others[0]} is not of the run before: move it away")
+        for name, digest in zip(self._parts, self._digests, strict=True):
+            part = self._folder / name
+            try:
+                is_the_same = digest_of_file(part) == digest
+            except OSError as error:
+                raise Refused(f"{part} cannot be read: remove {self._folder}, and begin anew") from error
+            if not is_the_same:
+                raise Refused(f"{part} was changed: remove {self._folder}, and begin anew")
 
     def _keep(self, state: State) -> None:
         content = {"of": self._of, "parts": self._parts, "digests": self._digests, "state": state}
@@ -177,8 +205,7 @@ class FolderOutput(Output):
 
     def write(self, batch: pa.RecordBatch, kept: Kept) -> None:
         if self._part is None:
-            name = f"part-{len(self._parts):05}{self._ending}"
-            self._part = FileOutput(self._folder / name, self._open)
+            self._part = FileOutput(self._folder / self._name(len(self._parts)), self._open)
         self._part.write(batch, kept)
         self._rows += len(batch)
         if self._rows >= ROWS_OF_A_PART:
@@ -204,7 +231,6 @@ class FolderOutput(Output):
             if self.path.exists():
                 self.path.rmdir()
             self._folder.rename(self.path)
-            (self.path / STATE).unlink(missing_ok=True)
             files.settle(self.path.parent)
         os.close(self._lock)
 
@@ -236,6 +262,8 @@ class StandardOutput(Output):
     path = Path("standard output")
 
     def __init__(self, open_writer: Open) -> None:
+        if sys.stdout is None:
+            raise Refused("standard output is closed")
         with writing(self.path):
             self._hashed = Hashed(io.FileIO(1, "wb", closefd=False))
             self._stream = io.BufferedWriter(self._hashed)
@@ -258,6 +286,16 @@ class StandardOutput(Output):
 
     def left(self) -> str:
         return "what has left through standard output is not whole"
+
+
+def digest_of_file(path: Path, size: int | None = None) -> str:
+    """SHA-256 of its bytes, or of the first ones. Raises OSError."""
+    found = hashlib.sha256()
+    with path.open("rb") as content:
+        while part := content.read(min(_READ, _READ if size is None else size)):
+            found.update(part)
+            size = None if size is None else size - len(part)
+    return found.hexdigest()
 
 
 def digest_of_several(digests: list[str]) -> str:

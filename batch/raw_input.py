@@ -4,6 +4,7 @@ import abc
 import hashlib
 import io
 import os
+import sys
 from pathlib import Path
 
 from batch.errors import Refused
@@ -97,17 +98,20 @@ class FileInput(RawInput):
         return self._digest
 
     def check_unchanged(self) -> None:
-        with self.readable():
-            if self._stamp() != self._before:
-                raise Refused(f"{self.name} was changed while it was read")
+        try:
+            is_the_same = self._stamp() == self._before
+        except FileNotFoundError:
+            is_the_same = False
+        if not is_the_same:
+            raise Refused(f"{self.name} was changed while it was read")
 
     def close(self) -> None:
         self.stream.close()
 
-    def _stamp(self) -> tuple[int, int, int]:
-        """Of what has the name now."""
+    def _stamp(self) -> tuple[int, ...]:
+        """Of what has the name now. Nobody can set back when a file was last changed."""
         found = self._path.stat()
-        return found.st_size, found.st_mtime_ns, found.st_ino
+        return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
 class StandardInput(RawInput):
@@ -116,8 +120,9 @@ class StandardInput(RawInput):
     name = "standard input"
 
     def __init__(self) -> None:
-        with self.readable():
-            self._hashed = Hashed(io.FileIO(0, closefd=False))
+        if sys.stdin is None:
+            raise Refused("standard input is closed")
+        self._hashed = Hashed(io.FileIO(0, closefd=False))
         self.stream = io.BufferedReader(self._hashed, _BUFFER)
 
     def seekable(self) -> io.BufferedReader:

@@ -58,7 +58,7 @@ class Run:
             batch = self._batch(clients)
         if bad and not self.allows_bad:
             raise Refused(f"{source.name}, row {bad[0].row}: {bad[0].reason} ({_WAY_OUT})")
-        counts = summary.of_chunk(self.scorer, clients.values, batch)
+        counts = summary.of_chunk(self.scorer, clients, batch, source.name)
         counts.set_aside = len(bad)
         return Decided(source, batch, bad, counts)
 

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import functools
+import itertools
 import json
 import os
 import sys
@@ -18,13 +19,14 @@ from batch import deciding, features_file, formats, receipt, summary, version, w
 from batch.arriving import ArrivingFile, part_of, writing
 from batch.errors import Refused
 from batch.inputs import Inputs
-from batch.outputs import FileOutput, FolderOutput, Output, StandardOutput
+from batch.outputs import FileOutput, Finished, FolderOutput, Output, StandardOutput
 from batch.progress import Progress
-from batch.quarantine import SIZE, Quarantine
+from batch.quarantine import Quarantine
 from batch.raw_input import STANDARD
 from batch.run import Run
 from batch.summary import Counts
 from batch.version import Version
+from batch.writers import UNDECODED
 from journal.code_version import code_version
 from mlflow_model import command
 from mlflow_model.bundle.decision_columns import NotADecision
@@ -32,6 +34,8 @@ from mlflow_model.bundle.scoring import Scorer
 
 if TYPE_CHECKING:
     from journal.store import Journal
+
+_SPACES = "\u00a0\u202f"  # of French sentences
 
 
 def score(options: argparse.Namespace) -> None:
@@ -43,7 +47,10 @@ def score(options: argparse.Namespace) -> None:
             _input(options, found.scorer) as (given, form),
             contextlib.closing(Inputs(given, form, found.scorer.features)) as inputs,
         ):
-            _Scoring(options, found, inputs).run(journal)
+            try:
+                _Scoring(options, found, inputs).run(journal)
+            except Finished:
+                say(f"{options.output} is there already, whole: of this input, model and code")
 
 
 @contextlib.contextmanager
@@ -85,9 +92,15 @@ class _Scoring:
     def _begin(self, state: Mapping[str, Any]) -> None:
         """`state`: of the run that this one goes on with, or empty."""
         if state:
-            self._chunks, self._counts = int(state["chunks"]), Counts.of_state(state["counts"])
+            try:
+                self._chunks, self._counts = int(state["chunks"]), Counts.of_state(state["counts"])
+                quarantine = {**state["quarantine"]}
+                if self._chunks < 0:
+                    raise ValueError("no number of chunks")
+            except (KeyError, TypeError, ValueError, AttributeError):
+                raise Refused("what the run before has left is damaged: remove it, and begin anew") from None
         if self._options.quarantine is not None:
-            self._quarantine = Quarantine(self._options.quarantine, self._inputs, state)
+            self._quarantine = Quarantine(self._options.quarantine, self._inputs, quarantine if state else {})
         if self._options.summary is not None:  # now: at the end all work would be lost
             self._summary = ArrivingFile(self._options.summary)
 
@@ -125,7 +138,9 @@ class _Scoring:
         told = self._told(digests)
         if self._summary is not None:
             with writing(self._summary.path):
-                self._summary.stream.write(f"{json.dumps(told, ensure_ascii=False, indent=1)}\n".encode())
+                self._summary.stream.write(
+                    f"{json.dumps(told, ensure_ascii=False, indent=1)}\n".encode(errors=UNDECODED)
+                )
             self._summary.settle()
         receipt.write(journal, self._version, digests, self._counts)
         for one in (self._summary, self._quarantine, output):
@@ -135,8 +150,8 @@ class _Scoring:
             say(line)
 
     def _state(self) -> dict[str, Any]:
-        size = 0 if self._quarantine is None else self._quarantine.size()
-        return {"chunks": self._chunks, "counts": self._counts.state(), SIZE: size}
+        quarantine = {} if self._quarantine is None else self._quarantine.state()
+        return {"chunks": self._chunks, "counts": self._counts.state(), "quarantine": quarantine}
 
     def _told(self, digests: tuple[str, str]) -> dict[str, Any]:
         found, options = self._version, self._options
@@ -156,7 +171,7 @@ class _Scoring:
 
     def _opened_output(self) -> Output:
         options = self._options
-        is_folder = options.output.endswith(os.sep) or Path(options.output).is_dir()
+        is_folder = options.output.endswith(os.sep) or os.path.isdir(options.output)  # noqa: PTH112 - also of a name too long
         if options.resume and not is_folder:
             raise Refused(
                 "--resume needs a folder as output, whose parts it goes on from: end its name with /"
@@ -216,19 +231,34 @@ def _writer(form: str, columns: pa.Schema, decided: int, dialect: Any, stream: A
 
 def _check_apart(options: argparse.Namespace, inputs: Inputs) -> None:
     """Raises Refused where a file would be written over one that is read, or over another one."""
-    named = [Path(one) for one in (options.output, options.quarantine, options.summary) if one]
-    written = [
-        one.resolve()
-        for path in named
-        if str(path) != STANDARD
-        for one in (path, part_of(path))  # both names of a file on its way
-    ]
-    read = [path.resolve() for path in inputs.paths if path is not None]
-    for place, path in enumerate(written):
-        if path in read or path in written[:place]:
-            raise Refused(f"{path.name} would be written over the input, or twice: name another file")
+    output, *others = [Path(one) for one in (options.output, options.quarantine, options.summary) if one]
+    beside = [] if options.output == STANDARD else _both_names(output)
+    taken = [_real(path) for path in inputs.paths if path is not None]
+    for written in [*beside, *itertools.chain.from_iterable(map(_both_names, others))]:
+        if any(written == one or written in one.parents or one in written.parents for one in taken):
+            raise Refused(f"{written.name} would be written over the input, or twice: name another file")
+        taken.append(written)
+
+
+def _both_names(path: Path) -> list[Path]:
+    """Of a file on its way, and when it is whole."""
+    return [_real(path), _real(part_of(path))]
+
+
+def _real(path: Path) -> Path:
+    """As `Path.resolve`, which refuses links that lead to themselves."""
+    return Path(os.path.realpath(path))
 
 
 def say(message: str) -> None:
-    sys.stderr.write(f"{command.named_here(message)}\n")
+    """One line, whatever a file is called."""
+    sys.stderr.write(f"{_printable(command.named_here(message))}\n")
     sys.stderr.flush()
+
+
+def _printable(text: str) -> str:
+    """Without what moves a terminal's cursor or changes its colours."""
+    return "".join(
+        sign if sign.isprintable() or sign in _SPACES else sign.encode("unicode_escape").decode()
+        for sign in text
+    )

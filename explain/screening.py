@@ -25,12 +25,16 @@ def of_columns(
     scorer: Scorer, columns: Mapping[str, npt.ArrayLike], probabilities: npt.ArrayLike
 ) -> Counter[Warned]:
     """The same of clients by column. Raises whatever a bundle's own policy or values make of it."""
+    found = warned(scorer, columns, probabilities)
+    return Counter({warning: len(places) for warning, places in found.items()})
+
+
+def warned(
+    scorer: Scorer, columns: Mapping[str, npt.ArrayLike], probabilities: npt.ArrayLike
+) -> dict[Warned, npt.NDArray[np.intp]]:
+    """The places of the clients with each warning that anybody has. Raises as `of_columns` does."""
     doubles = {name: np.asarray(columns[name], np.float64) for name in scorer.features}
-    warned = guard_rails.of(
+    found = guard_rails.of(
         doubles, np.asarray(probabilities, np.float64), scorer.policy, population.of_scorer(scorer)
     )
-    found: Counter[Warned] = Counter()
-    for code, feature, holds in warned:
-        if holds.any():
-            found[code, feature or ""] = int(np.count_nonzero(holds))
-    return found
+    return {(code, feature or ""): np.flatnonzero(holds) for code, feature, holds in found if holds.any()}

@@ -56,12 +56,19 @@ def run(main: "Callable[[], int | None]") -> NoReturn:
 
 @contextlib.contextmanager
 def terminable() -> "Iterator[None]":
-    """Let SIGTERM interrupt as Ctrl-C does, so that unfinished files are removed."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Let SIGTERM, and the end of a terminal, interrupt as Ctrl-C does, so that unfinished files are removed.
+
+    Whoever had it ignored, as nohup does, is not interrupted.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _let_ctrl_c(act: "Callable[[int, FrameType | None], object]") -> None:

@@ -1,6 +1,8 @@
 """`python -m batch score` beside other files and other runs: what it may take, write over, and leave."""
 
 import csv
+import datetime
+import decimal
 import hashlib
 import json
 import os
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from batch import csv_source, outputs
@@ -19,6 +22,7 @@ from mlflow_model.bundle.scoring import DecisionPolicy
 from tests import batch_support
 from tests.batch_support import ID, TABLE, batch, files_in, read
 from tests.conftest import FEATURES
+from tests.servers import ROOT
 
 CREDIT = "AMT_CREDIT"
 
@@ -286,7 +290,170 @@ def test_a_row_is_set_aside_below_its_own_names(model: Path, tmp_path: Path) -> 
     assert header == ["file", "row", "reason", *TABLE.schema.names]
 
 
+TYPES = {
+    "date": pa.array([datetime.date(2020, 1, 2)] * len(TABLE)),
+    "decimal": pa.array([decimal.Decimal("1.50")] * len(TABLE)),
+    "bytes": pa.array([b"abc"] * len(TABLE)),
+    "far moment": pa.array([2**62] * len(TABLE), pa.int64()).cast(pa.timestamp("s"), safe=False),
+    "text view": pa.array(["abc"] * len(TABLE)).cast(pa.string_view()),
+    "run ends": pc.run_end_encode(pa.array(["abc"] * len(TABLE))),
+    "days of a dictionary": pa.array([datetime.date(2020, 1, 2)] * len(TABLE)).dictionary_encode(),
+    "no number": pa.array([float("nan")] * len(TABLE)),
+}
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_row_with_any_kind_of_column_is_set_aside(model: Path, tmp_path: Path, kind: str) -> None:
+    credit = pa.array([float("inf") if n == 3 else 1e5 for n in range(len(TABLE))], pa.float64())
+    rows = TABLE.set_column(TABLE.schema.get_field_index(CREDIT), CREDIT, credit)
+    batch_support.write_arrow(rows.append_column("MORE", TYPES[kind]), tmp_path / "in.arrow")
+
+    done = batch(
+        *("--input", tmp_path / "in.arrow", "--output", tmp_path / "o.csv", "--model", model),
+        *("--bad-rows", f"quarantine={tmp_path / 'bad.csv'}"),
+    )
+
+    assert done.returncode == 0, done.stderr
+    (bad,) = csv.DictReader((tmp_path / "bad.csv").read_text().splitlines())
+    shown = {"date": "2020-01-02", "decimal": "1.50", "no number": "", "days of a dictionary": "2020-01-02"}
+    assert bad["MORE"] == shown.get(kind, "abc") or kind == "far moment"
+    assert bad["row"] == "4"
+    assert (tmp_path / "o.csv").read_bytes().count(b"\r\n") == len(TABLE)
+
+
+def test_a_format_s_own_words_which_quote_a_client_are_not_repeated(model: Path, tmp_path: Path) -> None:
+    far = pa.array([2**63 - 1] * len(TABLE), pa.int64()).cast(pa.timestamp("s"), safe=False)
+    batch_support.write_arrow(TABLE.append_column("T", far), tmp_path / "in.arrow")
+
+    done = batch("--input", tmp_path / "in.arrow", "--output", tmp_path / "o.parquet", "--model", model)
+
+    assert done.returncode == 2
+    assert "922337" not in done.stderr
+    assert files_in(tmp_path) == ["in.arrow"]
+
+
+# ---- What a path may be
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--input", ""],
+        ["--input", "x" * 300],
+        ["--output", ""],
+        ["--output", "."],
+        ["--output", "/"],
+        ["--output", "loop"],
+        ["--output", "x" * 300],
+        ["--summary", ""],
+        ["--summary", "/"],
+        ["--summary", "."],
+        ["--summary", "fifo"],
+        ["--bad-rows", "quarantine=."],
+        ["--bad-rows", "quarantine=fifo"],
+        ["--bad-rows", "quarantine=o.csv.part"],
+        ["--model", "x" * 300],
+    ],
+    ids=lambda options: " ".join(options)[:40],
+)
+def test_an_odd_path_is_refused_in_one_line_and_costs_nothing(
+    model: Path, clients: Path, tmp_path: Path, options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "fifo")
+    before = files_in(tmp_path)
+    usual = {"--input": "in.csv", "--output": "o.csv", "--model": str(model)} | {options[0]: options[1]}
+
+    done = subprocess.run(
+        batch_support.command(*(part for pair in usual.items() for part in pair)),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert files_in(tmp_path) == before
+
+
+def test_a_fifo_in_the_place_of_a_file_on_its_way_keeps_nobody_waiting(
+    model: Path, clients: Path, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "o.csv.part")
+
+    done = batch("--input", clients, "--output", tmp_path / "o.csv", "--model", model)
+
+    assert (done.returncode, "o.csv cannot be written" in done.stderr) == (2, True)
+
+
+def test_a_name_cannot_move_the_terminal_s_cursor_and_may_be_in_no_encoding(
+    model: Path, tmp_path: Path
+) -> None:
+    odd = tmp_path / os.fsdecode(b"no\x1b[31m\n\xe9.csv")
+    batch_support.write_csv(TABLE.slice(0, 2), odd)
+    odd.write_text(odd.read_text() + odd.read_text().splitlines()[1].replace("Évry", "Évry,") + "\n")
+
+    done = subprocess.run(
+        batch_support.command(
+            *("--input", odd, "--output", tmp_path / "o.csv", "--model", model, "--summary", tmp_path / "s"),
+            *("--bad-rows", f"quarantine={tmp_path / 'bad.csv'}"),
+        ),
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    refused = subprocess.run(
+        batch_support.command("--input", odd, "--output", tmp_path / "p.csv", "--model", model),
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "s").read_text())["counts"]["set_aside"] == 1
+    assert (refused.returncode, b"\x1b" in refused.stderr, refused.stderr.count(b"\n")) == (2, False, 1)
+
+
+def test_closed_streams_are_told(model: Path, clients: Path, tmp_path: Path) -> None:
+    command = " ".join(batch_support.command("--model", model, "--input-format", "csv"))
+    ways = f"--input {clients} --output - --output-format csv >&-", f"--input - --output {tmp_path}/o.csv <&-"
+    said = [
+        subprocess.run(
+            ["sh", "-c", f"{command} {way}"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        for way in ways
+    ]
+
+    assert [one.returncode for one in said] == [2, 2]
+    assert [one.stderr for one in said] == [
+        "Refused: standard output is closed\n",
+        "Refused: standard input is closed\n",
+    ]
+
+
 # ---- Blocks of a CSV
+
+
+def test_a_byte_order_mark_at_the_beginning_of_a_block_is_not_lost(model: Path, tmp_path: Path) -> None:
+    header, first, *_ = batch_support.as_csv(batch_support.cells(TABLE.select([*FEATURES, ID]))).splitlines()
+    (tmp_path / "in.csv").write_bytes(f"{header}\r\n\ufeff{first}\r\n".encode())
+
+    done = batch("--input", tmp_path / "in.csv", "--output", tmp_path / "o.csv", "--model", model)
+
+    assert done.returncode == 2
+    assert "'AMT_ANNUITY' doit être un nombre" in done.stderr
+
+
+def test_lines_without_a_value_take_no_memory_however_they_differ(model: Path, tmp_path: Path) -> None:
+    header, *_ = batch_support.as_csv(batch_support.cells(TABLE)).splitlines()
+    (tmp_path / "in.csv").write_bytes(f"{header}\r\n".encode() + b",\n,,\n" * 20_000 + b'"')
+
+    done = batch("--input", tmp_path / "in.csv", "--output", tmp_path / "o.csv", "--model", model)
+
+    assert done.returncode == 2
+    assert "thousands of lines without a value differ" in done.stderr
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
