@@ -35,8 +35,6 @@ from mlflow_model.bundle.scoring import Scorer
 if TYPE_CHECKING:
     from journal.store import Journal
 
-_SPACES = "\u00a0\u202f"  # of French sentences
-
 
 def score(options: argparse.Namespace) -> None:
     """Score the input into the output, or raise Refused or ModelUnavailable."""
@@ -252,13 +250,5 @@ def _real(path: Path) -> Path:
 
 def say(message: str) -> None:
     """One line, whatever a file is called."""
-    sys.stderr.write(f"{_printable(command.named_here(message))}\n")
+    sys.stderr.write(f"{command.printable(command.named_here(message))}\n")
     sys.stderr.flush()
-
-
-def _printable(text: str) -> str:
-    """Without what moves a terminal's cursor or changes its colours."""
-    return "".join(
-        sign if sign.isprintable() or sign in _SPACES else sign.encode("unicode_escape").decode()
-        for sign in text
-    )

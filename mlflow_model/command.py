@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 _NAMED = re.compile(r"\bpython (register\.py\b|journal/check_proof\.py\b|-m )")
 
+_FRENCH_SPACES = "\u00a0\u202f"
 _interruptions = []  # type: list[int]
 
 
@@ -124,6 +125,14 @@ def _leave() -> NoReturn:
 def named_here(sentence: str) -> str:
     """The sentence with its `python register.py`, `python -m` and the like as they work where it is read."""
     return _NAMED.sub(lambda found: f"{_python()} {_place(found[1])}", sentence)
+
+
+def printable(text: str) -> str:
+    """In one line, without what moves a terminal's cursor or changes its colours."""
+    return "".join(
+        sign if sign.isprintable() or sign in _FRENCH_SPACES else sign.encode("unicode_escape").decode()
+        for sign in text
+    )
 
 
 def _python() -> str:

@@ -1,7 +1,7 @@
 """Answers about the version that is served and the reference clients: the worker's side.
 
-A process of the worker's own computes, and where it cannot be started there is no answer: what it imports would
-stay in a worker that decides. Only with gunicorn and --debug, which have no such processes, do threads answer.
+A process of the worker's own computes, and where it cannot be started there is no answer: what it imports
+would stay in a worker that decides. With gunicorn and --debug, which have no such processes, threads answer.
 """
 
 import functools
