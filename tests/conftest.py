@@ -30,6 +30,7 @@ from mlflow_model.handover import model_files
 
 LONGEST = (
     "test_hostile_pickles",  # whose bound of memory holds for all children of a process that have ended
+    "test_offers",
     "test_alias_every_second",
     "test_deployment",
     "test_training_run",
@@ -58,6 +59,7 @@ LONGEST = (
     "test_model_files",
     "test_installation",
 )
+SLOW_TIMEOUT_SECONDS = 1_200
 OPERATORS_FILES = ("MODEL_PUBLIC_KEY", "TARIFF_FILE")
 FEATURES = (
     "AMT_ANNUITY",
@@ -149,7 +151,14 @@ def documented_request() -> dict[str, float]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, so that no process works on one of them when the others have ended."""
+    """The longest files first, so that no process works on one of them when the others have ended.
+
+    On a machine with other work a slow test takes several times as long as on a quiet one.
+    """
+    for item in items:
+        is_slow = item.get_closest_marker("slow") or item.get_closest_marker("endurance")
+        if is_slow and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_SECONDS))
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 

@@ -3,6 +3,7 @@
 Of the project it takes the ends of what the training has seen, and nothing else.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,8 +54,13 @@ class Enumeration:
     def __init__(
         self, booster: lightgbm.Booster, values: Mapping[str, float], income: float, population: Population
     ) -> None:
-        self._booster, self._values, self._population = booster, values, population
+        self._booster, self._values = booster, values
         self._now = {**values, INCOME: income}
+        self._seen = {
+            feature: (min(low, values[feature]), max(high, values[feature]))
+            for feature, (low, high) in ((one, others.ends) for one, others in population.items())
+            if feature in values and not math.isnan(values[feature])
+        }
 
     def best(self, levers: Sequence[str], bound: float, *, is_below: bool, digits: int = 3) -> Best:
         """`bound`: in log-odds."""
@@ -94,27 +100,28 @@ class Enumeration:
         now = {**self._now, **amounts}
         if not has_a_term(now[CREDIT], now[ANNUITY]):
             return False
+        if PRICE not in amounts:
+            return True
         part, part_now = (Fraction(one[CREDIT]) / Fraction(one[PRICE]) for one in (now, self._now))
-        return PRICE not in amounts or part <= max(part_now, Fraction(1))
+        return part <= max(part_now, Fraction(1))
 
     def _is_seen(self, row: Mapping[str, float]) -> bool:
-        for feature, value in row.items():
-            others, now = self._population.get(feature), self._values[feature]
-            if others is not None and not math.isnan(value):
-                low, high = others.ends
-                if not min(low, now) <= value <= max(high, now):
-                    return False
-        return True
+        return all(
+            low <= row[feature] <= high or math.isnan(row[feature])
+            for feature, (low, high) in self._seen.items()
+        )
 
 
+HIGHEST_RATE = 0.5 / 12
+TERMS = [(count, (1 - (1 + HIGHEST_RATE) ** -count) / HIGHEST_RATE) for count in range(3, 121)]
+
+
+@functools.lru_cache(100_000)  # levers of the price and of the income leave both as they are
 def has_a_term(credit: float, annuity: float) -> bool:
     """From 3 to 120 instalments, 0 % to 50 % a year, each instalment to half a unit of its third digit."""
-    rate, half_a_unit = 0.5 / 12, float(f"5e{len(str(int(annuity))) - 4}")
-    return any(
-        credit / (annuity - half_a_unit) >= (1 - (1 + rate) ** -instalments) / rate
-        and credit / (annuity + half_a_unit) <= instalments
-        for instalments in range(3, 121)
-    )
+    half_a_unit = float(f"5e{len(str(int(annuity))) - 4}")
+    most, least = credit / (annuity - half_a_unit), credit / (annuity + half_a_unit)
+    return any(most >= repaid and least <= instalments for instalments, repaid in TERMS)
 
 
 def _feature(feature: str, now: Mapping[str, float]) -> float:
@@ -132,10 +139,15 @@ def _feature(feature: str, now: Mapping[str, float]) -> float:
 def spoken(low: float, high: float, digits: int) -> list[float]:
     """By their decimal notation: so many significant digits, then zeros."""
     found = {
-        float(f"{digit}e{exponent}")
+        amount
         for exponent in range(-3, 13)
         if 10.0**exponent <= high <= 10.0 ** (exponent + digits + 1)
         or 10.0**exponent <= low <= 10.0 ** (exponent + digits + 1)
-        for digit in range(10 ** (digits - 1), 10**digits)
+        for amount in _with(digits, exponent)
     }
     return sorted(amount for amount in found if low <= amount <= high)
+
+
+@functools.cache
+def _with(digits: int, exponent: int) -> list[float]:
+    return [float(f"{digit}e{exponent}") for digit in range(10 ** (digits - 1), 10**digits)]

@@ -266,7 +266,6 @@ def test_a_request_keeps_its_id_and_gets_one_without(door: Door, path: str) -> N
     assert all(re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]+", one) for one in ids)
 
 
-@pytest.mark.slow
 def test_every_line_of_the_log_is_an_event_without_a_value_of_the_applicant(
     documented_pickle: Path, documented_request: dict[str, float], tmp_path: Path
 ) -> None:

@@ -79,7 +79,7 @@ Scorer.decide = lambda *given: 1 / 0
     "code",
     [
         pytest.param(SLOW, id="slow", marks=pytest.mark.slow),
-        pytest.param(FAILING, id="failing", marks=pytest.mark.slow),
+        pytest.param(FAILING, id="failing"),
     ],
 )
 def test_a_challenger_that_misbehaves_does_not_touch_an_answer(

@@ -97,8 +97,9 @@ def test_contributions_are_the_shapley_values_of_each_tree(shipped: Bundle, scor
         assert abs(one["base_log_odds"] - base) < 1e-12
 
 
-def test_contributions_sum_to_the_score_and_points_to_the_probability(scorer: Scorer) -> None:
-    for client in reference_clients(scorer, 60):
+@pytest.mark.parametrize("count", [60, pytest.param(300, marks=pytest.mark.slow)])
+def test_contributions_sum_to_the_score_and_points_to_the_probability(scorer: Scorer, count: int) -> None:
+    for client in reference_clients(scorer, count):
         found = explained(scorer, client)
         parts = found["contributions"]
 
@@ -268,8 +269,9 @@ def test_log_odds_and_points_are_those_of_the_probability(parameters: dict[str, 
 # ---- Reasons
 
 
-def test_reasons_never_contradict_each_other_nor_the_score(scorer: Scorer) -> None:
-    for client in reference_clients(scorer, 100):
+@pytest.mark.parametrize("count", [100, pytest.param(400, marks=pytest.mark.slow)])
+def test_reasons_never_contradict_each_other_nor_the_score(scorer: Scorer, count: int) -> None:
+    for client in reference_clients(scorer, count):
         found = explained(scorer, client)
         speaking_for, against = found["reasons"]["for"], found["reasons"]["against"]
         both = [*speaking_for, *against]

@@ -101,7 +101,10 @@ def test_the_reason_of_a_review_goes_with_the_decision_that_it_is_about(journal:
     assert findings() == []
 
 
-def test_nothing_of_the_erased_is_left_in_any_byte_and_all_of_the_others_is(journal: Path) -> None:
+@pytest.mark.parametrize(("written", "erasures"), [(120, 20), pytest.param(600, 100, marks=pytest.mark.slow)])
+def test_nothing_of_the_erased_is_left_in_any_byte_and_all_of_the_others_is(
+    journal: Path, written: int, erasures: int
+) -> None:
     """Whatever the order of writing and of erasing, with other receipts before, after and between."""
     chance = random.Random(5)  # noqa: S311 - the same clients at every run
     marked = [
@@ -110,12 +113,12 @@ def test_nothing_of_the_erased_is_left_in_any_byte_and_all_of_the_others_is(jour
             request_id=f"MARKER-request-{n:04d}",
             client_reference=f"MARKER-reference-{n:04d}",
         )
-        for n in range(240)
+        for n in range(written)
     ]
     with writer() as one:
-        for start in range(0, 240, 40):
+        for start in range(0, written, 40):
             one.append(marked[start : start + 40])
-    gone = set(chance.sample(range(240), 40))
+    gone = set(chance.sample(range(written), erasures))
     salts = {n: found(marked[n].id).salted[:32] for n in gone}
 
     for n in gone:

@@ -486,18 +486,20 @@ def _are_in_order(found: list[tuple[int, int, int]]) -> bool:
     return True
 
 
-@pytest.mark.slow
-def test_writers_at_the_same_time_lose_no_sequence_and_double_none(journal: Path) -> None:
+@pytest.mark.parametrize(("writers", "groups"), [(2, 10), pytest.param(3, 40, marks=pytest.mark.slow)])
+def test_writers_at_the_same_time_lose_no_sequence_and_double_none(
+    journal: Path, writers: int, groups: int
+) -> None:
     context = multiprocessing.get_context("spawn")
-    children = [context.Process(target=_write_in_turn, args=(40,)) for _ in range(2)]
+    children = [context.Process(target=_write_in_turn, args=(groups,)) for _ in range(writers)]
     for child in children:
         child.start()
     for child in children:
         child.join(60)
 
     found = rows(journal, "SELECT position, writer, sequence FROM record ORDER BY position")
-    assert [child.exitcode for child in children] == [0, 0]
-    assert len(found) == 2 * (40 * 3 + 2)
+    assert [child.exitcode for child in children] == [0] * writers
+    assert len(found) == writers * (groups * 3 + 2)
     assert _are_in_order(found)
 
 

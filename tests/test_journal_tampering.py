@@ -230,9 +230,9 @@ def _differently(filled: Filled, change: Change, times: int) -> Iterator[str]:
 TABLES = ("journal", "journal_version", "model", "record", "subtree")
 
 
-# Of each kind some daily, and all in `make endurance`.
+# Of each kind some daily, and all in `make proofs`.
 SHARES = pytest.mark.parametrize(
-    "share", [pytest.param(0.1, id="some"), pytest.param(1.0, id="all", marks=pytest.mark.endurance)]
+    "share", [pytest.param(0.1, id="some"), pytest.param(1.0, id="all", marks=pytest.mark.slow)]
 )
 
 

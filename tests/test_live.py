@@ -203,7 +203,7 @@ def test_without_a_copy_and_a_registry_the_answer_is_503_at_once(
 
 @pytest.mark.slow
 def test_metrics_are_right_whichever_worker_is_asked(live: Registry, body: bytes) -> None:
-    with serving(live, workers=2) as door:
+    with serving(live, workers=3) as door:
         for _ in range(60):
             door.send("POST", "/predict", body, JSON)
         with_null = json.dumps(json.loads(body) | {"EXT_SOURCE_1": None}).encode()
@@ -243,7 +243,6 @@ def keys(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_with_a_public_key_only_signed_versions_are_served(live: Registry, keys: Path) -> None:
     sign(live, "2", keys / "private.pem")
     live.point("2")

@@ -5,6 +5,7 @@ import os
 import random
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from tests import servers
 from tests.faults import Clock
 from tests.live import (
     Registry,
+    all_serve,
     children_of,
     doubt,
     is_content_with,
@@ -172,6 +174,29 @@ def test_a_version_that_is_deleted_between_the_look_and_the_copy_is_refused(live
 
     with pytest.raises(LoadingFailed, match="scoring-client/2"):
         fetching.download(named)
+
+
+@pytest.mark.slow
+def test_without_cache_and_registry_a_killed_worker_waits_and_the_others_answer(
+    live: Registry, documented_request: dict[str, float]
+) -> None:
+    with serving(live, workers=2) as door:
+        shutil.rmtree(live.folder / "cache")
+        (live.folder / "mlflow.db").rename(live.folder / "away.db")
+        doubt(door, "aucun registre")
+        killed, survivor = workers_of(door)
+        os.kill(killed, signal.SIGKILL)
+        servers.eventually(lambda: "cannot be used" in door.said or None, "a worker without a copy")
+        during = {door.predict(documented_request).status for _ in range(20)}
+        os.kill(door.pid, signal.SIGHUP)
+        time.sleep(1.5)
+        after_exchange = {door.predict(documented_request).status for _ in range(20)}
+        still_there = survivor in workers_of(door)
+        (live.folder / "away.db").rename(live.folder / "mlflow.db")
+        live.point("2")
+        all_serve(door, "2")
+
+    assert (during, after_exchange, still_there) == ({200}, {200}, True)
 
 
 @pytest.mark.slow

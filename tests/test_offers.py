@@ -1,6 +1,7 @@
 """What would change a decision: the offers of POST /explain, each proved by all changes there are."""
 
 import dataclasses
+import functools
 import json
 import math
 from typing import Any
@@ -71,10 +72,13 @@ def known(client: Client) -> dict[str, float]:
     return {name: math.nan if value is None else value for name, value in client.items()}
 
 
+leaves_of = functools.cache(Leaves.of_text)
+
+
 def question(scorer: Scorer, client: Client) -> Question:
     return Question(
         scorer,
-        Leaves.of_text(scorer.model_text),
+        leaves_of(scorer.model_text),
         population.of_facts(scorer.population),
         loans.loan_of(known(client)),
         PLAUSIBLE,

@@ -213,7 +213,6 @@ def test_a_reviewer_has_explanations_of_the_grey_zone_alone(bank: Bank) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_a_file_that_is_not_served_any_more_explains_nothing(
     documented_pickle: Path, client_of_each_label: dict[str, Client], two_versions: Registry, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """The documented pickle becomes a bundle, exact to the last bit, and nothing in it is executed."""
 
 import hashlib
+import itertools
 import pickle
 import subprocess
 import sys
@@ -86,8 +87,17 @@ def expected_probabilities(model: Any) -> np.ndarray:
     return np.asarray(model.predict_proba(CLIENTS))[:, 1]
 
 
+PROTOCOLS = (2, 3, 4, 5)
+
+
 @pytest.mark.parametrize(
-    ("name", "protocol"), [*((name, 4) for name in MODELS), *(("classifier", one) for one in (2, 3, 5))]
+    ("name", "protocol"),
+    [
+        pytest.param(
+            name, protocol, marks=[] if name == "classifier" or protocol == 4 else [pytest.mark.slow]
+        )
+        for name, protocol in itertools.product(MODELS, PROTOCOLS)
+    ],
 )
 def test_the_score_is_the_original_s_to_the_last_bit(name: str, protocol: int, tmp_path: Path) -> None:
     model = MODELS[name]
@@ -104,15 +114,9 @@ def test_only_the_trees_that_lightgbm_predicts_with_are_kept(tmp_path: Path) -> 
     assert converted.text.count("\nTree=") == 7
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(
-    ("threshold", "protocol"),
-    [
-        (0.25, 4),
-        (np.float32(0.25), 4),
-        (np.array(0.25, dtype=">f8")[()], 4),
-        *((np.float64(0.25), protocol) for protocol in (2, 3, 4, 5)),
-    ],
-    ids=repr,
+    "threshold", [0.25, np.float64(0.25), np.float32(0.25), np.array(0.25, dtype=">f8")[()]], ids=repr
 )
 def test_a_threshold_may_be_a_python_or_a_numpy_float(threshold: Any, protocol: int, tmp_path: Path) -> None:
     path = written(tmp_path / "model.pkl", protocol, optimal_threshold=threshold, margin=threshold)

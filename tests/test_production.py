@@ -352,7 +352,6 @@ def test_the_store_by_default_is_remembered_like_any_other(
     assert (ready["version"], ready["confirmed"]) == ("1", False)
 
 
-@pytest.mark.slow
 def test_a_copy_that_was_tampered_with_is_not_served(known_registry: Path) -> None:
     for policy in (known_registry / "cache").glob("*/policy.json"):
         policy.write_text(policy.read_text().replace("0.25", "0.95"))

@@ -57,7 +57,6 @@ def assert_reported(version: str, outcome: str) -> None:
     assert "changed" in run.data.metrics
 
 
-@pytest.mark.slow
 def test_force_needs_a_reason_and_keeps_it(candidates: Path) -> None:
     without = register_py("promote", "3", "--force")
     forced = register_py("promote", "3", "--force", "--why", "the new costs")

@@ -197,9 +197,12 @@ def test_a_race_reads_as_what_the_alias_named(race: str) -> None:
     assert [(term.version, term.how) for term in terms] == told
 
 
-def test_promotions_at_once_leave_one_champion_and_a_history_that_can_be_read(candidates: Path) -> None:
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(moves.promote, (2, 3)))
+@pytest.mark.parametrize("at_once", [(2, 3), pytest.param((2, 3, 2, 3), marks=pytest.mark.slow)], ids=len)
+def test_promotions_at_once_leave_one_champion_and_a_history_that_can_be_read(
+    candidates: Path, at_once: tuple[int, ...]
+) -> None:
+    with ThreadPoolExecutor(len(at_once)) as pool:
+        list(pool.map(moves.promote, at_once))
 
     assert champion() in (2, 3)
     told = [term.version for term in moves.history()]

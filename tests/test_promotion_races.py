@@ -52,7 +52,6 @@ def test_two_promotions_at_once_say_what_is_true(candidates: Path) -> None:
 
 
 @pytest.mark.parametrize("version", [1, pytest.param(2, marks=pytest.mark.slow)])
-@pytest.mark.slow
 def test_a_version_that_was_exchanged_after_its_examination_is_not_promoted(
     candidates: Path, version: int
 ) -> None:

@@ -23,7 +23,6 @@ from tests import servers
 from tests.live import line_with, workers_of
 from tests.servers import JSON, Answer, FlaskDoor, SocketDoor
 
-SHIPPED = servers.ROOT / "models" / "lgbm_final_model.pkl"
 TOO_MANY = "Trop de questions sont posées à la fois sur la version servie : réessayez dans une seconde."
 
 

@@ -575,6 +575,7 @@ def test_a_registry_may_lie_in_any_folder(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri_of(place / "mlflow.db"))
 
     assert "version 1 registered" in register_py().stderr
+    assert "version 2 registered" in register_py("--margin", "0.03").stderr
     assert "champion" in register_py("list").stdout
     assert sorted(one.name for one in place.iterdir()) == ["mlartifacts", "mlflow.db"]
 

@@ -20,7 +20,7 @@ from tests.live import serves
 from tests.servers import ROOT, FlaskDoor, SocketDoor
 from tests.test_batch import ARROW, THREE, WRITERS, decisions, send
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 SHIPPED = ROOT / "models" / "lgbm_final_model.pkl"
 ENTRANCES = (

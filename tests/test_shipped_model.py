@@ -95,7 +95,9 @@ def test_the_card_s_figures_are_those_of_the_test_set(
     assert header["metrics"]["test_clients"] == len(test)
 
 
-@pytest.mark.parametrize("threshold", [0.05, 0.9])
+@pytest.mark.parametrize(
+    "threshold", [0.05, 0.9, *(pytest.param(one, marks=pytest.mark.slow) for one in (0.1, 0.2, 0.3, 0.5))]
+)
 def test_it_can_be_given_any_other_threshold(threshold: float) -> None:
     bundle, _ = model_files.convert(PICKLE, threshold=threshold)
 

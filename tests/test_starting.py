@@ -67,7 +67,6 @@ def modelless(tmp_path: Path) -> dict[str, str]:
         pytest.param("scoring-client", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.slow
 def test_a_uri_that_can_name_no_model_is_told_before_anything_is_loaded(uri: str, tmp_path: Path) -> None:
     environment = servers.alone(Path(uri), tmp_path) | {"MODEL_URI": uri}
 
@@ -138,16 +137,19 @@ def test_a_relative_registry_is_looked_for_in_the_current_folder(
     "application", ["api.app:app", pytest.param("api.app:create_app()", marks=pytest.mark.slow)]
 )
 def test_gunicorn_serves_the_module_attribute_and_the_factory(
-    documented_pickle: Path, tmp_path: Path, application: str
+    documented_pickle: Path, documented_request: dict[str, float], tmp_path: Path, application: str
 ) -> None:
     port = servers.free_port()
     command = [str(BIN / "gunicorn"), application, "--bind", f"127.0.0.1:{port}", "--workers", "1"]
     environment = servers.alone(documented_pickle, tmp_path)
 
     with servers.process(command, environment, tmp_path / "log") as child:
-        content = servers.ready(SocketDoor(port, tmp_path / "log", child.pid)).content
+        door = SocketDoor(port, tmp_path / "log", child.pid)
+        content = servers.ready(door).content
+        answer = door.predict(documented_request)
 
     assert content["name"] == "lgbm_final_model.pkl"
+    assert (answer.status, answer.content["prediction"]) == (200, "Classe_1 (risqué)")
 
 
 def test_the_module_attribute_and_the_factory_are_flask_applications(modelless: dict[str, str]) -> None:
@@ -358,8 +360,11 @@ def _read(file: Path) -> str:
 
 
 @pytest.mark.slow
-def test_a_service_whose_standard_streams_are_closed_answers(documented_pickle: Path, tmp_path: Path) -> None:
-    command = ["sh", "-c", 'exec "$0" "$@" 0<&- 1>&-', sys.executable, "api/app.py", "--port", "0"]
+@pytest.mark.parametrize("closed", ["1>&-", "0<&- 1>&-"])
+def test_a_service_whose_standard_streams_are_closed_answers(
+    documented_pickle: Path, tmp_path: Path, closed: str
+) -> None:
+    command = ["sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, "api/app.py", "--port", "0"]
     environment, log = servers.alone(documented_pickle, tmp_path), tmp_path / "log"
 
     with servers.process([*command, "--workers", "1"], environment, log, ROOT) as child:

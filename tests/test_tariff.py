@@ -101,26 +101,28 @@ def test_what_is_no_tariff_is_refused_with_the_reason(content: bytes, why: str) 
         Tariff.of_json(content)
 
 
-def test_offers_are_loans_that_the_bank_sells(scorer: Scorer) -> None:
+@pytest.mark.parametrize(("count", "few"), [(120, 3), pytest.param(400, 10, marks=pytest.mark.slow)])
+def test_offers_are_loans_that_the_bank_sells(scorer: Scorer, count: int, few: int) -> None:
     sold = of(*(OVER_TWO_YEARS | {"instalments": instalments} for instalments in (12, 24, 36)))
     offered = 0
-    for client in reference_clients(scorer, 120):
+    for client in reference_clients(scorer, count):
         found = explanation.of(scorer, client, scorer.decide(client), sold)
         for offer in found["offers"]["found"]:
             credit, annuity = offer["client"]["AMT_CREDIT"], offer["client"]["AMT_ANNUITY"]
             assert any(is_repaid(credit, annuity, instalments) for instalments in (12, 24, 36))
             offered += 1
-    assert offered > 3
+    assert offered > few
 
 
-def test_a_bank_of_one_rate_sells_loans_of_round_amounts(scorer: Scorer) -> None:
+@pytest.mark.parametrize(("count", "few"), [(120, 1), pytest.param(400, 3, marks=pytest.mark.slow)])
+def test_a_bank_of_one_rate_sells_loans_of_round_amounts(scorer: Scorer, count: int, few: int) -> None:
     one_rate = {"lowest_rate": 0.08, "highest_rate": 0.08}
     sold = of(*(one_rate | {"instalments": instalments} for instalments in (12, 24, 36, 48, 60)))
-    clients = reference_clients(scorer, 120)
+    clients = reference_clients(scorer, count)
 
     found = [explanation.of(scorer, one, scorer.decide(one), sold)["offers"]["found"] for one in clients]
 
-    assert sum(map(bool, found)) > 1
+    assert sum(map(bool, found)) > few
 
 
 def test_the_service_offers_what_its_tariff_file_says_now(
