@@ -19,7 +19,7 @@ import pyarrow.ipc
 import pytest
 
 from api.deciding import many_clients, service
-from api.deciding.places import Places
+from api.deciding.places import Places, Room
 from api.recording.records import Asked
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import Scorer
@@ -821,7 +821,7 @@ def mutated(good: bytes, generator: random.Random) -> bytes:
 
 
 def test_a_batch_does_not_wait_for_a_place_without_end() -> None:
-    places = Places(1, 1, 0.01, Busy)
+    places = Places(Room(1, 1, 0.01), Busy)
 
     with places.taken(), pytest.raises(Busy), places.taken():
         pass
@@ -868,7 +868,7 @@ def holding(places: Places, count: int) -> tuple[threading.Event, list[threading
 def test_a_batch_without_a_place_is_asked_to_come_back_while_predict_answers(
     flask_door: FlaskDoor, documented_request: dict[str, float]
 ) -> None:
-    done, threads = holding(many_clients.Batch.places, many_clients.COMPUTED_AT_ONCE + many_clients.WAITING)
+    done, threads = holding(many_clients.Batch.places, many_clients.ROOM.most)
     try:
         full = send(flask_door, DOCUMENT, JSON)
         single = flask_door.predict(documented_request)

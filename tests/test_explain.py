@@ -13,7 +13,7 @@ import pytest
 from api.app import create_app
 from api.deciding import service
 from api.deciding.explained_client import Explanation
-from api.deciding.places import Places
+from api.deciding.places import Places, Room
 from explain import cautions, explanation, population, reasons, wording
 from explain.population import Distribution
 from features.identities import IDENTITIES
@@ -149,7 +149,7 @@ def test_what_predict_refuses_is_refused_with_the_same_words(body: bytes, door: 
 def test_explanations_are_made_one_at_a_time_and_nobody_waits_for_ever(
     scorer: Scorer, documented_request: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places = Places(1, 1, 0.05, TooManyExplanations)
+    places = Places(Room(1, 1, 0.05), TooManyExplanations)
     monkeypatch.setattr(Explanation, "places", places)
     asked = service.Service(servers.serving(scorer))
     arguments = ("application/json", None, json.dumps(documented_request).encode(), "id")

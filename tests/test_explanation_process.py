@@ -312,7 +312,7 @@ def test_a_process_says_of_a_version_that_it_cannot_be_explained(
 def test_batches_that_hold_all_their_places_leave_an_explanation_its_own(
     pool: Pool, model: Model, documented_request: Client
 ) -> None:
-    done, threads = holding(Batch.places, many_clients.COMPUTED_AT_ONCE + many_clients.WAITING)
+    done, threads = holding(Batch.places, many_clients.ROOM.most)
     try:
         answer = answered(pool, model, documented_request)
     finally:

@@ -82,6 +82,20 @@ def test_what_the_registry_said_is_kept_for_a_minute_while_it_is_away(
     assert (after.status, after.error, after.headers["Retry-After"]) == (503, OUT_OF_REACH, "1")
 
 
+def test_that_the_registry_is_away_is_remembered_for_some_seconds(
+    door: FlaskDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as away:
+        away.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/nowhere/mlflow.db")
+        first = door.get("/model/history")
+
+    within = [door.get("/model/history") for _ in range(2)]
+    monkeypatch.setattr(history, "REFUSAL_KEPT_SECONDS", 0.0)
+
+    assert [(one.status, one.error) for one in (first, *within)] == [(503, OUT_OF_REACH)] * 3
+    assert door.get("/model/history").status == 200
+
+
 def test_who_waits_for_the_registry_is_answered_when_the_worker_ends(
     door: FlaskDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from api.deciding.computing_pool import Pool
-from api.deciding.places import Places
+from api.deciding.places import Places, Room
 from api.deciding.service import Service
 from api.delivery.news import Copy
 from api.delivery.served import Model, loaded
@@ -116,7 +116,7 @@ def test_one_question_is_answered_at_a_time_and_decisions_go_on(
     model: Model, pool: Pool, documented_request: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     door = asking(model, pool)
-    monkeypatch.setattr(Enquiry, "places", Places(1, 1, 0.05, TooManyEnquiries))
+    monkeypatch.setattr(Enquiry, "places", Places(Room(1, 1, 0.05), TooManyEnquiries))
 
     with Enquiry.places.taken():
         refused = [door.get(path) for path in ("/model", "/reference", "/reference/clients")]

@@ -8,14 +8,12 @@ from typing import Any
 from api.deciding import bank_tariff, one_client
 from api.deciding.answer import Answer
 from api.deciding.listener import Listener
-from api.deciding.places import Places
+from api.deciding.places import Places, Room
 from api.deciding.task import ModelTask
 from api.delivery.served import Model
 from mlflow_model.errors import ExplanationTooSlow, TooManyExplanations
 
-COMPUTED_AT_ONCE = 1
-WAITING = 8
-WAIT_SECONDS = 2.0
+ROOM = Room(at_once=1, waiting=8, wait_seconds=2.0)
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Explanation(ModelTask):
     called = "an explanation"
     seconds = 10.0
     too_slow = ExplanationTooSlow
-    places = Places(COMPUTED_AT_ONCE, WAITING, WAIT_SECONDS, TooManyExplanations)
+    places = Places(ROOM, TooManyExplanations)
     is_small = False
 
     content_type: str | None

@@ -13,7 +13,7 @@ from api.deciding.formats import csv_rows, json_array, kept_columns
 from api.deciding.formats.checked_columns import Column
 from api.deciding.formats.clients import Clients
 from api.deciding.listener import Listener
-from api.deciding.places import Places
+from api.deciding.places import Places, Room
 from api.deciding.task import ModelTask
 from api.delivery.served import Model
 from api.paths import BATCH
@@ -37,9 +37,7 @@ from mlflow_model.errors import (
     UnsupportedMediaType,
 )
 
-COMPUTED_AT_ONCE = 2
-WAITING = 2
-WAIT_SECONDS = 10.0
+ROOM = Room(at_once=2, waiting=2, wait_seconds=10.0)
 SMALL = 64 * 1024
 
 
@@ -64,7 +62,7 @@ class Batch(ModelTask):
     called = "a batch"
     seconds = 60.0  # deployment/nginx.conf waits longer
     too_slow = BatchTooSlow
-    places = Places(COMPUTED_AT_ONCE, WAITING, WAIT_SECONDS, Busy)
+    places = Places(ROOM, Busy)
 
     content_type: str | None
     content_encoding: str | None

@@ -3,20 +3,31 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from mlflow_model.errors import TryLater
+
+
+class Room(NamedTuple):
+    """For requests of a kind. Each holds a thread, also while it waits."""
+
+    at_once: int
+    waiting: int
+    wait_seconds: float
+
+    @property
+    def most(self) -> int:
+        return self.at_once + self.waiting
 
 
 class Places:
     """Places in this process. `refusal`: what a request is told that gets none."""
 
-    def __init__(
-        self, computed_at_once: int, waiting: int, wait_seconds: float, refusal: Callable[[], TryLater]
-    ) -> None:
+    def __init__(self, room: Room, refusal: Callable[[], TryLater]) -> None:
         self.refusal = refusal
-        self._wait_seconds = wait_seconds
-        self._admitted = threading.BoundedSemaphore(computed_at_once + waiting)
-        self._computing = threading.BoundedSemaphore(computed_at_once)
+        self._wait_seconds = room.wait_seconds
+        self._admitted = threading.BoundedSemaphore(room.most)
+        self._computing = threading.BoundedSemaphore(room.at_once)
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:

@@ -5,48 +5,61 @@ import time
 from typing import Any
 
 from api import logs
-from api.deciding.places import Places
+from api.deciding.places import Places, Room
 from api.delivery.served import Model
 from api.reference.errors import EnquiryTooSlow, RegistryOutOfReach, TooManyEnquiries
 from mlflow_model import processes
+from mlflow_model.errors import ScoringError
 
 _PROCESS = "api.reference.history_process"
 SECONDS = 60.0
-KEPT_SECONDS = 60.0
-ASKED_AT_ONCE, WAITING, WAIT_SECONDS = 1, 2, 15.0
+KEPT_SECONDS, REFUSAL_KEPT_SECONDS = 60.0, 5.0
+ROOM = Room(at_once=1, waiting=2, wait_seconds=15.0)
 OF_A_FILE: dict[str, Any] = {"card": None, "champions": [], "examination": None}
 
 _Asked = tuple[str, str, str | None]
+_Told = dict[str, Any]
 
 
 class History:
     """The card, the history of the alias and the last examination."""
 
     def __init__(self) -> None:
-        self._places = Places(ASKED_AT_ONCE, WAITING, WAIT_SECONDS, TooManyEnquiries)
+        self._places = Places(ROOM, TooManyEnquiries)
         self._lock = threading.Lock()
-        self._known: tuple[_Asked, float, dict[str, Any]] | None = None
+        self._known: tuple[_Asked, float, _Told | ScoringError] | None = None
 
     def of(self, model: Model) -> dict[str, Any]:
         """Raises RegistryOutOfReach, EnquiryTooSlow or TooManyEnquiries. A file has no history."""
         if model.version is None:
             return OF_A_FILE
         asked = model.name, model.version, model.alias
-        if (known := self._remembered(asked)) is not None:
-            return known
-        with self._places.taken():
-            if (known := self._remembered(asked)) is None:  # somebody else may have asked meanwhile
-                known = _told(*asked)
-                with self._lock:
-                    self._known = asked, time.monotonic(), known
+        known = self._remembered(asked)
+        if known is None:
+            with self._places.taken():
+                # Somebody else may have asked meanwhile.
+                known = self._remembered(asked) or self._asked(asked)
+        if isinstance(known, ScoringError):
+            raise known.with_traceback(None)  # or it would grow with each request
         return known
 
-    def _remembered(self, asked: _Asked) -> dict[str, Any] | None:
+    def _asked(self, asked: _Asked) -> "_Told | ScoringError":
+        """A refusal is remembered, too: a registry that hangs would hold each request for a minute."""
+        try:
+            told: _Told | ScoringError = _told(*asked)
+        except (EnquiryTooSlow, RegistryOutOfReach) as refused:
+            told = refused
+        with self._lock:
+            self._known = asked, time.monotonic(), told
+        return told
+
+    def _remembered(self, asked: _Asked) -> "_Told | ScoringError | None":
         with self._lock:
             if self._known is None:
                 return None
             of, since, told = self._known
-        return told if of == asked and time.monotonic() - since < KEPT_SECONDS else None
+        kept = REFUSAL_KEPT_SECONDS if isinstance(told, ScoringError) else KEPT_SECONDS
+        return told if of == asked and time.monotonic() - since < kept else None
 
 
 def _told(name: str, version: str, alias: str | None) -> dict[str, Any]:

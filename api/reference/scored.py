@@ -74,7 +74,7 @@ def _remembering_refusals(score: _Score) -> _Score:
     def scored(model: Model, file: Path, state: tuple[int, ...]) -> Scored:
         key = (model.digest, file, state)
         if key in refused:
-            raise refused[key]
+            raise refused[key].with_traceback(None)  # or it would grow with each request
         try:
             return score(model, file, state)
         except (ReferenceUnusable, ReferenceLacksFeatures) as error:

@@ -11,14 +11,12 @@ from typing import Any
 from api.deciding import one_client
 from api.deciding.answer import Answer
 from api.deciding.listener import Listener
-from api.deciding.places import Places
+from api.deciding.places import Places, Room
 from api.deciding.task import ModelTask
 from api.delivery.served import Model
 from api.reference.errors import EnquiryTooSlow, TooManyEnquiries
 
-ANSWERED_AT_ONCE = 1
-WAITING = 4
-WAIT_SECONDS = 15.0  # the first totals of a version take some seconds
+ROOM = Room(at_once=1, waiting=4, wait_seconds=15.0)  # the first totals of a version take some seconds
 
 
 class Enquiry(ModelTask):
@@ -26,7 +24,7 @@ class Enquiry(ModelTask):
 
     seconds = 60.0
     too_slow = EnquiryTooSlow
-    places = Places(ANSWERED_AT_ONCE, WAITING, WAIT_SECONDS, TooManyEnquiries)
+    places = Places(ROOM, TooManyEnquiries)
     is_small = False
 
 

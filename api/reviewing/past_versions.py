@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from api import logs
-from api.deciding.places import Places
+from api.deciding.places import Places, Room
 from api.delivery.news import Copy
 from api.reviewing.errors import DecidedByFile, VersionChanged, VersionGone, VersionOutOfReach
 from mlflow_model import processes
 from mlflow_model.errors import ExplanationTooSlow, ScoringError, TooManyExplanations
 
-BROUGHT_AT_ONCE, WAITING, WAIT_SECONDS = 1, 4, 10.0
+ROOM = Room(at_once=1, waiting=4, wait_seconds=10.0)
 SECONDS = 60.0
 _PROCESS = "api.reviewing.version_process"
 _MOST_KEPT = 20
@@ -30,7 +30,7 @@ class PastVersions:
     def __init__(self, cache: Path) -> None:
         self._cache = cache
         self._copies: dict[Version, Copy] = {}
-        self._places = Places(BROUGHT_AT_ONCE, WAITING, WAIT_SECONDS, TooManyExplanations)
+        self._places = Places(ROOM, TooManyExplanations)
 
     def copy_of(self, wanted: Version) -> Copy:
         """Raises ScoringError: the version is gone or another one, or cannot be brought now."""

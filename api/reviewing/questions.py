@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.deciding.answer import Answer
-from api.deciding.places import Places
+from api.deciding.places import Places, Room
 from api.deciding.task import Task
 from api.reviewing.errors import JournalTooSlow, TooManyQuestions
 from api.reviewing.parameters import Page
 
-ANSWERED_AT_ONCE = 2
-WAITING = 8
-WAIT_SECONDS = 2.0
+ROOM = Room(at_once=2, waiting=8, wait_seconds=2.0)
 
 
 class Question(Task):
@@ -24,7 +22,7 @@ class Question(Task):
 
     seconds = 10.0
     too_slow = JournalTooSlow
-    places = Places(ANSWERED_AT_ONCE, WAITING, WAIT_SECONDS, TooManyQuestions)
+    places = Places(ROOM, TooManyQuestions)
     is_small = False
 
     @classmethod

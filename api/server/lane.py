@@ -12,11 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from api import logs, request_id
+from api.deciding import explained_client, many_clients
 from api.deciding.answer import Answer, internal_error
 from api.deciding.service import Service
 from api.delivery.served import Model
 from api.paths import BATCH, PATHS, UNKNOWN_PATH, Endpoint
+from api.reference import history, tasks
 from api.reference.enquiries import Enquiries
+from api.reviewing import past_versions, questions
 from api.reviewing.desk import Desk
 from api.server import wsgi
 from api.server.http_request import Request, text
@@ -35,7 +38,16 @@ from mlflow_model.errors import (
 if TYPE_CHECKING:
     from flask import Flask
 
-_FLASK_THREADS = 33  # more than batches, explanations, questions and enquiries hold: /health needs one
+ROOMS = (  # of all requests that may wait in a thread
+    many_clients.ROOM,
+    explained_client.ROOM,
+    questions.ROOM,
+    past_versions.ROOM,
+    tasks.ROOM,
+    history.ROOM,
+)
+_FOR_OTHERS = 8  # threads: /health must never wait for those
+_FLASK_THREADS = sum(room.most for room in ROOMS) + _FOR_OTHERS
 BUDGET_BYTES = 64 * 2**20  # of bodies, for each path that reads some
 _access_log = logging.getLogger(logs.ACCESS)
 
