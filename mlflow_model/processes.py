@@ -20,7 +20,9 @@ from mlflow_model import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 
+NICENESS, SESSION_NICENESS = 15, 5  # of what computes beside a process that decides
 _PARENT = "SCORING_PARENT_PID"
+_OF_THE_SESSION = Path("/proc/self/autogroup")  # sched(7)
 # Variables that some machines need to find libraries, and to compute as in the other processes. None holds a
 # secret. LD_PRELOAD is left out, because the library that it names may need variables of its own.
 _OF_THE_MACHINE = (
@@ -64,6 +66,22 @@ def end_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != int(parent):  # the parent ended before prctl was called
         os._exit(1)
+
+
+def give_way() -> None:
+    """Give way to the process that decides, and to every other one. For a process of a session of its own.
+
+    Linux may weigh a session as a whole, and priorities only within it: the session needs a niceness, too.
+    """
+    os.nice(NICENESS)
+    for _ in range(20):
+        try:
+            _OF_THE_SESSION.write_text(str(SESSION_NICENESS))
+            return
+        except BlockingIOError:  # somebody changed another session in the same tenth of a second
+            time.sleep(0.05)
+        except OSError:  # not every system has it
+            return
 
 
 def not_begun(returncode: int) -> str | None:

@@ -18,7 +18,6 @@ import pytest
 from api.counting.tally import Tally
 from api.deciding import computing_pool, computing_process, messages
 from api.deciding.computing_pool import ComputingProcess, Pool
-from api.deciding.computing_process import NICENESS, SESSION_NICENESS
 from api.deciding.many_clients import Batch
 from api.deciding.service import Service
 from api.deciding.task import Task
@@ -27,6 +26,7 @@ from api.delivery.served import Model, loaded
 from api.recording.records import Asked
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.errors import BatchTooSlow, Busy
+from mlflow_model.processes import NICENESS, SESSION_NICENESS
 from tests import servers
 from tests.live import (
     Registry,

@@ -5,13 +5,10 @@ It runs at a low priority. It ends with its worker, or when no task has come for
 
 import functools
 import logging
-import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from api import logs
 from api.counting.tally import Tally
@@ -25,9 +22,6 @@ from api.delivery.news import Copy
 from api.delivery.served import Model, loaded
 from mlflow_model import processes
 
-NICENESS = 15
-SESSION_NICENESS = 5
-_OF_THE_SESSION = Path("/proc/self/autogroup")  # sched(7)
 IDLE_SECONDS = 300.0
 # Of address space: for Python and its libraries, a body, its columns and the answer, several times over.
 MEMORY_LIMIT = 3 * 1024**3
@@ -45,26 +39,9 @@ def run(kinds: Sequence[type[ModelTask]]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     logs.configure(beside_bundles=True)
-    _give_way()
+    processes.give_way()
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         serve(connection, IDLE_SECONDS, kinds)
-
-
-def _give_way() -> None:
-    """Give way to the worker and to every other process.
-
-    Linux may weigh a session as a whole, and priorities only within it. In the worker's session, what this
-    process takes would count as the worker's. It has a session of its own, which is given a niceness, too.
-    """
-    os.nice(NICENESS)
-    for _ in range(20):
-        try:
-            _OF_THE_SESSION.write_text(str(SESSION_NICENESS))
-            return
-        except BlockingIOError:  # somebody changed another session in the same tenth of a second
-            time.sleep(0.05)
-        except OSError:  # not every system has it
-            return
 
 
 def serve(connection: socket.socket, idle_seconds: float, kinds: Sequence[type[ModelTask]] = KINDS) -> None:

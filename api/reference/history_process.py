@@ -5,7 +5,6 @@ of its own, because MLflow is slow and large, and can hang.
 """
 
 import logging
-import os
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -16,7 +15,6 @@ from mlflow_model.errors import LoadingFailed
 from mlflow_model.registry import lean_import
 
 MEMORY_BYTES = 2 * 2**30
-NICENESS = 15  # above the worker's, which decides
 
 _log = logging.getLogger("scoring_client")
 
@@ -24,7 +22,7 @@ _log = logging.getLogger("scoring_client")
 def main() -> None:
     processes.end_with_parent()
     processes.limit(memory=MEMORY_BYTES)
-    os.nice(NICENESS)
+    processes.give_way()
     logs.configure()
     lean_import.prepare()
     processes.answer(_answer)

@@ -30,6 +30,7 @@ class Changed(Exception):
 def main() -> None:
     processes.end_with_parent()
     processes.limit(memory=MEMORY_BYTES)
+    processes.give_way()
     logs.configure()
     lean_import.prepare()
     processes.answer(_answer)
