@@ -80,7 +80,7 @@ def _register(options: argparse.Namespace) -> None:
         _say(f"Warning: {cut}")
     if model.unused:
         _say(f"Not used: {', '.join(map(repr, model.unused))}")
-    _say("Opening the registry (the first time takes a few seconds)")
+    _say_that_it_opens()
     from mlflow_model.registry import registration
 
     done = registration.register(
@@ -93,6 +93,16 @@ def _register(options: argparse.Namespace) -> None:
         unsigned=options.unsigned,
     )
     _say_what_came(options, done)
+
+
+def _say_that_it_opens() -> None:
+    _say("Opening the registry (the first time takes a few seconds)")
+
+
+def _tell_who_waits() -> None:
+    """Where it matters to a person alone why nothing happens for some seconds."""
+    if sys.stderr.isatty():
+        _say_that_it_opens()
 
 
 def _say_what_came(options: argparse.Namespace, done: "Registered") -> None:
@@ -122,6 +132,7 @@ def _fine_cuts(built: Bundle) -> Iterator[cuts.FineCut]:
 
 
 def _list(options: argparse.Namespace) -> None:
+    _tell_who_waits()
     from mlflow_model.registry import listing, moves
 
     found = listing.listed(options.name)
@@ -223,6 +234,7 @@ def _because(left: Sequence[gate.Objection], objections: Sequence[gate.Objection
 
 def _rollback(options: argparse.Namespace) -> None:
     signer = _signer(options)
+    _tell_who_waits()
     from promotion import promoting
 
     number = promoting.rollback(

@@ -31,12 +31,14 @@ from journal import (
 )
 from journal.errors import Damaged, Refused
 from journal.listing import Place, Wanted
+from journal.models import Model
 from journal.plural import counted
 from journal.reading import Record
 from journal.record import Kind
 from journal.store import Journal
 from mlflow_model import command
 from mlflow_model.bundle import signing
+from mlflow_model.bundle.scoring import Scorer
 from mlflow_model.registry.command_options import operator
 
 if TYPE_CHECKING:
@@ -242,11 +244,20 @@ def replay_(options: Namespace) -> int:
     with _opened() as journal, journal.reading() as connection:
         total = min(listing.count(connection, wanted), options.sample or 2**63)
         with _progress(total, "receipts") as bar:
-            done = replay.replay(connection, wanted, options.sample, replay.of_registry, bar.update)
+            load = functools.partial(_brought, bar)
+            done = replay.replay(connection, wanted, options.sample, load, bar.update)
     for sentence in sentences.not_the_same(done):
         say(sentence)
     _print(sentences.replayed(done))
     return DONE if done.is_as_recorded else FOUND
+
+
+def _brought(bar: "tqdm[None]", model: Model) -> Scorer:
+    bar.set_description(f"bringing {model.name} version {model.version}")  # seconds
+    try:
+        return replay.of_registry(model)
+    finally:
+        bar.set_description()
 
 
 # ---- What all commands share

@@ -22,11 +22,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, settings
 from lightgbm import LGBMClassifier
 
 from features.catalogue import BY_NAME
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.handover import model_files
+
+# On a busy machine the first example alone takes longer than Hypothesis allows.
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 LONGEST = (
     "test_hostile_pickles",  # whose bound of memory holds for all children of a process that have ended

@@ -150,6 +150,8 @@ class Supervisor:
             if number == signal.SIGHUP:
                 self._exchange_workers()
             elif number in (signal.SIGTERM, signal.SIGINT):
+                if not self._is_ending:
+                    _log.info("ending after %s", signal.Signals(number).name)
                 self._is_ending = True
                 self.exit_code = command.INTERRUPTED if number == signal.SIGINT else 0
 
@@ -377,7 +379,8 @@ class Supervisor:
         if generation.copy is None:
             _log.error("no worker can use the model any more")
         elif generation.copy != self._serving:
-            _log.info("serving %s", generation.copy.called)
+            is_new = self._serving is None or self._serving.called != generation.copy.called
+            _log.info("serving %s" if is_new else "confirmed by the registry: %s", generation.copy.called)
         self._serving = generation.copy
 
     def _replace(self, worker: Worker, now: float) -> None:
