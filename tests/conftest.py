@@ -5,6 +5,7 @@ import gc
 import os
 import pickle
 import shutil
+import signal
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 os.environ.pop("MAKELEVEL", None)
 # A service records its decisions unless somebody says that it shall not: those of tests do not.
 os.environ["JOURNAL_URL"] = "off"
+# A shell has what it starts in the background ignore Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Tests run side by side: OpenMP threads that wait for a busy core by spinning would take minutes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
