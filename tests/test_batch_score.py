@@ -699,8 +699,10 @@ def test_without_a_record_there_is_no_output(
 
     done = batch("--input", tmp_path / "in.parquet", "--output", tmp_path / "o.csv", "--model", bundle_folder)
 
-    assert (done.returncode, (tmp_path / "o.csv").exists()) == (2, False)
-    assert "journal" in done.stderr or "database" in done.stderr
+    assert (done.returncode, files_in(tmp_path)) == (2, ["in.parquet", "journal.db"])
+    assert done.stderr == (
+        "Refused: the file is no database, or its beginning is damaged: check JOURNAL_URL, or restore a backup\n"
+    )
 
 
 # ---- The summary
