@@ -19,6 +19,7 @@ from journal import (
     erasing,
     export,
     french,
+    indexes,
     listing,
     marks,
     new_files,
@@ -53,8 +54,10 @@ _BOTH_WAYS = "name the decision by its ID, or all of a client by --client-refere
 def init(options: Namespace) -> int:
     journal, is_changed = store.make()
     with closing(journal):
-        mended = marks.mend(journal)
+        made, mended = indexes.mend(journal), marks.mend(journal)
     say("The journal is ready" if is_changed else "The journal was ready already")
+    if made:
+        say(f"{counted(made, 'index was', 'indexes were')} made again")
     if mended:
         say(f"{counted(mended, 'mark of a review was', 'marks of reviews were')} mended")
     return DONE

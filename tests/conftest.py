@@ -17,8 +17,6 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 os.environ.pop("MAKELEVEL", None)
 # A service records its decisions unless somebody says that it shall not: those of tests do not.
 os.environ["JOURNAL_URL"] = "off"
-# A shell has what it starts in the background ignore Ctrl-C, and so would all that the tests start.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 # Tests run side by side: OpenMP threads that wait for a busy core by spinning would take minutes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -156,6 +154,11 @@ def documented_request() -> dict[str, float]:
         "INSTA_NUM_INSTALMENT_VERSION": 3,
         "POS_CNT_INSTALMENT_FUTURE": 2,
     }
+
+
+def pytest_configure() -> None:
+    """A shell has what it starts in the background ignore Ctrl-C, and so would all that the tests start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -701,7 +701,8 @@ def test_without_a_record_there_is_no_output(
 
     assert (done.returncode, files_in(tmp_path)) == (2, ["in.parquet", "journal.db"])
     assert done.stderr == (
-        "Refused: the file is no database, or its beginning is damaged: check JOURNAL_URL, or restore a backup\n"
+        "Refused: the file is no database, or its beginning is damaged: check JOURNAL_URL, "
+        "or restore a backup\n"
     )
 
 

@@ -234,6 +234,30 @@ def test_marks_that_an_older_writer_has_left_out_are_found_and_mended(
     assert "2 marks of reviews were mended" in said
 
 
+def test_indexes_that_are_missing_or_others_are_made_again_unless_two_records_are_one(
+    journal: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(receipts(3))
+    changed(
+        journal,
+        "DROP INDEX record_by_id",
+        "DROP INDEX record_open",
+        "CREATE INDEX record_open ON record (id)",
+        "UPDATE record SET id = (SELECT id FROM record WHERE position = 1) WHERE position = 2",
+    )
+
+    refused = main(["init"])
+    changed(journal, "UPDATE record SET id = x'01' WHERE position = 2")
+    mended = main(["init"])
+    said = capsys.readouterr().err
+
+    assert (refused, mended) == (2, 0)
+    assert "two records are the same by record_by_id: python -m journal verify names them" in said
+    assert "2 indexes were made again" in said
+    main(["verify"])
+    assert "index" not in capsys.readouterr().err
+
+
 def test_a_journal_of_a_newer_form_is_not_made_again(journal: Path) -> None:
     changed(journal, "UPDATE journal_version SET version_num = '9999'")
 

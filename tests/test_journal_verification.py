@@ -102,6 +102,7 @@ def test_a_page_of_records_takes_no_more_memory_than_another(filled: Filled) -> 
             "was changed",
         ),
         ("UPDATE record SET is_erased = 0 WHERE is_erased", "has its values back after an erasure"),
+        ("DROP INDEX record_by_id", "the index record_by_id is missing or another one"),
     ],
 )
 def test_a_change_by_sql_is_found_and_named(filled: Filled, statement: str, finding: str) -> None:
