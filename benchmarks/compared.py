@@ -86,7 +86,7 @@ def _flood(connections: int, seconds: int, theirs: set[int], one: Running) -> lo
 
 
 def _stream(one: Running, seconds: int) -> load.Load:
-    return load.stream(one.port, one.contender.path, one.contender.body, RATE, seconds)
+    return load.stream(one.port, one.contender.path, one.contender.bodies, RATE, seconds)
 
 
 def _starts(both: Sequence[Contender], folder: Path, starts: int, found: Pairs, bar: tqdm) -> None:
