@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchmarks import (
     batch_http,
+    batch_score,
     beside,
     changes,
     compared,
@@ -66,6 +67,7 @@ BENCHMARKS: Mapping[str, tuple[str, Callable[..., str]]] = {
     "predict_function": ("The function behind /predict", predict_function.report),
     "many_rows": ("Scoring many clients at once", many_rows.report),
     "batch_http": ("Batches over HTTP", batch_http.report),
+    "batch_score": ("Whole books of clients", batch_score.report),
     "beside": ("/predict beside explanations and batches", beside.report),
     "recording": ("/predict with a journal and without", recording.report),
     "journal_writers": ("One process writes the journal", journal_writers.report),
@@ -83,6 +85,7 @@ BENCHMARKS: Mapping[str, tuple[str, Callable[..., str]]] = {
 SHORT: Mapping[str, Mapping[str, int]] = {
     "server": {"rounds": 3, "seconds": 1, "starts": 1},
     "predict_function": {"rounds": 20},
+    "batch_score": {"rounds": 2},
     "beside": {"rounds": 3, "seconds": 3},
 }
 TITLE = """# Results
