@@ -16,11 +16,9 @@ import pyarrow.compute as pc
 import pytest
 
 from batch import csv_source, outputs
-from mlflow_model.bundle import bundles
 from mlflow_model.bundle.bundles import Bundle
-from mlflow_model.bundle.scoring import DecisionPolicy
 from tests import batch_support
-from tests.batch_support import ID, TABLE, batch, files_in, read
+from tests.batch_support import ID, TABLE, batch, files_in, read, version_with
 from tests.conftest import FEATURES
 from tests.servers import ROOT
 
@@ -38,16 +36,6 @@ def model(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def clients(tmp_path: Path) -> Path:
     batch_support.write_csv(TABLE, tmp_path / "in.csv")
     return tmp_path / "in.csv"
-
-
-def version_with(code: str, bundle: Bundle, folder: Path) -> Path:
-    """The same trees with more code of the version's own."""
-    text = bundle.files["model.txt"].decode()
-    source = bundles.SCORING_SOURCE.read_bytes() + code.encode()
-    policy = DecisionPolicy(0.25, 0.02)
-    made = bundles.build(text, FEATURES, policy, source=bundle.source, scoring_source=source)
-    made.write(folder)
-    return folder
 
 
 # ---- What somebody else has put there
