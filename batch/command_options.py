@@ -61,6 +61,7 @@ def _add_places(added: argparse.ArgumentParser) -> None:
         "(default: MODEL_URI, else the champion)",
     )
     add("--summary", type=_file, metavar="FILE", help="write what the run has done as JSON, too")
+    add("--log", action="store_true", help="show what the run has done in MLflow, too, as a run")
 
 
 def _add_ways(added: argparse.ArgumentParser) -> None:

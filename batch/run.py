@@ -16,6 +16,7 @@ from batch.explaining import NotExplained
 from batch.summary import Counts
 from mlflow_model.bundle.decision_columns import NotADecision
 from mlflow_model.bundle.scoring import Scorer
+from quality.costs import Costs
 
 _Item = TypeVar("_Item")
 _Done = TypeVar("_Done")
@@ -37,13 +38,14 @@ class Decided:
 @dataclass(frozen=True)
 class Run:
     """`schema`: of what comes out, with so many `reasons` of each client. `allows_bad`: whether bad rows are
-    set aside, or end the run."""
+    set aside, or end the run. `costs`: of mistakes, if they are known."""
 
     scorer: Scorer
     schema: pa.Schema
     allows_bad: bool
     threads: int
     reasons: int = 0
+    costs: Costs | None = None
 
     def decided(self, chunks: Iterable[tuple[Source, Chunk]]) -> Generator[Decided, None, None]:
         """Chunks in their order, while others are at work. Raises Refused."""
@@ -62,7 +64,7 @@ class Run:
             batch = self._batch(clients, source.name)
         if bad and not self.allows_bad:
             raise Refused(f"{source.name}, row {bad[0].row}: {bad[0].reason} ({_WAY_OUT})")
-        counts = summary.of_chunk(self.scorer, clients, batch, source.name)
+        counts = summary.of_chunk(self.scorer, clients, batch, source.name, self.costs)
         counts.set_aside = len(bad)
         return Decided(source, batch, bad, counts)
 

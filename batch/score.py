@@ -10,12 +10,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from batch import deciding, explaining, features_file, formats, receipt, summary, version, writers
+from batch import deciding, explaining, features_file, formats, receipt, summary, tracking, version, writers
 from batch.arriving import ArrivingFile, part_of, writing
 from batch.errors import Refused
 from batch.inputs import Inputs
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 def score(options: argparse.Namespace) -> None:
     """Score the input into the output, or raise Refused or ModelUnavailable."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # LightGBM's, which the threads of a run share out
+    if options.log:
+        tracking.check()
     with command.terminable(), receipt.opened() as journal:
         found = version.of(options.model)
         with (
@@ -115,8 +118,8 @@ class _Scoring:
 
     def _decide(self, output: Output) -> None:
         options = self._options
-        allows_bad = self._quarantine is not None
-        run = Run(self._version.scorer, self._columns, allows_bad, options.threads, options.explain)
+        allows_bad, found = self._quarantine is not None, self._version
+        run = Run(found.scorer, self._columns, allows_bad, options.threads, options.explain, found.costs)
         with Progress(self._counts.clients) as progress:
             decided = run.decided(self._inputs.chunks(self._chunks))
             with contextlib.closing(decided):
@@ -147,6 +150,8 @@ class _Scoring:
                 one.publish()
         for line in summary.lines(told):
             say(line)
+        if self._options.log:
+            tracking.log(told, self._version.scorer.policy)
 
     def _state(self) -> dict[str, Any]:
         quarantine = {} if self._quarantine is None else self._quarantine.state()
@@ -165,6 +170,7 @@ class _Scoring:
             "output": {"name": options.output, "sha256": digests[1]},
             "quarantine": None if self._quarantine is None else str(self._quarantine.path),
             "counts": self._counts.state(),
+            "costs": None if found.costs is None else asdict(found.costs),
             "seconds": round(time.monotonic() - self._began, 3),
         }
 

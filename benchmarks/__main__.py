@@ -92,8 +92,9 @@ TITLE = """# Results
 
 Made by `make bench`; a section by `make bench BENCH=<its name>`. Ratios travel, times do not.
 
-Sections up to 2026-11-26 ask /predict about one client again and again. The processor then knows the way through the trees by heart:
-these figures flatter, most of all ours. Later ones ask about 1,000 different clients, all contenders alike; the first two rows of
+Sections up to 2026-11-26 ask /predict about one client again and again. The processor then knows the way
+through the trees by heart: these figures flatter, most of all ours. Later ones ask about 1,000 different
+clients, all contenders alike; the first two rows of
 [the function behind /predict](#the-function-behind-predict) tell the difference.
 """
 
