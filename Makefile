@@ -87,7 +87,7 @@ dashboard: $(RUNTIME) ## the loan officer's page on http://127.0.0.1:8501 (DASHB
 	  --server.headless true --browser.gatherUsageStats false --client.toolbarMode minimal
 
 bench: $(DEVELOPMENT) ## compare with others and write benchmarks/RESULTS.md (BENCH=server: that part alone)
-	$(BIN)/python -m benchmarks $(BENCH) $(if $(EARLIER),--earlier "$(EARLIER)")
+	$(BIN)/python -m benchmarks $(BENCH) $(if $(EARLIER),--earlier "$(EARLIER)") $(if $(SHORT),--short) $(if $(NOTE),--note "$(NOTE)")
 
 lock: $(RUNTIME) ## resolve requirements*.in again: hashed locks and conda.yaml
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)

@@ -1,8 +1,20 @@
 """`python -m batch score`: decide on every client of a file, as POST /predict would."""
 
-from mlflow_model import command
+import os
+
+from mlflow_model import command, machine
+
+_MEBIBYTES, _MEBIBYTES_A_THREAD = 768, 256  # of addresses. Few of them become memory
+
+
+def _require_addresses(threads: int) -> None:
+    named = f"--threads {threads}"
+    machine.require_addresses(_MEBIBYTES + threads * _MEBIBYTES_A_THREAD, named)
+
 
 if __name__ == "__main__":
+    _require_addresses(1)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here multiplies matrices
     command.begin("numpy", "pyarrow", "lightgbm", "sqlalchemy", "cryptography")
 
 from collections.abc import Sequence
@@ -19,6 +31,7 @@ REFUSED = 2
 def main(given: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code; the help explains each."""
     options = command_options.parser().parse_args(given)
+    _require_addresses(options.threads)
     try:
         score(options)
     except (Refused, ModelUnavailable, BadKey) as error:

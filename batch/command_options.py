@@ -6,6 +6,7 @@ from pathlib import Path
 
 from batch import formats, version
 from batch.raw_input import STANDARD
+from explain import reasons
 from mlflow_model import arguments, command, machine
 
 _EPILOG = """\
@@ -60,6 +61,7 @@ def _add_places(added: argparse.ArgumentParser) -> None:
         "(default: MODEL_URI, else the champion)",
     )
     add("--summary", type=_file, metavar="FILE", help="write what the run has done as JSON, too")
+    add("--log", action="store_true", help="show what the run has done in MLflow, too, as a run")
 
 
 def _add_ways(added: argparse.ArgumentParser) -> None:
@@ -71,6 +73,14 @@ def _add_ways(added: argparse.ArgumentParser) -> None:
         metavar="fail|quarantine=FILE",
         help="a row that must not be decided on ends the run (default), or goes into a CSV with the reason",
     )
+    add(
+        "--explain",
+        type=_reasons,
+        default=0,
+        metavar="N",
+        help=f"add the N main reasons of each decision, 1 to {reasons.MOST}, in the words of POST /explain "
+        "(takes about a hundred times as long)",
+    )
     add("--resume", action="store_true", help="go on with a run that did not end, if there is one")
     add(
         "--threads",
@@ -79,6 +89,12 @@ def _add_ways(added: argparse.ArgumentParser) -> None:
         metavar="N",
         help="how many decide (default: all cores)",
     )
+
+
+def _reasons(text: str) -> int:
+    if text not in map(str, range(1, reasons.MOST + 1)):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {reasons.MOST}")
+    return int(text)
 
 
 def _path(text: str) -> str:

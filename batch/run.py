@@ -9,16 +9,19 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 
-from batch import deciding, summary
+from batch import deciding, explaining, summary
 from batch.clients import Bad, Chunk, Clients, Source
 from batch.errors import Refused
+from batch.explaining import NotExplained
 from batch.summary import Counts
 from mlflow_model.bundle.decision_columns import NotADecision
 from mlflow_model.bundle.scoring import Scorer
+from quality.costs import Costs
 
 _Item = TypeVar("_Item")
 _Done = TypeVar("_Done")
 
+_NOT_EXPLAINED = "the reasons do not sum to the version's probability: leave out --explain"
 _WAY_OUT = "--bad-rows quarantine=FILE sets such rows aside, and goes on"
 
 
@@ -34,12 +37,15 @@ class Decided:
 
 @dataclass(frozen=True)
 class Run:
-    """`schema`: of what comes out. `allows_bad`: whether bad rows are set aside, or end the run."""
+    """`schema`: of what comes out, with so many `reasons` of each client. `allows_bad`: whether bad rows are
+    set aside, or end the run. `costs`: of mistakes, if they are known."""
 
     scorer: Scorer
     schema: pa.Schema
     allows_bad: bool
     threads: int
+    reasons: int = 0
+    costs: Costs | None = None
 
     def decided(self, chunks: Iterable[tuple[Source, Chunk]]) -> Generator[Decided, None, None]:
         """Chunks in their order, while others are at work. Raises Refused."""
@@ -50,27 +56,31 @@ class Run:
         clients = chunk.clients()
         bad = list(clients.bad)
         try:
-            batch = self._batch(clients)
+            batch = self._batch(clients, source.name)
         except self.scorer.Refusal:
             refused = dict(self._refused(clients))
             clients = _without(clients, [*refused])
             bad = sorted([*bad, *refused.values()], key=lambda one: one.row)
-            batch = self._batch(clients)
+            batch = self._batch(clients, source.name)
         if bad and not self.allows_bad:
             raise Refused(f"{source.name}, row {bad[0].row}: {bad[0].reason} ({_WAY_OUT})")
-        counts = summary.of_chunk(self.scorer, clients, batch, source.name)
+        counts = summary.of_chunk(self.scorer, clients, batch, source.name, self.costs)
         counts.set_aside = len(bad)
         return Decided(source, batch, bad, counts)
 
-    def _batch(self, clients: Clients) -> pa.RecordBatch:
+    def _batch(self, clients: Clients, file: str) -> pa.RecordBatch:
         if not len(clients.rows):
             return pa.RecordBatch.from_arrays(
                 [pa.nulls(0, one.type) for one in self.schema], schema=self.schema
             )
         try:
             batch = deciding.with_decisions(clients.others, clients.values, self.scorer)
+            if self.reasons:
+                batch = explaining.with_reasons(batch, clients.values, self.scorer, self.reasons)
         except NotADecision as error:
             raise Refused("the version answers with something that is no decision") from error
+        except NotExplained as error:
+            raise Refused(f"{file}, row {clients.rows[error.place]}: {_NOT_EXPLAINED}") from error
         try:
             return batch if batch.schema == self.schema else batch.cast(self.schema)
         except pa.ArrowException as error:  # its words may quote a client

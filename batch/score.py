@@ -10,12 +10,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from batch import deciding, features_file, formats, receipt, summary, version, writers
+from batch import deciding, explaining, features_file, formats, receipt, summary, tracking, version, writers
 from batch.arriving import ArrivingFile, part_of, writing
 from batch.errors import Refused
 from batch.inputs import Inputs
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 def score(options: argparse.Namespace) -> None:
     """Score the input into the output, or raise Refused or ModelUnavailable."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # LightGBM's, which the threads of a run share out
+    if options.log:
+        tracking.check()
     with command.terminable(), receipt.opened() as journal:
         found = version.of(options.model)
         with (
@@ -69,7 +72,7 @@ class _Scoring:
     def __init__(self, options: argparse.Namespace, found: Version, inputs: Inputs) -> None:
         self._options, self._version, self._inputs = options, found, inputs
         self._began = time.monotonic()
-        self._columns = _columns(inputs.schema, found)
+        self._columns = _columns(inputs.schema, found, options.explain)
         self._output: Output | None = None
         self._quarantine: Quarantine | None = None
         self._summary: ArrivingFile | None = None
@@ -115,7 +118,8 @@ class _Scoring:
 
     def _decide(self, output: Output) -> None:
         options = self._options
-        run = Run(self._version.scorer, self._columns, self._quarantine is not None, options.threads)
+        allows_bad, found = self._quarantine is not None, self._version
+        run = Run(found.scorer, self._columns, allows_bad, options.threads, options.explain, found.costs)
         with Progress(self._counts.clients) as progress:
             decided = run.decided(self._inputs.chunks(self._chunks))
             with contextlib.closing(decided):
@@ -146,6 +150,8 @@ class _Scoring:
                 one.publish()
         for line in summary.lines(told):
             say(line)
+        if self._options.log:
+            tracking.log(told, self._version.scorer.policy)
 
     def _state(self) -> dict[str, Any]:
         quarantine = {} if self._quarantine is None else self._quarantine.state()
@@ -164,6 +170,7 @@ class _Scoring:
             "output": {"name": options.output, "sha256": digests[1]},
             "quarantine": None if self._quarantine is None else str(self._quarantine.path),
             "counts": self._counts.state(),
+            "costs": None if found.costs is None else asdict(found.costs),
             "seconds": round(time.monotonic() - self._began, 3),
         }
 
@@ -200,6 +207,7 @@ class _Scoring:
             "code": code_version(),
             "output format": form,
             "--bad-rows": "fail" if self._options.quarantine is None else "quarantine",
+            "--explain": str(self._options.explain),
         }
 
 
@@ -211,12 +219,15 @@ def _of_stream(options: argparse.Namespace) -> str | None:
     return formats.ARROW_STREAM if form == formats.ARROW else form
 
 
-def _columns(passed_through: pa.Schema, found: Version) -> pa.Schema:
+def _columns(passed_through: pa.Schema, found: Version, reasons: int) -> pa.Schema:
     """Those that come out. Raises Refused."""
+    if reasons and not explaining.can_explain(found.scorer):
+        raise Refused(f"{found.name} cannot explain its decisions: leave out --explain, or take another")
     try:
         columns = deciding.schema(passed_through, found.bundle, found.scorer)
     except NotADecision as error:
         raise Refused("the version answers with something that is no decision") from error
+    columns = pa.schema([*columns, *explaining.fields(reasons)])
     added = columns.names[len(passed_through) :]
     if taken := [name for name in passed_through.names if name in added]:
         raise Refused(f"column {taken[0]} of the input is one that the decision adds: rename it")

@@ -1,7 +1,7 @@
-"""What a run has done: clients by label, missing values by feature, warnings. As text and as JSON."""
+"""What a run has done: clients and costs by label, missing values by feature, warnings. As text and JSON."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,19 +13,22 @@ from batch.clients import Clients
 from explain import screening
 from features.arrow_columns import Column
 from journal.plural import counted
-from mlflow_model.bundle.scoring import Scorer
+from mlflow_model.bundle.scoring import Doubles, Scorer
+from quality.costs import Costs
 
 
 @dataclass
 class Counts:
     """Of clients that were decided on; `set_aside`: of rows that were not. Empty counts are left out.
 
+    `costs`: what the clients with each label are expected to cost, if the policy states what mistakes cost.
     `first_warned`: where the first client with each warning is.
     """
 
     clients: int = 0
     set_aside: int = 0
     labels: Counter[str] = field(default_factory=Counter)
+    costs: dict[str, float] = field(default_factory=dict)
     nulls: Counter[str] = field(default_factory=Counter)
     warnings: Counter[str] = field(default_factory=Counter)
     first_warned: dict[str, str] = field(default_factory=dict)
@@ -34,12 +37,20 @@ class Counts:
     def of_state(cls, state: Mapping[str, Any]) -> "Counts":
         """As `state` has given them."""
         counters = {name: Counter(state[name]) for name in ("labels", "nulls", "warnings")}
-        return cls(state["clients"], state["set_aside"], **counters, first_warned={**state["first_warned"]})
+        return cls(
+            state["clients"],
+            state["set_aside"],
+            costs={**state["costs"]},
+            first_warned={**state["first_warned"]},
+            **counters,
+        )
 
     def add(self, more: "Counts") -> None:
         self.clients += more.clients
         self.set_aside += more.set_aside
         self.labels += more.labels
+        for label, cost in more.costs.items():
+            self.costs[label] = self.costs.get(label, 0.0) + cost
         self.nulls += more.nulls
         self.warnings += more.warnings
         self.first_warned = {**more.first_warned, **self.first_warned}
@@ -49,40 +60,64 @@ class Counts:
             "clients": self.clients,
             "set_aside": self.set_aside,
             "labels": dict(self.labels),
+            "costs": self.costs,
             "nulls": dict(self.nulls),
             "warnings": dict(self.warnings),
             "first_warned": self.first_warned,
         }
 
 
-def of_chunk(scorer: Scorer, clients: Clients, decided: pa.RecordBatch, file: str) -> Counts:
-    """`file`: from which they come, as a sentence names it."""
+def of_chunk(
+    scorer: Scorer, clients: Clients, decided: pa.RecordBatch, file: str, costs: Costs | None
+) -> Counts:
+    """`file`: from which they come, as a sentence names it. `costs`: of mistakes, if they are known."""
     if not len(decided):
         return Counts()
     doubles = {name: np.asarray(clients.values[name], np.float64) for name in scorer.features}
     labels = decided.column(decided.schema.get_field_index("prediction"))
-    codes = np.bincount(np.frombuffer(labels.indices.buffers()[1], np.int32, len(labels)))
+    codes = np.frombuffer(labels.indices.buffers()[1], np.int32, len(labels))
     names = [labels.dictionary[place].as_py() for place in range(len(labels.dictionary))]
+    counted_labels = +Counter(dict(zip(names, np.bincount(codes).tolist(), strict=False)))
     nulls = {name: int(np.count_nonzero(np.isnan(column))) for name, column in doubles.items()}
     warned = _warned(scorer, doubles, decided)
     return Counts(
         len(decided),
         0,
-        +Counter(dict(zip(names, codes.tolist(), strict=False))),
+        counted_labels,
+        _costs(scorer, decided, codes, names, costs),
         +Counter(nulls),
         Counter({warning: len(places) for warning, places in warned.items()}),
         {warning: f"{file}, row {clients.rows[int(places[0])]}" for warning, places in warned.items()},
     )
 
 
+def _costs(
+    scorer: Scorer,
+    decided: pa.RecordBatch,
+    codes: npt.NDArray[np.int32],
+    names: Sequence[str],
+    costs: Costs | None,
+) -> dict[str, float]:
+    """What the clients with each label are expected to cost, if their probabilities are right."""
+    if costs is None:
+        return {}
+    probabilities = _probabilities(decided)
+    of_each = costs.of_each(probabilities, scorer.policy.threshold, probabilities)
+    sums = np.bincount(codes, of_each, len(names)).tolist()
+    return {name: sums[code] for code, name in enumerate(names) if code in codes}
+
+
+def _probabilities(decided: pa.RecordBatch) -> Doubles:
+    place = decided.schema.get_field_index("probability_class_1")
+    return np.frombuffer(decided.column(place).buffers()[1], np.float64, len(decided))
+
+
 def _warned(
     scorer: Scorer, doubles: Mapping[str, Column], decided: pa.RecordBatch
 ) -> dict[str, npt.NDArray[np.intp]]:
     """None of a version whose own policy or values cannot be screened."""
-    place = decided.schema.get_field_index("probability_class_1")
-    probabilities = np.frombuffer(decided.column(place).buffers()[1], np.float64, len(decided))
     try:
-        found = screening.warned(scorer, doubles, probabilities)
+        found = screening.warned(scorer, doubles, _probabilities(decided))
     except Exception:  # noqa: BLE001 - whatever a bundle's own code raises
         return {}
     return {" ".join(filter(None, warning)): places for warning, places in found.items()}
@@ -98,6 +133,7 @@ def lines(summary: Mapping[str, Any]) -> list[str]:
         f"{clients} scored by {model['name']}{version} in {seconds:,.1f} s",
         *(f"  {label}: {count:,}" for label, count in counts["labels"].items()),
     ]
+    found += _lines_of_costs(counts["costs"], summary["costs"])
     if counts["nulls"]:
         found.append("missing values: " + ", ".join(f"{k} {v:,}" for k, v in counts["nulls"].items()))
     if counts["warnings"]:
@@ -109,3 +145,11 @@ def lines(summary: Mapping[str, Any]) -> list[str]:
         rows = counted(counts["set_aside"], "row was", "rows were")
         found.append(f"{rows} not decided on: {summary['quarantine']} holds {'it' if is_one else 'them'}")
     return found
+
+
+def _lines_of_costs(by_label: Mapping[str, float], of_mistakes: Mapping[str, float] | None) -> list[str]:
+    if of_mistakes is None:
+        return ["expected costs: not told, for the version's policy states none"]
+    default, repayer = of_mistakes["false_negative"], of_mistakes["false_positive"]
+    head = f"expected costs, where a default costs {default:g} and a repayer who is refused {repayer:g}:"
+    return [head, *(f"  {label}: {cost:,.1f}" for label, cost in by_label.items())]

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from batch import cells
+from batch import cells, explaining
 from batch.formats import ARROW, CSV, PARQUET
 from features import csv_cells, csv_dialect
 from features.csv_dialect import Dialect
@@ -16,6 +16,10 @@ PLAIN = Dialect(",")
 UNDECODED = "backslashreplace"  # of names that the system has in no encoding
 _ROW_GROUP = 131_072  # rows
 _MANY_VALUES = ("probability_class_1", "probability_class_0")
+
+
+def _has_many_values(name: str) -> bool:
+    return name in _MANY_VALUES or explaining.is_of_points(name)
 
 
 class Writer(Protocol):
@@ -68,7 +72,7 @@ class ParquetWriter:
             stream,
             schema,
             compression="zstd",
-            use_dictionary=[name for name in few if name not in _MANY_VALUES],
+            use_dictionary=[name for name in few if not _has_many_values(name)],
         )
         self._waiting: list[pa.RecordBatch] = []
 

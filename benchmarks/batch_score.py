@@ -1,4 +1,4 @@
-"""`python -m benchmarks.batch_score`: what scoring a whole book costs, by the command and by others.
+"""`python -m benchmarks batch_score`: what scoring a whole book costs, by the command and by others.
 
 Clients of models/reference.parquet, repeated with noise so that all differ, in one Parquet file and one CSV.
 Each contender is a process, in turn, once a round: its processor time and its peak of memory are what the
@@ -6,7 +6,6 @@ system tells of it. LightGBM has one thread. Of `Booster.predict` the call alone
 lie in memory already; all other contenders read the file and write decisions, their start included.
 """
 
-import argparse
 import os
 import statistics
 import subprocess
@@ -20,9 +19,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from benchmarks.markdown import table
-from mlflow_model import command
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.handover import model_files
 
@@ -65,39 +64,51 @@ class Cost(NamedTuple):
     megabytes: float
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--many", action="store_true", help="3 million clients, too, once")
-    parser.add_argument("--mlflow", action="store_true", help="`mlflow models predict`, too, once")
-    options = parser.parse_args()
+def report(rounds: int = 3) -> str:
+    """The tables, as markdown."""
     with tempfile.TemporaryDirectory(prefix="book-") as place:
-        print(_report(Path(place), options))
+        return _report(Path(place), rounds)
 
 
-def _report(place: Path, options: argparse.Namespace) -> str:
+def _report(place: Path, rounds: int) -> str:
     bundle, _ = model_files.convert(PICKLE)
     bundle.write(place / "bundle")
     (place / "model.txt").write_bytes(bundle.files["model.txt"])
-    os.environ |= {"MLFLOW_TRACKING_URI": f"sqlite:///{place / 'mlflow.db'}", "JOURNAL_URL": "off"}
-    os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment = {**os.environ, **_surroundings(place)}
     registered = [sys.executable, str(ROOT / "register.py"), "--pickle", str(PICKLE)]
-    subprocess.run(registered, check=True, capture_output=True)  # noqa: S603 - our own command
+    subprocess.run(registered, env=environment, check=True, capture_output=True)  # noqa: S603 - our own command
     _write_clients(bundle, CLIENTS, place / "book.parquet", place / "book.csv")
     contenders = _contenders(place)
     costs: dict[str, list[Cost]] = {name: [] for name in contenders}
-    for _ in range(options.rounds):
+    for _ in tqdm(range(rounds), unit=" rounds", disable=None):
         for name, asked in contenders.items():
-            costs[name].append(_cost(asked))
-    if options.mlflow:
-        costs["`mlflow models predict`, CSV"] = [_cost(_mlflow_predict(place))]
-    if options.many:
-        _write_clients(bundle, MANY, place / "book.parquet")
-        costs[f"the command, {MANY:,} clients"] = [_cost(contenders[_COMMAND])]
-    return _shown(costs)
+            costs[name].append(_cost(asked, environment))
+    costs[_MLFLOW] = [_cost(_mlflow_predict(place), environment)]
+    _write_clients(bundle, MANY, place / "book.parquet")
+    costs[_MANY] = [_cost(contenders[_COMMAND], environment)]
+    return f"{_introduction(rounds)}\n\n{_ratios(costs)}\n\n{_shown(costs)}"
 
 
-_COMMAND, _ALONE = "the command, Parquet", "`Booster.predict`, the call alone"
+def _surroundings(place: Path) -> dict[str, str]:
+    return {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{place / 'mlflow.db'}",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "JOURNAL_URL": "off",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+def _introduction(rounds: int) -> str:
+    return (
+        f"{CLIENTS:,} clients of whom no two are the same; {rounds} rounds of processes, in turn; the last "
+        "two once. LightGBM has one thread, and the command all cores."
+    )
+
+
+_COMMAND, _CSV, _ALONE = "the command, Parquet", "the command, CSV", "`Booster.predict`, the call alone"
+_PYFUNC_NAME, _MLFLOW = "`pyfunc.predict` in a process", "`mlflow models predict`, CSV"
+_MANY = f"the command, {MANY:,} clients"
 
 
 def _contenders(place: Path) -> Mapping[str, Sequence[str]]:
@@ -106,8 +117,8 @@ def _contenders(place: Path) -> Mapping[str, Sequence[str]]:
         _ALONE: ["-c", _BOOSTER, book, str(place / "model.txt")],
         _COMMAND: _scored(book, str(place / "o.parquet"), model),
         "the command, Parquet, version of the registry": _scored(book, str(place / "o.parquet"), URI),
-        "the command, CSV": _scored(str(place / "book.csv"), str(place / "o.csv"), model),
-        "`pyfunc.predict` in a process": ["-c", _PYFUNC, book, URI, str(place / "p.parquet")],
+        _CSV: _scored(str(place / "book.csv"), str(place / "o.csv"), model),
+        _PYFUNC_NAME: ["-c", _PYFUNC, book, URI, str(place / "p.parquet")],
     }
 
 
@@ -124,11 +135,15 @@ def _mlflow_predict(place: Path) -> list[str]:
     return ["-m", "mlflow", "models", "predict", "--model-uri", URI, *options, *places]
 
 
-def _cost(asked: Sequence[str]) -> Cost:
+def _cost(asked: Sequence[str], environment: Mapping[str, str]) -> Cost:
     """Of a process, with the processor time of its children. Memory is its own: its children have ended."""
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-c", _LAUNCHER, *asked], stdout=subprocess.PIPE, stderr=said, text=True
+            [sys.executable, "-c", _LAUNCHER, *asked],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
         )
         told, _ = process.communicate()
         said.seek(0)
@@ -153,6 +168,24 @@ def _write_clients(bundle: Bundle, count: int, parquet: Path, csv: Path | None =
         pyarrow.csv.write_csv(pa.table(columns), csv)
 
 
+def _ratios(costs: Mapping[str, Sequence[Cost]]) -> str:
+    seconds = {name: statistics.median(one.seconds for one in found) for name, found in costs.items()}
+    megabytes = {name: max(one.megabytes for one in found) for name, found in costs.items()}
+    ours = seconds[_COMMAND]
+    rows = [
+        (f"CPU s of the command, to {_ALONE}", ours / seconds[_ALONE], 0.5),
+        ("the same from CSV into CSV", seconds[_CSV] / seconds[_ALONE], 1),
+        (f"CPU s of the command, to {_PYFUNC_NAME}", ours / seconds[_PYFUNC_NAME], 0.3),
+        (f"CPU s of the command, to {_MLFLOW}", ours / seconds[_MLFLOW], 0.12),
+        ("peak MB of the command", megabytes[_COMMAND], 220),
+        (f"peak MB at {MANY:,} clients, to that", megabytes[_MANY] / megabytes[_COMMAND], 1.1),
+    ]
+    return table(
+        ["ratio", "measured", "aim"],
+        [[name, f"{found:.3g}", f"at most {aim:g}"] for name, found, aim in rows],
+    )
+
+
 def _shown(costs: Mapping[str, Sequence[Cost]]) -> str:
     alone = statistics.median(one.seconds for one in costs[_ALONE])
     rows = []
@@ -168,8 +201,3 @@ def _shown(costs: Mapping[str, Sequence[Cost]]) -> str:
             ]
         )
     return table(["contender", "CPU s, median (all)", "of the call alone", "peak MB"], rows)
-
-
-if __name__ == "__main__":
-    command.begin("mlflow", "lightgbm", "pandas", "pyarrow")
-    command.run(main)

@@ -19,10 +19,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks import batch_http, explanations, load
+from benchmarks import batch_http, clients, explanations, load
 from benchmarks.load import Load
 from benchmarks.markdown import table
-from features.catalogue import example_client
 from mlflow_model import command
 from mlflow_model.handover import model_files
 
@@ -48,8 +47,8 @@ def report(rounds: int = 5, seconds: float = 6) -> str:
     """The table, as markdown."""
     scorer = model_files.convert(batch_http.PICKLE)[0].scorer()
     features = scorer.features
-    client = json.dumps(example_client(features)).encode()
-    explained = [json.dumps(one).encode() for one in explanations.not_reliable(scorer, EXPLAINED)]
+    decided = clients.bodies(clients.different(scorer))
+    explained = clients.bodies(explanations.not_reliable(scorer, EXPLAINED))
     bodies = {
         f"{EXPLANATIONS} explanations/s": Sent("application/json", explained, "/explain", EXPLANATIONS),
         **_batches(features),
@@ -58,10 +57,10 @@ def report(rounds: int = 5, seconds: float = 6) -> str:
     taken: dict[str, list[float]] = {name: [] for name in bodies}
     with batch_http.server() as port:
         for _ in range(rounds):
-            found[NOTHING].append(load.stream(port, "/predict", client, RATE, seconds))
+            found[NOTHING].append(load.stream(port, "/predict", decided, RATE, seconds))
             for name, body in bodies.items():
                 with _following_each_other(port, body) as batch_seconds:
-                    found[name].append(load.stream(port, "/predict", client, RATE, seconds))
+                    found[name].append(load.stream(port, "/predict", decided, RATE, seconds))
                 taken[name] += batch_seconds
     rows = [
         [name, _latencies(loads), _errors(loads), _seconds(taken.get(name))] for name, loads in found.items()

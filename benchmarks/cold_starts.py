@@ -27,7 +27,7 @@ _PERIOD = 0.002
 
 def statuses_after_the_first_200(contender: Contender, cache: Path, seconds: float) -> Counter[int]:
     """Of /ready and /predict in turns, each on a connection of its own, from a start with this cache."""
-    questions = itertools.cycle([("GET", "/ready", None), ("POST", contender.path, contender.body)])
+    questions = itertools.cycle([("GET", "/ready", None), ("POST", contender.path, contender.bodies[0])])
     found: Counter[int] = Counter()
     with _started(contender, cache) as port:
         ends = time.monotonic() + PATIENCE

@@ -51,10 +51,13 @@ def report(earlier: Path, pairs: int = 12, seconds: int = 1, starts: int = 8) ->
 
 
 def _compile(*checkouts: Path) -> None:
-    """As every start after the first finds them, also where Python is told to keep no bytecode."""
+    """As every start after the first finds them, also where Python is told to keep no bytecode.
+
+    Not the tests: bundles lie among them, and one with another file in its folder is refused.
+    """
     for checkout in checkouts:
-        packages = sorted({file.parent for file in checkout.glob("*/__init__.py")} | {checkout / "api"})
-        for package in packages:
+        packages = {file.parent for file in checkout.glob("*/__init__.py")} | {checkout / "api"}
+        for package in sorted(packages - {checkout / "tests"}):
             compileall.compile_dir(package, quiet=2)
 
 
@@ -86,7 +89,7 @@ def _flood(connections: int, seconds: int, theirs: set[int], one: Running) -> lo
 
 
 def _stream(one: Running, seconds: int) -> load.Load:
-    return load.stream(one.port, one.contender.path, one.contender.body, RATE, seconds)
+    return load.stream(one.port, one.contender.path, one.contender.bodies, RATE, seconds)
 
 
 def _starts(both: Sequence[Contender], folder: Path, starts: int, found: Pairs, bar: tqdm) -> None:

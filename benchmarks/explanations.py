@@ -15,6 +15,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
+from benchmarks import clients
+from benchmarks.clients import Client
 from benchmarks.markdown import table
 from explain import contributions, explanation, loans, population
 from explain.leaves import Leaves
@@ -25,7 +27,6 @@ from mlflow_model import command
 from mlflow_model.bundle.scoring import Scorer
 from mlflow_model.handover import model_files
 from mlflow_model.processes import ROOT
-from quality.portfolio import Portfolio
 
 PICKLE = ROOT / "models" / "lgbm_final_model.pkl"
 CLIENTS = 500
@@ -33,12 +34,12 @@ AIMS = {"one lever": 3.0, "two levers": 8.0, "the whole answer": 40.0}  # ms, 99
 BY_TABLE = "two levers, every point by LightGBM's call for a table"
 
 
-def report(clients: int = CLIENTS) -> str:
+def report(count: int = CLIENTS) -> str:
     """The table, as markdown."""
     scorer = model_files.convert(PICKLE)[0].scorer()
     leaves, others = Leaves.of_text(scorer.model_text), population.of_facts(scorer.population)
     seconds: dict[str, list[float]] = defaultdict(list)
-    for number, client in enumerate(not_reliable(scorer, clients)):
+    for number, client in enumerate(not_reliable(scorer, count)):
         values = {name: math.nan if value is None else value for name, value in client.items()}
         asked = Question(scorer, leaves, others, loans.loan_of(values), PLAUSIBLE)
         row, decision = [*values.values()], scorer.decide(client)
@@ -65,17 +66,11 @@ def report(clients: int = CLIENTS) -> str:
     return table(heads, rows)
 
 
-def not_reliable(scorer: Scorer, count: int) -> list[dict[str, float | None]]:
+def not_reliable(scorer: Scorer, count: int) -> list[Client]:
     """The first reference clients whom the model does not take for reliable: all is searched for them."""
-    columns = Portfolio.read().columns
-    matrix = np.column_stack([columns[name] for name in scorer.features])
-    known = [name not in scorer.nullable for name in scorer.features]
-    matrix = matrix[~np.isnan(matrix[:, known]).any(axis=1)]
+    matrix = clients.known(scorer)
     chosen = matrix[scorer.probabilities(matrix) >= scorer.policy.lower_bound][:count]
-    return [
-        {name: None if math.isnan(value) else value for name, value in zip(scorer.features, row, strict=True)}
-        for row in chosen.tolist()
-    ]
+    return clients.of_rows(scorer, chosen)
 
 
 def _time(found: list[float], call: Callable[..., object], *arguments: object) -> None:

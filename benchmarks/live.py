@@ -6,6 +6,7 @@ arrived when the last answer of the former one has been given.
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import statistics
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from benchmarks import load
 from benchmarks.markdown import table
 from benchmarks.serving import EARLIER, OURS, Contender, contenders, serving
 from mlflow_model import command
@@ -138,8 +140,7 @@ def _is_settled(course: Course, version: str) -> bool:
 
 
 async def _ask(port: int, ours: Contender, course: Course, stop: asyncio.Event, number: int) -> None:
-    head = f"POST {ours.path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    request = f"{head}Content-Length: {len(ours.body)}\r\n\r\n".encode() + ours.body
+    requests = itertools.cycle([load.request_of(ours.path, body) for body in ours.bodies])
     period = CLIENTS / RATE
     due = time.monotonic() + period * number / CLIENTS
     while not stop.is_set():
@@ -148,7 +149,7 @@ async def _ask(port: int, ours: Contender, course: Course, stop: asyncio.Event, 
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             due += period
             try:
-                course.answers.append(await _answer(reader, writer, request))
+                course.answers.append(await _answer(reader, writer, next(requests)))
             except (OSError, asyncio.IncompleteReadError):
                 course.lost += 1
                 break

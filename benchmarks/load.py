@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +19,14 @@ import numpy as np
 _SCRIPT = """
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
-wrk.body = [==[%s]==]
+local bodies, requests, sent = {%s}, {}, 0
+function init(args)
+  for place, body in ipairs(bodies) do requests[place] = wrk.format(nil, nil, nil, body) end
+end
+function request()
+  sent = sent + 1
+  return requests[(sent - 1) %% #requests + 1]
+end
 function done(summary, latency, requests)
   local e = summary.errors
   local form = 'RESULT {"requests": %%d, "seconds": %%f, "errors": %%d, "p50": %%f, "p99": %%f, "p999": %%f}'
@@ -53,12 +62,20 @@ def need_wrk() -> None:
 
 
 def flood(
-    url: str, body: bytes, connections: int, seconds: int, cores: set[int], pid: int, delay: int = 0
+    url: str,
+    bodies: Sequence[bytes],
+    connections: int,
+    seconds: int,
+    cores: set[int],
+    pid: int,
+    delay: int = 0,
 ) -> Load:
-    """wrk on these cores. Each connection sends its next request at once, or after `delay` ms."""
+    """wrk on these cores, sending the bodies in turn. Each connection sends its next request at once, or
+    after `delay` ms."""
     before = cpu_seconds(pid)
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(_SCRIPT % (body.decode(), _DELAY % delay if delay else ""))
+        written = ",".join(f"[==[{body.decode()}]==]" for body in bodies)
+        script.write(_SCRIPT % (written, _DELAY % delay if delay else ""))
         script.flush()
         threads = min(len(cores), connections)
         command = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s"]
@@ -74,16 +91,24 @@ def _on(cores: set[int], command: list[str]) -> str:
     return subprocess.run(pinned, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own
 
 
-def stream(port: int, path: str, body: bytes, rate: float, seconds: float, connections: int = 16) -> Load:
-    """Requests at an even rate, whatever the answers do. Latency counts from when each was due."""
-    return asyncio.run(_stream(port, path, body, rate, seconds, connections))
+def stream(
+    port: int, path: str, bodies: Sequence[bytes], rate: float, seconds: float, connections: int = 16
+) -> Load:
+    """The bodies in turn at an even rate, whatever the answers do. Latency counts from when each was due."""
+    requests = itertools.cycle([request_of(path, body) for body in bodies])
+    return asyncio.run(_stream(port, requests, rate, seconds, connections))
 
 
-async def _stream(port: int, path: str, body: bytes, rate: float, seconds: float, connections: int) -> Load:
-    request = (
+def request_of(path: str, body: bytes) -> bytes:
+    return (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     ).encode() + body
+
+
+async def _stream(
+    port: int, requests: Iterator[bytes], rate: float, seconds: float, connections: int
+) -> Load:
     due: asyncio.Queue[float] = asyncio.Queue()
     taken: list[float] = []
     errors = 0
@@ -92,7 +117,7 @@ async def _stream(port: int, path: str, body: bytes, rate: float, seconds: float
         nonlocal errors
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         while (when := await due.get()) >= 0:
-            writer.write(request)
+            writer.write(next(requests))
             head = await reader.readuntil(b"\r\n\r\n")
             await reader.readexactly(_length(head))
             errors += not head.startswith(b"HTTP/1.1 200")

@@ -76,7 +76,7 @@ def _flood(connections: int, seconds: int, theirs: set[int], one: Running) -> Lo
 
 
 def _stream(seconds: int, one: Running) -> Load:
-    return load.stream(one.port, one.contender.path, one.contender.body, RATE, seconds)
+    return load.stream(one.port, one.contender.path, one.contender.bodies, RATE, seconds)
 
 
 def _fsyncs(folder: Path) -> list[float]:

@@ -40,9 +40,9 @@ def report(minutes: float = 10, slow_seconds: int = 30) -> str:
 
 def _beside_slow_clients(running: Running, seconds: int, theirs: set[int]) -> str:
     """An even stream, as hard as wrk can would measure the queue and not the slow clients."""
-    without = load.stream(running.port, "/predict", running.contender.body, 500, seconds)
+    without = load.stream(running.port, "/predict", running.contender.bodies, 500, seconds)
     with _slow_clients(running.port) as closed:
-        beside = load.stream(running.port, "/predict", running.contender.body, 500, seconds)
+        beside = load.stream(running.port, "/predict", running.contender.bodies, 500, seconds)
         flooded = running.flood(8, 5, theirs)
     rows = [
         [name, f"{one.p50:.3g} / {one.p99:.3g} / {one.p999:.3g}", str(one.errors)]

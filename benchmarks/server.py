@@ -1,6 +1,6 @@
 """`python -m benchmarks.server`: requests per second, latency, start and memory, against other ways to serve.
 
-The same model behind each, the documented request to each, in turns, on loopback. Half of the cores are the
+The same model behind each, the same 1,000 clients to each, in turns, on loopback. Half of the cores are the
 servers', half the load's (wrk).
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks import load
+from benchmarks import clients, load
 from benchmarks.load import Load
 from benchmarks.markdown import table
 from benchmarks.serving import (
@@ -24,6 +24,7 @@ from benchmarks.serving import (
     MLFLOW,
     OURS,
     Contender,
+    Running,
     contenders,
     cores,
     serving,
@@ -33,6 +34,7 @@ from mlflow_model import command
 CONNECTIONS = (1, 8, 32, 200)
 FREE = 4  # the first so many contenders are measured without cores of their own, too
 RATE = 500
+REPEATED = "this API, one client again and again"
 
 
 # ---- What is measured
@@ -58,6 +60,7 @@ def measure(folder: Path, rounds: int, seconds: int, starts: int, bar: tqdm) -> 
     found = Measured({}, {}, {}, {}, {}, {}, {}, len(mine))
     with ExitStack() as stack:
         running = [stack.enter_context(serving(one, {min(mine)})) for one in everyone]
+        running.append(_repeating(running[0]))
         for _ in range(rounds):
             for connections in CONNECTIONS:
                 for one in running:
@@ -66,7 +69,7 @@ def measure(folder: Path, rounds: int, seconds: int, starts: int, bar: tqdm) -> 
                     found.floods.setdefault(key, []).append(one.flood(connections, seconds, theirs))
             for one in running[:3]:
                 bar.update()
-                streamed = load.stream(one.port, one.contender.path, one.contender.body, RATE, 2 * seconds)
+                streamed = load.stream(one.port, one.contender.path, one.contender.bodies, RATE, 2 * seconds)
                 found.streams.setdefault(one.contender.name, []).append(streamed)
     with ExitStack() as stack:
         running = [stack.enter_context(serving(one, mine | theirs)) for one in everyone[:FREE]]
@@ -90,6 +93,11 @@ def measure(folder: Path, rounds: int, seconds: int, starts: int, bar: tqdm) -> 
                 found.worker_memory.setdefault(name, []).append(started.worker_megabytes())
                 found.memory.setdefault(name, []).append(started.megabytes())
     return found
+
+
+def _repeating(ours: Running) -> Running:
+    """The same service, asked about one client alone."""
+    return replace(ours, contender=replace(ours.contender, name=REPEATED, bodies=ours.contender.bodies[:1]))
 
 
 def _cold(name: str) -> str:
@@ -125,7 +133,7 @@ def report(
 ) -> str:
     """The tables, as markdown; the plot of requests per second, if it has a place."""
     load.need_wrk()
-    steps = rounds * (len(CONNECTIONS) * 6 + 3 + FREE + 5) + starts * 5
+    steps = rounds * (len(CONNECTIONS) * 7 + 3 + FREE + 5) + starts * 5
     with tempfile.TemporaryDirectory() as scratch, tqdm(total=steps, unit=" runs", disable=None) as bar:
         found = measure(Path(scratch), rounds, seconds, starts, bar)
     if plot is not None:
@@ -140,6 +148,12 @@ def report(
         _starts(found),
     ]
     return "\n\n".join(tables)
+
+
+_INTRODUCTION = (
+    "As hard as wrk can: medians of the rounds, and their range. All are asked about the same "
+    f"{clients.COUNT:,} clients in turn, but for the last row: what the figures until 2026-11-26 were of."
+)
 
 
 def _rate(loads: Sequence[Load]) -> float:
@@ -210,7 +224,7 @@ def _rates(found: Measured) -> str:
         cpu = statistics.median(one.cpu for one in found.floods[name, 8])
         errors = sum(one.errors for one in every)
         rows.append([name, *cells, f"{cpu:,.0f}", str(errors)])
-    return f"As hard as wrk can: medians of the rounds, and their range.\n\n{table(heads, rows)}"
+    return f"{_INTRODUCTION}\n\n{table(heads, rows)}"
 
 
 def _latencies(found: Measured) -> str:

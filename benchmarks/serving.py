@@ -1,4 +1,4 @@
-"""The servers that are compared, each behind the same model and answering the documented request."""
+"""The servers that are compared, each behind the same model and asked about the same clients in turn."""
 
 import json
 import os
@@ -8,16 +8,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from benchmarks import load
+from benchmarks import clients, load
 from benchmarks.load import Load
-from features.catalogue import example_client
 from mlflow_model.handover import model_files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,7 +44,7 @@ class Contender:
 
     name: str
     command: Callable[[int, int], list[str]]
-    body: bytes
+    bodies: Sequence[bytes]  # sent in turn
     path: str = "/predict"
     variables: Mapping[str, str] = field(default_factory=dict)
     worker: str = ""  # what the command line of a process that answers has in it
@@ -55,14 +54,14 @@ class Contender:
 
 def contenders(folder: Path, earlier: Path | None = None) -> list[Contender]:
     """`earlier`: another checkout of this project, to compare with; it comes last."""
-    client = example_client(_features())
-    body = json.dumps(client).encode()
-    invocation = json.dumps({"dataframe_records": [{k: float(v) for k, v in client.items()}]}).encode()
+    different = clients.different(model_files.convert(PICKLE)[0].scorer())
+    bodies = clients.bodies(different)
+    invocations = [json.dumps({"dataframe_records": [client]}).encode() for client in different]
     python, registry = sys.executable, _registry(folder)
     ours = Contender(
         OURS,
         lambda port, workers: [python, "api/app.py", "--port", str(port), "--workers", str(workers)],
-        body,
+        bodies,
         variables=registry,
         worker="api.server.worker",
     )
@@ -75,15 +74,15 @@ def contenders(folder: Path, earlier: Path | None = None) -> list[Contender]:
         )
     return [
         ours,
-        Contender(LANE, partial(_constant, "lane"), body),
-        Contender(ASGI, partial(_constant, "asgi"), body),
+        Contender(LANE, partial(_constant, "lane"), bodies),
+        Contender(ASGI, partial(_constant, "asgi"), bodies),
         Contender(
             MLFLOW,
             lambda port, workers: [
                 *(str(BIN / "mlflow"), "models", "serve", "-m", "models:/scoring-client@champion"),
                 *("--env-manager", "local", "--host", "127.0.0.1", "-p", str(port), "-w", str(workers)),
             ],
-            invocation,
+            invocations,
             "/invocations",
             registry,
             worker="mlflow.pyfunc",
@@ -94,14 +93,14 @@ def contenders(folder: Path, earlier: Path | None = None) -> list[Contender]:
                 *(str(BIN / "gunicorn"), "--chdir", str(PLAIN_FLASK.parent), "plain_flask:app"),
                 *("--bind", f"127.0.0.1:{port}", "--workers", str(workers)),
             ],
-            body,
+            bodies,
             variables={"PICKLE": str(PICKLE)},
             worker="plain_flask:app",
         ),
         Contender(
             FLASK,
             lambda port, _: [python, str(PLAIN_FLASK), str(port)],
-            body,
+            bodies,
             variables={"PICKLE": str(PICKLE)},
             scales=False,
         ),
@@ -111,10 +110,6 @@ def contenders(folder: Path, earlier: Path | None = None) -> list[Contender]:
 
 def _constant(kind: str, port: int, workers: int) -> list[str]:
     return [sys.executable, "-m", "benchmarks.contenders.constant", str(port), str(workers), kind]
-
-
-def _features() -> tuple[str, ...]:
-    return model_files.convert(PICKLE)[0].scorer().features
 
 
 def _registry(folder: Path, checkout: Path = ROOT) -> dict[str, str]:
@@ -144,18 +139,18 @@ class Running:
     took: float = 0.0
 
     def ask(self) -> int:
-        """The status of the documented request, or 0 where nobody answers yet."""
+        """The status of the answer about one client, or 0 where nobody answers yet."""
         with closing(HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)) as connection:
             headers = {"Content-Type": "application/json"}
             try:
-                connection.request("POST", self.contender.path, self.contender.body, headers)
+                connection.request("POST", self.contender.path, self.contender.bodies[0], headers)
                 return connection.getresponse().status
             except (OSError, HTTPException):
                 return 0
 
     def flood(self, connections: int, seconds: int, cores: set[int], delay: int = 0) -> Load:
         url = f"http://127.0.0.1:{self.port}{self.contender.path}"
-        flooded = load.flood(url, self.contender.body, connections, seconds, cores, self.pid, delay)
+        flooded = load.flood(url, self.contender.bodies, connections, seconds, cores, self.pid, delay)
         self._settle()
         return flooded
 

@@ -4,9 +4,11 @@ Features that are tied to each other often pull both ways. They are summed in gr
 of one group contradict each other.
 """
 
+import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from explain import wording
 from explain.population import Distribution, Population
@@ -49,28 +51,62 @@ def of(
 
     `points`: what each feature adds to the probability, in the order of `features`. NaN is a missing value.
     """
-    found = sorted(_of_groups(features, values, points, population), key=lambda one: -abs(one.points))
-    speaking_for = [one for one in found if one.points < 0]
-    against = [one for one in found if one.points > 0]
-    return speaking_for[:MOST], against[:MOST]
+    found = _weighed(features, points)
+    speaking_for = [one for one in found if one.points < 0][:MOST]
+    against = [one for one in found if one.points > 0][:MOST]
+    return _told(speaking_for, features, values, population), _told(against, features, values, population)
 
 
-def _of_groups(
-    features: Sequence[str], values: Sequence[float], points: Sequence[float], population: Population
-) -> Iterator[Reason]:
+def weightiest(
+    features: Sequence[str],
+    values: Sequence[float],
+    points: Sequence[float],
+    population: Population,
+    count: int,
+) -> list[Reason]:
+    """The first `count` reasons of both kinds, up to MOST: each is one of those that `of` tells."""
+    return _told(_weighed(features, points)[: min(count, MOST)], features, values, population)
+
+
+class _Group(NamedTuple):
+    """What a group adds to the probability, and the place of the feature that adds most to that."""
+
+    name: str
+    points: float
+    main: int
+
+
+def _weighed(features: Sequence[str], points: Sequence[float]) -> list[_Group]:
+    """The groups that are worth a word, the weightiest first."""
+    found = []
+    for group, members in _members(tuple(features)).items():
+        total = math.fsum([points[place] for place in members])
+        if abs(total) >= _LEAST:
+            main = max(members, key=lambda place: math.copysign(1.0, total) * points[place])
+            found.append(_Group(group, total, main))
+    return sorted(found, key=lambda one: -abs(one.points))
+
+
+@functools.lru_cache(maxsize=8)
+def _members(features: tuple[str, ...]) -> Mapping[str, Sequence[int]]:
+    """The places of each group's features. A feature of no group is one of its own."""
     places: dict[str, list[int]] = {}
     for place, feature in enumerate(features):
         places.setdefault(_GROUP_OF.get(feature, feature), []).append(place)
-    for group, members in places.items():
-        total = math.fsum(points[place] for place in members)
-        if abs(total) < _LEAST:
-            continue
-        main = max(members, key=lambda place: math.copysign(1.0, total) * points[place])
-        feature, value = features[main], values[main]
-        head = f"{group}{NO_BREAK}: " if group in GROUPS else ""
-        standing = _standing(feature, value, population.get(feature))
-        sentence = f"{head}{standing}. {_effect(total)}"
-        yield Reason(group, feature, total, sentence[0].upper() + sentence[1:])
+    return places
+
+
+def _told(
+    groups: Sequence[_Group], features: Sequence[str], values: Sequence[float], population: Population
+) -> list[Reason]:
+    return [_reason(one, features[one.main], values[one.main], population) for one in groups]
+
+
+def _reason(group: _Group, feature: str, value: float, population: Population) -> Reason:
+    head = f"{group.name}{NO_BREAK}: " if group.name in GROUPS else ""
+    standing = _standing(feature, value, population.get(feature))
+    sentence = f"{head}{standing}. {_effect(group.points)}"
+    return Reason(group.name, feature, group.points, sentence[0].upper() + sentence[1:])
 
 
 def _effect(points: float) -> str:

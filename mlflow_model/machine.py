@@ -82,6 +82,16 @@ def _has_a_limit_of_memory() -> bool:
     return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
+def require_addresses(mebibytes: int, what_for: str) -> None:
+    """End a command under a lower limit of addresses, before a native library ends it in its own way."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if _has_a_limit_of_memory() and limit < mebibytes * 2**20:
+        refuse(
+            f"the memory is not enough for this command: {what_for} needs {mebibytes:,} MiB of addresses, "
+            f"and the limit (ulimit -v) is {limit // 2**20:,} MiB"
+        )
+
+
 def refuse(sentence: str) -> NoReturn:
     """End the process with this sentence and the exit code of all refusals."""
     sys.stderr.write(sentence + "\n")

@@ -14,6 +14,9 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from batch.__main__ import main
+from mlflow_model.bundle import bundles
+from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.bundle.scoring import DecisionPolicy
 from tests.conftest import FEATURES, random_clients
 
 ID = "SK_ID_CURR"
@@ -99,6 +102,16 @@ def read(path: Path) -> list[dict[str, Any]]:
     if path.suffix == ".arrows":
         return list(pa.ipc.open_stream(path.read_bytes()).read_all().to_pylist())
     return list(pq.read_table(path).to_pylist())
+
+
+def version_with(code: str, bundle: Bundle, folder: Path) -> Path:
+    """The same trees with more code of the version's own."""
+    text = bundle.files["model.txt"].decode()
+    source = bundles.SCORING_SOURCE.read_bytes() + code.encode()
+    policy = DecisionPolicy(0.25, 0.02)
+    made = bundles.build(text, FEATURES, policy, source=bundle.source, scoring_source=source)
+    made.write(folder)
+    return folder
 
 
 def batch(*arguments: object) -> subprocess.CompletedProcess[str]:

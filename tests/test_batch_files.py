@@ -16,11 +16,9 @@ import pyarrow.compute as pc
 import pytest
 
 from batch import csv_source, outputs
-from mlflow_model.bundle import bundles
 from mlflow_model.bundle.bundles import Bundle
-from mlflow_model.bundle.scoring import DecisionPolicy
 from tests import batch_support
-from tests.batch_support import ID, TABLE, batch, files_in, read
+from tests.batch_support import ID, TABLE, batch, command, files_in, read, version_with
 from tests.conftest import FEATURES
 from tests.servers import ROOT
 
@@ -38,16 +36,6 @@ def model(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def clients(tmp_path: Path) -> Path:
     batch_support.write_csv(TABLE, tmp_path / "in.csv")
     return tmp_path / "in.csv"
-
-
-def version_with(code: str, bundle: Bundle, folder: Path) -> Path:
-    """The same trees with more code of the version's own."""
-    text = bundle.files["model.txt"].decode()
-    source = bundles.SCORING_SOURCE.read_bytes() + code.encode()
-    policy = DecisionPolicy(0.25, 0.02)
-    made = bundles.build(text, FEATURES, policy, source=bundle.source, scoring_source=source)
-    made.write(folder)
-    return folder
 
 
 # ---- What somebody else has put there
@@ -528,3 +516,34 @@ def test_standard_input_and_output_are_hashed_to_the_last_byte(
     assert told["output"]["sha256"] == hashlib.sha256(done.stdout).hexdigest()
     assert done.stdout.count(b"\r\n") == len(TABLE) + 1
     assert ID.encode() in done.stdout
+
+
+# ---- A limit of memory
+
+
+@pytest.mark.parametrize(("mebibytes", "threads"), [(200, 1), (300, 1), (500, 1), (1_023, 1), (1_200, 8)])
+def test_too_few_addresses_are_told_in_one_sentence(
+    mebibytes: int, threads: int, model: Path, clients: Path, tmp_path: Path
+) -> None:
+    """OpenBLAS, libgomp and Arrow would end the process, each in its own way and at another limit."""
+    asked = command(
+        *("--input", clients, "--output", tmp_path / "o.csv", "--model", model, "--threads", threads)
+    )
+    limited = ["sh", "-c", f'ulimit -v {mebibytes * 1024}; exec "$@"', "sh", *asked]
+
+    done = subprocess.run(limited, capture_output=True, text=True, cwd=ROOT, check=False)
+
+    assert (done.returncode, done.stdout, (tmp_path / "o.csv").exists()) == (2, "", False)
+    assert done.stderr == (
+        f"the memory is not enough for this command: --threads {threads} needs {768 + 256 * threads:,} MiB "
+        f"of addresses, and the limit (ulimit -v) is {mebibytes:,} MiB\n"
+    )
+
+
+def test_as_many_addresses_as_are_asked_for_are_enough(model: Path, clients: Path, tmp_path: Path) -> None:
+    asked = command("--input", clients, "--output", tmp_path / "o.csv", "--model", model, "--threads", 2)
+    limited = ["sh", "-c", f'ulimit -v {1_280 * 1024}; exec "$@"', "sh", *asked]
+
+    done = subprocess.run(limited, capture_output=True, text=True, cwd=ROOT, check=False)
+
+    assert done.returncode == 0, done.stderr

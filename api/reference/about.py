@@ -24,17 +24,11 @@ def of(model: Model) -> dict[str, Any]:
         "policy": {
             **facts["policy"],
             "labels": labels,
-            "provenance": None if bundle is None else provenance(bundle.policy),
+            "provenance": None if bundle is None else bundle.provenance,
         },
         "explains": hasattr(scorer, "contributions"),
         "features": _features(scorer),
     }
-
-
-def provenance(policy: dict[str, Any]) -> dict[str, Any]:
-    """How the policy of a bundle was chosen, as its training or its operator has written it."""
-    found = policy.get("provenance")
-    return dict(found) if isinstance(found, dict) else {}
 
 
 def _features(scorer: Scorer) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from api.reference import about, words
+from api.reference import words
 from api.reference.errors import TooFewRealClients
 from api.reference.scored import Scored, zones_by
 from journal.models import LABELS
@@ -57,8 +57,8 @@ def _costs(scored: Scored) -> Costs:
     copy = scored.model.copy
     if copy is None:
         return costs.DEFAULT
-    policy = bundles.read_again(Path(copy.folder), scored.model.digest).policy
-    return costs.usable(about.provenance(policy).get("costs")) or costs.DEFAULT
+    bundle = bundles.read_again(Path(copy.folder), scored.model.digest)
+    return costs.usable(bundle.provenance.get("costs")) or costs.DEFAULT
 
 
 def _origin(scored: Scored) -> dict[str, Any]:

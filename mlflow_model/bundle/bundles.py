@@ -65,6 +65,12 @@ class Bundle:
         """policy.json: threshold, margin, labels and provenance."""
         return dict(json.loads(self.files["policy.json"]))
 
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """How the policy was chosen, as its training or its operator has written it."""
+        found = self.policy.get("provenance")
+        return dict(found) if isinstance(found, dict) else {}
+
     def golden_rows(self) -> Doubles:
         """The made-up clients whose answers every load reproduces: one a row, NaN for a missing value."""
         rows = json.loads(self.files["golden.json"])["rows"]

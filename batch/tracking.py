@@ -1,0 +1,37 @@
+"""Shows a run in MLflow, which takes seconds and much memory to import: by a process of its own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from batch.errors import Refused
+from mlflow_model import machine, processes
+from mlflow_model.bundle.scoring import DecisionPolicy
+
+_LOGGING_SECONDS = 300.0
+
+
+def check() -> None:
+    """Before there is something to show. Raises Refused."""
+    if machine.missing_packages("mlflow"):
+        raise Refused("--log needs mlflow, which is not installed: leave it out")
+
+
+def log(summary: Mapping[str, Any], policy: DecisionPolicy) -> None:
+    """What a run has done, which has ended. Raises Refused."""
+    question = {
+        "summary": summary,
+        "zones": {
+            policy.reliable: "reliable",
+            policy.uncertain: "uncertain",
+            policy.risky: "risky",
+        },
+    }
+    try:
+        problem: str | None = processes.ask("batch.tracked_run", question, _LOGGING_SECONDS, None)
+    except TimeoutError:
+        problem = f"it did not answer within {_LOGGING_SECONDS:.0f} s"
+    except processes.NoAnswer:
+        problem = "the process that asks it has ended"
+    if problem is not None:
+        output = summary["output"]["name"]
+        raise Refused(f"{output} is whole, but the run is not shown in MLflow: {problem}")
