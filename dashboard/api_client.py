@@ -1,6 +1,7 @@
 """Calls the scoring API over HTTP. Any failure becomes one French sentence."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
@@ -8,6 +9,10 @@ import requests
 
 _SECONDS = 10.0
 _SLOW_SECONDS = 80.0  # batches, versions brought to explain, the reference: the API gives up after 75
+_DIGEST = "X-Model-Digest"
+_OTHER_VERSION = (
+    "Une autre version du modèle est servie depuis cette décision\u00a0: demandez la décision de nouveau."
+)
 
 
 class Failure(Enum):
@@ -19,6 +24,7 @@ class Failure(Enum):
     UNAUTHORIZED = auto()
     FORBIDDEN = auto()
     OTHER_SERVICE = auto()
+    OTHER_VERSION = auto()
     REFUSED = auto()
 
 
@@ -33,9 +39,20 @@ class ApiError(Exception):
         self.failure, self.status = failure, status
 
 
+@dataclass(frozen=True)
+class Decided:
+    """`receipt`: its number, where the service keeps a journal. `digest`: of the version that decided."""
+
+    decision: dict[str, Any]
+    receipt: str | None
+    digest: str | None
+
+
 class ScoringApi:
-    def __init__(self, url: str, token: str | None = None) -> None:
-        self._url = url.rstrip("/")
+    """`digest`: of the only version whose answers are wanted; None for whichever answers."""
+
+    def __init__(self, url: str, token: str | None = None, digest: str | None = None) -> None:
+        self._url, self._digest = url.rstrip("/"), digest
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def specification(self) -> dict[str, Any]:
@@ -67,14 +84,12 @@ class ScoringApi:
         """The reference clients nearest to this one, and its place in the population."""
         return self._ask("POST", "/neighbours", client, seconds=_SLOW_SECONDS)
 
-    def decide(self, client: Mapping[str, float | None], reference: str) -> tuple[dict[str, Any], str | None]:
-        """The decision, and the number of its receipt where the service keeps a journal.
-
-        `reference`: the bank's own name of the client for the receipt; may be empty.
-        """
+    def decide(self, client: Mapping[str, float | None], reference: str) -> Decided:
+        """`reference`: the bank's own name of the client for the receipt; may be empty."""
         headers = {"X-Client-Reference": reference} if reference else {}
         response = self._send("POST", "/predict", headers=headers, json=client)
-        return self._read(response), response.headers.get("X-Decision-Id")
+        told = response.headers
+        return Decided(self._read(response), told.get("X-Decision-Id"), told.get(_DIGEST))
 
     def explain(self, client: Mapping[str, float | None]) -> dict[str, Any]:
         return self._ask("POST", "/explain", client)
@@ -138,6 +153,8 @@ class ScoringApi:
         if not response.ok:
             failure = _FAILURES.get(response.status_code, Failure.REFUSED)
             raise ApiError(self._sentence(response), failure, response.status_code)
+        if self._digest and response.headers.get(_DIGEST) != self._digest:
+            raise ApiError(_OTHER_VERSION, Failure.OTHER_VERSION, response.status_code)
         return response
 
     def _sentence(self, response: requests.Response) -> str:

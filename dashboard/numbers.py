@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 
 # 200.000 may be two hundred thousand or two hundred. Nobody writes 0.125 for a hundred and twenty-five.
 _AMBIGUOUS = re.compile(r"(-?[1-9][0-9]{0,2})\.([0-9]{3})")
@@ -11,8 +12,11 @@ class NotANumber(ValueError):
     """A field holds no number, or one of two. The message is a sentence that names the field."""
 
 
-def read_french(text: str, label: str) -> float | None:
-    """A typed number, with a comma or a point and any spaces; None for an empty field. Raises NotANumber."""
+def read_french(text: str, label: str, wanted: str = "un nombre, par exemple 1234,5") -> float | None:
+    """A typed number, with a comma or a point and any spaces; None for an empty field.
+
+    Raises NotANumber, which says what is `wanted`.
+    """
     typed = "".join(text.split()).replace("\u2212", "-")
     if not typed:
         return None
@@ -27,7 +31,7 @@ def read_french(text: str, label: str) -> float | None:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise NotANumber(f"«\u00a0{label}\u00a0»\u00a0: écrivez un nombre, par exemple 1234,5.")
+        raise NotANumber(f"«\u00a0{label}\u00a0»\u00a0: écrivez {wanted}.")
     return number
 
 
@@ -57,6 +61,18 @@ def signed(number: float, decimals: int) -> str:
 def in_percent(share: float, decimals: int = 1) -> str:
     """0.0837 as « 8,4 % »."""
     return f"{100 * share:.{decimals}f}".replace(".", ",") + "\u00a0%"
+
+
+def in_percents(counts: Sequence[int], decimals: int = 1) -> list[str]:
+    """What part each is of all, so that the parts as they are written sum to 100 %: the largest remainders
+    are rounded up."""
+    units, whole = 100 * 10**decimals, sum(counts) or 1
+    floors = [units * count // whole for count in counts]
+    left = units - sum(floors) if any(counts) else 0
+    by_remainder = sorted(range(len(counts)), key=lambda place: -(units * counts[place] % whole))
+    for place in by_remainder[:left]:
+        floors[place] += 1
+    return [in_percent(floor / units, decimals) for floor in floors]
 
 
 def counted(number: int, singular: str, plural: str) -> str:

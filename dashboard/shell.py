@@ -4,6 +4,7 @@ import os
 
 import streamlit as st
 
+from dashboard import french
 from dashboard.api_client import ApiError, Failure, ScoringApi
 
 _FAINT = (
@@ -27,9 +28,10 @@ _NEXT = {
 }
 
 
-def api() -> ScoringApi:
+def api(digest: str | None = None) -> ScoringApi:
+    """The client of this session. `digest`: of the only version that is asked."""
     token = st.session_state.get(TOKEN) or os.environ.get("API_TOKEN")
-    return ScoringApi(os.environ.get("API_URL", "http://127.0.0.1:5000"), token)
+    return ScoringApi(os.environ.get("API_URL", "http://127.0.0.1:5000"), token, digest)
 
 
 def token_field() -> None:
@@ -51,7 +53,7 @@ def _keep_token() -> None:
 def make_readable() -> None:
     """Streamlit declares its page to be English, and a screen reader would read French so. Some of its texts
     are fainter than 4.5 to 1 before their ground."""
-    st.html("<script>document.documentElement.lang = 'fr'</script>", unsafe_allow_javascript=True)
+    st.html(french.script(), unsafe_allow_javascript=True)
     st.html(f"<style>{_STYLE}</style>")
 
 

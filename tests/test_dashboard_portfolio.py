@@ -1,6 +1,7 @@
 """The page « Portefeuille », on Streamlit's AppTest against a real API with a journal."""
 
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.api_client import ScoringApi
+from dashboard.histogram import histogram
 from dashboard.portfolio import opening, result, run
 from dashboard.portfolio.files import BadFile
 from mlflow_model.bundle.bundles import Bundle
@@ -113,7 +115,7 @@ def test_every_form_of_a_file_gets_the_model_s_own_decisions(
     assert kept == clients["dossier"].tolist()
     assert table["Probabilité de défaut"].tolist() == decided["probability_class_1"].tolist()
     first = 1 if form == "parquet" else 3 if form == "declared" else 2
-    assert table["Ligne"].tolist() == list(range(first, first + 60))
+    assert table["Ligne du fichier"].tolist() == list(range(first, first + 60))
     receipts = receipts_in(door.log.parent)
     in_journal = [receipts[number].kept.outputs[1] for number in table["Reçu"]]
     assert in_journal == decided["probability_class_1"].tolist()
@@ -222,6 +224,47 @@ def test_the_sentence_about_a_bad_file_is_all_that_the_page_shows(clients: pd.Da
 
     assert said(shown) == ["Dans ce fichier, il manque la colonne AMT_CREDIT."]
     assert list(shown.button) == []
+
+
+def test_a_column_that_is_written_otherwise_is_named(clients: pd.DataFrame) -> None:
+    renamed = clients.rename(columns={"AMT_CREDIT": "Amt_Credit", "AMT_ANNUITY": "amt_annuity "})
+
+    assert said(uploaded(as_text(renamed))) == [
+        "Dans ce fichier, il manque les colonnes AMT_ANNUITY, AMT_CREDIT (AMT_ANNUITY trouvé comme "
+        "amt_annuity␣, AMT_CREDIT trouvé comme Amt_Credit)."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("form", "where"),
+    [
+        ("csv", "Le premier client du fichier est à la ligne 2, sous l’en-tête (ligne 1)."),
+        ("declared", "Le premier client du fichier est à la ligne 3, sous l’en-tête (ligne 2)."),
+        ("parquet", "Le premier client du fichier est à la ligne 1."),
+    ],
+)
+def test_the_lines_say_from_where_they_count(clients: pd.DataFrame, form: str, where: str) -> None:
+    shown = pressed(uploaded(FORMS[form](clients)))
+
+    assert f"60 clients. {where}" in [plain(one.value) for one in shown.caption]
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "bounds"),
+    [([0.01, 0.05], (0.1467, 0.1867)), ([0.3, 0.4], (0.02, 0.48)), ([0.99], (0.9, 1.0))],
+)
+def test_every_label_of_the_histogram_is_inside_the_drawing(
+    probabilities: list[float], bounds: tuple[float, float]
+) -> None:
+    """A letter of the longest label is at most 11 of its 640 units wide."""
+    drawn = histogram(np.array(probabilities), np.zeros(len(probabilities), int), bounds)
+
+    labels = re.findall(r'<text x="([0-9.]+)" y="[0-9.]+" text-anchor="(\w+)" fill[^>]*>([^<]+)<', drawn)
+    assert [one[2] for one in labels] == [*NAMES]
+    for x, anchor, words in labels:
+        width = 11 * len(words)
+        left = float(x) - {"start": 0, "middle": width / 2, "end": width}[anchor]
+        assert 0 <= left <= left + width <= 640
 
 
 def test_a_parquet_column_that_is_no_number_is_refused_in_the_api_s_words(clients: pd.DataFrame) -> None:

@@ -1,5 +1,6 @@
 """The page « Revue », on Streamlit's AppTest against a real API with a journal and tokens."""
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dashboard.review import record
 from tests import servers
 from tests.review_support import Bank, Client, bank_in
 from tests.servers import ROOT
@@ -102,6 +104,32 @@ def test_the_oldest_case_comes_first_with_its_reasons_and_values(
     assert plain(shown.caption[0].value) == (
         "2 à examiner, du plus ancien au plus récent. 0 dossier revu dans cette session."
     )
+
+
+def test_a_case_says_its_moment_once_with_the_zone_and_whether_it_has_a_reference(
+    queue: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.decided("grey")
+
+    shown = page(queue, "anna", monkeypatch)
+
+    assert case(shown) == "Dossier sans référence"
+    said = plain(shown.caption[1].value)
+    assert re.match(r"Décision du \d\d/\d\d/\d{4} à \d\d h \d\d \(UTC[^)]*\)", said)
+
+
+@pytest.mark.parametrize(
+    ("leanings", "text"),
+    [
+        (["accept", "refuse"], "1 revue sur 2 (50,0 %) va du côté du seuil"),
+        (["refuse", "refuse"], "0 revue sur 2 (0,0 %) va du côté du seuil"),
+        (["accept", "accept"], "2 revues sur 2 (100,0 %) vont du côté du seuil"),
+    ],
+)
+def test_reviews_and_their_verb_agree_in_number(leanings: list[str], text: str) -> None:
+    reviews = [{"leaning": one, "outcome": "accept"} for one in leanings]
+
+    assert text in plain(record.told(*record.agreement(reviews)))
 
 
 def _score(value: float | None) -> str:

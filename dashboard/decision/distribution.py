@@ -5,8 +5,9 @@ from typing import Any
 
 from dashboard.decision.measures import Measure
 from dashboard.labels import COLOURS, KEYS, SHAPES, WORDS
-from dashboard.numbers import counted, in_percent, in_thousands
-from dashboard.plane import Plane, drawing, end_of, text
+from dashboard.numbers import counted, in_percent, in_percents, in_thousands
+from dashboard.plane import Plane, drawing, end_of
+from dashboard.svg import text
 
 
 def distribution(measure: Measure, totals: Mapping[str, Any], value: float | None) -> str:
@@ -64,9 +65,7 @@ def _of_them(counts: Sequence[int], which: str) -> str:
     whole = sum(counts)
     if not whole:
         return "Aucun client de référence n’est dans ce cas."
-    shares = ", ".join(
-        f"{word} {in_percent(count / whole, 0)}" for word, count in zip(WORDS, counts, strict=True)
-    )
+    shares = ", ".join(f"{word} {share}" for word, share in zip(WORDS, in_percents(counts, 0), strict=True))
     return f"Parmi {counted(whole, 'client', 'clients')} de référence {which}\u00a0: {shares}."
 
 

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from dashboard import labels
 from dashboard.markdown import escaped
 from dashboard.model.tables import table
+from dashboard.moments import day
 from dashboard.numbers import in_percent, signed
 
 _HOW = {
@@ -39,18 +39,14 @@ def champions(terms: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _term(one: Mapping[str, Any]) -> list[str]:
-    since = "?" if one["since"] is None else _day(one["since"])
-    until = "aujourd’hui" if one["until"] is None else _day(one["until"])
+    since = "?" if one["since"] is None else day(one["since"])
+    until = "aujourd’hui" if one["until"] is None else day(one["until"])
     how = _HOW.get(one["how"], "autrement")
     if one["overridden"]:
         how += ", malgré des objections"
     if one["why"]:
         how += f"\u00a0: {escaped(' '.join(one['why'].split()))}"
     return [one["version"], f"{since} – {until}", how]
-
-
-def _day(moment: str) -> str:
-    return f"{datetime.fromisoformat(moment).astimezone():%d/%m/%Y}"
 
 
 def examination(told: Mapping[str, Any]) -> str:

@@ -28,8 +28,9 @@ def policy(told: Mapping[str, Any]) -> str:
     margin = write_french(round(100 * told["margin"], 2))
     points = "point" if told["margin"] < 0.02 else "points"
     return (
-        f"Une demande est **{reliable}** si sa probabilité de défaut est sous {lower}, **{risky}** si elle "
-        f"est au-dessus de {upper}, et **{grey}** entre les deux, bornes comprises. Le seuil est "
+        f"La décision est «\u00a0**{reliable}**\u00a0» si la probabilité de défaut est sous {lower}, "
+        f"«\u00a0**{risky}**\u00a0» si elle est au-dessus de {upper}, et «\u00a0**{grey}**\u00a0» entre les "
+        f"deux, bornes comprises. Le seuil est "
         f"{in_percent(told['optimal_threshold'], 2)}, la marge {margin}\u00a0{points}."
     )
 
@@ -97,13 +98,22 @@ def between(comparison: Mapping[str, Any]) -> str:
     if ratio is None or gap is None:
         return "Il n’y a pas deux groupes d’au moins 100 clients\u00a0: rien n’est comparé."
     low, value, high = (fixed(ratio[name], 2) for name in ("low", "value", "high"))
-    kept = "n’est pas tenue" if comparison["is_below_four_fifths"] else "est tenue"
     lowest, highest = (fixed(100 * gap[name], 1) for name in ("low", "high"))
     return (
         f"Le plus faible taux d’accord, rapporté au plus fort\u00a0: {value} (entre {low} et {high}, 19 fois "
-        f"sur 20). La règle des quatre cinquièmes (au moins 0,8) {kept}. Parmi les bons payeurs, les accords "
-        f"diffèrent de {_points(gap['value'])} au plus (entre {lowest} et {highest})."
+        f"sur 20). {_four_fifths(comparison)} Parmi les bons payeurs, les accords diffèrent de "
+        f"{_points(gap['value'])} au plus (entre {lowest} et {highest})."
     )
+
+
+def _four_fifths(comparison: Mapping[str, Any]) -> str:
+    """Whether the rule holds, and whether the interval leaves it open."""
+    low, high, rule = *(comparison["approval_ratio"][end] for end in ("low", "high")), 0.8
+    kept, doubt = "est respectée", f"le bas de l’intervalle, {fixed(low, 2)}, est au-dessous"
+    if comparison["is_below_four_fifths"]:
+        kept, doubt = "n’est pas respectée", f"le haut de l’intervalle, {fixed(high, 2)}, l’atteint"
+    is_open = low < rule <= high
+    return f"La règle des quatre cinquièmes (au moins 0,8) {kept}{f', mais {doubt}' if is_open else ''}."
 
 
 def _points(share: float) -> str:

@@ -4,27 +4,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dashboard import labels
-from dashboard.numbers import fixed, in_percent, in_thousands, signed
+from dashboard.numbers import fixed, in_percent, in_percents, in_thousands, signed
 
 _NAMES = [name.replace(" ", "\u00a0") for name in labels.NAMES]  # in a cell as narrow as a telephone's
 _NO_FIGURE = "–"
 
 
 def by_label(totals: Mapping[str, Any]) -> str:
-    everybody = totals["reference"]["clients"]
+    found = [totals["labels"][key] for key in labels.KEYS]
+    parts = in_percents([one["clients"] for one in found])
     return table(
         ["Décision", "Clients", "Part", "Taux de défaut"],
         (
-            [name, *_of_label(totals["labels"][key], everybody)]
-            for name, key in zip(_NAMES, labels.KEYS, strict=True)
+            [name, in_thousands(one["clients"]), part, _rate(one)]
+            for name, one, part in zip(_NAMES, found, parts, strict=True)
         ),
     )
 
 
-def _of_label(one: Mapping[str, Any], everybody: int) -> list[str]:
+def _rate(one: Mapping[str, Any]) -> str:
     clients, defaults = one["clients"], one["defaults"]
-    rate = in_percent(defaults / clients) if clients and defaults is not None else _NO_FIGURE
-    return [in_thousands(clients), in_percent(clients / everybody), rate]
+    return in_percent(defaults / clients) if clients and defaults is not None else _NO_FIGURE
 
 
 def compared(now: Mapping[str, Any], tried: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from dashboard.api_client import ApiError, Failure, ScoringApi
 from dashboard.portfolio.files import ClientsFile
 
 MOST_REFUSED = 200
-LINE = "ligne"  # the column of the result that says where in the file the client is
+LINE = "ligne_du_fichier"  # the column of the result that says where in the file the client is
 
 _AFTER_A_REFUSAL = 1_000  # clients: what is sent again for one bad row more
 _AT_ONCE = 2  # parts; the API computes as many

@@ -1,7 +1,7 @@
 """The page « Décision »: one client's values, the API's decision, its reasons, and what would change it."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import asdict
 from typing import Any
 
 import streamlit as st
@@ -10,15 +10,17 @@ from dashboard import labels, shell
 from dashboard.api_client import ApiError
 from dashboard.decision import demonstration, entry
 from dashboard.decision.among_others import among_others
-from dashboard.decision.document import document
-from dashboard.decision.fields import Client, asked
+from dashboard.decision.fields import Client, Field, asked
 from dashboard.decision.levers import levers
+from dashboard.decision.offers import cards
+from dashboard.decision.paper import paper
 from dashboard.drawing import scale
-from dashboard.numbers import in_percent
+from dashboard.numbers import counted, in_percent
 from dashboard.waterfall import told, waterfall
 
 _DESCRIBED, _ANSWER = "decision description", "decision answer"  # what the session keeps
-_REFERENCE = "decision reference"
+_EXAMPLE = "exemple"  # what the journal calls it
+_DRAWN = 620  # pixels, where there is room
 _TABS = ("Valeurs", "Raisons", "Parmi les autres", "Autre prêt", "Pour le client")
 _STYLE = (
     "<style>.st-key-decision{position:sticky;top:3.75rem;z-index:9;padding:.5rem 1rem;border-radius:.5rem;"
@@ -37,7 +39,7 @@ def main() -> None:
     entry.restore(fields)
     _start(described["Client"])
     place = st.container(key="decision")
-    values, reasons, others, other_loan, paper = st.tabs([*_TABS])
+    values, reasons, others, other_loan, for_client = st.tabs([*_TABS])
     answer: dict[str, Any] | None = st.session_state.get(_ANSWER)
     with values:
         client = entry.entry(described["Client"], _warnings(answer))
@@ -45,18 +47,25 @@ def main() -> None:
     with place:
         answer = _decided(client, answer, described)
     if answer is None:
-        for tab in (reasons, others, other_loan, paper):
+        for tab in (reasons, others, other_loan, for_client):
             tab.write("Demandez d’abord la décision.")
         return
     with reasons:
         _reasons(answer, described)
     with others:
-        among_others(answer["client"], answer["explanation"])
+        among_others(answer["client"], answer["explanation"], answer["digest"])
     with other_loan:
         levers(answer["client"], described)
-        _offers(answer, described)
-    with paper:
-        _paper(answer, described)
+        if answer["explanation"] is not None:
+            cards(
+                answer["explanation"]["offers"],
+                answer["client"],
+                lambda label: _zone(label, described),
+                lambda sentence: _said(sentence, described),
+            )
+    with for_client:
+        zone = _zone(answer["decision"]["prediction"], described)
+        paper(answer, zone, lambda sentence, words: _said(sentence, described, words))
 
 
 def _described() -> dict[str, Any] | None:
@@ -75,14 +84,15 @@ def _start(schema: Mapping[str, Any]) -> None:
     fields = asked(schema)
     with st.container(horizontal=True):
         st.button("Nouveau client", on_click=_cleared, args=(fields,))
-        st.button("Remplir avec l’exemple", on_click=entry.fill, args=(fields, entry.example(schema)))
+        st.button(
+            "Remplir avec l’exemple", on_click=entry.fill, args=(fields, entry.example(schema), _EXAMPLE)
+        )
         demonstration.choice(fields, schema)
 
 
-def _cleared(fields: list[Any]) -> None:
-    entry.fill(fields, None)
+def _cleared(fields: list[Field]) -> None:
+    entry.clear(fields)
     st.session_state.pop(_ANSWER, None)
-    st.session_state[_REFERENCE] = ""
 
 
 def _decided(
@@ -90,19 +100,25 @@ def _decided(
 ) -> dict[str, Any] | None:
     """Ask for a decision where the officer does, and show the last one."""
     reference, button = st.columns([2, 1], vertical_alignment="bottom")
-    named = reference.text_input("Référence du client (facultative)", key=_REFERENCE, max_chars=64)
+    named = reference.text_input("Référence du client (facultative)", key=entry.REFERENCE, max_chars=64)
     asks = button.button("Demander la décision", type="primary", disabled=client is None, width="stretch")
     if asks and client is not None:
         try:
-            decision, receipt = shell.api().decide(client, named)
+            decided = shell.api().decide(client, named)
         except ApiError as error:
             shell.failure(error)
         else:
-            answer = {"client": client, "decision": decision, "receipt": receipt, **_explained(client)}
-            st.session_state[_ANSWER] = answer
+            st.session_state[_ANSWER] = {
+                "client": client,
+                "reference": named,
+                "is_fictitious": entry.is_fictitious(),
+                **asdict(decided),
+                **_explained(client, decided.digest),
+            }
             st.rerun()  # the warnings belong to fields that are shown already
     if answer is None:
-        st.caption("Remplissez tous les champs, ou cochez «\u00a0inconnu\u00a0».")
+        missing = "Remplissez tous les champs, ou cochez «\u00a0inconnu\u00a0»."
+        st.caption(missing if client is None else "Demandez la décision.")
         return None
     is_old = client != answer["client"]
     with st.container(key="decision-old" if is_old else "decision-now"):
@@ -110,10 +126,10 @@ def _decided(
     return answer
 
 
-def _explained(client: Client) -> dict[str, Any]:
+def _explained(client: Client, digest: str | None) -> dict[str, Any]:
     """The explanation, or the sentence why there is none: the decision stands without it."""
     try:
-        return {"explanation": shell.api().explain(client), "unexplained": None}
+        return {"explanation": shell.api(digest).explain(client), "unexplained": None}
     except ApiError as error:
         return {"explanation": None, "unexplained": str(error)}
 
@@ -125,10 +141,13 @@ def _shown(answer: Mapping[str, Any], described: Mapping[str, Any], *, is_old: b
     st.markdown(f"## {name}{old}")
     receipt = f" Reçu\u00a0: {answer['receipt']}." if answer["receipt"] else ""
     st.markdown(f"Probabilité de défaut\u00a0: {share}.{receipt}")
+    if warnings := sum(map(len, _warnings(answer).values())):
+        said = counted(warnings, "avertissement", "avertissements")
+        st.warning(f"{said}\u00a0: lisez l’onglet «\u00a0Raisons\u00a0» avant de vous y fier.")
     bounds = [in_percent(decision[key], 2) for key in ("lower_bound", "upper_bound")]
     st.image(
         scale(decision, zone, labels.SHAPES[zone]),
-        width="stretch",
+        width=_DRAWN,
         alt=f"{name}\u00a0: probabilité de défaut {share}, zone grise de {bounds[0]} à {bounds[1]}",
     )
 
@@ -150,8 +169,8 @@ def _reasons(answer: Mapping[str, Any], described: Mapping[str, Any]) -> None:
     if explanation is None:
         st.caption(answer["unexplained"])
         return
-    for sentence in _warnings(answer).get("", ()):
-        st.warning(sentence)
+    for one in explanation["warnings"]:
+        st.warning(one["sentence"])
     _listed("Ce qui parle pour le crédit", [one["sentence"] for one in explanation["reasons"]["for"]])
     _listed("Ce qui parle contre lui", [one["sentence"] for one in explanation["reasons"]["against"]])
     st.markdown("### Ce que chaque valeur ajoute")
@@ -171,42 +190,12 @@ def _listed(title: str, sentences: list[str]) -> None:
         st.markdown("\n".join(f"- {sentence}" for sentence in sentences))
 
 
-def _offers(answer: Mapping[str, Any], described: Mapping[str, Any]) -> None:
-    if answer["explanation"] is None:
-        return
-    offers = answer["explanation"]["offers"]
-    st.markdown("### Ce qui changerait la décision")
-    st.write(_said(offers["sentence"], described))
-    for one in [*offers["found"], *([offers["worse"]] if offers["worse"] else [])]:
-        with st.container(border=True):
-            st.markdown(f"**{labels.NAMES[_zone(one['prediction'], described)]}**")
-            st.write(_said(one["sentence"], described))
-
-
-def _said(sentence: str, described: Mapping[str, Any]) -> str:
-    """The API's sentence with the officer's words for the three labels."""
+def _said(sentence: str, described: Mapping[str, Any], words: tuple[str, ...] = labels.WORDS) -> str:
+    """The API's sentence with the officer's words for the three labels, or others."""
     names = described["Decision"]["properties"]["prediction"]["enum"]
-    for name, word in zip(names, labels.WORDS, strict=True):
+    for name, word in zip(names, words, strict=True):
         sentence = sentence.replace(name, word)
     return sentence
-
-
-def _paper(answer: Mapping[str, Any], described: Mapping[str, Any]) -> None:
-    explanation = answer["explanation"] or {"reasons": {"for": [], "against": []}, "offers": {"found": []}}
-    parts = [
-        ("Ce qui parle pour votre demande", [one["sentence"] for one in explanation["reasons"]["for"]]),
-        ("Ce qui parle contre elle", [one["sentence"] for one in explanation["reasons"]["against"]]),
-        (
-            "Ce qui changerait le résultat",
-            [_said(one["sentence"], described) for one in explanation["offers"]["found"]],
-        ),
-    ]
-    word = labels.WORDS[_zone(answer["decision"]["prediction"], described)]
-    written = document(word, f"{datetime.now().astimezone():%d/%m/%Y}", answer["receipt"], parts)
-    st.write(
-        "Une page à imprimer ou à envoyer\u00a0: le résultat, ses raisons, le reçu et les droits du client."
-    )
-    st.download_button("Télécharger le document", written, "decision.html", "text/html")
 
 
 main()

@@ -137,10 +137,10 @@ def _service(ready: Mapping[str, Any]) -> None:
 
 def _history(model: Mapping[str, Any]) -> None:
     """Last, because a registry may take seconds to answer."""
-    st.header("Histoire", anchor=False)
+    st.header("Historique", anchor=False)
     told: Mapping[str, Any] = {"champions": [], "examination": None, "card": None}
     if model["version"] is None:
-        st.markdown("La version est servie depuis un fichier\u00a0: aucun registre n’en garde l’histoire.")
+        st.markdown("La version est servie depuis un fichier\u00a0: aucun registre n’en garde l’historique.")
     else:
         try:
             with st.spinner("Le registre est consulté…"):

@@ -11,7 +11,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from dashboard import labels, shell
 from dashboard.api_client import ApiError
 from dashboard.histogram import histogram, told
-from dashboard.numbers import counted, in_percent, in_thousands
+from dashboard.numbers import counted, in_percent, in_percents, in_thousands
 from dashboard.portfolio import result
 from dashboard.portfolio.files import BadFile, ClientsFile
 from dashboard.portfolio.opening import opened
@@ -22,7 +22,12 @@ _SHOWN_AT_ONCE = 8  # refused lines
 _DRAWN = 760  # pixels, where there is room
 _FILE, _RUN, _KEPT = "portfolio file", "portfolio run", "portfolio kept"  # what the session keeps
 _CLIENTS = ("client", "clients")
-_SHOWN = _AT, _DECISION, _PROBABILITY, _RECEIPT = ("Ligne", "Décision", "Probabilité de défaut", "Reçu")
+_SHOWN = _AT, _DECISION, _PROBABILITY, _RECEIPT = (
+    "Ligne du fichier",
+    "Décision",
+    "Probabilité de défaut",
+    "Reçu",
+)
 
 
 def main() -> None:
@@ -144,10 +149,10 @@ def _show(run: Run, names: list[str]) -> None:
 
 def _counts(zones: Any, probabilities: Any) -> None:
     lines = ["| Décision | Clients | Part | Probabilité de défaut moyenne |", "| --- | ---: | ---: | ---: |"]
-    for zone, name in enumerate(labels.NAMES):
-        of_zone = probabilities[zones == zone]
+    of_zones = [probabilities[zones == zone] for zone in range(len(labels.NAMES))]
+    shares = in_percents([len(of_zone) for of_zone in of_zones])
+    for name, of_zone, share in zip(labels.NAMES, of_zones, shares, strict=True):
         mean = in_percent(float(of_zone.mean()), 2) if len(of_zone) else "–"
-        share = in_percent(len(of_zone) / len(zones))
         lines.append(f"| {name} | {in_thousands(len(of_zone))} | {share} | {mean} |")
     mean = in_percent(float(probabilities.mean()), 2)
     lines.append(f"| Ensemble | {in_thousands(len(zones))} | {in_percent(1.0)} | {mean} |")
@@ -165,7 +170,8 @@ def _refusals(run: Run) -> None:
         return
     st.subheader(f"{counted(len(run.refused), 'ligne refusée', 'lignes refusées')}", anchor=False)
     st.write(
-        "Ces clients n’ont pas de décision. Corrigez-les, puis déposez un fichier avec ces lignes seules."
+        "Ces clients n’ont pas de décision. Corrigez-les, puis déposez un fichier avec ces lignes seules. "
+        + _where(run.file)
     )
     rows = sorted(run.refused.items())
     with st.container(height="content" if len(rows) <= _SHOWN_AT_ONCE else 400):
@@ -190,7 +196,7 @@ def _table(table: pa.Table, zones: Any, run: Run) -> None:
         _PROBABILITY: table["probability_class_1"],
         **({_RECEIPT: table["decision_id"]} if run.with_ids else {}),
     }
-    st.caption(f"{counted(int(shown.sum()), *_CLIENTS)}")
+    st.caption(f"{counted(int(shown.sum()), *_CLIENTS)}. {_where(run.file)}")
     st.dataframe(
         pa.table(columns).filter(pa.array(shown)),
         hide_index=True,
@@ -198,6 +204,12 @@ def _table(table: pa.Table, zones: Any, run: Run) -> None:
         column_config={_PROBABILITY: st.column_config.NumberColumn(format="percent")},
         alt="Clients du portefeuille, avec leur décision",
     )
+
+
+def _where(file: ClientsFile) -> str:
+    first = file.line(0)
+    head = f", sous l’en-tête (ligne {first - 1})" if first > 1 else ""
+    return f"Le premier client du fichier est à la ligne {first}{head}."
 
 
 def _downloads(table: pa.Table) -> None:

@@ -1,7 +1,6 @@
 """The page « Revue »: a person decides where the model does not, and what people have decided so far."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import streamlit as st
@@ -10,6 +9,7 @@ from dashboard import labels, shell, values
 from dashboard.api_client import ApiError
 from dashboard.drawing import scale
 from dashboard.markdown import escaped
+from dashboard.moments import moment
 from dashboard.numbers import counted, in_percent, in_thousands
 from dashboard.review import record
 from dashboard.review.queue import Case, Queue
@@ -91,13 +91,10 @@ def _start_again() -> None:
 def _case(case: Case) -> None:
     receipt = case.receipt
     reference = receipt["client_reference"]
-    st.subheader(
-        f"Dossier {escaped(reference)}" if reference else f"Dossier du {_moment(receipt['time'])}",
-        anchor=False,
-    )
+    st.subheader(f"Dossier {escaped(reference)}" if reference else "Dossier sans référence", anchor=False)
     version = receipt["model_version"]
     by = f", version {version} du modèle" if version else ""
-    st.caption(f"Décision du {_moment(receipt['time'])}{by}. Reçu {receipt['id']}.")
+    st.caption(f"Décision du {moment(receipt['time'])}{by}. Reçu {receipt['id']}.")
     st.image(scale(receipt["decision"], _GREY, labels.SHAPES[_GREY]), width="stretch", alt=_told(receipt))
 
 
@@ -197,21 +194,18 @@ def _record() -> None:
         st.caption(f"Les {in_thousands(record.MOST)} décisions revues les plus récentes.")
     st.subheader("Accord des personnes et du modèle", anchor=False)
     if held:
-        st.write(
-            f"{in_thousands(agreed)} revues sur {in_thousands(held)} ({in_percent(agreed / held)}) vont du "
-            "côté du seuil où le modèle place le client. Dans la zone grise, il ne tranche pas lui-même."
-        )
+        st.write(record.told(agreed, held))
     _by_label(decisions)
     st.subheader("Qui a décidé quoi", anchor=False)
     _by_reviewer(decisions)
     st.dataframe(
         {
-            "Revue": [_moment(one["reviewed"]) for one in decisions],
+            "Revue": [moment(one["reviewed"]) for one in decisions],
             "Par": [one["reviewer"] for one in decisions],
             "Crédit": [_OUTCOMES[one["outcome"]] for one in decisions],
             "Décision du modèle": [labels.NAMES[labels.KEYS.index(one["label"])] for one in decisions],
             "Probabilité de défaut": [one["probability_class_1"] for one in decisions],
-            "Décision du": [_moment(one["time"]) for one in decisions],
+            "Décision du": [moment(one["time"]) for one in decisions],
             "Reçu": [one["id"] for one in decisions],
         },
         hide_index=True,
@@ -245,11 +239,6 @@ def _by_reviewer(decisions: Sequence[Mapping[str, Any]]) -> None:
             f"| {shown} | {in_thousands(counts['accept'])} | {in_thousands(counts['refuse'])} | {share} |"
         )
     st.markdown("\n".join(lines))
-
-
-def _moment(text: str) -> str:
-    """As the officer's clock shows it, where the dashboard runs."""
-    return f"{datetime.fromisoformat(text).astimezone():%d/%m/%Y %H:%M}"
 
 
 main()
