@@ -14,7 +14,8 @@ _FAINT = (
     "[data-testid=stSliderTickBar]",
     "[data-variant=segmented_control]",
 )
-_STYLE = "".join(f"{one},{one} *{{color:inherit!important;opacity:1}}" for one in _FAINT)
+_ROOM = "[data-testid=stMainBlockContainer]{padding-top:4rem;padding-bottom:3rem}"  # Streamlit leaves more
+_STYLE = _ROOM + "".join(f"{one},{one} *{{color:inherit!important;opacity:1}}" for one in _FAINT)
 TOKEN = "session token"  # noqa: S105 - the name under which the session keeps it
 _TYPED = "token typed"
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from html import escape
 
-_INK, _GROUND = ("#31333f", "#fafafa"), ("#ffffff", "#171614")  # on a light page, and on a dark one
+_INK, GROUND = ("#31333f", "#fafafa"), ("#ffffff", "#171614")  # of a light page, and of a dark one
 
 
 def _rules(ink: str, ground: str) -> str:
@@ -14,7 +14,7 @@ def _rules(ink: str, ground: str) -> str:
 
 
 # An image follows the page's own scheme: Streamlit sets it by its theme.
-_LIGHT, _DARK = (_rules(*colours) for colours in zip(_INK, _GROUND, strict=True))
+_LIGHT, _DARK = (_rules(*colours) for colours in zip(_INK, GROUND, strict=True))
 _STYLE = f"<style>{_LIGHT}@media(prefers-color-scheme:dark){{{_DARK}}}</style>"
 
 

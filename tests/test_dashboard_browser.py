@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from dashboard import svg
 from tests import browser, servers
@@ -93,6 +93,19 @@ def test_the_choice_of_a_fictitious_client_closes_its_window(address: str, chrom
         page.get_by_text("Client fictif\u00a0: il n’existe pas").wait_for()
 
         page.get_by_role("button", name="Le suivant\u00a0: ● Fiable").wait_for(state="hidden")
+
+
+def test_the_decision_stays_in_sight_while_the_values_are_read(address: str, chromium: Browser) -> None:
+    with browser.opened(chromium, address, browser.LAPTOP) as page:
+        page.get_by_role("button", name=EXAMPLE).click()
+        page.get_by_role("button", name=DECIDE).click()
+        decision = page.get_by_role("heading", name="● Fiable")
+        decision.wait_for()
+
+        page.get_by_text("Ce qui s’en déduit").scroll_into_view_if_needed()
+
+        expect(decision).to_be_in_viewport(ratio=1)
+        expect(page.get_by_role("button", name=EXAMPLE)).not_to_be_in_viewport()
 
 
 def test_words_over_marks_have_a_halo_in_the_colour_of_the_ground(address: str, chromium: Browser) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.decision.fields import Client, Field, asked, completed
+from dashboard.decision.fields import Client, Field, asked, completed, quotient
 from dashboard.numbers import NotANumber
 from dashboard.values import shown, span
 
@@ -93,10 +93,19 @@ def with_terms(features: Mapping[str, float | None], schema: Mapping[str, Any]) 
     client = dict(features)
     for name, feature in schema["properties"].items():
         ratio = feature.get("x-ratio")
-        above, quotient = (client.get(ratio["numerator"]), client.get(name)) if ratio else (None, None)
-        if ratio and ratio["denominator"] not in client and above and quotient:
-            client[ratio["denominator"]] = round(above / quotient, 2)
+        above, part = (client.get(ratio["numerator"]), client.get(name)) if ratio else (None, None)
+        if ratio and ratio["denominator"] not in client and above and part:
+            client[ratio["denominator"]] = _implied(ratio, above, part)
     return client
+
+
+def _implied(ratio: Mapping[str, Any], above: float, part: float) -> float:
+    """The roundest denominator that gives this ratio."""
+    for decimals in range(-6, 2):
+        below = round(above / part, decimals)
+        if below and quotient(ratio, {ratio["numerator"]: above, ratio["denominator"]: below}) == part:
+            return below
+    return round(above / part, 2)
 
 
 def entry(schema: Mapping[str, Any], warnings: Mapping[str, Sequence[str]]) -> Client | None:

@@ -31,6 +31,7 @@ class Loan:
 
 @st.fragment
 def levers(client: Client, schemas: Mapping[str, Any]) -> None:
+    st.markdown("### Essayer un autre prêt")
     ratio = schemas["Client"]["properties"].get(_TERM, {}).get("x-ratio")
     credit, term = client.get(_CREDIT), client.get(_TERM)
     if not (ratio and credit and term and credit > 0 and term > 0):

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import labels, shell
+from dashboard import labels, shell, svg
 from dashboard.api_client import ApiError
 from dashboard.decision import demonstration, entry
 from dashboard.decision.among_others import among_others
@@ -23,9 +23,12 @@ _EXAMPLE = "exemple"  # what the journal calls it
 _DRAWN = 620  # pixels, where there is room
 _TABS = ("Valeurs", "Raisons", "Parmi les autres", "Autre prêt", "Pour le client")
 _STYLE = (
-    "<style>.st-key-decision{position:sticky;top:3.75rem;z-index:9;padding:.5rem 1rem;border-radius:.5rem;"
-    "border:1px solid #8888;background:light-dark(#fff,#0e1117);background:var(--background-color,Canvas)}"
-    ".st-key-decision-old{opacity:.55}@media(max-height:500px){.st-key-decision{position:static}}</style>"
+    "<style>.st-key-decision{padding:.5rem 1rem;border-radius:.5rem;border:1px solid #8888;"
+    f"background:light-dark({svg.GROUND[0]},{svg.GROUND[1]})}}"
+    ".st-key-decision-old{opacity:.55}"
+    # Streamlit wraps the container in a box of its own height: only that box can stay while the page moves.
+    "@media(min-width:900px) and (min-height:600px){"
+    "div:has(>.st-key-decision){position:sticky;top:3.25rem;z-index:9}}</style>"
 )
 
 
@@ -55,7 +58,6 @@ def main() -> None:
     with others:
         among_others(answer["client"], answer["explanation"], answer["digest"])
     with other_loan:
-        levers(answer["client"], described)
         if answer["explanation"] is not None:
             cards(
                 answer["explanation"]["offers"],
@@ -63,6 +65,7 @@ def main() -> None:
                 lambda label: _zone(label, described),
                 lambda sentence: _said(sentence, described),
             )
+        levers(answer["client"], described)
     with for_client:
         zone = _zone(answer["decision"]["prediction"], described)
         paper(answer, zone, lambda sentence, words: _said(sentence, described, words))
@@ -138,18 +141,19 @@ def _shown(answer: Mapping[str, Any], described: Mapping[str, Any], *, is_old: b
     decision, zone = answer["decision"], _zone(answer["decision"]["prediction"], described)
     name, share = labels.NAMES[zone], in_percent(decision["probability_class_1"], 2)
     old = " — valeurs modifiées" if is_old else ""
-    st.markdown(f"## {name}{old}")
     receipt = f" Reçu\u00a0: {answer['receipt']}." if answer["receipt"] else ""
-    st.markdown(f"Probabilité de défaut\u00a0: {share}.{receipt}")
-    if warnings := sum(map(len, _warnings(answer).values())):
-        said = counted(warnings, "avertissement", "avertissements")
-        st.warning(f"{said}\u00a0: lisez l’onglet «\u00a0Raisons\u00a0» avant de vous y fier.")
+    words, drawing = st.columns([2, 3])
+    words.markdown(f"## {name}{old}")
+    words.markdown(f"Probabilité de défaut\u00a0: {share}.{receipt}")
     bounds = [in_percent(decision[key], 2) for key in ("lower_bound", "upper_bound")]
-    st.image(
+    drawing.image(
         scale(decision, zone, labels.SHAPES[zone]),
         width=_DRAWN,
         alt=f"{name}\u00a0: probabilité de défaut {share}, zone grise de {bounds[0]} à {bounds[1]}",
     )
+    if warnings := sum(map(len, _warnings(answer).values())):
+        said = counted(warnings, "avertissement", "avertissements")
+        st.warning(f"{said}\u00a0: lisez l’onglet «\u00a0Raisons\u00a0» avant de vous y fier.")
 
 
 def _zone(prediction: str, described: Mapping[str, Any]) -> int:

@@ -20,6 +20,7 @@ _VIEWS = _WAITING, _DONE = ("Dossiers à examiner", "Revues faites")
 _GREY = 1
 _OUTCOMES = {"accept": "accordé", "refuse": "refusé"}
 _MOST_REASONS = 5
+_DRAWN = 620  # pixels, where there is room
 
 
 def main() -> None:
@@ -95,7 +96,7 @@ def _case(case: Case) -> None:
     version = receipt["model_version"]
     by = f", version {version} du modèle" if version else ""
     st.caption(f"Décision du {moment(receipt['time'])}{by}. Reçu {receipt['id']}.")
-    st.image(scale(receipt["decision"], _GREY, labels.SHAPES[_GREY]), width="stretch", alt=_told(receipt))
+    st.image(scale(receipt["decision"], _GREY, labels.SHAPES[_GREY]), width=_DRAWN, alt=_told(receipt))
 
 
 def _told(receipt: Mapping[str, Any]) -> str:
