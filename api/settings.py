@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow_model import processes
+from mlflow_model import machine, processes
 from mlflow_model.registry.store import DEFAULT_MODEL_URI
 
 TOKENS_FILE, TARIFF_FILE = "API_TOKENS_FILE", "TARIFF_FILE"
@@ -79,7 +79,7 @@ class Settings:
             minutes_text=get(MINUTES, ""),
             log_format=get("LOG_FORMAT", ""),
             port=get("PORT", _DEFAULT_PORT),
-            workers=get("WORKERS", str(_cores())),
+            workers=get("WORKERS", str(machine.cores())),
         )
 
     @property
@@ -102,8 +102,10 @@ class Settings:
         return found
 
     @property
-    def checkpoint_minutes(self) -> float:
-        """Between two checkpoints. Ends the process if not valid."""
+    def checkpoint_minutes(self) -> float | None:
+        """Between two checkpoints; None where none are made. Ends the process if not valid."""
+        if not self.checkpoints:
+            return None
         minutes = _number(self.minutes_text, _DEFAULT_MINUTES)
         if not 0 < minutes <= _MOST_MINUTES:
             sys.exit(
@@ -123,12 +125,14 @@ class Settings:
             sys.exit(f"{CHECKPOINTS} needs {KEY}, the file of the private Ed25519 key that signs checkpoints")
         if not folder.is_dir():
             sys.exit(f"{CHECKPOINTS} must name a folder that is there: make it first")
-        minutes = self.checkpoint_minutes
+        minutes = self.checkpoint_minutes or _DEFAULT_MINUTES
         command = os.environ.get(COMMAND, "")
         try:
-            shlex.split(command)
+            is_command = not command or bool([*shlex.split(command), ""][0])
         except ValueError:
             sys.exit(f"{COMMAND} must be a command as in a shell: a quote is not closed in it")
+        if not is_command:
+            sys.exit(f"{COMMAND} must be a command, and names none: leave it unset for none")
         return Checkpointing(Path(key).absolute(), folder.absolute(), minutes, command)
 
 
@@ -138,8 +142,3 @@ def _number(text: str, default: float) -> float:
         return float(text) if text else default
     except ValueError:
         return math.nan
-
-
-def _cores() -> int:
-    """The cores that this process may use: in a container or under taskset not all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,6 +1,7 @@
 """Parquet files, and Arrow's own files and streams, as chunks of clients."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from batch import clients, deciding
+from batch import cells, clients, deciding
 from batch.clients import Clients
 from batch.errors import Refused
 from batch.raw_input import RawInput
@@ -32,7 +33,9 @@ class _Batch:
             deciding.values(self.batch, self.features),
             deciding.others(self.batch, self.features),
             range(self.first, self.first + len(self.batch)),
-            lambda place: [column[place].as_py() for column in self.batch.columns],
+            lambda place: [
+                cells.of(name, self.batch.column(name).slice(place, 1))[0] for name in self.batch.schema.names
+            ],
         )
 
 
@@ -46,13 +49,12 @@ class _ArrowSource:
         self._rows_read, self._rows = 0, 0
         with self._readable():
             schema = self._open()
-        self.header: list[str] = schema.names
+            self.header: list[str] = schema.names
         check_header(self.name, self.header, features)
         for name in features:
             if not arrow_columns.is_numeric(schema.field(name).type):
                 raise Refused(f"{self.name}: column {name} holds no numbers, but {schema.field(name).type}")
-        kept = [schema.field(name) for name in self.header if name not in features]
-        self.schema = pa.schema(kept)
+        self.schema = deciding.others_schema(schema, features)
 
     def _open(self) -> pa.Schema:
         raise NotImplementedError
@@ -80,11 +82,11 @@ class _ArrowSource:
     def _readable(self) -> Iterator[None]:
         """Say in our words what pyarrow complains of by quoting it, and tell the machine's faults apart."""
         try:
-            yield
+            with self._raw.readable():
+                yield
         except (MemoryError, StopIteration):
             raise
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            self._raw.blame_machine(error)
             raise Refused(f"{self.name}: the file is damaged, cut off, or no {self.kind}") from error
 
 
@@ -138,11 +140,13 @@ class ArrowFileSource(_ArrowSource):
 
 class ArrowStreamSource(_ArrowSource):
     def _open(self) -> pa.Schema:
-        self._stream = pa.ipc.open_stream(self._raw.stream())
+        self._stream = pa.ipc.open_stream(self._raw.stream)
         return self._stream.schema
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
-        return map(_checked, self._stream)
+        yield from map(_checked, self._stream)
+        if self._raw.stream.read(1):
+            raise Refused(f"{self.name}: something follows the end of the stream")
 
     def share(self) -> float | None:
         return self._raw.share()
@@ -156,8 +160,9 @@ def _checked(batch: Any) -> pa.RecordBatch:
 
 def check_header(name: str, header: Sequence[str], features: Sequence[str]) -> None:
     """Raises Refused unless each feature is there, and no name twice."""
-    lacking = [feature for feature in features if feature not in header]
+    there = set(header)
+    lacking = [feature for feature in features if feature not in there]
     if lacking:
         raise Refused(f"{name}: {MissingFeatures(lacking, header)}")
-    if twice := next((one for one in header if header.count(one) > 1), None):
+    if twice := next((one for one, times in Counter(header).items() if times > 1), None):
         raise Refused(f"{name}: column {twice!r} is there more than once")

@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 
 from batch import formats, version
-from mlflow_model import arguments, command
+from batch.raw_input import STANDARD
+from mlflow_model import arguments, command, machine
 
 _EPILOG = """\
 PATH is a file, a folder, a pattern in quotes ('clients-*.parquet'), or - for standard input or output. CSV
@@ -37,14 +38,14 @@ def parser() -> argparse.ArgumentParser:
 def _add_places(added: argparse.ArgumentParser) -> None:
     add = added.add_argument
     source = added.add_mutually_exclusive_group(required=True)
-    source.add_argument("--input", metavar="PATH", help="clients: Parquet, CSV or Arrow")
+    source.add_argument("--input", type=_path, metavar="PATH", help="clients: Parquet, CSV or Arrow")
     source.add_argument(
         "--features-from",
         type=Path,
         metavar="DIR",
         help="raw tables of Kaggle's layout: their features first",
     )
-    add("--output", metavar="PATH", required=True, help="where the decided clients go")
+    add("--output", type=_output, metavar="PATH", required=True, help="where the decided clients go")
     add(
         "--input-format",
         choices=formats.NAMES,
@@ -58,7 +59,7 @@ def _add_places(added: argparse.ArgumentParser) -> None:
         help="models:/NAME@ALIAS, models:/NAME/NUMBER, a .pkl file, or the folder of a bundle "
         "(default: MODEL_URI, else the champion)",
     )
-    add("--summary", type=Path, metavar="FILE", help="write what the run has done as JSON, too")
+    add("--summary", type=_file, metavar="FILE", help="write what the run has done as JSON, too")
 
 
 def _add_ways(added: argparse.ArgumentParser) -> None:
@@ -72,8 +73,29 @@ def _add_ways(added: argparse.ArgumentParser) -> None:
     )
     add("--resume", action="store_true", help="go on with a run that did not end, if there is one")
     add(
-        "--threads", type=_threads, default=_cores(), metavar="N", help="how many decide (default: all cores)"
+        "--threads",
+        type=_threads,
+        default=machine.cores(),
+        metavar="N",
+        help="how many decide (default: all cores)",
     )
+
+
+def _path(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("must be a path, or -")
+    return text
+
+
+def _output(text: str) -> str:
+    return text if text == STANDARD else (str(_file(text)) + (os.sep if text.endswith(os.sep) else ""))
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.name:
+        raise argparse.ArgumentTypeError(f"must be a file's name, not {text!r}")
+    return path
 
 
 def _bad_rows(text: str) -> Path | None:
@@ -81,7 +103,7 @@ def _bad_rows(text: str) -> Path | None:
     if text == "fail":
         return None
     if way == "quarantine" and file:
-        return Path(file)
+        return _file(file)
     raise argparse.ArgumentTypeError(f"must be fail or quarantine=FILE, not {text!r}")
 
 
@@ -89,8 +111,3 @@ def _threads(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and 0 < int(text[:5]) <= 1024 and len(text) < 5):
         raise argparse.ArgumentTypeError("must be a whole number from 1 to 1024")
     return int(text)
-
-
-def _cores() -> int:
-    """Those that this process may use: in a container or under taskset not all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

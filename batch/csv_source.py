@@ -5,6 +5,7 @@ number. Whatever else there is, is read row by row, by the code that reads a bat
 same values: a number in digits is one double, and pyarrow rounds to it as Python does.
 """
 
+import codecs
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class CsvSource:
 
     def __init__(self, raw: RawInput, features: Sequence[str]) -> None:
         self.name, self._raw, self._features = raw.name, raw, features
-        self._beginning, self._table, self._rest = self._opened(raw.stream())
+        self._beginning, self._table, self._rest = self._opened(raw.stream)
         self.header = self._table.header
         self.dialect = self._table.dialect
         if not self.header:
@@ -53,7 +54,7 @@ class CsvSource:
             yield from _row_by_row(reader, self._rest, 1)
             return
         first, left = 1, self._beginning
-        stream = self._raw.stream()
+        stream = self._raw.stream
         while True:
             block, left, is_last = _next_block(left, stream)
             if not block:
@@ -90,7 +91,8 @@ class CsvSource:
 def _is_one_line(head: bytes) -> bool:
     """Whether the header ends where its first line does, so that blocks of lines can follow it."""
     is_closed = head.count(b'"') % 2 == 0
-    return is_closed and b"\r" not in head.replace(b"\r\n", b"").rstrip(b"\r") and len(head) < LONGEST_ROW
+    is_whole = b"\r" not in head.replace(b"\r\n", b"").removesuffix(b"\r")
+    return is_closed and is_whole and len(head) < LONGEST_ROW
 
 
 def _in_words(name: str, error: ValueError) -> Refused:
@@ -98,7 +100,9 @@ def _in_words(name: str, error: ValueError) -> Refused:
         return Refused(_NOT_UTF8.format(name))
     if isinstance(error, csv_table.TooLong):
         return Refused(f"{name}: a row is longer than {LONGEST_ROW // 1024} KiB")
-    return Refused(f"{name} is no CSV: a quote is not closed, or a byte is 0")
+    return Refused(
+        f"{name} is no CSV: a quote is not closed, a byte is 0, or thousands of lines without a value differ"
+    )
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ class _Reader:
     def of_rows(self, rows: Sequence[Row], first: int) -> Clients:
         whole = [place for place, row in enumerate(rows) if row.fault is None]
         bad = [
-            Bad(first + n, row.fault, _as_they_came(row.cells))
+            Bad(first + n, row.fault, self._as_they_came(row.cells))
             for n, row in enumerate(rows)
             if row.fault is not None
         ]
@@ -123,12 +127,22 @@ class _Reader:
         texts = [arrow_columns.texts([cell or None for cell in columns.get(name, ())]) for name in self.kept]
         return Clients(
             values,
-            _record_batch(self.kept, texts, len(cells)),
+            _record_batch(self.kept, texts),
             [first + place for place in whole],
-            lambda place: _as_they_came(cells[place]),
+            lambda place: self._as_they_came(cells[place]),
             csv_cells.fault,
             bad,
         )
+
+    def _as_they_came(self, cells: Sequence[str]) -> list[str | None]:
+        """None for an empty cell, which would be written in quotes. A whole row has none for no name."""
+        header = self.table.header
+        named = (
+            [cell for name, cell in zip(header, cells, strict=True) if name.strip()]
+            if len(cells) == len(header)
+            else cells
+        )
+        return [cell or None for cell in named]
 
 
 @dataclass(frozen=True)
@@ -160,7 +174,7 @@ class _Block:
         rows = len(columns[self.reader.features[0]])
         return Clients(
             values,
-            _record_batch(self.reader.kept, texts, rows),
+            _record_batch(self.reader.kept, texts),
             range(self.first, self.first + rows),
             lambda place: [
                 columns[name][place].as_py() for name in self.reader.table.header if name in columns
@@ -177,13 +191,8 @@ class _Block:
         return self.reader.of_rows(rows, self.first)
 
 
-def _as_they_came(cells: Sequence[str]) -> list[str | None]:
-    """None for an empty cell, which would be written in quotes."""
-    return [cell or None for cell in cells]
-
-
-def _record_batch(names: Sequence[str], arrays: Sequence[Any], rows: int) -> pa.RecordBatch:
-    """One of strings, also where there are no columns, whose rows pyarrow would not know."""
+def _record_batch(names: Sequence[str], arrays: Sequence[Any]) -> pa.RecordBatch:
+    """One of texts."""
     kinds = [array.cast(pa.utf8()) if array.type != pa.utf8() else array for array in arrays]
     return pa.RecordBatch.from_arrays(kinds, names=list(names))
 
@@ -251,6 +260,8 @@ def _read(stream: BinaryIO, most: int) -> bytes:
 
 def _is_plain(block: bytes, delimiter: str) -> bool:
     """Whether each line is a row: without quotes or other line ends, none too long, the last not empty."""
+    if block.startswith(codecs.BOM_UTF8):  # pyarrow would leave it out
+        return False
     if b'"' in block or b"\0" in block or block.count(b"\r") != block.count(b"\r\n"):
         return False
     ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))

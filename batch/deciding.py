@@ -5,14 +5,18 @@ neither pandas nor the package lightgbm. What decides is the bundle's own code, 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from features import arrow_columns
 from features.arrow_columns import Column
 from mlflow_model.bundle import decision_columns
+from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import Scorer
+
+_VIEWS = {pa.string_view(): pa.utf8(), pa.binary_view(): pa.binary()}
 
 
 def decided(batch: pa.RecordBatch, scorer: Scorer) -> pa.RecordBatch:
@@ -29,9 +33,34 @@ def values(batch: pa.RecordBatch, features: Sequence[str]) -> dict[str, Column]:
 
 
 def others(batch: pa.RecordBatch, features: Sequence[str]) -> pa.RecordBatch:
-    """The columns that are no features, as they came."""
-    names = [name for name in batch.schema.names if name not in features]
-    return batch.select(names).replace_schema_metadata(None)
+    """The columns that are no features, as they came; what stands for other values as these values.
+
+    A dictionary belongs to one batch of a file, and another batch may have another one.
+    """
+    kept = others_schema(batch.schema, features)
+    columns = [plain(batch.column(name)) for name in kept.names]
+    return pa.RecordBatch.from_arrays(columns, schema=kept) if columns else batch.select([])
+
+
+def others_schema(schema: pa.Schema, features: Sequence[str]) -> pa.Schema:
+    """The schema of what `others` gives."""
+    kept = [field.remove_metadata() for field in schema if field.name not in features]
+    return pa.schema([field.with_type(_plain_type(field.type)) for field in kept])
+
+
+def plain(column: Any) -> Any:
+    """What a dictionary, run ends or a view stand for."""
+    if pa.types.is_dictionary(column.type):
+        return plain(column.dictionary_decode())
+    if pa.types.is_run_end_encoded(column.type):
+        return plain(pc.run_end_decode(column))
+    return column.cast(_plain_type(column.type)) if column.type in _VIEWS else column
+
+
+def _plain_type(kind: Any) -> Any:
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return _plain_type(kind.value_type)
+    return _VIEWS.get(kind, kind)
 
 
 def with_decisions(
@@ -50,12 +79,18 @@ def with_decisions(
     return pa.RecordBatch.from_arrays([*passed_through.columns, *arrays], names=names)
 
 
-def schema(passed_through: pa.Schema, scorer: Scorer) -> pa.Schema:
-    """The schema of what `decided` gives, found by deciding on nobody: a client of zeros."""
-    nothing = pa.RecordBatch.from_arrays(
-        [pa.nulls(1, field.type) for field in passed_through], passed_through.names
+def schema(passed_through: pa.Schema, bundle: Bundle, scorer: Scorer) -> pa.Schema:
+    """The schema of what `decided` gives, found by deciding on the bundle's golden rows.
+
+    A column of the version's own that is None for all of them is one of texts. Raises NotADecision.
+    """
+    rows = bundle.golden_rows()
+    nobody = pa.RecordBatch.from_arrays(
+        [pa.nulls(len(rows), field.type) for field in passed_through], schema=passed_through
     )
-    return with_decisions(nothing, dict.fromkeys(scorer.features, np.zeros(1)), scorer).schema
+    decided = with_decisions(nobody, dict(zip(scorer.features, rows.T, strict=True)), scorer).schema
+    fields = [*passed_through, *list(decided)[len(passed_through) :]]
+    return pa.schema([one.with_type(pa.utf8()) if one.type == pa.null() else one for one in fields])
 
 
 def refusals(found: Mapping[str, Column], scorer: Scorer) -> Iterator[tuple[int, str]]:

@@ -7,24 +7,10 @@ SK_ID_CURR, and answers what is wrong with the tables, or null.
 from collections.abc import Sequence
 from pathlib import Path
 
-from batch.errors import Refused
 from mlflow_model import machine, processes
 
 _ROWS = 65_536  # of a record batch
 _PACKAGES = ("duckdb", "ibis", "pandas", "pyarrow")
-
-
-def made(folder: Path, file: Path, features: Sequence[str]) -> None:
-    """Have a process make them. Raises Refused."""
-    question = {"folder": str(folder), "file": str(file), "features": [*features]}
-    try:
-        problem: str | None = processes.ask("batch.feature_step", question, None, None)
-    except processes.NoAnswer as error:
-        raise Refused(
-            f"the features of {folder} are not made: the process that makes them has ended"
-        ) from error
-    if problem is not None:
-        raise Refused(problem)
 
 
 def main() -> None:
@@ -47,8 +33,10 @@ def _problem(folder: str, file: str, features: Sequence[str]) -> str | None:
         clients = found.select(raw_tables.KEY, *features).to_pyarrow()
         with pa.ipc.new_file(file, clients.schema) as written:
             written.write_table(clients, max_chunksize=_ROWS)
-    except (raw_tables.BadTable, OSError) as error:
+    except raw_tables.BadTable as error:
         return str(error)
+    except OSError as error:
+        return f"the features cannot be written: {error.strerror}"
     return None
 
 

@@ -4,6 +4,7 @@ import glob
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from batch import raw_input
 from batch.arrow_sources import ArrowFileSource, ArrowStreamSource, ParquetSource
 from batch.clients import Source
 from batch.csv_source import CsvSource
@@ -45,13 +46,16 @@ def files(given: str, form: str | None) -> list[Path | None]:
     if given == STANDARD:
         return [None]
     path = Path(given)
-    if path.is_dir():
-        visible = sorted(one for one in path.iterdir() if not one.name.startswith((".", "_")))
-        found = [one for one in visible if one.is_file() and (form or one.suffix.lower() in _ENDINGS)]
-    elif path.exists() or not glob.has_magic(given):
-        return [path]
-    else:
-        found = sorted(map(Path, glob.glob(given, recursive=True)))  # noqa: PTH207 - of absolute paths, too
+    try:
+        if path.is_dir():
+            visible = sorted(one for one in path.iterdir() if not one.name.startswith((".", "_")))
+            found = [one for one in visible if one.is_file() and (form or one.suffix.lower() in _ENDINGS)]
+        elif path.exists() or not glob.has_magic(given):
+            return [path]
+        else:
+            found = sorted(map(Path, glob.glob(given, recursive=True)))  # noqa: PTH207 - absolute ones, too
+    except OSError as error:
+        raise Refused(f"{given} cannot be read: {error.strerror}") from error
     if not found:
         raise Refused(f"{given} names no file")
     return [*found]
@@ -59,7 +63,7 @@ def files(given: str, form: str | None) -> list[Path | None]:
 
 def opened(path: Path | None, form: str | None, features: Sequence[str]) -> tuple[Source, RawInput]:
     """Raises Refused."""
-    raw = RawInput(path)
+    raw = raw_input.opened(path)
     try:
         return _source(raw, path, form, features), raw
     except BaseException:

@@ -4,186 +4,233 @@ A file is written as OUTPUT.part and renamed at the end. What a killed run leave
 
 A folder is written as OUTPUT.part, in parts of about a million rows, and renamed at the end. A part that is
 not whole has a name of its own, and `_run.json` beside the parts says how far the run has come, and of which
-input, model and code. So another run can go on (`--resume`).
+input, model and code. So another run can go on (`--resume`), and one of the same that has ended is known.
+Without that file a folder is none of ours.
 
 Why a folder and not one file that is joined in the end: joining Parquet means to read and write everything
 again, and what reads such files (pandas, DuckDB, Polars, Spark) reads a folder as one table. Spark itself
 writes one.
 """
 
+import abc
 import contextlib
-import fcntl
 import hashlib
 import io
 import json
 import os
-import shutil
 import sys
-import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
+from batch.arriving import ArrivingFile, held_folder, part_of, writing
 from batch.errors import Refused
+from batch.hashed import Hashed
 from batch.writers import Writer
+from journal.plural import counted
 from mlflow_model import files
 
 ROWS_OF_A_PART = 1_000_000
 STATE = "_run.json"
-_UNFINISHED = ".part"
+_READ = 1024 * 1024
 
 Open = Callable[[BinaryIO], Writer]
+State = Mapping[str, Any]
+Kept = Callable[[], State]  # asked for where it is kept, for all that it tells of must be on the disk by then
 
 
-@contextlib.contextmanager
-def writing(name: object) -> Iterator[None]:
-    """Say what the system refuses to write. Raises Refused."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except (OSError, pa.ArrowException) as error:
-        if isinstance(error, MemoryError):
-            raise
-        number = getattr(error, "errno", None)
-        why = os.strerror(number) if number else str(error)
-        raise Refused(f"{name} cannot be written: {why}") from error
+class Output(abc.ABC):
+    """`path`: as a sentence names it. `state`: of the run that this one goes on with; empty without one.
 
+    All raise Refused where the system refuses.
+    """
 
-class FileOutput:
-    """One file. `replaces`: nothing but a file of this name."""
+    path: Path
+    state: State = {}  # noqa: RUF012 - nobody changes it
 
-    def __init__(self, path: Path, open_writer: Open) -> None:
-        self.path = path
-        self._part = path.with_name(path.name + _UNFINISHED)
-        if path.exists() and not path.is_file():
-            raise Refused(f"{path} is no file, and would have to be replaced")
-        with writing(path):
-            self._stream = exclusive(self._part)
-            self._writer = open_writer(self._stream)
+    @abc.abstractmethod
+    def write(self, batch: pa.RecordBatch, kept: Kept) -> None:
+        """`kept`: the state of the run after this batch, which another run goes on from."""
 
-    def write(self, batch: pa.RecordBatch, _: Mapping[str, Any]) -> None:
-        with writing(self.path):
-            self._writer.write(batch)
+    @abc.abstractmethod
+    def sealed(self, kept: Kept) -> str:
+        """Have all of it on the disk, and return its digest."""
 
-    def sealed(self, _: Mapping[str, Any]) -> str:
-        """The digest of all bytes, which are on the disk."""
-        with writing(self.path):
-            self._writer.close()
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
-            return _digest(self._part)
-
+    @abc.abstractmethod
     def publish(self) -> None:
-        with writing(self.path):
-            self._part.replace(self.path)
-            files.settle(self.path.parent)
-        self._stream.close()
+        """Give it its name."""
 
+    @abc.abstractmethod
     def abandon(self) -> None:
-        if not self._stream.closed:
-            _forget(self._writer)
-            self._part.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # of what was not written yet
-                self._stream.close()
+        """Leave nothing but what another run can go on from."""
 
-    has_parts = False
-    state: Mapping[str, Any] = types.MappingProxyType({})
+    @property
+    def has_parts(self) -> bool:
+        """Whether another run can go on from what was abandoned."""
+        return False
 
     def left(self) -> str:
+        """What is left of it once it was abandoned."""
         return f"nothing is left of {self.path.name}"
 
 
-class FolderOutput:
-    """Parts. `of`: what the run is of, which must be the same for another run to go on."""
+class FileOutput(Output):
+    """One file. `replaces`: nothing but a file of this name."""
+
+    def __init__(self, path: Path, open_writer: Open) -> None:
+        self.path, self._file = path, ArrivingFile(path)
+        with writing(path):
+            self._writer = open_writer(self._file.stream)
+
+    def write(self, batch: pa.RecordBatch, _: Kept) -> None:
+        with writing(self.path):
+            self._writer.write(batch)
+
+    def sealed(self, _: Kept) -> str:
+        with writing(self.path):
+            self._writer.close()
+        self._file.settle()
+        with writing(self.path):
+            return digest_of_file(self._file.part)
+
+    def publish(self) -> None:
+        self._file.publish()
+
+    def abandon(self) -> None:
+        self._writer.abandon()
+        self._file.abandon()
+
+
+class Finished(Exception):
+    """There is nothing to go on with: the run has ended, and its folder has its name."""
+
+
+class FolderOutput(Output):
+    """Parts. `of`: what the run is of, which must be the same for another run to go on.
+
+    Raises Finished where a run of the same has ended, and is gone on with.
+    """
 
     def __init__(
         self, path: Path, open_writer: Open, ending: str, of: Mapping[str, str], *, resume: bool
     ) -> None:
         self.path, self._open, self._ending, self._of = path, open_writer, ending, dict(of)
-        self._folder = path.with_name(path.name + _UNFINISHED)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        self._folder = part_of(path)
+        with writing(path):
+            is_there = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        if is_there and resume and self._is_of_this_run(path):
+            raise Finished
+        if is_there:
             raise Refused(f"{path} is there already: name a folder that is not")
         with writing(path):
-            self._begin(resume)
-            self._lock = files.hold(self._folder)
-        self.state = self._state()
-        self._parts: list[str] = self.state.get("parts", [])
+            is_new = self._made()
+            self._lock = held_folder(self._folder, path)
+        self._parts: list[str] = []
+        self._digests: list[str] = []
         self._part: FileOutput | None = None
         self._rows = 0
+        try:
+            if is_new:
+                self._keep({})
+            else:
+                self._go_on(resume=resume)
+        except BaseException:
+            os.close(self._lock)
+            raise
 
-    def _begin(self, resume: bool) -> None:
-        if self._folder.exists():
-            if _is_held(self._folder):
-                raise Refused(f"another run writes {self._folder}")
-            if not resume:
-                raise Refused(
-                    f"{self._folder} is of a run that did not end: --resume goes on with it, or remove it"
-                )
-        self._folder.mkdir(exist_ok=True)
+    def _is_of_this_run(self, folder: Path) -> bool:
+        try:
+            return bool(json.loads((folder / STATE).read_bytes())["of"] == self._of)
+        except (OSError, ValueError, TypeError, KeyError):
+            return False
 
-    def _state(self) -> dict[str, Any]:
-        """How far the former run has come; empty if there was none. Raises Refused."""
+    def _made(self) -> bool:
+        """Whether the folder was not there."""
+        try:
+            self._folder.mkdir(0o700)
+        except FileExistsError:
+            return False
+        return True
+
+    def _go_on(self, *, resume: bool) -> None:
+        """From where the former run has come to. Raises Refused."""
+        if not resume:
+            raise Refused(
+                f"{self._folder} is of a run that did not end: --resume goes on with it, or remove it"
+            )
         try:
             found = json.loads((self._folder / STATE).read_bytes())
+            of, self._parts, self._digests = found["of"], [*found["parts"]], [*found["digests"]]
+            self.state = dict(found["state"])
+            differing = next((name for name, value in self._of.items() if of.get(name) != value), None)
+            is_whole = self._parts == [self._name(number) for number in range(len(self._digests))]
         except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
+            raise Refused(f"{self._folder} is of no run that can go on: remove it, or name another") from None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            differing, is_whole = None, False
+        if differing is not None:
             raise Refused(
-                f"{self._folder / STATE} is damaged: remove {self._folder}, and begin anew"
-            ) from error
-        for name, value in self._of.items():
-            if found["of"].get(name) != value:
-                raise Refused(
-                    f"{self._folder} was begun with another {name}: take the same one, or remove the folder"
-                )
-        for name in found["parts"]:
-            if not (self._folder / name).is_file():
-                raise Refused(f"{self._folder} has lost {name}: remove the folder, and begin anew")
-        return dict(found)
+                f"{self._folder} was begun with another {differing}: take the same one, or remove the folder"
+            )
+        if not is_whole:
+            raise Refused(f"{self._folder / STATE} is damaged: remove {self._folder}, and begin anew")
+        self._check_folder()
 
-    def write(self, batch: pa.RecordBatch, state: Mapping[str, Any]) -> None:
-        """`state`: of the run after this batch, which another run goes on from."""
+    def _name(self, number: int) -> str:
+        return f"part-{number:05}{self._ending}"
+
+    def _check_folder(self) -> None:
+        """Raises Refused unless all in it is what the former run has written."""
+        next_part = self._name(len(self._parts))  # whole perhaps, when the run was killed, and written again
+        own = {*self._parts, STATE, next_part, part_of(Path(STATE)).name, part_of(Path(next_part)).name}
+        if others := sorted({one.name for one in self._folder.iterdir()} - own):
+            raise Refused(f"{self._folder / others[0]} is not of the run before: move it away")
+        for name, digest in zip(self._parts, self._digests, strict=True):
+            part = self._folder / name
+            try:
+                is_the_same = digest_of_file(part) == digest
+            except OSError as error:
+                raise Refused(f"{part} cannot be read: remove {self._folder}, and begin anew") from error
+            if not is_the_same:
+                raise Refused(f"{part} was changed: remove {self._folder}, and begin anew")
+
+    def _keep(self, state: State) -> None:
+        content = {"of": self._of, "parts": self._parts, "digests": self._digests, "state": state}
+        kept = ArrivingFile(self._folder / STATE)
+        with writing(self.path):
+            kept.stream.write(json.dumps(content).encode())
+        kept.publish()
+
+    def write(self, batch: pa.RecordBatch, kept: Kept) -> None:
         if self._part is None:
-            name = f"part-{len(self._parts):05}{self._ending}"
-            self._part = FileOutput(self._folder / name, self._open)
-        self._part.write(batch, state)
+            self._part = FileOutput(self._folder / self._name(len(self._parts)), self._open)
+        self._part.write(batch, kept)
         self._rows += len(batch)
         if self._rows >= ROWS_OF_A_PART:
-            self._finish_part(state)
+            self._finish_part(kept)
 
-    def _finish_part(self, state: Mapping[str, Any]) -> None:
+    def _finish_part(self, kept: Kept) -> None:
         if self._part is None:
             return
-        digest = self._part.sealed(state)
+        digest = self._part.sealed(kept)
         self._part.publish()
         self._parts.append(self._part.path.name)
+        self._digests.append(digest)
         self._part, self._rows = None, 0
-        self.state = {
-            **state,
-            "of": self._of,
-            "parts": self._parts,
-            "digests": [*self.state.get("digests", []), digest],
-        }
-        with writing(self.path):
-            arriving = self._folder / (STATE + _UNFINISHED)
-            arriving.write_text(json.dumps(self.state))
-            files.settle(arriving)
-            arriving.replace(self._folder / STATE)
+        self._keep(kept())
 
-    def sealed(self, state: Mapping[str, Any]) -> str:
+    def sealed(self, kept: Kept) -> str:
         """The digest of the parts' digests, one a line."""
-        self._finish_part(state)
-        return digest_of_several(self.state.get("digests", []))
+        self._finish_part(kept)
+        return digest_of_several(self._digests)
 
     def publish(self) -> None:
         with writing(self.path):
             if self.path.exists():
                 self.path.rmdir()
             self._folder.rename(self.path)
-            (self.path / STATE).unlink(missing_ok=True)
             files.settle(self.path.parent)
         os.close(self._lock)
 
@@ -191,8 +238,12 @@ class FolderOutput:
         """Keep the whole parts, which another run can go on from."""
         if self._part is not None:
             self._part.abandon()
-        if not self._parts and self._folder.exists():
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if not self._parts:
+            (self._folder / STATE).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what somebody else has put there stays
+                self._folder.rmdir()
+        with contextlib.suppress(OSError):
+            os.close(self._lock)
 
     @property
     def has_parts(self) -> bool:
@@ -200,44 +251,51 @@ class FolderOutput:
 
     def left(self) -> str:
         if not self._parts:
-            return f"nothing is left of {self.path.name}"
-        return f"{len(self._parts)} whole part(s) stay in {self._folder}: --resume goes on with them"
+            return super().left()
+        stay = counted(len(self._parts), "whole part stays", "whole parts stay")
+        return f"{stay} in {self._folder}: --resume goes on with them"
 
 
-class StandardOutput:
+class StandardOutput(Output):
     """What was written has left: a reader must look at the exit code."""
 
     path = Path("standard output")
 
     def __init__(self, open_writer: Open) -> None:
-        self._stream = _Counted(sys.stdout.buffer)
+        if sys.stdout is None:
+            raise Refused("standard output is closed")
         with writing(self.path):
-            self._writer = open_writer(self._stream)  # type: ignore[arg-type]
+            self._hashed = Hashed(io.FileIO(1, "wb", closefd=False))
+            self._stream = io.BufferedWriter(self._hashed)
+            self._writer = open_writer(self._stream)
 
-    def write(self, batch: pa.RecordBatch, _: Mapping[str, Any]) -> None:
+    def write(self, batch: pa.RecordBatch, _: Kept) -> None:
         with writing(self.path):
             self._writer.write(batch)
 
-    def sealed(self, _: Mapping[str, Any]) -> str:
+    def sealed(self, _: Kept) -> str:
         with writing(self.path):
             self._writer.close()
-            sys.stdout.flush()
-        return self._stream.found.hexdigest()
+            self._stream.flush()
+        return self._hashed.digest
 
-    def publish(self) -> None:
-        pass
+    def publish(self) -> None: ...
 
     def abandon(self) -> None:
-        _forget(self._writer)
-
-    has_parts = False
-    state: Mapping[str, Any] = types.MappingProxyType({})
+        self._writer.abandon()
 
     def left(self) -> str:
         return "what has left through standard output is not whole"
 
 
-Output = FileOutput | FolderOutput | StandardOutput
+def digest_of_file(path: Path, size: int | None = None) -> str:
+    """SHA-256 of its bytes, or of the first ones. Raises OSError."""
+    found = hashlib.sha256()
+    with path.open("rb") as content:
+        while part := content.read(min(_READ, _READ if size is None else size)):
+            found.update(part)
+            size = None if size is None else size - len(part)
+    return found.hexdigest()
 
 
 def digest_of_several(digests: list[str]) -> str:
@@ -245,62 +303,3 @@ def digest_of_several(digests: list[str]) -> str:
     if len(digests) == 1:
         return digests[0]
     return hashlib.sha256("".join(f"{one}\n" for one in digests).encode()).hexdigest()
-
-
-class _Counted(io.RawIOBase):
-    """Bytes that leave, hashed."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream, self.found, self._place = stream, hashlib.sha256(), 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, content: Any) -> int:
-        content = bytes(content)
-        self._stream.write(content)
-        self.found.update(content)
-        self._place += len(content)
-        return len(content)
-
-    def tell(self) -> int:
-        return self._place
-
-
-def exclusive(path: Path, size: int = 0) -> BinaryIO:
-    """The file, cut to this size, which no other run can open meanwhile. Raises Refused, or OSError."""
-    stream = path.open("ab")
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        stream.close()
-        raise Refused(f"another run writes {path}") from None
-    stream.truncate(size)
-    return stream
-
-
-def _is_held(folder: Path) -> bool:
-    """Whether another run writes into the folder."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _forget(writer: Writer) -> None:
-    """Keep pyarrow from writing the rest when the writer is collected."""
-    inner = getattr(writer, "_writer", None)
-    if inner is not None and hasattr(inner, "is_open"):
-        inner.is_open = False

@@ -1,15 +1,17 @@
 """The bytes of an input: a file that must not change while it is read, or standard input."""
 
+import abc
 import hashlib
 import io
 import os
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO
 
 from batch.errors import Refused
+from batch.hashed import Hashed
 
 STANDARD = "-"
+_BUFFER = 1024 * 1024
 _PACKED = {
     b"\x1f\x8b": "gzip",
     b"\x28\xb5\x2f\xfd": "zstd",
@@ -19,98 +21,124 @@ _PACKED = {
 }
 
 
-class RawInput:
-    """`path`: None for standard input. Raises Refused where it cannot be opened."""
+class RawInput(abc.ABC):
+    """`name`: as a sentence names it. `stream`: its bytes, from the beginning."""
 
-    def __init__(self, path: Path | None) -> None:
-        self.name = "standard input" if path is None else str(path)
-        self._path = path
-        self._hashed: _Hashed | None = None
-        self._digest: str | None = None
-        if path is None:
-            self._file: BinaryIO = io.BufferedReader(self._hashing(sys.stdin.buffer), 1024 * 1024)
-            return
-        try:
-            if not path.is_file():
-                raise Refused(f"{path} is no file" if path.exists() else f"{path} is not there")
-            self._file = path.open("rb")
-        except OSError as error:
-            raise Refused(f"{path} cannot be read: {error.strerror}") from error
-        self._before = self._stamp()
-
-    def _hashing(self, raw: BinaryIO) -> "_Hashed":
-        self._hashed = _Hashed(raw)
-        return self._hashed
+    name: str
+    stream: io.BufferedReader
 
     def beginning(self) -> bytes:
         """The first bytes, which are read again later. Raises Refused for a packed file."""
-        if self._path is None:
-            found = self._file.peek(16)[:16]  # type: ignore[attr-defined]
-        else:
-            found = self._file.read(16)
-            self._file.seek(0)
+        with self.readable():
+            found = self.stream.peek(16)[:16]
         for sign, packer in _PACKED.items():
             if found.startswith(sign):
                 raise Refused(f"{self.name} is packed by {packer}: unpack it first")
-        return bytes(found)
+        return found
 
-    def seekable(self) -> Any:
-        """A file that can be read anywhere. Raises Refused for standard input."""
-        if self._path is None:
-            raise Refused(
-                "standard input can be CSV or an Arrow stream alone: other formats end with an index"
-            )
-        return self._file
+    def readable(self) -> "_Readable":
+        """Says what the system cannot read. Raises Refused."""
+        return _Readable(self.name)
 
-    def stream(self) -> BinaryIO:
-        return self._file
+    @abc.abstractmethod
+    def seekable(self) -> io.BufferedReader:
+        """The stream, if it can be read anywhere. Raises Refused for standard input."""
+
+    @abc.abstractmethod
+    def share(self) -> float | None:
+        """How much was read, from 0 to 1; None where nobody knows."""
+
+    @abc.abstractmethod
+    def digest(self) -> str:
+        """SHA-256 of all bytes; of standard input, once it has been read. Raises Refused."""
+
+    @abc.abstractmethod
+    def check_unchanged(self) -> None:
+        """Raises Refused if another process has written to it since it was opened."""
+
+    @abc.abstractmethod
+    def close(self) -> None: ...
+
+
+class _Readable:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise Refused(f"{self._name} cannot be read: {os.strerror(error.errno)}") from error
+
+
+class FileInput(RawInput):
+    """Raises Refused where it cannot be opened, or is no file."""
+
+    def __init__(self, path: Path) -> None:
+        self.name, self._path = str(path), path
+        self._digest: str | None = None
+        with self.readable():
+            if not path.is_file():
+                raise Refused(f"{path} is no file" if path.exists() else f"{path} is not there")
+            self.stream = path.open("rb")
+            self._before = self._stamp()
+
+    def seekable(self) -> io.BufferedReader:
+        return self.stream
 
     def share(self) -> float | None:
-        """How much was read, from 0 to 1."""
-        if self._path is None or self._file.closed:
-            return None
-        return self._file.tell() / max(1, self._before[0])
-
-    def close(self) -> None:
-        if self._path is not None:
-            self._file.close()
+        size, *_ = self._before
+        return None if self.stream.closed else self.stream.tell() / max(1, size)
 
     def digest(self) -> str:
-        """SHA-256 of all bytes; of standard input, once it has been read."""
-        if self._hashed is not None:
-            return self._hashed.found.hexdigest()
         if self._digest is None:
-            assert self._path is not None  # noqa: S101 - otherwise it is hashed while it is read
-            with self._path.open("rb") as again:
+            with self.readable(), self._path.open("rb") as again:
                 self._digest = hashlib.file_digest(again, "sha256").hexdigest()
+            self.check_unchanged()
         return self._digest
 
     def check_unchanged(self) -> None:
-        """Raises Refused if another process has written to the file since it was opened."""
-        if self._path is not None and self._stamp() != self._before:
+        try:
+            is_the_same = self._stamp() == self._before
+        except FileNotFoundError:
+            is_the_same = False
+        if not is_the_same:
             raise Refused(f"{self.name} was changed while it was read")
 
-    def blame_machine(self, error: BaseException) -> None:
-        """Raises Refused if it is the system that cannot read, and not the content that is wrong."""
-        if isinstance(error, OSError) and error.errno is not None:
-            raise Refused(f"{self.name} cannot be read: {os.strerror(error.errno)}") from error
+    def close(self) -> None:
+        self.stream.close()
 
-    def _stamp(self) -> tuple[int, int, int]:
-        found = os.stat(self._path or 0)  # noqa: PTH116 - of the name, not of the open file
-        return found.st_size, found.st_mtime_ns, found.st_ino
+    def _stamp(self) -> tuple[int, ...]:
+        """Of what has the name now. Nobody can set back when a file was last changed."""
+        found = self._path.stat()
+        return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
-class _Hashed(io.RawIOBase):
-    """Bytes that can be read once."""
+class StandardInput(RawInput):
+    """It can be read once."""
 
-    def __init__(self, raw: BinaryIO) -> None:
-        self._raw, self.found = raw, hashlib.sha256()
+    name = "standard input"
 
-    def readable(self) -> bool:
-        return True
+    def __init__(self) -> None:
+        if sys.stdin is None:
+            raise Refused("standard input is closed")
+        self._hashed = Hashed(io.FileIO(0, closefd=False))
+        self.stream = io.BufferedReader(self._hashed, _BUFFER)
 
-    def readinto(self, buffer: Any) -> int:
-        content = self._raw.read1(len(buffer))  # type: ignore[attr-defined]
-        buffer[: len(content)] = content
-        self.found.update(content)
-        return len(content)
+    def seekable(self) -> io.BufferedReader:
+        raise Refused("standard input can be CSV or an Arrow stream alone: other formats end with an index")
+
+    def share(self) -> float | None:
+        return None
+
+    def digest(self) -> str:
+        return self._hashed.digest
+
+    def check_unchanged(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def opened(path: Path | None) -> RawInput:
+    """`path`: None for standard input. Raises Refused."""
+    return StandardInput() if path is None else FileInput(path)

@@ -58,7 +58,7 @@ class Run:
             batch = self._batch(clients)
         if bad and not self.allows_bad:
             raise Refused(f"{source.name}, row {bad[0].row}: {bad[0].reason} ({_WAY_OUT})")
-        counts = summary.of_chunk(self.scorer, clients.values, batch)
+        counts = summary.of_chunk(self.scorer, clients, batch, source.name)
         counts.set_aside = len(bad)
         return Decided(source, batch, bad, counts)
 
@@ -71,7 +71,10 @@ class Run:
             batch = deciding.with_decisions(clients.others, clients.values, self.scorer)
         except NotADecision as error:
             raise Refused("the version answers with something that is no decision") from error
-        return batch if batch.schema == self.schema else batch.cast(self.schema)
+        try:
+            return batch if batch.schema == self.schema else batch.cast(self.schema)
+        except pa.ArrowException as error:  # its words may quote a client
+            raise Refused("the version's own columns are of another kind for some clients") from error
 
     def _refused(self, clients: Clients) -> Iterator[tuple[int, Bad]]:
         """The rows that the scorer refuses, by their places among the clients."""

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import functools
+import itertools
 import json
 import os
 import sys
@@ -14,18 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from batch import deciding, feature_step, formats, outputs, receipt, summary, version, writers
+from batch import deciding, features_file, formats, receipt, summary, version, writers
+from batch.arriving import ArrivingFile, part_of, writing
 from batch.errors import Refused
 from batch.inputs import Inputs
-from batch.outputs import FileOutput, FolderOutput, Output, StandardOutput
+from batch.outputs import FileOutput, Finished, FolderOutput, Output, StandardOutput
 from batch.progress import Progress
-from batch.quarantine import SIZE, Quarantine
+from batch.quarantine import Quarantine
 from batch.raw_input import STANDARD
 from batch.run import Run
 from batch.summary import Counts
 from batch.version import Version
+from batch.writers import UNDECODED
 from journal.code_version import code_version
-from mlflow_model import command, files
+from mlflow_model import command
+from mlflow_model.bundle.decision_columns import NotADecision
 from mlflow_model.bundle.scoring import Scorer
 
 if TYPE_CHECKING:
@@ -41,7 +45,10 @@ def score(options: argparse.Namespace) -> None:
             _input(options, found.scorer) as (given, form),
             contextlib.closing(Inputs(given, form, found.scorer.features)) as inputs,
         ):
-            _Scoring(options, found, inputs).run(journal)
+            try:
+                _Scoring(options, found, inputs).run(journal)
+            except Finished:
+                say(f"{options.output} is there already, whole: of this input, model and code")
 
 
 @contextlib.contextmanager
@@ -52,7 +59,7 @@ def _input(options: argparse.Namespace, scorer: Scorer) -> Iterator[tuple[str, s
         return
     with tempfile.TemporaryDirectory(prefix="features-") as place:
         file = Path(place) / "features.arrow"
-        feature_step.made(options.features_from, file, scorer.features)
+        features_file.make(options.features_from, file, scorer.features)
         yield str(file), formats.ARROW
 
 
@@ -62,14 +69,14 @@ class _Scoring:
     def __init__(self, options: argparse.Namespace, found: Version, inputs: Inputs) -> None:
         self._options, self._version, self._inputs = options, found, inputs
         self._began = time.monotonic()
-        self._columns = deciding.schema(inputs.schema, found.scorer)
+        self._columns = _columns(inputs.schema, found)
         self._output: Output | None = None
         self._quarantine: Quarantine | None = None
+        self._summary: ArrivingFile | None = None
         self._chunks, self._counts = 0, Counts()
 
     def run(self, journal: "Journal | None") -> None:
         """Raises Refused."""
-        _check_free(self._inputs.schema, self._columns)
         _check_apart(self._options, self._inputs)
         try:
             self._output = self._opened_output()
@@ -83,9 +90,17 @@ class _Scoring:
     def _begin(self, state: Mapping[str, Any]) -> None:
         """`state`: of the run that this one goes on with, or empty."""
         if state:
-            self._chunks, self._counts = int(state["chunks"]), Counts.of_state(state["counts"])
+            try:
+                self._chunks, self._counts = int(state["chunks"]), Counts.of_state(state["counts"])
+                quarantine = {**state["quarantine"]}
+                if self._chunks < 0:
+                    raise ValueError("no number of chunks")
+            except (KeyError, TypeError, ValueError, AttributeError):
+                raise Refused("what the run before has left is damaged: remove it, and begin anew") from None
         if self._options.quarantine is not None:
-            self._quarantine = Quarantine(self._options.quarantine, self._inputs, state)
+            self._quarantine = Quarantine(self._options.quarantine, self._inputs, quarantine if state else {})
+        if self._options.summary is not None:  # now: at the end all work would be lost
+            self._summary = ArrivingFile(self._options.summary)
 
     def _abandon(self, is_interrupted: bool) -> None:
         if self._output is None:
@@ -93,6 +108,8 @@ class _Scoring:
         self._output.abandon()
         if self._quarantine is not None:
             self._quarantine.abandon(keep=self._output.has_parts)
+        if self._summary is not None:
+            self._summary.abandon()
         if is_interrupted or self._output.has_parts:
             say(f"{'Interrupted' if is_interrupted else 'Not finished'}: {self._output.left()}")
 
@@ -107,29 +124,34 @@ class _Scoring:
                     self._chunks += 1
                     if self._quarantine is not None:
                         self._quarantine.add(one.source.name, one.bad)
-                    output.write(one.batch, self._state())
+                    output.write(one.batch, self._state)
                     progress.show(len(one.batch) + len(one.bad), self._inputs.share())
         if not self._counts.clients + self._counts.set_aside:
             raise Refused(f"{options.features_from or options.input} holds no client")
 
     def _finish(self, output: Output, journal: "Journal | None") -> None:
-        """The receipt comes before the output appears: no decision is given away without one."""
-        digests = self._inputs.digest(), output.sealed(self._state())
-        told = self._summary(digests)
+        """The receipt comes when all else is on the disk, and before the output appears: no decision is given
+        away without one."""
+        digests = self._inputs.digest(), output.sealed(self._state)
+        told = self._told(digests)
+        if self._summary is not None:
+            with writing(self._summary.path):
+                self._summary.stream.write(
+                    f"{json.dumps(told, ensure_ascii=False, indent=1)}\n".encode(errors=UNDECODED)
+                )
+            self._summary.settle()
         receipt.write(journal, self._version, digests, self._counts)
-        if self._options.summary is not None:
-            _write(self._options.summary, told)
-        if self._quarantine is not None:
-            self._quarantine.publish()
-        output.publish()
+        for one in (self._summary, self._quarantine, output):
+            if one is not None:
+                one.publish()
         for line in summary.lines(told):
             say(line)
 
     def _state(self) -> dict[str, Any]:
-        size = 0 if self._quarantine is None else self._quarantine.size()
-        return {"chunks": self._chunks, "counts": self._counts.state(), SIZE: size}
+        quarantine = {} if self._quarantine is None else self._quarantine.state()
+        return {"chunks": self._chunks, "counts": self._counts.state(), "quarantine": quarantine}
 
-    def _summary(self, digests: tuple[str, str]) -> dict[str, Any]:
+    def _told(self, digests: tuple[str, str]) -> dict[str, Any]:
         found, options = self._version, self._options
         return {
             "model": {"name": found.name, "version": found.number, "digest": found.digest},
@@ -147,7 +169,7 @@ class _Scoring:
 
     def _opened_output(self) -> Output:
         options = self._options
-        is_folder = options.output.endswith(os.sep) or Path(options.output).is_dir()
+        is_folder = options.output.endswith(os.sep) or os.path.isdir(options.output)  # noqa: PTH112 - also of a name too long
         if options.resume and not is_folder:
             raise Refused(
                 "--resume needs a folder as output, whose parts it goes on from: end its name with /"
@@ -189,37 +211,44 @@ def _of_stream(options: argparse.Namespace) -> str | None:
     return formats.ARROW_STREAM if form == formats.ARROW else form
 
 
+def _columns(passed_through: pa.Schema, found: Version) -> pa.Schema:
+    """Those that come out. Raises Refused."""
+    try:
+        columns = deciding.schema(passed_through, found.bundle, found.scorer)
+    except NotADecision as error:
+        raise Refused("the version answers with something that is no decision") from error
+    added = columns.names[len(passed_through) :]
+    if taken := [name for name in passed_through.names if name in added]:
+        raise Refused(f"column {taken[0]} of the input is one that the decision adds: rename it")
+    return columns
+
+
 def _writer(form: str, columns: pa.Schema, decided: int, dialect: Any, stream: Any) -> writers.Writer:
     return writers.of_format(form, stream, columns, decided, dialect)
 
 
-def _check_free(passed_through: pa.Schema, columns: pa.Schema) -> None:
-    own = columns.names[len(passed_through) :]
-    if taken := [name for name in passed_through.names if name in own]:
-        raise Refused(f"column {taken[0]} of the input is one that the decision adds: rename it")
-
-
 def _check_apart(options: argparse.Namespace, inputs: Inputs) -> None:
     """Raises Refused where a file would be written over one that is read, or over another one."""
-    written = [
-        Path(one).resolve()
-        for one in (options.output, options.quarantine, options.summary)
-        if one and one != STANDARD
-    ]
-    read = [path.resolve() for path in inputs.paths if path is not None]
-    for place, path in enumerate(written):
-        if path in read or path in written[:place]:
-            raise Refused(f"{path.name} would be written over the input, or twice: name another file")
+    output, *others = [Path(one) for one in (options.output, options.quarantine, options.summary) if one]
+    beside = [] if options.output == STANDARD else _both_names(output)
+    taken = [_real(path) for path in inputs.paths if path is not None]
+    for written in [*beside, *itertools.chain.from_iterable(map(_both_names, others))]:
+        if any(written == one or written in one.parents or one in written.parents for one in taken):
+            raise Refused(f"{written.name} would be written over the input, or twice: name another file")
+        taken.append(written)
 
 
-def _write(path: Path, told: Mapping[str, Any]) -> None:
-    arriving = path.with_name(path.name + ".part")
-    with outputs.writing(path):
-        arriving.write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        files.settle(arriving)
-        arriving.replace(path)
+def _both_names(path: Path) -> list[Path]:
+    """Of a file on its way, and when it is whole."""
+    return [_real(path), _real(part_of(path))]
+
+
+def _real(path: Path) -> Path:
+    """As `Path.resolve`, which refuses links that lead to themselves."""
+    return Path(os.path.realpath(path))
 
 
 def say(message: str) -> None:
-    sys.stderr.write(f"{command.named_here(message)}\n")
+    """One line, whatever a file is called."""
+    sys.stderr.write(f"{command.printable(command.named_here(message))}\n")
     sys.stderr.flush()

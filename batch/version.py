@@ -5,6 +5,7 @@ if MODEL_PUBLIC_KEY asks for one, and verifies the bundle; this one reads the fi
 """
 
 import os
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from mlflow_model.bundle import bundles, signing
 from mlflow_model.bundle.bundles import MANIFEST, Bundle
 from mlflow_model.bundle.scoring import Scorer
 from mlflow_model.registry.store import DEFAULT_MODEL_URI
+
+_FETCHING_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,12 @@ def default_uri() -> str:
 def of(uri: str) -> Version:
     """Raises ModelUnavailable, or Refused."""
     folder = Path(uri)
-    if (folder / MANIFEST).is_file():
+    if os.path.isfile(folder / MANIFEST):  # noqa: PTH113 - which has no name too long
         signing.check("", folder.name, None)
         bundle = bundles.read(folder)
         return Version(folder.name, None, bundle, bundle.scorer())
+    if sys.stderr.isatty():
+        sys.stderr.write("Fetching the model\n")
     with tempfile.TemporaryDirectory(prefix="arriving-") as place:
         fetched = _fetched(uri, Path(place))
         bundle = bundles.read(Path(place) / "bundle", fetched["digest"])
@@ -51,7 +56,11 @@ def of(uri: str) -> Version:
 def _fetched(uri: str, folder: Path) -> dict[str, str]:
     question = {"uri": uri, "folder": str(folder / "bundle")}
     try:
-        found: dict[str, str] = processes.ask("batch.fetching", question, None, None)
+        found: dict[str, str] = processes.ask("batch.fetching", question, _FETCHING_SECONDS, None)
+    except TimeoutError as error:
+        raise Refused(
+            f"{uri} was not there within {_FETCHING_SECONDS:.0f} s: is the registry at work?"
+        ) from error
     except processes.NoAnswer as error:
         raise Refused(f"{uri} is not there: the process that fetches it has ended") from error
     if "problem" in found:

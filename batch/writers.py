@@ -3,18 +3,17 @@
 from collections.abc import Sequence
 from typing import Any, BinaryIO, Protocol
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from batch.errors import Refused
+from batch import cells
 from batch.formats import ARROW, CSV, PARQUET
-from features import arrow_columns, csv_cells, csv_dialect
-from features.arrow_columns import Column
+from features import csv_cells, csv_dialect
 from features.csv_dialect import Dialect
 
 PLAIN = Dialect(",")
+UNDECODED = "backslashreplace"  # of names that the system has in no encoding
 _ROW_GROUP = 131_072  # rows
 _MANY_VALUES = ("probability_class_1", "probability_class_0")
 
@@ -26,10 +25,16 @@ class Writer(Protocol):
         """Write what is left. The stream stays open."""
         ...
 
+    def abandon(self) -> None:
+        """Write nothing any more."""
+        ...
+
 
 def of_format(name: str, stream: BinaryIO, schema: pa.Schema, decided: int, dialect: Dialect) -> Writer:
-    """`decided`: how many of the last columns are the decision's. `dialect`: of a CSV."""
+    """`decided`: how many of the last columns are the decision's. `dialect`: of a CSV. Raises Refused."""
     if name == CSV:
+        for field in schema:
+            cells.check(field.name, field.type)
         return CsvWriter(stream, schema.names, dialect)
     if name == PARQUET:
         return ParquetWriter(stream, schema, decided)
@@ -46,6 +51,8 @@ class ArrowWriter:
 
     def close(self) -> None:
         self._writer.close()
+
+    def abandon(self) -> None: ...
 
 
 class ParquetWriter:
@@ -74,6 +81,9 @@ class ParquetWriter:
         self._write()
         self._writer.close()
 
+    def abandon(self) -> None:
+        self._writer.is_open = False  # otherwise pyarrow writes the rest when it is collected
+
     def _write(self) -> None:
         if self._waiting:
             self._writer.write_table(pa.Table.from_batches(self._waiting))
@@ -91,11 +101,12 @@ class CsvWriter:
         if not names:
             return
         mark = csv_dialect.BYTE_ORDER_MARK if dialect.is_marked else ""
-        self._stream.write(f"{mark}{csv_cells.header(names, dialect)}\r\n".encode())
+        self._stream.write(f"{mark}{csv_cells.header(names, dialect)}\r\n".encode(errors=UNDECODED))
 
     def write(self, batch: pa.RecordBatch) -> None:
         columns = {
-            name: _cells(name, column) for name, column in zip(batch.schema.names, batch.columns, strict=True)
+            name: cells.of(name, column)
+            for name, column in zip(batch.schema.names, batch.columns, strict=True)
         }
         self._write(csv_cells.lines(columns, self._dialect, self._dialect.has_decimal_commas))
 
@@ -105,23 +116,9 @@ class CsvWriter:
         self._write(delimiter.join(csv_cells.cell(delimiter, repr, one) for one in row) for row in rows)
 
     def _write(self, lines: Any) -> None:
-        self._stream.write("".join(f"{line}\r\n" for line in lines).encode())
+        self._stream.write("".join(f"{line}\r\n" for line in lines).encode(errors=UNDECODED))
 
     def close(self) -> None:
         self._stream.flush()
 
-
-def _cells(name: str, array: Any) -> Column:
-    """Doubles where all are there, else Python objects: numbers, texts and None."""
-    if pa.types.is_dictionary(array.type):
-        texts = array.dictionary.to_pylist()
-        codes = array.indices.to_pylist()
-        return np.fromiter((None if code is None else texts[code] for code in codes), object, len(array))
-    if array.type == pa.float64() and not array.null_count:
-        return arrow_columns.values(array)
-    if not (pa.types.is_floating(array.type) or array.type in arrow_columns.TEXTS):
-        try:
-            array = array.cast(pa.utf8())
-        except pa.ArrowNotImplementedError as error:
-            raise Refused(f"column {name} holds {array.type}, which CSV has no cell for") from error
-    return np.fromiter(array.to_pylist(), object, len(array))
+    def abandon(self) -> None: ...

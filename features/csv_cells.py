@@ -19,7 +19,8 @@ Column = npt.NDArray[Any]
 
 _SURELY_EXACT = r"-?(?:0|[1-9][0-9]{0,14}+)" + FRACTION  # an integer of 16 digits may not fit in a double
 # The same for an engine that knows no possessive quantifiers, and never backtracks.
-SURELY_EXACT_RE2 = f"^(?:{re.sub(r'([*+}])[+]', chr(92) + '1', _SURELY_EXACT)})$"
+_BACKTRACKING = re.sub(r"([*+}])[+]", r"\1", _SURELY_EXACT)
+SURELY_EXACT_RE2 = f"^(?:{_BACKTRACKING})$"
 _INTEGER_CELL = re.compile(INTEGER)
 _NUMBER_CELL = re.compile(INTEGER + FRACTION)
 _PLAIN_CELLS = re.compile(rf"(?:{_SURELY_EXACT})?(?:;(?:{_SURELY_EXACT})?)*{csv_dialect.POSSESSIVE}")

@@ -9,6 +9,7 @@ from typing import TextIO
 from features import csv_dialect
 from features.csv_dialect import Dialect, Width
 
+_MOST_EMPTY = 10_000  # changes of form among lines without a value, one behind the other
 _RAGGED = "le nombre de cellules n’est pas celui de l’en-tête"
 _NAMELESS = "une colonne sans nom contient une valeur : nommez-la ou videz-la"
 
@@ -92,11 +93,11 @@ class _Lines:
 
     def header(self) -> str:
         """The text up to the end of the header, which may hold quoted line ends."""
-        text = ""
+        text, quotes = "", 0
         while line := self._next():
             text += self._counted(line)
-            _, table = csv_dialect.opened(text)
-            if table and table.count('"') % 2 == 0:
+            quotes += line.count('"')
+            if quotes % 2 == 0 and csv_dialect.opened(text)[1]:
                 break
         return text
 
@@ -112,6 +113,8 @@ class _Lines:
             else:
                 times = held.pop()[1] if held and held[-1][0] == line else 0
                 held.append((line, times + 1))
+                if len(held) > _MOST_EMPTY:
+                    raise NoCsv
 
     def next_record(self) -> None:
         self._length = 0

@@ -20,6 +20,7 @@ from journal import (
     export,
     french,
     listing,
+    marks,
     new_files,
     proofs,
     reading,
@@ -49,8 +50,11 @@ _BOTH_WAYS = "name the decision by its ID, or all of a client by --client-refere
 
 def init(options: Namespace) -> int:
     journal, is_changed = store.make()
-    journal.close()
+    with closing(journal):
+        mended = marks.mend(journal)
     say("The journal is ready" if is_changed else "The journal was ready already")
+    if mended:
+        say(f"{counted(mended, 'mark of a review was', 'marks of reviews were')} mended")
     return DONE
 
 

@@ -7,7 +7,6 @@ last place between C libraries: such answers are counted apart. Raw scores are n
 import functools
 import itertools
 import operator
-import os
 import random
 import struct
 from collections import Counter, deque
@@ -25,6 +24,7 @@ from journal.errors import Damaged, JournalError
 from journal.listing import Wanted
 from journal.models import Model
 from journal.record import SALT_BYTES, Kind
+from mlflow_model import machine
 from mlflow_model.bundle.scoring import Scorer
 
 MOST_NAMED = 20
@@ -122,7 +122,7 @@ def replay(
 
 def _decided(pages: Iterable[Sequence[Any]], versions: "_Versions", done: Replayed) -> Iterator[_Page]:
     """The pages in their order, of which some are decided on ahead. `done` is told what cannot be loaded."""
-    threads = _cores()
+    threads = machine.cores()
     pending: deque[Future[_Page]] = deque()
     with ThreadPoolExecutor(threads) as beside:
         for rows in pages:
@@ -138,10 +138,6 @@ def _decided(pages: Iterable[Sequence[Any]], versions: "_Versions", done: Replay
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _by_model(row: Sequence[Any]) -> int:

@@ -12,7 +12,9 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    column,
     literal_column,
+    table,
 )
 
 from journal.models import GREY, LABELS
@@ -25,6 +27,7 @@ REVISION = "0004"  # of the schema that this code reads and writes
 _POSITION = BigInteger().with_variant(Integer, "sqlite")
 
 metadata = MetaData()
+version = table(VERSION_TABLE, column("version_num", Text))
 
 # One row: the journal's name, and the tree so far. `frontier`: the roots of `tree.Frontier`, joined.
 journal = Table(

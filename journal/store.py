@@ -339,8 +339,7 @@ def _tighten(file: Path | None) -> None:
 def _revision(connection: sa.Connection) -> str | None:
     if not sa.inspect(connection).has_table(schema.VERSION_TABLE):
         return None
-    query = sa.select(sa.column("version_num", sa.Text)).select_from(sa.table(schema.VERSION_TABLE))
-    return connection.execute(query).scalar_one_or_none()
+    return connection.execute(sa.select(schema.version.c.version_num)).scalar_one_or_none()
 
 
 def _check_empty(connection: sa.Connection) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from journal import checkpoints, ids, models, reading, record, schema, tree
+from journal import checkpoints, ids, marks, models, reading, record, schema, tree
 from journal.checkpoints import BadCheckpoint, Checkpoint
 from journal.errors import Damaged
 from journal.events import Erasure
@@ -295,23 +295,13 @@ def _check_starts(connection: sa.Connection, origin: str, report: Report) -> Non
 
 
 def _check_reviewed(connection: sa.Connection, report: Report) -> None:
-    """Whether receipts are marked as reviewed that are, and no others: the rest waits for a review."""
-    of_it = schema.record.c
-    review = schema.record.alias("review").c
-    is_review = sa.and_(review.kind == int(Kind.REVIEW), review.kind != int(Kind.RECEIPT))
-    for where, said in (
-        (
-            sa.and_(schema.is_reviewed, ~sa.exists().where(is_review, review.subject == of_it.id)),
-            "is marked as reviewed, and no review tells of it",
-        ),
-        (
-            sa.and_(schema.is_receipt, of_it.is_reviewed == 0)
-            & of_it.id.in_(sa.select(review.subject).where(is_review)),
-            "is not marked as reviewed, and a review tells of it",
-        ),
+    for is_wrong, said in (
+        (marks.IS_WITHOUT_REVIEW, "is marked as reviewed, and no review tells of it"),
+        (marks.IS_WITHOUT_MARK, "is not marked as reviewed, and a review tells of it"),
     ):
-        for row in connection.execute(sa.select(of_it.position, of_it.id).where(where)):
-            report.add(f"{_named(row.position, row.id)} {said}")
+        of_it = schema.record.c
+        for row in connection.execute(sa.select(of_it.position, of_it.id).where(is_wrong)):
+            report.add(f"{_named(row.position, row.id)} {said}: python -m journal init mends it")
 
 
 def _check_checkpoints(given: Sequence[Checkpoint], walk: _Walk, report: Report, named: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from journal import events, record, schema
-from journal.errors import UNFIT, Damaged, Twice
+from journal.errors import UNFIT, Damaged, OtherSchema, Twice
 from journal.events import Event
 from journal.models import NO_MODEL, Model
 from journal.receipt import Receipt
@@ -47,8 +47,13 @@ _last_sequence = (
     .where(schema.record.c.writer == sa.bindparam("own"))
     .scalar_subquery()
 )
+# The form, too: whoever waited for the lock may have waited for a migration.
+_form = sa.select(schema.version.c.version_num).scalar_subquery()
 _STATE = Prepared(
-    sa.select(schema.journal, _last_sequence.label("last")).with_for_update(of=schema.journal), ["own"]
+    sa.select(schema.journal, _last_sequence.label("last"), _form.label("form")).with_for_update(
+        of=schema.journal
+    ),
+    ["own"],
 )
 _INSERT = Prepared(schema.record.insert(), schema.record.c.keys())
 _COMMITMENT, _NOT_ERASED, _NOT_REVIEWED = schema.record.c.keys().index("commitment"), 0, 0
@@ -64,6 +69,7 @@ class _State(NamedTuple):
     writers: int
     frontier: bytes
     last: int | None
+    form: str
 
 
 class Writer:
@@ -225,11 +231,17 @@ class Group:
 
 
 def _state(connection: sa.Connection, own: int | None) -> _State:
-    """With the journal's lock, and the last sequence of the writer of this number. Raises Damaged."""
+    """With the journal's lock, and the last sequence of the writer of this number.
+
+    Raises Damaged, or OtherSchema.
+    """
     rows = _STATE.read(connection, (own,))
     if len(rows) != 1:
         raise Damaged(UNFIT)
-    return _State(*rows[0])
+    found = _State(*rows[0])
+    if found.form != schema.REVISION:
+        raise OtherSchema(f"the journal has got the form {found.form} meanwhile: start again with its code")
+    return found
 
 
 def _is_as_left(row: _State, left: Left) -> bool:

@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 _NAMED = re.compile(r"\bpython (register\.py\b|journal/check_proof\.py\b|-m )")
 
+_FRENCH_SPACES = "\u00a0\u202f"
 _interruptions = []  # type: list[int]
 
 
@@ -56,12 +57,19 @@ def run(main: "Callable[[], int | None]") -> NoReturn:
 
 @contextlib.contextmanager
 def terminable() -> "Iterator[None]":
-    """Let SIGTERM interrupt as Ctrl-C does, so that unfinished files are removed."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Let SIGTERM, and the end of a terminal, interrupt as Ctrl-C does, so that unfinished files are removed.
+
+    Whoever had it ignored, as nohup does, is not interrupted.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _let_ctrl_c(act: "Callable[[int, FrameType | None], object]") -> None:
@@ -117,6 +125,14 @@ def _leave() -> NoReturn:
 def named_here(sentence: str) -> str:
     """The sentence with its `python register.py`, `python -m` and the like as they work where it is read."""
     return _NAMED.sub(lambda found: f"{_python()} {_place(found[1])}", sentence)
+
+
+def printable(text: str) -> str:
+    """In one line, without what moves a terminal's cursor or changes its colours."""
+    return "".join(
+        sign if sign.isprintable() or sign in _FRENCH_SPACES else sign.encode("unicode_escape").decode()
+        for sign in text
+    )
 
 
 def _python() -> str:

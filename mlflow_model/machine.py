@@ -103,3 +103,8 @@ def _another_python() -> str:
 def _require_library() -> None:
     if is_library_missing():
         refuse(f"{LIBRARY} is missing: apt-get install {ITS_PACKAGE}")
+
+
+def cores() -> int:
+    """The cores that this process may use: in a container or under taskset not all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

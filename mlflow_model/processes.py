@@ -5,12 +5,13 @@ import ctypes
 import json
 import os
 import resource
+import select
 import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +35,9 @@ _OF_THE_MACHINE = (
 # the machine ran out of memory.
 SENT_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LONGEST_ERRORS = 64 * 1024
+NO_COMMAND = 119  # exit code of a command that could not be begun
+_LOOK_SECONDS = 0.1  # how often it is looked whether a command that says nothing has ended
+_asked: "set[subprocess.Popen[bytes]]" = set()
 _SET_PARENT_DEATH_SIGNAL = 1  # prctl(2), PR_SET_PDEATHSIG
 
 
@@ -111,6 +115,7 @@ def ask(module: str, question: Mapping[str, Any], seconds: float | None, errors:
     except OSError as error:
         raise NoAnswer from error
     with process:
+        _asked.add(process)
         try:
             said, _ = process.communicate(json.dumps(question).encode(), seconds)
             return json.loads(said)
@@ -119,7 +124,14 @@ def ask(module: str, question: Mapping[str, Any], seconds: float | None, errors:
         except ValueError as error:
             raise NoAnswer from error
         finally:
+            _asked.discard(process)
             _end_all(process)
+
+
+def end_asked() -> None:
+    """Kill all that are being asked now, in whichever threads: these get NoAnswer."""
+    for process in [*_asked]:
+        _end_all(process)
 
 
 def answer(respond: Callable[..., Any]) -> None:
@@ -131,35 +143,52 @@ def answer(respond: Callable[..., Any]) -> None:
 
 
 class Done(NamedTuple):
-    """How a command ended, and what it said on standard error."""
+    """How a command ended, and the end of what it said on standard error."""
 
     exit_code: int
     errors: str
 
 
-def run(command: Sequence[str], seconds: float) -> Done:
+def run(command: Sequence[str], seconds: float, is_over: Callable[[], bool] = lambda: False) -> Done:
     """Run a command that nobody talks with. Raises OSError, or TimeoutError.
 
-    It is killed with all that it has begun if it takes longer. What it leaves behind in the background keeps
-    nobody waiting: its output is a file, which needs no reader.
+    It is killed with all that it has begun if it takes longer, or once `is_over`; where this process is
+    killed, so is the command. What it leaves behind in the background keeps nobody waiting.
     """
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(  # noqa: S603 - the caller's
-            command,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            start_new_session=True,
-        )
+    with subprocess.Popen(  # noqa: S603 - the caller's
+        [sys.executable, "-m", "mlflow_model.become", *command],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
         try:
-            exit_code = process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise TimeoutError from None
+            errors = _heard(process, time.monotonic() + seconds, is_over)
         finally:
             _end_all(process)
-        errors.seek(0)
-        return Done(exit_code, errors.read(_LONGEST_ERRORS).decode(errors="replace"))
+    if process.returncode == NO_COMMAND:
+        raise OSError(0, errors.decode(errors="replace"))
+    return Done(process.returncode, errors.decode(errors="replace"))
+
+
+def _heard(process: "subprocess.Popen[bytes]", until: float, is_over: Callable[[], bool]) -> bytes:
+    """The end of what it says until it ends. Raises TimeoutError."""
+    heard, stream = b"", process.stderr
+    if stream is None:
+        raise ValueError("its standard error is not heard")
+    os.set_blocking(stream.fileno(), False)
+    while True:
+        has_ended = process.poll() is not None
+        ready, _, _ = select.select([stream], [], [], 0.0 if has_ended else _LOOK_SECONDS)
+        part = stream.read(_LONGEST_ERRORS) if ready else b""
+        heard = (heard + (part or b""))[-_LONGEST_ERRORS:]
+        if has_ended and not (part and time.monotonic() < until):
+            return heard
+        if not has_ended and (is_over() or time.monotonic() > until):
+            raise TimeoutError
+        if ready and not part:  # it has closed its standard error, and runs
+            time.sleep(_LOOK_SECONDS)
 
 
 def _end_all(process: "subprocess.Popen[bytes]") -> None:

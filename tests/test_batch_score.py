@@ -1,5 +1,6 @@
 """`python -m batch score`: the decisions and refusals of POST /predict for whole files, or no output."""
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch import clients, outputs
+from batch.arriving import ArrivingFile
 from features import aggregate, raw_tables
 from journal import reading, store, verification
 from journal.events import Scored
@@ -586,13 +588,57 @@ def test_a_killed_run_is_gone_on_with_and_gives_what_one_run_gives(
 
     assert resumed.returncode == at_once.returncode == 0
     parts = [f"part-{number:05}.parquet" for number in range(4)]
-    assert files_in(tmp_path / "out") == files_in(tmp_path / "whole") == parts
+    assert files_in(tmp_path / "out") == files_in(tmp_path / "whole") == ["_run.json", *parts]
     for part in parts:
         assert (tmp_path / "out" / part).read_bytes() == (tmp_path / "whole" / part).read_bytes()
     assert (tmp_path / "bad.csv").read_bytes() == (tmp_path / "bad whole.csv").read_bytes()
     one, other = (json.loads((tmp_path / name).read_text()) for name in "st")
     assert one["counts"] == other["counts"]
     assert one["output"]["sha256"] == other["output"]["sha256"]
+    again = batch(*killed, "--resume")
+    assert (again.returncode, "is there already, whole" in again.stderr) == (0, True)
+    assert files_in(tmp_path / "out") == ["_run.json", *parts]
+
+
+@pytest.mark.parametrize("what", ["cut off", "another part", "one more", "its name", "the quarantine"])
+def test_a_run_goes_on_only_from_what_the_one_before_has_written(
+    killed: tuple[object, ...], tmp_path: Path, what: str
+) -> None:
+    folder = tmp_path / "out.part"
+    if what == "cut off":
+        os.truncate(folder / "part-00000.parquet", 1_000)
+    elif what == "another part":
+        (folder / "part-00000.parquet").write_bytes((folder / "part-00001.parquet").read_bytes())
+    elif what == "one more":
+        (folder / "part-00077.parquet").write_bytes((folder / "part-00001.parquet").read_bytes())
+    elif what == "its name":
+        state = json.loads((folder / "_run.json").read_text())
+        (folder / "_run.json").write_text(json.dumps({**state, "parts": ["../in.csv", *state["parts"][1:]]}))
+    else:
+        with (tmp_path / "bad.csv.part").open("r+b") as bad:
+            bad.write(b"FILE")
+    before = files_in(folder)
+
+    resumed = batch(*killed, "--resume")
+
+    said = {"one more": "is not of the run before", "its name": "is damaged"}
+    said |= {"the quarantine": "is not there as the run before has left it"}
+    assert resumed.returncode == 2
+    assert said.get(what, "part-00000.parquet was changed") in resumed.stderr
+    assert files_in(folder) == before
+
+
+def test_a_run_that_was_killed_when_its_quarantine_had_its_name_goes_on(
+    killed: tuple[object, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "bad.csv.part").rename(tmp_path / "bad.csv")
+    state = json.loads((tmp_path / "out.part" / "_run.json").read_text())["state"]
+    os.truncate(tmp_path / "bad.csv", state["quarantine"]["bytes"])
+
+    resumed = batch(*killed, "--resume")
+
+    assert resumed.returncode == 0
+    assert (tmp_path / "bad.csv").is_file()
 
 
 def test_a_run_goes_on_only_where_everything_is_the_same(killed: tuple[object, ...], tmp_path: Path) -> None:
@@ -609,12 +655,12 @@ def test_a_run_goes_on_only_where_everything_is_the_same(killed: tuple[object, .
 
 def test_only_one_run_writes_an_output_at_a_time(bundle_folder: Path, tmp_path: Path) -> None:
     batch_support.write_parquet(TABLE, tmp_path / "in.parquet")
-    with outputs.exclusive(tmp_path / "o.csv.part"):
+    with contextlib.closing(ArrivingFile(tmp_path / "o.csv").stream):
         done = batch(
             "--input", tmp_path / "in.parquet", "--output", tmp_path / "o.csv", "--model", bundle_folder
         )
 
-        assert f"another run writes {tmp_path / 'o.csv.part'}" in done.stderr
+        assert f"another run writes {tmp_path / 'o.csv'}" in done.stderr
         assert (tmp_path / "o.csv.part").exists()
 
 

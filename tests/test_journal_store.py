@@ -24,6 +24,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from journal import events, ids, listing, reading, schema, store, subtrees, tree
+from journal.__main__ import main
 from journal.errors import Damaged, JournalError, NoJournal, OtherSchema, Twice, Unavailable
 from journal.listing import Wanted
 from journal.record import Kind
@@ -199,6 +200,38 @@ def test_decisions_are_found_by_an_index_in_their_order(journal: Path, wanted: W
 
     assert index in plan[0]
     assert not any("TEMP B-TREE" in step for step in plan)
+
+
+def test_a_writer_that_waited_for_a_migration_writes_nothing_of_the_former_form(journal: Path) -> None:
+    with writer() as one:
+        one.append(receipts(1))
+        changed(journal, "UPDATE journal_version SET version_num = '0005'")
+
+        with pytest.raises(OtherSchema, match="has got the form 0005 meanwhile"):
+            one.append(receipts(1))
+        changed(journal, "UPDATE journal_version SET version_num = '0004'")
+
+    assert rows(journal, "SELECT count(*) FROM record WHERE kind = 1") == [(1,)]
+
+
+def test_marks_that_an_older_writer_has_left_out_are_found_and_mended(
+    journal: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    group = receipts(3)
+    write(group)
+    with writer() as one:
+        one.append([events.Review(decision=group[0].id, outcome="accept", reviewer="anne", reason="papers")])
+    changed(journal, "UPDATE record SET is_reviewed = 1 - is_reviewed WHERE kind = 1 AND position < 3")
+
+    before = main(["verify"])
+    found = capsys.readouterr().err
+    main(["init"])
+    said = capsys.readouterr().err
+
+    assert (before, main(["verify"])) == (3, 0)
+    assert "is not marked as reviewed, and a review tells of it: " in found
+    assert "is marked as reviewed, and no review tells of it: " in found
+    assert "2 marks of reviews were mended" in said
 
 
 def test_a_journal_of_a_newer_form_is_not_made_again(journal: Path) -> None:

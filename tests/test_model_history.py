@@ -1,13 +1,18 @@
 """GET /model/history: what the registry says of the served version, and what if it says nothing."""
 
+import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Metric, Run, RunData, RunInfo
 
 from api.app import create_app
 from api.reference import history
+from mlflow_model import processes
 from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.registry import examinations
 from promotion import promoting
 from tests import servers
 from tests.live import Registry
@@ -75,6 +80,28 @@ def test_what_the_registry_said_is_kept_for_a_minute_while_it_is_away(
 
     assert (before.status, within.content) == (200, before.content)
     assert (after.status, after.error, after.headers["Retry-After"]) == (503, OUT_OF_REACH, "1")
+
+
+def test_who_waits_for_the_registry_is_answered_when_the_worker_ends(
+    door: FlaskDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.reference.history._PROCESS", "http.server")  # it asks nothing, and does not end
+    with ThreadPoolExecutor(1) as beside:
+        waiting = beside.submit(door.get, "/model/history")
+        servers.eventually(lambda: [*processes._asked] or None, "the question")
+        processes.end_asked()
+        answer = waiting.result(10)
+
+    assert answer.status == 503
+
+
+def test_figures_that_are_no_numbers_are_left_out() -> None:
+    figures = {"auc": 0.7, "ks": math.nan, "cost": math.inf}
+    metrics = [Metric(name, value, timestamp=0, step=0) for name, value in figures.items()]
+    info = RunInfo("r", "0", "somebody", "FINISHED", 0, 1, "active")
+    run = Run(info, RunData(metrics=metrics))
+
+    assert examinations._examined(run).differences == {"auc": 0.7}
 
 
 def test_a_registry_that_takes_too_long_is_given_up(door: FlaskDoor, monkeypatch: pytest.MonkeyPatch) -> None:

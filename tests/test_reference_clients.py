@@ -30,9 +30,9 @@ DRAWN = "drawn by python -m training.reference --clients 400 --seed 3"
 THRESHOLD, LOWER, UPPER = 0.25, 0.23, 0.27  # of the documented pickle
 
 
-def people() -> pd.DataFrame:
-    """400 clients; the third one lacks a credit, without which the version does not decide."""
-    clients = random_clients(400, seed=3)
+def people(count: int = 400) -> pd.DataFrame:
+    """Clients; the third one lacks a credit, without which the version does not decide."""
+    clients = random_clients(count, seed=3)
     outcomes = random_outcomes(clients, seed=4)
     clients.loc[2, "AMT_CREDIT"] = np.nan
     return clients.assign(TARGET=outcomes)
@@ -318,13 +318,39 @@ def test_of_clients_who_may_exist_there_are_totals_alone(
     monkeypatch: pytest.MonkeyPatch,
     origin: str | None,
 ) -> None:
-    monkeypatch.setenv("REFERENCE", str(written(people(), tmp_path / "real.parquet", origin)))
+    monkeypatch.setenv("REFERENCE", str(written(people(1_100), tmp_path / "real.parquet", origin)))
 
     for answer in (door.get("/reference/clients"), neighbours(door, documented_request)):
         assert answer.status == 404
         assert answer.error.startswith("Les clients du portefeuille de référence peuvent être réels : ")
     told = door.get("/reference").content["reference"]
-    assert (told["clients"], told["is_drawn"]) == (399, False)
+    assert (told["clients"], told["is_drawn"]) == (1_099, False)
+
+
+def test_of_few_clients_who_may_exist_there_are_no_totals(
+    door: FlaskDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFERENCE", str(written(people(1_000), tmp_path / "real.parquet", None)))
+
+    answer = door.get("/reference")
+
+    assert answer.status == 404
+    assert answer.error.startswith(
+        "Le portefeuille de référence a moins de 1000 clients, qui peuvent être réels"
+    )
+
+
+def test_a_column_as_wide_as_doubles_makes_a_reference_unusable(
+    door: FlaskDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clients = people()
+    clients.loc[3:4, "AMT_CREDIT"] = [1.7e308, -1.7e308]
+    monkeypatch.setenv("REFERENCE", str(written(clients, tmp_path / "wide.parquet")))
+
+    answers = [door.get("/reference") for _ in range(3)]
+
+    assert [(one.status, one.error) for one in answers] == [(500, UNUSABLE)] * 3
+    assert caplog.text.count("the numbers in AMT_CREDIT are too far apart for a double") == 1
 
 
 def test_without_a_reference_the_version_is_told_all_the_same(

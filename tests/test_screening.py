@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from api.app import create_app
-from api.counting import screening
 from api.counting import tally as tallies
 from api.counting.tally import TOGETHER
 from api.deciding import many_clients
+from explain import screening
 from mlflow_model.bundle import bundles
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import Scorer

@@ -4,10 +4,12 @@ import os
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from api.recording import last_checkpoint
 from journal import checkpoints
 from journal.record import Kind
 from journal.verification import verify
@@ -129,9 +131,13 @@ def test_a_folder_that_is_gone_is_told_of_and_used_again_when_it_is_back(
             {"JOURNAL_CHECKPOINT_COMMAND": "keep 'it"},
             "JOURNAL_CHECKPOINT_COMMAND must be a command as in a shell",
         ),
+        (
+            {"JOURNAL_CHECKPOINT_COMMAND": "  "},
+            "must be a command, and names none",
+        ),
         ({"JOURNAL_CHECKPOINT_MINUTES": "often"}, "not 'often'"),
     ],
-    ids=["no journal", "no key", "no folder", "no command", "no number"],
+    ids=["no journal", "no key", "no folder", "no command", "an empty command", "no number"],
 )
 def test_a_service_that_is_told_nonsense_does_not_start(
     tmp_path: Path, more: dict[str, str], sentence: str
@@ -167,6 +173,80 @@ def test_a_command_that_hangs_is_ended_with_all_that_it_began(
     assert time.monotonic() - began < 10
     begun = int(started.read_text())
     servers.eventually(lambda: not servers.is_alive(begun) or None, "the end of what the command began")
+
+
+def test_a_flood_of_errors_takes_neither_memory_nor_disk() -> None:
+    flood = "head -c 300000000 /dev/zero | tr '\\0' x >&2; echo >&2; echo 'the vault is down' >&2; exit 3"
+
+    done = processes.run(["sh", "-c", flood], seconds=60)
+
+    assert done.exit_code == 3
+    assert done.errors.endswith("\nthe vault is down\n")
+    assert len(done.errors) <= 64 * 1024
+
+
+def test_a_command_that_is_not_wanted_any_more_is_ended_at_once() -> None:
+    began = time.monotonic()
+
+    with pytest.raises(TimeoutError):
+        processes.run(["sleep", "600"], 600, is_over=lambda: time.monotonic() > began + 0.5)
+
+    assert time.monotonic() - began < 5
+
+
+def test_a_command_ends_with_the_process_that_runs_it(tmp_path: Path) -> None:
+    command = ["sh", "-c", f"echo $$ > '{tmp_path}/pid'; sleep 600"]
+    running = f"from mlflow_model import processes; processes.run({command!r}, 600)"
+    parent = subprocess.Popen([sys.executable, "-c", running], cwd=servers.ROOT)
+    begun = int(servers.eventually(lambda: _text(tmp_path / "pid"), "the command"))
+
+    parent.kill()
+    parent.wait()
+
+    servers.eventually(lambda: not servers.is_alive(begun) or None, "the end of the command")
+
+
+def _text(file: Path) -> str | None:
+    return (file.read_text() or None) if file.is_file() else None
+
+
+def test_what_was_not_handed_over_is_handed_over_by_the_next_service(
+    documented_pickle: Path, tmp_path: Path
+) -> None:
+    folder, key = places(tmp_path)
+    handed_over = tmp_path / "handed over"
+    handed_over.mkdir()
+    more = variables(folder, key) | by_copying_to(handed_over)
+    with recorded(documented_pickle, tmp_path, **more):
+        servers.eventually(lambda: [*handed_over.iterdir()] or None, "a checkpoint")
+    first = {one.name for one in handed_over.iterdir()}
+    down = more | {"JOURNAL_CHECKPOINT_COMMAND": "false"}
+    with recorded(documented_pickle, tmp_path, **down):
+        servers.eventually(lambda: len([*folder.glob("*.txt")]) > len(first) or None, "another checkpoint")
+    kept_back = {one.name for one in folder.glob("*.txt")} - first
+
+    with recorded(documented_pickle, tmp_path, **more):
+        servers.eventually(lambda: kept_back <= {one.name for one in handed_over.iterdir()} or None, "them")
+
+    assert kept_back
+
+
+@pytest.mark.parametrize("minutes", ["abc", "0", "-1"])
+def test_minutes_between_no_checkpoints_are_of_no_concern(
+    documented_pickle: Path, tmp_path: Path, minutes: str
+) -> None:
+    with recorded(documented_pickle, tmp_path, JOURNAL_CHECKPOINT_MINUTES=minutes) as door:
+        statuses = [door.get(path).status for path in ("/health", "/ready", "/metrics", "/docs")]
+
+    assert statuses == [200] * 4
+    assert "another takes its place" not in door.said
+
+
+def test_a_checkpoint_of_no_moment_or_of_the_future_silences_no_alarm(tmp_path: Path) -> None:
+    for name in ("20261127T010203Z-7.txt", "20269999T999999Z-1.txt", "99991231T235959Z-1.txt"):
+        (tmp_path / name).touch()
+
+    assert last_checkpoint.time_in(tmp_path) == datetime(2026, 11, 27, 1, 2, 3, tzinfo=UTC).timestamp()
 
 
 def test_what_a_command_leaves_in_the_background_keeps_nobody_waiting() -> None:

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from api import logs
-from api.counting import screening
 from api.counting.counts import (
     PROBABILITIES,
     SCREENED,
@@ -35,6 +34,7 @@ from api.counting.counts import (
 from api.counting.tally_files import Incomplete, TallyFile
 from api.delivery.served import Model
 from api.paths import PREDICT
+from explain import screening
 from mlflow_model.errors import CountsIncomplete
 
 _log = logging.getLogger("scoring_client")

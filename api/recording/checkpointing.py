@@ -8,13 +8,16 @@ of its own: the key is in no other.
 import logging
 import shlex
 import sys
+import threading
 from pathlib import Path
 
 from api.repeated import Repeated
 from api.settings import Checkpointing
 from journal import checkpoint_files
 from mlflow_model import processes
+from mlflow_model.command import printable
 
+_MARK = ".handed-over"  # in the folder: the name of the last checkpoint that the command has taken
 _FIRST_SECONDS, _LONGEST_SECONDS, _ENDING_SECONDS = 10.0, 120.0, 2.0
 
 _log = logging.getLogger("scoring_client")
@@ -26,13 +29,24 @@ class Checkpoints:
     def __init__(self, settings: Checkpointing) -> None:
         self._settings = settings
         self._failure = ""
-        self._not_handed_over: list[Path] = []
+        self._ending = threading.Event()
+        self._not_handed_over = self._left_over() if settings.command else []
         every = 60 * settings.minutes
         first = min(every, _FIRST_SECONDS)  # so that a wrong key is told of at the start
         self._looks = Repeated(self.make, every, "making checkpoints", first)
 
     def stop(self) -> None:
+        """A command that is at work is ended; the next start hands its checkpoint over."""
+        self._ending.set()
         self._looks.stop(_ENDING_SECONDS)
+
+    def _left_over(self) -> list[Path]:
+        """What a service before this one has made, and not handed over. Without its mark nobody knows."""
+        try:
+            last = (self._settings.folder / _MARK).read_text().strip()
+        except OSError:
+            return []
+        return sorted(one for one in _checkpoints_in(self._settings.folder) if one.name > last)
 
     def make(self) -> None:
         wanted = self._settings
@@ -55,21 +69,30 @@ class Checkpoints:
             command = [*shlex.split(self._settings.command), str(self._not_handed_over[0])]
             if failure := self._failure_of(command):
                 return failure
-            del self._not_handed_over[0]
+            self._mark(self._not_handed_over.pop(0))
         return ""
+
+    def _mark(self, handed_over: Path) -> None:
+        """Remember for the next start what was handed over last."""
+        mark = self._settings.folder / _MARK
+        arriving = mark.with_name(f"{_MARK}.part")
+        arriving.write_text(f"{handed_over.name}\n")
+        arriving.replace(mark)
 
     def _failure_of(self, command: list[str]) -> str:
         try:
-            done = processes.run(command, _LONGEST_SECONDS)
+            done = processes.run(command, _LONGEST_SECONDS, self._ending.is_set)
         except TimeoutError:
             return f"{Path(command[0]).name} took longer than {_LONGEST_SECONDS:g} s"
         except OSError as error:
             return f"{Path(command[0]).name} cannot be run ({error.strerror})"
+        if not done.exit_code:
+            return ""
         said = done.errors.strip().splitlines()
-        return (said[-1] if said else f"exit code {done.exit_code}") if done.exit_code else ""
+        return printable(said[-1]) if said else f"exit code {done.exit_code}"
 
     def _say(self, failure: str) -> None:
-        if failure == self._failure:
+        if failure == self._failure or self._ending.is_set():
             return
         self._failure = failure
         if failure:
@@ -79,4 +102,4 @@ class Checkpoints:
 
 
 def _checkpoints_in(folder: Path) -> set[Path]:
-    return {file for file in folder.iterdir() if checkpoint_files.is_name(file.name)}
+    return {file for file in folder.glob("*") if checkpoint_files.is_name(file.name)}

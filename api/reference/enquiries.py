@@ -1,7 +1,7 @@
 """Answers about the version that is served and the reference clients: the worker's side.
 
-A process of the worker's own computes. Without one there is no answer: what it imports would stay in a worker
-that decides.
+A process of the worker's own computes, and where it cannot be started there is no answer: what it imports
+would stay in a worker that decides. With gunicorn and --debug, which have no such processes, threads answer.
 """
 
 import functools
@@ -23,7 +23,7 @@ def reference_pool() -> Pool:
 
 
 class Enquiries:
-    """All of them raise ModelUnavailable. `pool`: of processes; without it, threads answer."""
+    """All of them raise ModelUnavailable. `pool`: of processes; None where threads answer."""
 
     def __init__(self, service: Service, pool: Pool | None = None) -> None:
         self._service, self._pool, self._history = service, pool, History()

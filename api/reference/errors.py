@@ -47,6 +47,18 @@ class RealClients(ScoringError):
         )
 
 
+class TooFewRealClients(ScoringError):
+    """Totals of a few people would tell their values."""
+
+    status = 404
+
+    def __init__(self, fewest: int) -> None:
+        super().__init__(
+            f"Le portefeuille de référence a moins de {fewest} clients, qui peuvent être réels : ses "
+            "totaux en diraient trop."
+        )
+
+
 class BadEnquiry(ScoringError):
     """A page of reference clients that there cannot be. `detail` says what there is."""
 

@@ -3,6 +3,7 @@
 import functools
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from mlflow_model.bundle.scoring import DecisionPolicy, Doubles, Scorer
 from quality.portfolio import BadReference, LacksFeatures, Portfolio
 
 MOST_CLIENTS = 50_000  # who are scored, evenly spaced: resampling more of them takes too long
+
+_Score = Callable[[Model, Path, tuple[int, ...]], "Scored"]
 
 _log = logging.getLogger("scoring_client")
 
@@ -59,10 +62,30 @@ def by(model: Model) -> Scored:
     except FileNotFoundError as error:
         raise NoReference from error
     except OSError as error:
-        raise _unusable(type(error).__name__) from error
+        raise _unusable(error.strerror or type(error).__name__) from error
     return _scored(model, file, (found.st_ino, found.st_mtime_ns, found.st_size))
 
 
+def _remembering_refusals(score: _Score) -> _Score:
+    """Keep a refusal, too, until something is another: a bad file would be read for each question."""
+    refused: dict[tuple[object, ...], Exception] = {}
+
+    @functools.wraps(score)
+    def scored(model: Model, file: Path, state: tuple[int, ...]) -> Scored:
+        key = (model.digest, file, state)
+        if key in refused:
+            raise refused[key]
+        try:
+            return score(model, file, state)
+        except (ReferenceUnusable, ReferenceLacksFeatures) as error:
+            refused.clear()
+            refused[key] = error
+            raise
+
+    return scored
+
+
+@_remembering_refusals
 @functools.lru_cache(maxsize=1)
 def _scored(model: Model, file: Path, state: tuple[int, ...]) -> Scored:
     """`state`: of the file, which may be another one the next time."""
@@ -77,6 +100,9 @@ def _scored(model: Model, file: Path, state: tuple[int, ...]) -> Scored:
     accepted = _accepted(portfolio, model.scorer)
     numbers = accepted[:: math.ceil(len(accepted) / MOST_CLIENTS)]
     table = {name: portfolio.columns[name][numbers - 1] for name in model.scorer.features}
+    for name, values in table.items():
+        if not _has_a_width(values):
+            raise _unusable(f"the numbers in {name} are too far apart for a double")
     probabilities, zones = _decided(model.scorer, table)
     return Scored(
         model,
@@ -102,6 +128,12 @@ def _accepted(portfolio: Portfolio, scorer: Scorer) -> npt.NDArray[np.intp]:
     if not len(numbers):
         raise _unusable(f"no client has all of {', '.join(needed)}")
     return numbers
+
+
+def _has_a_width(values: Doubles) -> bool:
+    """Whether the distance of the largest from the least is a number."""
+    known = values[~np.isnan(values)]
+    return not len(known) or math.isfinite(float(known.max()) - float(known.min()))
 
 
 def _decided(scorer: Scorer, table: dict[str, Doubles]) -> tuple[Doubles, npt.NDArray[np.int64]]:

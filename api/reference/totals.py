@@ -1,4 +1,7 @@
-"""What the served version does to the reference clients, in totals that hold no values of a client."""
+"""What the served version does to the reference clients, in totals.
+
+Their edges are quantiles, which of a few clients would be the values of one of them.
+"""
 
 import functools
 import math
@@ -10,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from api.reference import about, words
+from api.reference.errors import TooFewRealClients
 from api.reference.scored import Scored, zones_by
 from journal.models import LABELS
 from mlflow_model.bundle import bundles
@@ -19,14 +23,22 @@ from quality.bootstrap import Interval
 from quality.costs import Costs
 from quality.scores import ScoredClients
 
+FEWEST_REAL = 1_000  # clients of whom totals are told, if they may be real
 BINS = 100  # of default probabilities, from 0 to 1
 FEATURE_BINS = 20
 STEPS = 200  # thresholds that are tried: 1/200, 2/200, …
 _SEED = 0
 
 
-@functools.lru_cache(maxsize=1)
 def of(scored: Scored) -> dict[str, Any]:
+    """Raises TooFewRealClients."""
+    if len(scored) < FEWEST_REAL and not scored.portfolio.is_drawn:
+        raise TooFewRealClients(FEWEST_REAL)
+    return _totals(scored)
+
+
+@functools.lru_cache(maxsize=1)
+def _totals(scored: Scored) -> dict[str, Any]:
     by = _costs(scored)
     return {
         "reference": _origin(scored),

@@ -165,7 +165,7 @@ class Lane:
     def _by_flask(self, request: Request, server: Address, client: Address) -> Response:
         try:
             return wsgi.call(self.flask, wsgi.environ(request, server, client))
-        except Exception as error:  # noqa: BLE001 - Flask answers its own bugs; one around it is answered like them
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - Flask answers its own bugs; one around it is alike
             return _failed(request, error)
 
 
@@ -173,7 +173,7 @@ def _needs_model(request: Request) -> bool:
     return request.endpoint is not None and request.endpoint.needs_model
 
 
-def _failed(request: Request, error: Exception) -> Response:
+def _failed(request: Request, error: BaseException) -> Response:
     asked_as = request_id.of(text(request.fields.get(b"x-request-id")))
     answer = Answer.of(internal_error(error, asked_as), None)
     return Response(answer.status, answer.headers(asked_as), answer.content)

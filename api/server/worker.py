@@ -126,6 +126,7 @@ def main() -> None:
     def end() -> None:
         for one in (pool, questions, enquiries):
             one.end()
+        processes.end_asked()
 
     server = Server(lane, started, beat, end)
     server.run([listener])

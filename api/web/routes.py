@@ -108,8 +108,9 @@ class _Pages:
 
     def __init__(self, service: Service, *, has_journal: bool) -> None:
         self._service, self._served, self._has_journal = service, service.served, has_journal
-        self._settings = Settings.from_environment()
-        self._minutes = self._settings.checkpoint_minutes  # now: what is not valid ends the process
+        settings = Settings.from_environment()
+        minutes = settings.checkpoint_minutes  # read at the start: what is not valid ends the process
+        self._checkpoints = None if minutes is None else (Path(settings.checkpoints), 60 * minutes)
 
     def predict(self) -> Response:
         headers = request.headers
@@ -149,10 +150,7 @@ class _Pages:
     def metrics(self) -> Response:
         from api.counting import metrics_page  # the library is only needed by those that ask
 
-        settings, every = self._settings, 60 * self._minutes
-        checkpoints = (
-            metrics_page.Checkpoints(Path(settings.checkpoints), every) if settings.checkpoints else None
-        )
+        checkpoints = self._checkpoints and metrics_page.Checkpoints(*self._checkpoints)
         content = metrics_page.page(
             self._service.tally, self._served, self._service.journal_state, checkpoints
         )

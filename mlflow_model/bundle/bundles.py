@@ -65,6 +65,11 @@ class Bundle:
         """policy.json: threshold, margin, labels and provenance."""
         return dict(json.loads(self.files["policy.json"]))
 
+    def golden_rows(self) -> Doubles:
+        """The made-up clients whose answers every load reproduces: one a row, NaN for a missing value."""
+        rows = json.loads(self.files["golden.json"])["rows"]
+        return np.array([[math.nan if value is None else value for value in row] for row in rows])
+
     def write(self, folder: Path) -> None:
         """Write the bundle into a new folder of this user alone.
 
@@ -77,7 +82,7 @@ class Bundle:
     def scorer(self) -> Scorer:
         """Run the bundle's own scoring.py and check its answers to the golden rows. Raises LoadingFailed."""
         scorer = _run(self.files["scoring.py"], self.digest).Scorer(self.files)
-        _check_golden(scorer, json.loads(self.files["golden.json"]))
+        _check_golden(scorer, self.golden_rows(), json.loads(self.files["golden.json"]))
         if differing := getattr(scorer, "differing_rows", 0):  # code of the former formats has no such number
             _log.warning("%d hard rows differ by leaf masks: LightGBM scores all clients", differing)
         return scorer
@@ -305,12 +310,11 @@ def _labels(scorer: Scorer, rows: Doubles) -> list[str]:
     return [str(label) for label in scorer.decide_table(table)["prediction"]]
 
 
-def _check_golden(scorer: Scorer, golden: Mapping[str, Any]) -> None:
+def _check_golden(scorer: Scorer, rows: Doubles, golden: Mapping[str, Any]) -> None:
     """Require the same raw scores bit for bit, the same labels, and probabilities within 4 ulp.
 
     `exp` differs between C libraries by that much. Raises LoadingFailed.
     """
-    rows = np.array([[math.nan if value is None else value for value in row] for row in golden["rows"]])
     if len(rows) < FEWEST_GOLDEN_ROWS or not np.array_equal(scorer.raw_scores(rows), golden["raw_scores"]):
         raise LoadingFailed(f"les scores des lignes de référence ne sont pas reproduits ; {REGISTER_AGAIN}")
     expected = np.array(golden["probabilities"])

@@ -1,5 +1,6 @@
 """What the registry says of a version beside its bundle: its card, and its last examination."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from mlflow_model.errors import NotInRegistry
 from mlflow_model.registry import connection, failures
 
+LONGEST_CARD = 128 * 1024  # characters; ours have some thousands
 EXAMINED_BY = "examination.run"  # the version's tag that names the run
 
 
@@ -26,10 +28,12 @@ class Examined:
 
 
 def card_of(name: str, version: str) -> str | None:
-    """As far as a version's description holds it. Raises LoadingFailed."""
+    """As far as a version's description holds it, and no more than LONGEST_CARD. Raises LoadingFailed."""
     client = connection.connect()
     with failures.in_words("lecture du registre"):
-        return client.get_model_version(name, version).description or None
+        description = client.get_model_version(name, version).description or ""
+    is_long = len(description) > LONGEST_CARD
+    return (description[:LONGEST_CARD] + "…" if is_long else description) or None
 
 
 def last_of(name: str, version: str) -> Examined | None:
@@ -54,7 +58,7 @@ def _examined(run: Any) -> Examined:
         _said(tags.get("champion"), nothing="None"),
         _said(tags.get("outcome")),
         _said(tags.get("objections"), nothing="none"),
-        dict(run.data.metrics),
+        {figure: value for figure, value in run.data.metrics.items() if math.isfinite(value)},
     )
 
 
