@@ -1,11 +1,13 @@
 """Reads and writes numbers as a French loan officer does, without losing a digit."""
 
-import math
 import re
 from collections.abc import Sequence
 
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*|[1-9][0-9]{0,2}( [0-9]{3})+)([.,][0-9]+)?(e-?[0-9]+)?")
 # 200.000 may be two hundred thousand or two hundred. Nobody writes 0.125 for a hundred and twenty-five.
 _AMBIGUOUS = re.compile(r"(-?[1-9][0-9]{0,2})\.([0-9]{3})")
+_LARGEST = 1e12  # more than any amount of money that a client has
+_BLANKS = re.compile(r"[\s\u00a0\u202f]")
 
 
 class NotANumber(ValueError):
@@ -13,11 +15,11 @@ class NotANumber(ValueError):
 
 
 def read_french(text: str, label: str, wanted: str = "un nombre, par exemple 1234,5") -> float | None:
-    """A typed number, with a comma or a point and any spaces; None for an empty field.
+    """A typed number, with a comma or a point, and spaces between thousands; None for an empty field.
 
-    Raises NotANumber, which says what is `wanted`.
+    Raises NotANumber, which says what is `wanted`. Nothing is left out or guessed.
     """
-    typed = "".join(text.split()).replace("\u2212", "-")
+    typed = _BLANKS.sub(" ", text.strip()).replace("\u2212", "-").lower()
     if not typed:
         return None
     if two := _AMBIGUOUS.fullmatch(typed):
@@ -26,12 +28,11 @@ def read_french(text: str, label: str, wanted: str = "un nombre, par exemple 123
             f"«\u00a0{label}\u00a0»\u00a0: voulez-vous dire {thousands} ou {decimals}\u00a0? "
             "Écrivez l’un des deux."
         )
-    try:
-        number = float(typed.replace(",", "."))
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
+    if not _NUMBER.fullmatch(typed):
         raise NotANumber(f"«\u00a0{label}\u00a0»\u00a0: écrivez {wanted}.")
+    number = float(typed.replace(" ", "").replace(",", "."))
+    if abs(number) >= _LARGEST:
+        raise NotANumber(f"«\u00a0{label}\u00a0»\u00a0: ce nombre est trop grand.")
     return number
 
 

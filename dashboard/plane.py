@@ -83,4 +83,6 @@ def _round_numbers(first: float, last: float) -> list[float]:
 
 
 def _share(value: float, first: float, last: float) -> float:
+    if first == last:  # all have one value
+        return 0.5
     return min(max((value - first) / (last - first), 0.0), 1.0)

@@ -1,11 +1,13 @@
 """What every page shares: the client of this session, the only h1, and how a failure is shown."""
 
 import os
+from collections.abc import Callable
 
 import streamlit as st
 
 from dashboard import french
 from dashboard.api_client import ApiError, Failure, ScoringApi
+from dashboard.markdown import escaped
 
 _FAINT = (
     "[data-testid=stCaptionContainer]",
@@ -21,11 +23,12 @@ _TYPED = "token typed"
 
 _NEXT = {
     Failure.ABSENT: "Vérifiez que le service est démarré, ou prévenez votre support, puis réessayez.",
+    Failure.SLOW: "Réessayez dans un instant.",
     Failure.UNAVAILABLE: "Patientez un instant, puis réessayez.",
     Failure.UNAUTHORIZED: "Saisissez un jeton d’accès dans le volet de gauche, puis réessayez.",
     Failure.FORBIDDEN: "Saisissez dans le volet de gauche un jeton qui a ce droit, ou demandez-le à votre "
     "responsable.",
-    Failure.OTHER_SERVICE: "Un autre service répond-il à cette adresse\u00a0? Prévenez votre support.",
+    Failure.OTHER_SERVICE: "Un autre service est-il à cette adresse\u00a0? Prévenez votre support.",
 }
 
 
@@ -62,7 +65,19 @@ def title(text: str) -> None:
     st.title(text, anchor=False)
 
 
-def failure(error: ApiError) -> None:
-    """Say what to do next. Nothing that was typed is lost."""
-    st.error(" ".join([str(error), *([_NEXT[error.failure]] if error.failure in _NEXT else [])]))
-    st.button("Réessayer")
+def failure(error: ApiError, place: str = "", again: Callable[[], None] | None = None) -> None:
+    """Say what to do next. Nothing that was typed is lost.
+
+    `place`: where on the page, if a page can fail in several. `again`: what asks once more, if showing the
+    page does not.
+    """
+    st.error(" ".join([escaped(str(error)), *([_NEXT[error.failure]] if error.failure in _NEXT else [])]))
+    st.button("Réessayer", key=f"again {place}", on_click=again)
+
+
+def absence(error: ApiError, place: str, again: Callable[[], None] | None = None) -> None:
+    """Say why a part of a page is not there; as a failure where it may be there later."""
+    if error.may_pass:
+        failure(error, place, again)
+    else:
+        st.info(escaped(str(error)))

@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from dashboard.api_client import ScoringApi
+from dashboard.decision import distribution
+from dashboard.decision.crossing import Crossing
+from dashboard.decision.measures import Measure
 from tests import servers
 from tests.dashboard_support import page, plain, press, unbroken
 from tests.servers import SocketDoor
@@ -58,6 +61,44 @@ def test_a_number_that_nobody_has_is_told(api: SocketDoor, monkeypatch: pytest.M
 
     assert "Il n’y a pas de client fictif numéro 10001." in [one.value for one in asked.info]
 
+
+# ---- What few clients have
+
+
+def measure(*population: float) -> Measure:
+    return Measure("X", "Une valeur", "", population)
+
+
+@pytest.mark.parametrize(
+    ("edges", "counts", "sentence"),
+    [
+        ([3.0, 3.0], [7], "Parmi 7 clients de référence qui ont à peu près cette valeur"),
+        ([], [], "Aucun client de référence n’est dans ce cas."),
+        ([1.0, 5.0], [0], "Aucun client de référence n’est dans ce cas."),
+    ],
+)
+def test_a_value_that_all_have_or_nobody_has_is_drawn(
+    edges: list[float], counts: list[int], sentence: str
+) -> None:
+    totals = {
+        "edges": edges,
+        "clients": {"reliable": counts, "grey": [0] * len(counts), "risky": [0] * len(counts)},
+    }
+
+    drawn = distribution.distribution(measure(3.0, 3.0, 3.0), totals, 3.0)
+
+    assert "nan" not in drawn
+    assert "ce client" in drawn
+    assert sentence in plain(" ".join(distribution.place_of(measure(3.0, 3.0, 3.0), totals, 3.0, None)))
+
+
+def test_a_value_that_all_have_is_set_against_another() -> None:
+    crossed = Crossing(measure(3.0, 3.0), measure(1.0, 2.0, 3.0), [], [], {"X": 3.0})
+
+    assert "ce client" in crossed.drawn()
+
+
+# ---- Another version
 
 OTHER_VERSION = (
     "Une autre version du modèle est servie depuis cette décision : demandez la décision de nouveau."

@@ -217,6 +217,9 @@ def test_a_time_that_is_none_is_refused_by_name(text: str) -> None:
     [
         ("quarante", "écrivez des années, par exemple 32,5, ou une date comme 14/03/1990."),
         ("01/01/2030", "écrivez une date passée."),
+        ("1e11", "écrivez 200 ans au plus."),
+        ("1e308", "ce nombre est trop grand."),
+        ("01/01/1600", "écrivez 200 ans au plus."),
     ],
 )
 def test_a_time_that_is_none_is_refused_in_its_own_words(text: str, sentence: str) -> None:
@@ -251,7 +254,7 @@ def test_a_decision_that_cannot_be_explained_is_shown(
     shown = press(press(page(api.url, "decision", monkeypatch), EXAMPLE), DECIDE)
 
     assert headings(shown)[0] in SHAPES.values()
-    assert sentence in [one.value for one in shown.caption]
+    assert sentence in [one.value for one in shown.info]
 
 
 # ---- What can be no value, and what should be looked at
@@ -265,6 +268,8 @@ def test_a_decision_that_cannot_be_explained_is_shown(
         ("AMT_INCOME_TOTAL", "0", "« Revenu » : écrivez un montant au-dessus de zéro."),
         ("INSTA_AMT_PAYMENT", "-1", "« Paiement moyen » : écrivez un montant, zéro au moins."),
         ("EXT_SOURCE_2", "1,2", "« Score externe 2 » : écrivez un nombre de 0 à 1."),
+        ("AMT_ANNUITY", "1e-300", "« Échéance » : écrivez un montant au-dessus de zéro."),
+        ("AMT_INCOME_TOTAL", "1e308", "« Revenu » : ce nombre est trop grand."),
     ],
 )
 def test_what_can_be_no_value_is_refused_at_its_field(

@@ -1,5 +1,6 @@
 """The page « Modèle », on Streamlit's AppTest against a real API."""
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -10,12 +11,13 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.model import sentences
+from dashboard.model import history, sentences
 from promotion import promoting
 from quality.portfolio import Portfolio
 from tests import servers
 from tests.dashboard_support import page, plain, told, unbroken
 from tests.live import Registry, serving
+from tests.other_services import road_to, says
 from tests.promotion_support import examined, run_of
 from tests.servers import ROOT, SocketDoor
 
@@ -76,7 +78,7 @@ def test_the_version_and_its_policy_are_said_in_words(shown: AppTest, api: Socke
     said = texts(shown)
 
     assert [one.value for one in shown.title] == ["Modèle"]
-    assert f"**lgbm\\_final\\_model.pkl**, empreinte {digest}." in said
+    assert f"**lgbm_final_model.pkl**, empreinte {digest}." in said
     assert (
         "La décision est « **Fiable** » si la probabilité de défaut est sous 14,67 %, « **Risqué** » si elle "
         "est au-dessus de 18,67 %, et « **À examiner** » entre les deux, bornes comprises. Le seuil est "
@@ -196,6 +198,58 @@ def test_the_rule_of_four_fifths_says_what_the_interval_leaves_open(
     assert f"La règle des quatre cinquièmes (au moins 0,8) {sentence} Parmi" in said
 
 
+# ---- Texts of other people
+
+PICTURE = "![x](https://elsewhere.example/x.png)"
+
+
+def test_what_a_registry_says_brings_no_picture_and_no_link() -> None:
+    term = {
+        "version": PICTURE,
+        "since": None,
+        "until": None,
+        "how": "promotion",
+        "why": PICTURE,
+        "overridden": None,
+    }
+    told_of: dict[str, Any] = {"compared_with": PICTURE, "outcome": None, "differences": {}}
+
+    for written in (history.champions([term]), history.examination(told_of), history.card(PICTURE)):
+        assert "![" not in written.replace("\\![", "").replace("!\\[", "")
+
+
+def test_an_error_of_the_api_is_shown_as_it_is(api: SocketDoor, monkeypatch: pytest.MonkeyPatch) -> None:
+    with road_to(api) as road:
+        road.faults["/model"] = says(json.dumps({"error": f"Une *panne* {PICTURE}."}).encode(), 500)
+        (shown,) = page(road.url, "model", monkeypatch).error
+
+    assert plain(shown.value) == f"Une *panne* {PICTURE}."
+    assert "![" not in shown.value
+
+
+@pytest.mark.parametrize(
+    ("card", "shown"),
+    [
+        ("# Titre\n\ntexte", "#### Titre\n\ntexte"),
+        ("   # Titre", "   #### Titre"),
+        ("> # Titre", "> #### Titre"),
+        ("1. # Titre", "1. #### Titre"),
+        ("Titre\n=====", "Titre\n\\====="),
+        ("> Titre\n> ---", "> Titre\n> \\---"),
+        ("| a |\n| --- |", "| a |\n| --- |"),
+    ],
+)
+def test_the_headings_of_a_card_stay_below_the_page_s_own(card: str, shown: str) -> None:
+    assert history.card(card) == shown
+
+
+def test_of_a_long_card_the_beginning_is_shown() -> None:
+    shown = history.card("une ligne\n" * 1_000_000)
+
+    assert 0 < len(shown) <= history.MOST_OF_CARD
+    assert shown.endswith("une ligne")
+
+
 # ---- The service
 
 
@@ -231,7 +285,7 @@ def test_the_history_and_the_last_examination_are_those_of_the_registry(
     today = f"{datetime.now():%d/%m/%Y}"
     (champions,) = [one for one in texts(shown) if one.startswith("| Version |")]
     assert champions.splitlines()[2:] == [
-        f"| 2 | {today} – aujourd’hui | promotion, malgré des objections : des coûts \\| revus |",
+        f"| 2 | {today} – aujourd’hui | promotion, malgré des objections : des coûts | revus |",
         f"| 1 | {today} – {today} | enregistrement |",
     ]
     changed = f"{100 * changes['changed']:.1f} %".replace(".", ",")

@@ -25,6 +25,8 @@ from tests.dashboard_support import plain
         ("200\u202f000", 200_000.0),
         ("200,000", 200.0),
         ("1e-3", 0.001),
+        ("-0", 0.0),
+        ("12 345,5", 12345.5),
         ("", None),
     ],
 )
@@ -48,10 +50,31 @@ def test_a_point_before_three_digits_is_asked_about_and_both_answers_are_read(te
     assert read_french(thousands, "x") == 1000 * float(decimals.replace(",", "."))
 
 
-@pytest.mark.parametrize("text", ["1.234.567", "1.234,5", "1,234.5"])
-def test_several_separators_are_no_number(text: str) -> None:
+NO_NUMBERS = [
+    "1.234.567",
+    "1.234,5",
+    "1,234.5",
+    "+200.000",
+    "0200.000",
+    "007",
+    "２００.000",
+    "٣",
+    "1_000",
+    "0x10",
+]
+NO_NUMBERS += ["1 2", "2 00 000", "1234 567", ",5", "5,", "inf", "nan", "1e", "--1", "1 000 00"]
+
+
+@pytest.mark.parametrize("text", NO_NUMBERS)
+def test_what_may_be_read_otherwise_than_it_is_meant_is_no_number(text: str) -> None:
     with pytest.raises(NotANumber, match="écrivez un nombre"):
         read_french(text, "x")
+
+
+@pytest.mark.parametrize("text", ["1e12", "1e308", "1e999", "-" + "9" * 400])
+def test_a_number_that_nobody_has_is_too_large(text: str) -> None:
+    with pytest.raises(NotANumber, match="«\u00a0Revenu\u00a0»\u00a0: ce nombre est trop grand"):
+        read_french(text, "Revenu")
 
 
 def test_a_text_is_no_number() -> None:

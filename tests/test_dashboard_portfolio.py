@@ -1,8 +1,10 @@
 """The page « Portefeuille », on Streamlit's AppTest against a real API with a journal."""
 
 import io
+import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,9 @@ from dashboard.portfolio import opening, result, run
 from dashboard.portfolio.files import BadFile
 from mlflow_model.bundle.bundles import Bundle
 from tests.conftest import FEATURES, random_clients
-from tests.servers import ROOT, SocketDoor
+from tests.dashboard_support import plain
+from tests.other_services import Forward, by_version, road_to
+from tests.servers import ROOT, Answer, SocketDoor
 from tests.test_recording import receipts_in, recorded
 
 PAGE = ROOT / "dashboard" / "screens" / "portfolio.py"
@@ -90,10 +94,6 @@ def pressed(shown: AppTest) -> AppTest:
     return shown
 
 
-def plain(text: str) -> str:
-    return text.replace("\u00a0", " ").replace("\u202f", " ")
-
-
 def said(shown: AppTest) -> list[str]:
     return [plain(one.value) for one in [*shown.error, *shown.warning]]
 
@@ -126,17 +126,44 @@ def test_counts_a_histogram_and_a_filter_by_label(clients: pd.DataFrame, decided
 
     counts = decided["prediction"].value_counts()
     labels = ("Classe_0 (fiable)", "Zone grise (incertain)", "Classe_1 (risqué)")
-    (table,) = [one.value for one in shown.markdown if one.value.startswith("| Décision")]
-    of_label = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in table.splitlines()[2:]}
-    assert of_label == {
+    (table,) = [plain(one.value) for one in shown.markdown if one.value.startswith("| Décision")]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    assert {name: clients for name, clients, *_ in cells} == {
         **{name: str(counts[label]) for name, label in zip(NAMES, labels, strict=True)},
         "Ensemble": "60",
     }
+    assert "Coût" not in table
     (pills,) = shown.pills
     risky = pills.set_value(["▲ Risqué"]).run().dataframe[0].value
     assert risky["Probabilité de défaut"].tolist() == (
         decided.loc[decided["prediction"] == labels[2], "probability_class_1"].tolist()
     )
+
+
+def test_what_mistakes_may_cost_is_counted_by_label_where_the_version_says_its_costs(
+    door: SocketDoor, clients: pd.DataFrame, decided: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_costs(forward: Forward) -> Answer:
+        answer = forward()
+        told = answer.content
+        told["policy"]["provenance"] = {"costs": {"false_negative": 10, "false_positive": 2}}
+        return replace(answer, body=json.dumps(told).encode())
+
+    with road_to(door) as road:
+        monkeypatch.setenv("API_URL", road.url)
+        road.faults["/model"] = with_costs
+        shown = pressed(uploaded(as_text(clients)))
+
+    lost, refused = 5 * decided["probability_class_1"], decided["probability_class_0"]
+    of_each = lost.where(decided["probability_class_1"] <= decided["optimal_threshold"], refused)
+    by_label = [
+        of_each[decided["prediction"].str.contains(word)].sum() for word in ("fiable", "grise", "risqué")
+    ]
+    (table,) = [one.value for one in shown.markdown if one.value.startswith("| Décision")]
+    assert [line.split("|")[5].strip() for line in table.splitlines()[2:]] == [
+        f"{cost:.1f}".replace(".", ",") for cost in [*by_label, of_each.sum()]
+    ]
+    assert "coûte autant que 5 refus" in plain("".join(one.value for one in shown.caption))
 
 
 def test_bad_rows_are_listed_with_the_api_s_reasons_and_the_others_are_decided_on(
@@ -314,6 +341,38 @@ def test_what_is_decided_is_kept_and_only_the_rest_is_sent_when_the_api_is_back(
     assert said(shown) == []
     assert shown.dataframe[0].value["dossier"].tolist() == clients["dossier"].tolist()
     assert len(receipts_in(door.log.parent)) == before + 60
+
+
+def test_a_result_is_of_one_version(
+    door: SocketDoor, clients: pd.DataFrame, decided: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.portfolio.csv_file._CLIENTS", 20)
+    with road_to(door) as road:
+        monkeypatch.setenv("API_URL", road.url)
+
+        def promoted_after_two_parts(forward: Forward) -> Answer | None:
+            is_late = sum(one.startswith("POST /predict/batch") for one in road.asked) > 2
+            return by_version("0" * 64)(forward) if is_late else forward()
+
+        road.faults["/predict/batch"] = promoted_after_two_parts
+        shown = pressed(uploaded(as_text(clients)))
+        asked = len(road.asked)
+        filtered = shown.pills[0].set_value(list(NAMES)).run()
+        assert "/predict/batch" not in "".join(road.asked[asked:])
+
+        (sentence,) = said(filtered)
+        assert sentence.startswith(
+            "Une autre version du modèle est servie depuis le début de cet envoi : il s’est "
+        )
+        assert "20 clients n’ont pas de décision" in sentence
+        probabilities = filtered.dataframe[0].value["Probabilité de défaut"].tolist()
+        assert probabilities == decided["probability_class_1"].tolist()[:40]
+
+        road.faults["/predict/batch"] = by_version("0" * 64)
+        again = pressed(filtered)
+
+    assert said(again) == []
+    assert len(again.dataframe[0].value) == 60
 
 
 # ---- The files that go back

@@ -11,6 +11,7 @@ from dashboard.decision import distribution
 from dashboard.decision.crossing import Crossing
 from dashboard.decision.fields import Client
 from dashboard.decision.measures import Measure, measures
+from dashboard.markdown import escaped
 from dashboard.numbers import counted, in_percent
 from dashboard.shares import bars, told
 
@@ -27,7 +28,7 @@ def among_others(client: Client, explanation: Mapping[str, Any] | None, digest: 
         model = _kept("model", digest, api.model)
         near = _kept("neighbours", about, lambda: api.neighbours(client))
     except ApiError as error:
-        st.info(str(error))
+        shell.absence(error, "among others")
         return
     known = {one.name: one for one in measures(model)}
     _nearest(near)
@@ -72,7 +73,7 @@ def _one_feature(
     try:
         reference = _kept("reference", digest, shell.api(digest).reference)
     except ApiError as error:
-        st.info(str(error))
+        shell.absence(error, "one feature")
         return
     totals = {one["name"]: one for one in reference["features"]}
     counted_too = {name: one for name, one in known.items() if name in totals}
@@ -82,7 +83,7 @@ def _one_feature(
     measure = _chosen("Valeur", counted_too, "distribution of", 0)
     value, place = client.get(measure.name), near["percentiles"].get(measure.name)
     below = place["below"] if place else None
-    st.markdown(" ".join(distribution.place_of(measure, totals[measure.name], value, below)))
+    st.markdown(escaped(" ".join(distribution.place_of(measure, totals[measure.name], value, below))))
     st.image(
         distribution.distribution(measure, totals[measure.name], value),
         alt=distribution.told(measure, totals[measure.name], value),
@@ -96,7 +97,7 @@ def _two_features(
     try:
         others = _kept("clients", digest, lambda: shell.api(digest).reference_clients(0, _SHOWN))["clients"]
     except ApiError as error:
-        st.info(str(error))
+        shell.absence(error, "two features")
         return
     left, right = st.columns(2)
     with left:
@@ -129,7 +130,7 @@ def _weights(model: Mapping[str, Any], explanation: Mapping[str, Any]) -> None:
         return
     heaviest, share, _ = max(rows, key=lambda row: row[1])
     st.markdown(
-        f"Pour ce client, «\u00a0{heaviest}\u00a0» pèse le plus\u00a0: {in_percent(share, 0)} "
+        f"Pour ce client, «\u00a0{escaped(heaviest)}\u00a0» pèse le plus\u00a0: {in_percent(share, 0)} "
         "de tout ce que ses valeurs ajoutent ou retirent."
     )
     series = "pour ce client", "dans le modèle"

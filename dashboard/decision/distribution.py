@@ -13,7 +13,7 @@ from dashboard.svg import text
 def distribution(measure: Measure, totals: Mapping[str, Any], value: float | None) -> str:
     """`totals`: of this feature, as `GET /reference` tells them."""
     bins = _bins(measure, totals)
-    most = max(sum(counts) for _, _, counts in bins)
+    most = max(sum(counts) for _, _, counts in bins) or 1
     plane = Plane(bins[-1][1], end_of(most), left=bins[0][0])
     parts = []
     for first, last, counts in bins:
@@ -70,7 +70,9 @@ def _of_them(counts: Sequence[int], which: str) -> str:
 
 
 def _bins(measure: Measure, totals: Mapping[str, Any]) -> list[tuple[float, float, list[int]]]:
-    """From left to right: both ends on the axis, and the clients of each label."""
+    """From left to right: both ends on the axis, and the clients of each label. One at least, for an axis."""
+    if len(totals["edges"]) < 2:
+        return [(*measure.ends, [0] * len(KEYS))]
     edges = [measure.on_axis(edge) for edge in totals["edges"]]
     counts = [list(of_all) for of_all in zip(*(totals["clients"][key] for key in KEYS), strict=True)]
     pairs = zip(edges[:-1], edges[1:], counts, strict=True)

@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard.decision.fields import Client, Field, asked, completed, quotient
+from dashboard.markdown import escaped
 from dashboard.numbers import NotANumber
 from dashboard.values import shown, span
 
@@ -138,20 +139,22 @@ def _asked(field: Field, warnings: Sequence[str]) -> tuple[bool, float | None]:
     st.session_state.setdefault(text_key(field.name), "")
     unknown = field.may_be_unknown and st.session_state.get(unknown_key(field.name), False)
     text = st.text_input(
-        field.title,
+        escaped(field.title),
         key=text_key(field.name),
-        help=f"{field.meaning} ({field.name})".strip(),
+        help=escaped(f"{field.meaning} ({field.name})".strip()),
         placeholder="inconnu" if unknown else "à remplir",
         disabled=unknown,
     )
     if field.may_be_unknown:
         st.checkbox(
-            "inconnu", key=unknown_key(field.name), help=f"«\u00a0{field.label}\u00a0» n’est pas connu."
+            "inconnu",
+            key=unknown_key(field.name),
+            help=escaped(f"«\u00a0{field.label}\u00a0» n’est pas connu."),
         )
     if field.usual:
-        st.caption(f"D’ordinaire de {span(field.usual, field.unit)}")
+        st.caption(escaped(f"D’ordinaire de {span(field.usual, field.unit)}"))
     for sentence in warnings:
-        st.warning(sentence)
+        st.warning(escaped(sentence))
     return (True, None) if unknown else _read(field, text)
 
 
@@ -162,7 +165,7 @@ def _read(field: Field, text: str) -> tuple[bool, float | None]:
     try:
         value = field.read(text, datetime.now().astimezone().date())
     except NotANumber as error:
-        st.warning(str(error))
+        st.warning(escaped(str(error)))
         return False, None
     return value is not None, value
 
@@ -174,12 +177,13 @@ def _followed(
     try:
         client = completed(typed, schema)
     except NotANumber as error:
-        st.warning(str(error))
+        st.warning(escaped(str(error)))
         return None
     st.markdown("### Ce qui s’en déduit")
     for name, feature in schema["properties"].items():
         if "x-ratio" in feature:
-            st.markdown(f"{feature['title']}\u00a0: {shown(client[name], feature['x-unit'])}")
+            label, unit = feature.get("title", name), feature.get("x-unit", "")
+            st.markdown(escaped(f"{label}\u00a0: {shown(client[name], unit)}"))
             for sentence in warnings.get(name, ()):
-                st.warning(sentence)
+                st.warning(escaped(sentence))
     return client

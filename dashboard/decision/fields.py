@@ -16,6 +16,8 @@ from dashboard.values import AMOUNT, DAYS, DAYS_PER_YEAR, SCORE, SHARE, digits, 
 Client = dict[str, float | None]
 
 _APPLICATION = "application"  # the table of what is asked for
+_CENT = 0.01  # the least amount of money
+_OLDEST = 200  # years
 _TIME = "des années, par exemple 32,5, ou une date comme 14/03/1990"
 _DURATION = re.compile(r"(?:(?P<years>[^ a-z]+)\s*ans?)?\s*(?:(?P<months>[^ a-z]+)\s*mois)?")
 
@@ -55,7 +57,7 @@ class Field:
 
     def _impossible(self, value: float) -> str:
         """What it must be, where it is not; empty where it is."""
-        if self.unit == AMOUNT and self.table == _APPLICATION and value <= 0:
+        if self.unit == AMOUNT and self.table == _APPLICATION and value < _CENT:
             return "un montant au-dessus de zéro"
         if self.unit == AMOUNT and value < 0:
             return "un montant, zéro au moins"
@@ -111,19 +113,21 @@ def completed(typed: Mapping[str, float | None], schema: Mapping[str, Any]) -> C
 
 
 def quotient(ratio: Mapping[str, Any], values: Mapping[str, float | None]) -> float | None:
-    """The ratio as the service computes it, rounded half up. Raises NotANumber where it divides by zero."""
+    """The ratio as the service computes it, rounded half up. Raises NotANumber where there is none."""
     above, below = values.get(ratio["numerator"]), values.get(ratio["denominator"])
     if above is None or below is None:
         return None
     if ratio["days_per_year"]:
         below = abs(below) / ratio["days_per_year"]
     below += ratio["epsilon"] or 0
+    label = ratio["labels"].get(ratio["denominator"], ratio["denominator"])
     if not below:
-        raise NotANumber(
-            f"«\u00a0{ratio['labels'][ratio['denominator']]}\u00a0»\u00a0: zéro n’est pas possible ici."
-        )
+        raise NotANumber(f"«\u00a0{label}\u00a0»\u00a0: zéro n’est pas possible ici.")
     scale = 10.0 ** ratio["decimals"]
-    return math.floor(above / below * scale + 0.5) / scale
+    scaled = above / below * scale
+    if not math.isfinite(scaled):
+        raise NotANumber(f"«\u00a0{label}\u00a0»\u00a0: ce nombre est trop petit.")
+    return math.floor(scaled + 0.5) / scale
 
 
 def _days(text: str, label: str, today: date) -> float | None:
@@ -135,18 +139,22 @@ def _days(text: str, label: str, today: date) -> float | None:
     if not typed:
         return None
     if "/" in typed:
-        days = float((_date(typed, label) - today).days)
-        if days > 0:
-            raise NotANumber(f"«\u00a0{label}\u00a0»\u00a0: écrivez une date passée.")
-        return days
+        return _lived(float((today - _date(typed, label)).days), label, "une date passée")
     found = _DURATION.fullmatch(typed)
     years = (found["years"], found["months"]) if found else (typed, None)
     spent = sum(
         (read_french(part or "0", label, _TIME) or 0) / per for part, per in zip(years, (1, 12), strict=True)
     )
-    if spent < 0:
-        raise NotANumber(f"«\u00a0{label}\u00a0»\u00a0: écrivez une durée positive, par exemple 32,5 ans.")
-    return -float(round(spent * DAYS_PER_YEAR))
+    return _lived(round(spent * DAYS_PER_YEAR), label, "une durée positive, par exemple 32,5 ans")
+
+
+def _lived(days: float, label: str, wanted: str) -> float:
+    """As the service counts them, negative. Raises NotANumber."""
+    if days < 0:
+        raise NotANumber(f"«\u00a0{label}\u00a0»\u00a0: écrivez {wanted}.")
+    if days > _OLDEST * DAYS_PER_YEAR:
+        raise NotANumber(f"«\u00a0{label}\u00a0»\u00a0: écrivez {_OLDEST} ans au plus.")
+    return 0.0 - days
 
 
 def _date(typed: str, label: str) -> date:

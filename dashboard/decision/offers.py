@@ -6,6 +6,8 @@ from typing import Any
 import streamlit as st
 
 from dashboard import labels
+from dashboard.api_client import zone
+from dashboard.markdown import escaped
 from dashboard.values import AMOUNT, digits, shown
 
 _TERM, _ANNUITY = "CREDIT_TERM", "AMT_ANNUITY"
@@ -20,16 +22,17 @@ _CHANGES = {
 def cards(
     offers: Mapping[str, Any],
     client: Mapping[str, float | None],
-    zone: Callable[[str], int],
+    schemas: Mapping[str, Any],
     said: Callable[[str], str],
 ) -> None:
-    """`offers`: of an explanation. `zone`: the place of a label. `said`: a sentence in an officer's words."""
+    """`offers`: of an explanation, by the version of these `schemas`. `said`: how officers say a sentence."""
     st.markdown("### Ce qui changerait la décision")
-    st.write(said(offers["sentence"]))
+    st.write(escaped(said(offers["sentence"])))
     for one in [*offers["found"], *([offers["worse"]] if offers["worse"] else [])]:
         with st.container(border=True):
-            st.markdown(f"#### {heading(one, client)} → {labels.NAMES[zone(one['prediction'])]}")
-            st.write(said(one["sentence"]))
+            name = labels.NAMES[zone(one["prediction"], schemas)]
+            st.markdown(f"#### {escaped(heading(one, client))} → {name}")
+            st.write(escaped(said(one["sentence"])))
 
 
 def heading(offer: Mapping[str, Any], client: Mapping[str, float | None]) -> str:

@@ -13,7 +13,7 @@ from dashboard.values import AMOUNT, shown
 _NOTHING: Mapping[str, Any] = {"reasons": {"for": [], "against": []}, "offers": {"found": []}, "warnings": []}
 
 
-def paper(answer: Mapping[str, Any], zone: int, said: Callable[[str, tuple[str, ...]], str]) -> None:
+def paper(answer: Mapping[str, Any], said: Callable[[str, tuple[str, ...]], str]) -> None:
     """`said`: a sentence of the API with these words for the three labels."""
     explanation = answer["explanation"] or _NOTHING
     if warnings := len(explanation["warnings"]):
@@ -38,5 +38,5 @@ def paper(answer: Mapping[str, Any], zone: int, said: Callable[[str, tuple[str, 
         "Une page à imprimer ou à envoyer\u00a0: le résultat, ses raisons, le reçu et les droits du client."
     )
     st.download_button(
-        "Télécharger le document", document(zone, request, parts), "decision.html", "text/html"
+        "Télécharger le document", document(answer["zone"], request, parts), "decision.html", "text/html"
     )

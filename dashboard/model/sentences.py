@@ -7,6 +7,7 @@ from dashboard.labels import WORDS
 from dashboard.markdown import escaped
 from dashboard.numbers import counted, fixed, in_percent, in_thousands, write_french
 
+_UNKNOWN_ORIGIN = "La version ne dit pas comment son seuil et sa marge ont été choisis."
 _JOURNAL = {
     "writable": "Le journal inscrit chaque décision.",
     "unavailable": "Le journal ne répond pas\u00a0: aucune décision n’est rendue tant qu’il manque. Prévenez "
@@ -16,9 +17,9 @@ _JOURNAL = {
 
 
 def identity(model: Mapping[str, Any]) -> str:
-    version = f", version {model['version']}" if model["version"] else ""
+    version = f", version {escaped(model['version'])}" if model["version"] else ""
     alias = f" ({escaped(model['alias'])})" if model["alias"] else ""
-    return f"**{escaped(model['name'])}**{version}{alias}, empreinte {model['digest'][:12]}."
+    return f"**{escaped(model['name'])}**{version}{alias}, empreinte {escaped(model['digest'][:12])}."
 
 
 def policy(told: Mapping[str, Any]) -> str:
@@ -42,18 +43,12 @@ def origin(told: Mapping[str, Any]) -> str:
         return "Ce seuil et cette marge ont été choisis par l’exploitant à l’enregistrement."
     cheapest = provenance.get("threshold_cheapest")
     if not isinstance(cheapest, Mapping):
-        return "La version ne dit pas comment son seuil et sa marge ont été choisis."
-    value, low, high = (in_percent(float(cheapest[name]), 2) for name in ("value", "low", "high"))
+        return _UNKNOWN_ORIGIN
+    ends = [one for name in ("value", "low", "high") if isinstance(one := cheapest.get(name), float | int)]
+    if len(ends) < 3:
+        return _UNKNOWN_ORIGIN
+    value, low, high = (in_percent(one, 2) for one in ends)
     return f"À l’entraînement, le seuil le moins cher était {value} (entre {low} et {high}, 19 fois sur 20)."
-
-
-def costs(told: Mapping[str, float]) -> str:
-    """In what the costs are counted."""
-    ratio = told["false_negative"] / told["false_positive"]
-    return (
-        "Le coût se compte en bons payeurs refusés\u00a0: un crédit accordé qui finit en défaut coûte autant "
-        f"que {fixed(ratio, 0 if ratio == round(ratio) else 1)} refus de clients qui auraient remboursé."
-    )
 
 
 def changed(now: Mapping[str, Any], tried: Mapping[str, Any], everybody: int) -> str:

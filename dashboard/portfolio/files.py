@@ -14,6 +14,10 @@ class BadFile(ValueError):
     """No client of the file can be decided on. The message is a sentence for the officer."""
 
 
+class BadAnswer(ValueError):
+    """What the API answered is no table of decisions."""
+
+
 class ClientsFile(Protocol):
     """`rows`: how many clients. `others`: columns that are no features of the model, and may be kept."""
 
@@ -28,7 +32,10 @@ class ClientsFile(Protocol):
         """A part as the body of a request. Raises BadFile."""
 
     def decisions(self, answer: bytes, numbers: Collection[str]) -> pa.Table:
-        """What the API answered. `numbers`: which columns hold numbers, if the answer does not say it."""
+        """What the API answered. `numbers`: which columns hold numbers, if the answer does not say it.
+
+        Raises BadAnswer.
+        """
 
     def line(self, row: int) -> int:
         """Where a person finds a client: its line in a spreadsheet, its number in a Parquet file."""

@@ -17,7 +17,9 @@ def reviewed(api: ScoringApi) -> list[Mapping[str, Any]]:
     after: dict[str, str] = {}
     for _ in range(MOST_PAGES):
         page = api.past_decisions(reviewed="true", limit=str(_PAGE), **after)
-        found += page["decisions"]
+        found += [
+            one for one in page["decisions"] if None not in (one["outcome"], one["reviewer"], one["reviewed"])
+        ]
         if page["next"] is None:
             break
         after = {"after": page["next"]}

@@ -20,6 +20,11 @@ _VIEWS = _WAITING, _DONE = ("Dossiers à examiner", "Revues faites")
 _GREY = 1
 _OUTCOMES = {"accept": "accordé", "refuse": "refusé"}
 _MOST_REASONS = 5
+_NOT_WRITTEN = "Rien n’est inscrit\u00a0: le motif est gardé, vous pouvez recommencer."
+_PERHAPS_WRITTEN = (
+    "La revue est peut-être inscrite. Le motif est gardé\u00a0: recommencez, et le journal est lu avant que "
+    "rien n’y soit ajouté."
+)
 _DRAWN = 620  # pixels, where there is room
 
 
@@ -66,7 +71,7 @@ def _next_case(features: Mapping[str, Any], *, has_tokens: bool) -> None:
         _reasons(case)
     with form:
         _form(has_tokens=has_tokens)
-    _values(case.receipt["inputs"], features)
+    _values(case.receipt["inputs"] or {}, features)
     if queue.told:
         _focus_on(case)
 
@@ -94,8 +99,8 @@ def _case(case: Case) -> None:
     reference = receipt["client_reference"]
     st.subheader(f"Dossier {escaped(reference)}" if reference else "Dossier sans référence", anchor=False)
     version = receipt["model_version"]
-    by = f", version {version} du modèle" if version else ""
-    st.caption(f"Décision du {moment(receipt['time'])}{by}. Reçu {receipt['id']}.")
+    by = f", version {escaped(version)} du modèle" if version else ""
+    st.caption(f"Décision du {moment(receipt['time'])}{by}. Reçu {escaped(receipt['id'])}.")
     st.image(scale(receipt["decision"], _GREY, labels.SHAPES[_GREY]), width=_DRAWN, alt=_told(receipt))
 
 
@@ -108,7 +113,7 @@ def _told(receipt: Mapping[str, Any]) -> str:
 
 def _reasons(case: Case) -> None:
     if case.explanation is None:
-        st.warning(f"Les raisons manquent. {case.silence}")
+        st.warning(f"Les raisons manquent. {escaped(case.silence)}")
         return
     _listed("À vérifier", case.explanation["warnings"])
     _listed("Pour le crédit", case.explanation["reasons"]["for"])
@@ -117,7 +122,7 @@ def _reasons(case: Case) -> None:
 
 def _listed(title: str, found: Sequence[Mapping[str, Any]]) -> None:
     if found:
-        st.markdown(f"**{title}**\n\n" + "\n".join(f"- {one['sentence']}" for one in found))
+        st.markdown(f"**{title}**\n\n" + "\n".join(f"- {escaped(one['sentence'])}" for one in found))
 
 
 def _form(*, has_tokens: bool) -> None:
@@ -127,7 +132,9 @@ def _form(*, has_tokens: bool) -> None:
         if not has_tokens:
             st.text_input("Votre nom", key="review name", max_chars=64, persist_state="session")
         if reasons:
-            st.pills("Motif déjà donné", reasons, key="review pill", persist_state="page")
+            st.pills(
+                "Motif déjà donné", reasons, format_func=escaped, key="review pill", persist_state="page"
+            )
         st.text_input(
             "Motif",
             key="review reason",
@@ -156,7 +163,8 @@ def _review(outcome: str) -> None:
     try:
         state[_QUEUE].review(shell.api(), outcome, reason, reviewer or None)
     except ApiError as error:
-        state["review problem"] = f"{error} Rien n’est inscrit : le motif est gardé, vous pouvez recommencer."
+        is_open = state[_QUEUE].may_be_written
+        state["review problem"] = f"{escaped(str(error))} {_PERHAPS_WRITTEN if is_open else _NOT_WRITTEN}"
         return
     state[_REASONS] = list(dict.fromkeys([reason, *state[_REASONS]]))[:_MOST_REASONS]
     _clear()
@@ -176,7 +184,8 @@ def _values(inputs: Mapping[str, float | None], features: Mapping[str, Any]) -> 
     lines = ["| Donnée | Valeur |", "| --- | ---: |"]
     for name, value in inputs.items():
         known = features.get(name, {})
-        lines.append(f"| {known.get('title', name)} | {values.shown(value, known.get('x-unit', ''))} |")
+        cells = known.get("title", name), values.shown(value, known.get("x-unit", ""))
+        lines.append(f"| {' | '.join(map(escaped, cells))} |")
     with st.expander("Données du dossier", expanded=True):
         st.markdown("\n".join(lines))
 
