@@ -118,7 +118,7 @@ MODEL_HISTORY = Endpoint(
     "GET",
     "Ce que le registre dit de la version servie : fiche, champions, dernier examen.",
     {
-        "200": "L’histoire.",
+        "200": "L’historique.",
         **{status: _ABOUT_THE_REFERENCE[status] for status in ("401", "403")},
         "500": "Erreur interne, avec une référence.",
         "503": "Aucun modèle n’est chargé, le registre ne répond pas, trop de questions sont posées, ou la "

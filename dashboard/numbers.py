@@ -1,19 +1,25 @@
 """Reads and writes numbers as a French loan officer does, without losing a digit."""
 
-import math
 import re
+from collections.abc import Sequence
 
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*|[1-9][0-9]{0,2}( [0-9]{3})+)([.,][0-9]+)?(e-?[0-9]+)?")
 # 200.000 may be two hundred thousand or two hundred. Nobody writes 0.125 for a hundred and twenty-five.
 _AMBIGUOUS = re.compile(r"(-?[1-9][0-9]{0,2})\.([0-9]{3})")
+_LARGEST = 1e12  # more than any amount of money that a client has
+_BLANKS = re.compile(r"[\s\u00a0\u202f]")
 
 
 class NotANumber(ValueError):
     """A field holds no number, or one of two. The message is a sentence that names the field."""
 
 
-def read_french(text: str, label: str) -> float | None:
-    """A typed number, with a comma or a point and any spaces; None for an empty field. Raises NotANumber."""
-    typed = "".join(text.split()).replace("\u2212", "-")
+def read_french(text: str, label: str, wanted: str = "un nombre, par exemple 1234,5") -> float | None:
+    """A typed number, with a comma or a point, and spaces between thousands; None for an empty field.
+
+    Raises NotANumber, which says what is `wanted`. Nothing is left out or guessed.
+    """
+    typed = _BLANKS.sub(" ", text.strip()).replace("\u2212", "-").lower()
     if not typed:
         return None
     if two := _AMBIGUOUS.fullmatch(typed):
@@ -22,12 +28,11 @@ def read_french(text: str, label: str) -> float | None:
             f"«\u00a0{label}\u00a0»\u00a0: voulez-vous dire {thousands} ou {decimals}\u00a0? "
             "Écrivez l’un des deux."
         )
-    try:
-        number = float(typed.replace(",", "."))
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise NotANumber(f"«\u00a0{label}\u00a0»\u00a0: écrivez un nombre, par exemple 1234,5.")
+    if not _NUMBER.fullmatch(typed):
+        raise NotANumber(f"«\u00a0{label}\u00a0»\u00a0: écrivez {wanted}.")
+    number = float(typed.replace(" ", "").replace(",", "."))
+    if abs(number) >= _LARGEST:
+        raise NotANumber(f"«\u00a0{label}\u00a0»\u00a0: ce nombre est trop grand.")
     return number
 
 
@@ -57,6 +62,18 @@ def signed(number: float, decimals: int) -> str:
 def in_percent(share: float, decimals: int = 1) -> str:
     """0.0837 as « 8,4 % »."""
     return f"{100 * share:.{decimals}f}".replace(".", ",") + "\u00a0%"
+
+
+def in_percents(counts: Sequence[int], decimals: int = 1) -> list[str]:
+    """What part each is of all, so that the parts as they are written sum to 100 %: the largest remainders
+    are rounded up."""
+    units, whole = 100 * 10**decimals, sum(counts) or 1
+    floors = [units * count // whole for count in counts]
+    left = units - sum(floors) if any(counts) else 0
+    by_remainder = sorted(range(len(counts)), key=lambda place: -(units * counts[place] % whole))
+    for place in by_remainder[:left]:
+        floors[place] += 1
+    return [in_percent(floor / units, decimals) for floor in floors]
 
 
 def counted(number: int, singular: str, plural: str) -> str:

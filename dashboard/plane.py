@@ -3,16 +3,12 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from html import escape
+
+from dashboard.svg import box, line, picture, text
 
 WIDTH, HEIGHT = 640, 370  # narrow, so that a telephone shows the words large enough to read
 _STEPS = 5  # of an axis
 _LEFT, _RIGHT, _TOP, _BOTTOM = 96, 610, 50, 290
-# An image follows the page's own scheme: Streamlit sets it by its theme.
-_STYLE = (
-    "<style>.text{fill:#31333f}.line{stroke:#31333f}.curve{stroke:#31333f;fill:none}.dot{fill:#31333f}"
-    "@media(prefers-color-scheme:dark){.text,.dot{fill:#fafafa}.line,.curve{stroke:#fafafa}}</style>"
-)
 
 
 @dataclass(frozen=True)
@@ -47,34 +43,26 @@ class Plane:
 
     def band(self, start: float, stop: float, colour: str) -> str:
         left, width = self.x(start), max(self.x(stop) - self.x(start), 2.0)
-        at = f'x="{left:.1f}" y="{_TOP}" width="{width:.1f}" height="{_BOTTOM - _TOP}"'
-        return f'<rect {at} fill="{colour}" opacity="0.35"/>'
+        return box(left, _TOP, width, _BOTTOM - _TOP, colour, opacity=0.35)
 
     def bar(self, start: float, stop: float, floor: float, ceiling: float, colour: str) -> str:
         left, width = self.x(start) + 1, max(self.x(stop) - self.x(start) - 2, 1.0)
-        at = f'x="{left:.1f}" y="{self.y(ceiling):.1f}" width="{width:.1f}"'
-        return f'<rect {at} height="{self.y(floor) - self.y(ceiling):.1f}" fill="{colour}"/>'
+        return box(left, self.y(ceiling), width, self.y(floor) - self.y(ceiling), colour)
+
+    def dot(self, x: float, y: float) -> str:
+        return f'<circle cx="{self.x(x):.1f}" cy="{self.y(y):.1f}" r="6" class="dot"/>'
+
+    def straight(self, start: tuple[float, float], end: tuple[float, float]) -> str:
+        """A dashed line between two points."""
+        return line(self.x(start[0]), self.y(start[1]), self.x(end[0]), self.y(end[1]), dashed=True)
 
     def curve(self, points: Iterable[tuple[float, float]]) -> str:
         placed = " ".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in points)
         return f'<polyline points="{placed}" class="curve" stroke-width="2.5"/>'
 
 
-def drawing(title: str, parts: Iterable[str], height: int = HEIGHT) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" width="{WIDTH}" '
-        f'height="{height}" font-family="sans-serif" font-size="19">{_STYLE}<title>{escape(title)}</title>'
-        f"{''.join(parts)}</svg>"
-    )
-
-
-def line(x1: float, y1: float, x2: float, y2: float, *, dashed: bool = False) -> str:
-    dashes = ' stroke-dasharray="5 4"' if dashed else ""
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="line"{dashes}/>'
-
-
-def text(x: float, y: float, words: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="text">{escape(words)}</text>'
+def drawing(told: str, parts: Iterable[str], height: int = HEIGHT) -> str:
+    return picture(told, parts, WIDTH, height, font_size=19)
 
 
 def end_of(largest: float, *, steps: tuple[float, ...] = (0.1, 0.2, 0.25, 0.5, 1.0)) -> float:
@@ -95,4 +83,6 @@ def _round_numbers(first: float, last: float) -> list[float]:
 
 
 def _share(value: float, first: float, last: float) -> float:
+    if first == last:  # all have one value
+        return 0.5
     return min(max((value - first) / (last - first), 0.0), 1.0)

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from dashboard.numbers import in_percent
-from dashboard.plane import WIDTH, drawing, text
+from dashboard.plane import WIDTH, drawing
+from dashboard.svg import box, text
 
 _LEFT, _BAR, _GAP = 285, 19, 11
 _LEAST = 0.001  # that one decimal of a per cent can say
@@ -21,8 +22,8 @@ def bars(rows: Sequence[Row], series: Sequence[str]) -> str:
         parts.append(text(_LEFT - 10, top + _BAR * len(shares) / 2 + 11, name, "end"))
         for share, colour in zip(shares, _COLOURS, strict=False):
             width = max(share * per_share, 1.0)
-            parts.append(f'<rect x="{_LEFT}" y="{top + 4}" width="{width:.1f}" height="16" fill="{colour}"/>')
-            parts.append(text(_LEFT + width + 8, top + 19, _written(share), "start"))
+            parts.append(box(_LEFT, top + 4, width, 16, colour))
+            parts.append(text(_LEFT + width + 8, top + 19, _written(share)))
             top += _BAR
         top += _GAP
     return drawing(told(rows, series), parts, top)
@@ -51,6 +52,6 @@ def _legend(series: Sequence[str]) -> list[str]:
     parts = []
     for place, (called, colour) in enumerate(zip(series, _COLOURS, strict=False)):
         left = _LEFT + 170 * place
-        parts.append(f'<rect x="{left}" y="6" width="16" height="16" fill="{colour}"/>')
-        parts.append(text(left + 24, 21, called, "start"))
+        parts.append(box(left, 6, 16, 16, colour))
+        parts.append(text(left + 24, 21, called))
     return parts

@@ -1,10 +1,13 @@
 """What every page shares: the client of this session, the only h1, and how a failure is shown."""
 
 import os
+from collections.abc import Callable
 
 import streamlit as st
 
+from dashboard import french
 from dashboard.api_client import ApiError, Failure, ScoringApi
+from dashboard.markdown import escaped
 
 _FAINT = (
     "[data-testid=stCaptionContainer]",
@@ -13,23 +16,26 @@ _FAINT = (
     "[data-testid=stSliderTickBar]",
     "[data-variant=segmented_control]",
 )
-_STYLE = "".join(f"{one},{one} *{{color:inherit!important;opacity:1}}" for one in _FAINT)
+_ROOM = "[data-testid=stMainBlockContainer]{padding-top:4rem;padding-bottom:3rem}"  # Streamlit leaves more
+_STYLE = _ROOM + "".join(f"{one},{one} *{{color:inherit!important;opacity:1}}" for one in _FAINT)
 TOKEN = "session token"  # noqa: S105 - the name under which the session keeps it
 _TYPED = "token typed"
 
 _NEXT = {
     Failure.ABSENT: "Vérifiez que le service est démarré, ou prévenez votre support, puis réessayez.",
+    Failure.SLOW: "Réessayez dans un instant.",
     Failure.UNAVAILABLE: "Patientez un instant, puis réessayez.",
     Failure.UNAUTHORIZED: "Saisissez un jeton d’accès dans le volet de gauche, puis réessayez.",
     Failure.FORBIDDEN: "Saisissez dans le volet de gauche un jeton qui a ce droit, ou demandez-le à votre "
     "responsable.",
-    Failure.OTHER_SERVICE: "Un autre service répond-il à cette adresse\u00a0? Prévenez votre support.",
+    Failure.OTHER_SERVICE: "Un autre service est-il à cette adresse\u00a0? Prévenez votre support.",
 }
 
 
-def api() -> ScoringApi:
+def api(digest: str | None = None) -> ScoringApi:
+    """The client of this session. `digest`: of the only version that is asked."""
     token = st.session_state.get(TOKEN) or os.environ.get("API_TOKEN")
-    return ScoringApi(os.environ.get("API_URL", "http://127.0.0.1:5000"), token)
+    return ScoringApi(os.environ.get("API_URL", "http://127.0.0.1:5000"), token, digest)
 
 
 def token_field() -> None:
@@ -51,7 +57,7 @@ def _keep_token() -> None:
 def make_readable() -> None:
     """Streamlit declares its page to be English, and a screen reader would read French so. Some of its texts
     are fainter than 4.5 to 1 before their ground."""
-    st.html("<script>document.documentElement.lang = 'fr'</script>", unsafe_allow_javascript=True)
+    st.html(french.script(), unsafe_allow_javascript=True)
     st.html(f"<style>{_STYLE}</style>")
 
 
@@ -59,7 +65,19 @@ def title(text: str) -> None:
     st.title(text, anchor=False)
 
 
-def failure(error: ApiError) -> None:
-    """Say what to do next. Nothing that was typed is lost."""
-    st.error(" ".join([str(error), *([_NEXT[error.failure]] if error.failure in _NEXT else [])]))
-    st.button("Réessayer")
+def failure(error: ApiError, place: str = "", again: Callable[[], None] | None = None) -> None:
+    """Say what to do next. Nothing that was typed is lost.
+
+    `place`: where on the page, if a page can fail in several. `again`: what asks once more, if showing the
+    page does not.
+    """
+    st.error(" ".join([escaped(str(error)), *([_NEXT[error.failure]] if error.failure in _NEXT else [])]))
+    st.button("Réessayer", key=f"again {place}", on_click=again)
+
+
+def absence(error: ApiError, place: str, again: Callable[[], None] | None = None) -> None:
+    """Say why a part of a page is not there; as a failure where it may be there later."""
+    if error.may_pass:
+        failure(error, place, again)
+    else:
+        st.info(escaped(str(error)))

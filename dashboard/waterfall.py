@@ -1,10 +1,10 @@
 """Draws how each value of a client moves the probability, from what it is for all to the client's own."""
 
 from collections.abc import Sequence
-from html import escape
 
 from dashboard import labels
 from dashboard.numbers import in_percent
+from dashboard.svg import box, picture, text
 
 _WIDTH, _LEFT, _ROW, _MOST = 900, 300, 30, 8
 
@@ -26,13 +26,7 @@ def waterfall(steps: Sequence[tuple[str, float]], start: float, end: float) -> s
         for place, (name, points) in enumerate(shown, start=1)
     ]
     rows.append(_total(len(shown) + 1, "Ce client", end, low, per_share))
-    height = _ROW * (len(shown) + 2)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" '
-        f'height="{height}" role="img" font-family="sans-serif" font-size="14">'
-        f"<style>text{{fill:#31333f}}@media(prefers-color-scheme:dark){{text{{fill:#fafafa}}}}</style>"
-        f"<title>{escape(told(steps, start, end))}</title>{''.join(rows)}</svg>"
-    )
+    return picture(told(steps, start, end), rows, _WIDTH, _ROW * (len(shown) + 2), font_size=14)
 
 
 def told(steps: Sequence[tuple[str, float]], start: float, end: float) -> str:
@@ -50,24 +44,19 @@ def in_points(points: float) -> str:
 def _total(place: int, name: str, share: float, low: float, per_share: float) -> str:
     x = _LEFT + (share - low) * per_share
     mark = f'<circle cx="{x:.1f}" cy="{_middle(place)}" r="6" fill="#777"/>'
-    return mark + _name(place, name) + _text(x + 12, place, in_percent(share, 2), bold=True)
+    return mark + _name(place, name) + text(x + 12, _middle(place) + 5, in_percent(share, 2), is_bold=True)
 
 
 def _step(place: int, name: str, points: float, before: float, low: float, per_share: float) -> str:
     first, last = sorted((before, before + points))
     x, width = _LEFT + (first - low) * per_share, max((last - first) * per_share, 1.5)
     colour = labels.COLOURS[2] if points > 0 else labels.COLOURS[0]
-    bar = f'<rect x="{x:.1f}" y="{_ROW * place + 6}" width="{width:.1f}" height="18" fill="{colour}"/>'
-    return bar + _name(place, name) + _text(x + width + 6, place, in_points(points))
+    bar = box(x, _ROW * place + 6, width, 18, colour)
+    return bar + _name(place, name) + text(x + width + 6, _middle(place) + 5, in_points(points))
 
 
 def _name(place: int, name: str) -> str:
-    return f'<text x="{_LEFT - 12}" y="{_middle(place) + 5}" text-anchor="end">{escape(name)}</text>'
-
-
-def _text(x: float, place: int, text: str, *, bold: bool = False) -> str:
-    weight = ' font-weight="bold"' if bold else ""
-    return f'<text x="{x:.1f}" y="{_middle(place) + 5}"{weight}>{text}</text>'
+    return text(_LEFT - 12, _middle(place) + 5, name, "end")
 
 
 def _middle(place: int) -> int:

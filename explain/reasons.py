@@ -104,31 +104,34 @@ def _told(
 
 def _reason(group: _Group, feature: str, value: float, population: Population) -> Reason:
     head = f"{group.name}{NO_BREAK}: " if group.name in GROUPS else ""
-    standing = _standing(feature, value, population.get(feature))
-    sentence = f"{head}{standing}. {_effect(group.points)}"
+    standing, is_usual = _standing(feature, value, population.get(feature))
+    sentence = f"{head}{standing}. {_effect(group.points, is_usual)}"
     return Reason(group.name, feature, group.points, sentence[0].upper() + sentence[1:])
 
 
-def _effect(points: float) -> str:
-    return f"Le risque {'augmente' if points > 0 else 'diminue'} de {wording.points(points)}."
+def _effect(points: float, is_usual: bool) -> str:
+    """A value that most clients have seems to say nothing: its share of the probability is a Shapley value,
+    which counts it together with all the client's other values."""
+    effect = f"e risque {'augmente' if points > 0 else 'diminue'} de {wording.points(points)}."
+    return f"Avec les autres valeurs du client, l{effect}" if is_usual else f"L{effect}"
 
 
-def _standing(feature: str, value: float, others: Distribution | None) -> str:
-    """The client's value, and where it stands among the others."""
+def _standing(feature: str, value: float, others: Distribution | None) -> tuple[str, bool]:
+    """The client's value, and where it stands among the others; and whether that is near the median."""
     words = wording.of(feature)
     if math.isnan(value):
-        return _unknown(words.unknown, others)
+        return _unknown(words.unknown, others), False
     said = f"{words.noun} de {words.said(value)}"
     if others is None:
-        return said
+        return said, False
     median = words.said(others.median)
     below, above = others.shares(value)
     if max(below, above) <= _NEAR_THE_MEDIAN or words.said(value) == median:
-        return f"{said}, près de la médiane ({median})"
+        return f"{said}, près de la médiane ({median})", True
     who = f"{wording.clients(above)} {words.more}"
     if below > above:
         who = f"{wording.clients(below)} {words.fewer}"
-    return f"{said}, contre une médiane de {median}{NO_BREAK}; {who}"
+    return f"{said}, contre une médiane de {median}{NO_BREAK}; {who}", False
 
 
 def _unknown(said: str, others: Distribution | None) -> str:

@@ -85,8 +85,8 @@ def apart(words: Words, one: float, other: float) -> tuple[str, str]:
 
 
 def amount(value: float) -> str:
-    """Whole, unless little would be left of it."""
-    return number(value, 0 if abs(value) >= 10 or value == int(value) else 2)
+    """To the cent, and without zeros at the end."""
+    return digits(value, 2)
 
 
 def _score(value: float) -> str:

@@ -83,7 +83,7 @@ CATALOGUE: tuple[Feature, ...] = (
     Feature(
         "DAYS_BIRTH",
         label="Âge",
-        meaning="Âge du client à la demande : -12000 pour un client de 32 ans.",
+        meaning="Âge du client à la demande.",
         unit="jours négatifs",
         table=_APPLICATION,
         formula="DAYS_BIRTH",

@@ -1,5 +1,7 @@
 """What the tests of every page of the dashboard do: show a page, press a button, read what is said."""
 
+import re
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -33,5 +35,5 @@ def told(shown: AppTest) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """With ordinary spaces."""
-    return text.replace("\u00a0", " ").replace("\u202f", " ")
+    """As a person reads it: with ordinary spaces, and without the backslashes of Markdown."""
+    return re.sub(r"\\([^A-Za-z0-9\s])", r"\1", text.replace("\u00a0", " ").replace("\u202f", " "))

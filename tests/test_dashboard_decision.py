@@ -8,7 +8,6 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.api_client import ApiError, ScoringApi
-from dashboard.decision.document import document
 from dashboard.decision.fields import asked
 from dashboard.numbers import NotANumber
 from tests import servers
@@ -71,7 +70,7 @@ def test_the_example_says_so_is_decided_on_with_its_ratios_and_is_cleared(
 
     shown = press(press(page(api.url, "decision", monkeypatch), EXAMPLE), DECIDE)
 
-    assert "Exemple : ce client n’existe pas." in map(plain, told(shown))
+    assert any(plain(one).startswith("Client fictif : il n’existe pas.") for one in told(shown))
     assert headings(shown) == [SHAPES[expected["prediction"]]]
     share = f"{100 * expected['probability_class_1']:.2f}".replace(".", ",")
     assert f"Probabilité de défaut : {share} %." in texts(shown)
@@ -124,11 +123,12 @@ def test_a_client_of_35_days_is_warned_of_at_the_field(
 def test_a_lever_answers_and_decides_nothing(api: SocketDoor, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = press(press(page(api.url, "decision", monkeypatch), EXAMPLE), DECIDE)
 
-    (credit,) = [one for one in shown.slider if one.label == "Crédit"]
+    credit, *_ = shown.select_slider
+    assert [plain(one) for one in credit.options[:2]] == ["100 000", "105 000"]
     shown = unbroken(credit.set_value(150000.0).run())
 
     assert "Avec ce prêt : **" in texts(shown)
-    assert "échéance 11 250" in texts(shown)  # 150000 / 13.3333
+    assert "échéance 11 250,03." in texts(shown)  # 150000 / 13.3333
     assert not headings(shown)[0].endswith("modifiées")
 
 
@@ -212,11 +212,21 @@ def test_a_time_that_is_none_is_refused_by_name(text: str) -> None:
         field.read(text, date(2026, 11, 27))
 
 
-@pytest.mark.parametrize("days", [-12_000, -1, -364, -365, -24_999, *range(-9_000, -8_000, 37)])
-def test_a_time_that_is_filled_in_is_read_back_to_the_day(days: int) -> None:
-    (age,) = asked(SCHEMA)
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("quarante", "écrivez des années, par exemple 32,5, ou une date comme 14/03/1990."),
+        ("01/01/2030", "écrivez une date passée."),
+        ("1e11", "écrivez 200 ans au plus."),
+        ("1e308", "ce nombre est trop grand."),
+        ("01/01/1600", "écrivez 200 ans au plus."),
+    ],
+)
+def test_a_time_that_is_none_is_refused_in_its_own_words(text: str, sentence: str) -> None:
+    (field,) = asked(SCHEMA)
 
-    assert age.read(age.written(float(days)), date(2026, 11, 26)) == days
+    with pytest.raises(NotANumber, match=sentence):
+        field.read(text, date(2026, 11, 27))
 
 
 def test_every_digit_that_is_typed_is_decided_on(
@@ -244,14 +254,105 @@ def test_a_decision_that_cannot_be_explained_is_shown(
     shown = press(press(page(api.url, "decision", monkeypatch), EXAMPLE), DECIDE)
 
     assert headings(shown)[0] in SHAPES.values()
-    assert sentence in [one.value for one in shown.caption]
+    assert sentence in [one.value for one in shown.info]
 
 
-def test_the_client_s_document_names_receipt_reasons_and_rights_and_escapes_them() -> None:
-    written = document("Risqué", "27/11/2026", "r-1", [("Raisons", ["a < b"]), ("Offres", [])])
+# ---- What can be no value, and what should be looked at
 
-    assert "Résultat\u00a0: Risqué" in written
-    assert "r-1" in written
-    assert "<li>a &lt; b</li>" in written
-    assert "Offres" not in written
-    assert "Vous pouvez demander qu’une personne la revoie" in written
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("AMT_CREDIT", "-5", "« Montant du crédit » : écrivez un montant au-dessus de zéro."),
+        ("AMT_CREDIT", "0", "« Montant du crédit » : écrivez un montant au-dessus de zéro."),
+        ("AMT_INCOME_TOTAL", "0", "« Revenu » : écrivez un montant au-dessus de zéro."),
+        ("INSTA_AMT_PAYMENT", "-1", "« Paiement moyen » : écrivez un montant, zéro au moins."),
+        ("EXT_SOURCE_2", "1,2", "« Score externe 2 » : écrivez un nombre de 0 à 1."),
+        ("AMT_ANNUITY", "1e-300", "« Échéance » : écrivez un montant au-dessus de zéro."),
+        ("AMT_INCOME_TOTAL", "1e308", "« Revenu » : ce nombre est trop grand."),
+    ],
+)
+def test_what_can_be_no_value_is_refused_at_its_field(
+    api: SocketDoor, monkeypatch: pytest.MonkeyPatch, name: str, text: str, sentence: str
+) -> None:
+    shown = press(page(api.url, "decision", monkeypatch), EXAMPLE)
+
+    shown = unbroken(shown.text_input(key=f"typed {name}").set_value(text).run())
+
+    assert sentence in map(plain, told(shown))
+    (button,) = [one for one in shown.button if one.label == DECIDE]
+    assert button.disabled
+
+
+def test_a_decision_with_warnings_says_so_in_its_box_above_the_reasons_and_on_the_paper(
+    api: SocketDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = press(page(api.url, "decision", monkeypatch), EXAMPLE)
+
+    shown = press(unbroken(shown.text_input(key="typed DAYS_BIRTH").set_value("0,1").run()), DECIDE)
+
+    warnings = len(shown.session_state["decision answer"]["explanation"]["warnings"])
+    said = [plain(one) for one in told(shown)]
+    (counted,) = [one for one in said if one.endswith("lisez l’onglet « Raisons » avant de vous y fier.")]
+    assert counted.startswith(f"{warnings} avertissement")
+    _, reasons, *_, paper = shown.tabs
+    assert len(reasons.warning) == warnings
+    assert "hors de ce que l’entraînement a vu" in "".join(one.value for one in reasons.warning)
+    assert "vérifiez les valeurs avant de remettre ce document" in paper.warning[0].value
+
+
+def test_the_caption_says_what_is_still_to_do(api: SocketDoor, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = page(api.url, "decision", monkeypatch)
+    missing = "Remplissez tous les champs, ou cochez « inconnu »."
+    assert missing in [plain(one.value) for one in shown.caption]
+
+    captions = [plain(one.value) for one in press(shown, EXAMPLE).caption]
+    assert "Demandez la décision." in captions
+    assert missing not in captions
+
+
+# ---- Clients who do not exist
+
+
+def test_the_example_is_marked_in_the_journal_s_reference_until_a_real_client_comes(
+    api: SocketDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = press(page(api.url, "decision", monkeypatch), EXAMPLE)
+    assert shown.text_input(key="decision reference").value == "exemple"
+
+    elsewhere = unbroken(shown.switch_page("screens/model.py").run())
+    back = unbroken(elsewhere.switch_page("screens/decision.py").run())
+    assert back.text_input(key="decision reference").value == "exemple"
+
+    cleared = press(back, CLEAR)
+    assert cleared.text_input(key="decision reference").value == ""
+    assert not any("Client fictif" in one for one in told(cleared))
+
+
+# ---- Words and numbers
+
+
+def test_fields_say_what_they_ask_and_between_which_ends(
+    api: SocketDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = page(api.url, "decision", monkeypatch)
+
+    captions = [plain(one.value) for one in shown.caption]
+    assert "D’ordinaire de 0,2 à 15,1 ans" in captions
+    assert "D’ordinaire de 1,3 à 33 échéances" in captions
+    assert "D’ordinaire de 0 à 99 %" in captions
+    help_of = {one.label: plain(one.help) for one in shown.text_input if one.help}
+    assert help_of["Âge (années, ou date comme 14/03/1990)"] == "Âge du client à la demande. (DAYS_BIRTH)"
+    assert (
+        help_of["Revenu (unité monétaire)"] == "Sert à calculer « Échéance sur revenu ». (AMT_INCOME_TOTAL)"
+    )
+
+
+def test_a_share_is_typed_in_per_cent(api: SocketDoor, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = press(page(api.url, "decision", monkeypatch), EXAMPLE)
+    assert shown.text_input(key="typed DEBT_CREDIT_RATIO").value == "30"
+
+    shown = press(unbroken(shown.text_input(key="typed DEBT_CREDIT_RATIO").set_value("45 %").run()), DECIDE)
+
+    assert shown.session_state["decision answer"]["client"]["DEBT_CREDIT_RATIO"] == 0.45
+    assert "Échéance sur revenu : 10 %" in texts(shown)

@@ -1,5 +1,6 @@
 """The page « Modèle », on Streamlit's AppTest against a real API."""
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dashboard.model import history, sentences
 from promotion import promoting
 from quality.portfolio import Portfolio
 from tests import servers
 from tests.dashboard_support import page, plain, told, unbroken
 from tests.live import Registry, serving
+from tests.other_services import road_to, says
 from tests.promotion_support import examined, run_of
 from tests.servers import ROOT, SocketDoor
 
@@ -75,11 +78,11 @@ def test_the_version_and_its_policy_are_said_in_words(shown: AppTest, api: Socke
     said = texts(shown)
 
     assert [one.value for one in shown.title] == ["Modèle"]
-    assert f"**lgbm\\_final\\_model.pkl**, empreinte {digest}." in said
+    assert f"**lgbm_final_model.pkl**, empreinte {digest}." in said
     assert (
-        "Une demande est **Fiable** si sa probabilité de défaut est sous 14,67 %, **Risqué** si elle est "
-        "au-dessus de 18,67 %, et **À examiner** entre les deux, bornes comprises. Le seuil est 16,67 %, "
-        "la marge 2 points." in said
+        "La décision est « **Fiable** » si la probabilité de défaut est sous 14,67 %, « **Risqué** » si elle "
+        "est au-dessus de 18,67 %, et « **À examiner** » entre les deux, bornes comprises. Le seuil est "
+        "16,67 %, la marge 2 points." in said
     )
     assert any(re.match(r"À l’entraînement, le seuil le moins cher était 1\d,\d\d %", one) for one in said)
 
@@ -104,7 +107,9 @@ def test_the_reference_clients_are_counted_by_decision(shown: AppTest, api: Sock
     assert list(rows) == ["● Fiable", "◆ À examiner", "▲ Risqué"]
     clients, share, rate = rows["● Fiable"]
     assert clients == french(int(reliable.sum()))
-    assert share == f"{100 * reliable.mean():.1f} %".replace(".", ",")
+    shares = [float(cells[1].removesuffix(" %").replace(",", ".")) for cells in rows.values()]
+    assert float(share.removesuffix(" %").replace(",", ".")) == pytest.approx(100 * reliable.mean(), abs=0.1)
+    assert sum(shares) == pytest.approx(100, abs=1e-9)
     assert rate == f"{100 * truth[reliable].mean():.1f} %".replace(".", ",")
     whose = "10 000 clients de référence, tirés au sort : aucun n’existe."
     assert f"{whose} Leurs défauts sont ceux qui sont attendus." in texts(shown)
@@ -165,8 +170,84 @@ def test_groups_are_compared_by_age(shown: AppTest) -> None:
     (said,) = [one for one in texts(shown) if one.startswith("Le plus faible taux d’accord")]
     ratio = float(said.split(" : ")[1][:4].replace(",", "."))
     assert ratio == pytest.approx(min(rates) / max(rates), abs=0.006)
-    assert "La règle des quatre cinquièmes (au moins 0,8) est tenue." in said
+    low = said.split("(entre ")[1][:4]
+    is_open = float(low.replace(",", ".")) < 0.8
+    doubt = f", mais le bas de l’intervalle, {low}, est au-dessous" if is_open else ""
+    assert f"La règle des quatre cinquièmes (au moins 0,8) est respectée{doubt}." in said
     assert re.search(r"diffèrent de 1\d,\d points au plus \(entre 1\d,\d et 1\d,\d\)\.$", said)
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "sentence"),
+    [
+        (0.81, 0.84, 0.87, "est respectée."),
+        (0.79, 0.81, 0.84, "est respectée, mais le bas de l’intervalle, 0,79, est au-dessous."),
+        (0.77, 0.79, 0.82, "n’est pas respectée, mais le haut de l’intervalle, 0,82, l’atteint."),
+        (0.70, 0.72, 0.75, "n’est pas respectée."),
+    ],
+)
+def test_the_rule_of_four_fifths_says_what_the_interval_leaves_open(
+    low: float, value: float, high: float, sentence: str
+) -> None:
+    ratio = {"low": low, "value": value, "high": high}
+    gap = {"low": 0.1, "value": 0.12, "high": 0.14}
+    comparison = {"approval_ratio": ratio, "opportunity_gap": gap, "is_below_four_fifths": value < 0.8}
+
+    said = plain(sentences.between(comparison))
+
+    assert f"La règle des quatre cinquièmes (au moins 0,8) {sentence} Parmi" in said
+
+
+# ---- Texts of other people
+
+PICTURE = "![x](https://elsewhere.example/x.png)"
+
+
+def test_what_a_registry_says_brings_no_picture_and_no_link() -> None:
+    term = {
+        "version": PICTURE,
+        "since": None,
+        "until": None,
+        "how": "promotion",
+        "why": PICTURE,
+        "overridden": None,
+    }
+    told_of: dict[str, Any] = {"compared_with": PICTURE, "outcome": None, "differences": {}}
+
+    for written in (history.champions([term]), history.examination(told_of), history.card(PICTURE)):
+        assert "![" not in written.replace("\\![", "").replace("!\\[", "")
+
+
+def test_an_error_of_the_api_is_shown_as_it_is(api: SocketDoor, monkeypatch: pytest.MonkeyPatch) -> None:
+    with road_to(api) as road:
+        road.faults["/model"] = says(json.dumps({"error": f"Une *panne* {PICTURE}."}).encode(), 500)
+        (shown,) = page(road.url, "model", monkeypatch).error
+
+    assert plain(shown.value) == f"Une *panne* {PICTURE}."
+    assert "![" not in shown.value
+
+
+@pytest.mark.parametrize(
+    ("card", "shown"),
+    [
+        ("# Titre\n\ntexte", "#### Titre\n\ntexte"),
+        ("   # Titre", "   #### Titre"),
+        ("> # Titre", "> #### Titre"),
+        ("1. # Titre", "1. #### Titre"),
+        ("Titre\n=====", "Titre\n\\====="),
+        ("> Titre\n> ---", "> Titre\n> \\---"),
+        ("| a |\n| --- |", "| a |\n| --- |"),
+    ],
+)
+def test_the_headings_of_a_card_stay_below_the_page_s_own(card: str, shown: str) -> None:
+    assert history.card(card) == shown
+
+
+def test_of_a_long_card_the_beginning_is_shown() -> None:
+    shown = history.card("une ligne\n" * 1_000_000)
+
+    assert 0 < len(shown) <= history.MOST_OF_CARD
+    assert shown.endswith("une ligne")
 
 
 # ---- The service
@@ -204,7 +285,7 @@ def test_the_history_and_the_last_examination_are_those_of_the_registry(
     today = f"{datetime.now():%d/%m/%Y}"
     (champions,) = [one for one in texts(shown) if one.startswith("| Version |")]
     assert champions.splitlines()[2:] == [
-        f"| 2 | {today} – aujourd’hui | promotion, malgré des objections : des coûts \\| revus |",
+        f"| 2 | {today} – aujourd’hui | promotion, malgré des objections : des coûts | revus |",
         f"| 1 | {today} – {today} | enregistrement |",
     ]
     changed = f"{100 * changes['changed']:.1f} %".replace(".", ",")
@@ -233,7 +314,7 @@ def test_without_a_reference_its_sentence_stands_where_the_totals_would(
     assert [plain(one) for one in told(shown)] == [
         "Ce service n’a pas de portefeuille de référence : son exploitant peut en nommer un (REFERENCE)."
     ]
-    assert [one.value for one in shown.header][1:] == ["Poids des données", "Service", "Histoire"]
+    assert [one.value for one in shown.header][1:] == ["Poids des données", "Service", "Historique"]
 
 
 def test_an_api_that_is_away_is_one_sentence_and_a_button(monkeypatch: pytest.MonkeyPatch) -> None:

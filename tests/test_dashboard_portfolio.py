@@ -1,7 +1,10 @@
 """The page « Portefeuille », on Streamlit's AppTest against a real API with a journal."""
 
 import io
+import json
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +16,14 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.api_client import ScoringApi
+from dashboard.histogram import histogram
 from dashboard.portfolio import opening, result, run
 from dashboard.portfolio.files import BadFile
 from mlflow_model.bundle.bundles import Bundle
 from tests.conftest import FEATURES, random_clients
-from tests.servers import ROOT, SocketDoor
+from tests.dashboard_support import plain
+from tests.other_services import Forward, by_version, road_to
+from tests.servers import ROOT, Answer, SocketDoor
 from tests.test_recording import receipts_in, recorded
 
 PAGE = ROOT / "dashboard" / "screens" / "portfolio.py"
@@ -88,10 +94,6 @@ def pressed(shown: AppTest) -> AppTest:
     return shown
 
 
-def plain(text: str) -> str:
-    return text.replace("\u00a0", " ").replace("\u202f", " ")
-
-
 def said(shown: AppTest) -> list[str]:
     return [plain(one.value) for one in [*shown.error, *shown.warning]]
 
@@ -113,7 +115,7 @@ def test_every_form_of_a_file_gets_the_model_s_own_decisions(
     assert kept == clients["dossier"].tolist()
     assert table["Probabilité de défaut"].tolist() == decided["probability_class_1"].tolist()
     first = 1 if form == "parquet" else 3 if form == "declared" else 2
-    assert table["Ligne"].tolist() == list(range(first, first + 60))
+    assert table["Ligne du fichier"].tolist() == list(range(first, first + 60))
     receipts = receipts_in(door.log.parent)
     in_journal = [receipts[number].kept.outputs[1] for number in table["Reçu"]]
     assert in_journal == decided["probability_class_1"].tolist()
@@ -124,17 +126,44 @@ def test_counts_a_histogram_and_a_filter_by_label(clients: pd.DataFrame, decided
 
     counts = decided["prediction"].value_counts()
     labels = ("Classe_0 (fiable)", "Zone grise (incertain)", "Classe_1 (risqué)")
-    (table,) = [one.value for one in shown.markdown if one.value.startswith("| Décision")]
-    of_label = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in table.splitlines()[2:]}
-    assert of_label == {
+    (table,) = [plain(one.value) for one in shown.markdown if one.value.startswith("| Décision")]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    assert {name: clients for name, clients, *_ in cells} == {
         **{name: str(counts[label]) for name, label in zip(NAMES, labels, strict=True)},
         "Ensemble": "60",
     }
+    assert "Coût" not in table
     (pills,) = shown.pills
     risky = pills.set_value(["▲ Risqué"]).run().dataframe[0].value
     assert risky["Probabilité de défaut"].tolist() == (
         decided.loc[decided["prediction"] == labels[2], "probability_class_1"].tolist()
     )
+
+
+def test_what_mistakes_may_cost_is_counted_by_label_where_the_version_says_its_costs(
+    door: SocketDoor, clients: pd.DataFrame, decided: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_costs(forward: Forward) -> Answer:
+        answer = forward()
+        told = answer.content
+        told["policy"]["provenance"] = {"costs": {"false_negative": 10, "false_positive": 2}}
+        return replace(answer, body=json.dumps(told).encode())
+
+    with road_to(door) as road:
+        monkeypatch.setenv("API_URL", road.url)
+        road.faults["/model"] = with_costs
+        shown = pressed(uploaded(as_text(clients)))
+
+    lost, refused = 5 * decided["probability_class_1"], decided["probability_class_0"]
+    of_each = lost.where(decided["probability_class_1"] <= decided["optimal_threshold"], refused)
+    by_label = [
+        of_each[decided["prediction"].str.contains(word)].sum() for word in ("fiable", "grise", "risqué")
+    ]
+    (table,) = [one.value for one in shown.markdown if one.value.startswith("| Décision")]
+    assert [line.split("|")[5].strip() for line in table.splitlines()[2:]] == [
+        f"{cost:.1f}".replace(".", ",") for cost in [*by_label, of_each.sum()]
+    ]
+    assert "coûte autant que 5 refus" in plain("".join(one.value for one in shown.caption))
 
 
 def test_bad_rows_are_listed_with_the_api_s_reasons_and_the_others_are_decided_on(
@@ -224,6 +253,47 @@ def test_the_sentence_about_a_bad_file_is_all_that_the_page_shows(clients: pd.Da
     assert list(shown.button) == []
 
 
+def test_a_column_that_is_written_otherwise_is_named(clients: pd.DataFrame) -> None:
+    renamed = clients.rename(columns={"AMT_CREDIT": "Amt_Credit", "AMT_ANNUITY": "amt_annuity "})
+
+    assert said(uploaded(as_text(renamed))) == [
+        "Dans ce fichier, il manque les colonnes AMT_ANNUITY, AMT_CREDIT (AMT_ANNUITY trouvé comme "
+        "amt_annuity␣, AMT_CREDIT trouvé comme Amt_Credit)."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("form", "where"),
+    [
+        ("csv", "Le premier client du fichier est à la ligne 2, sous l’en-tête (ligne 1)."),
+        ("declared", "Le premier client du fichier est à la ligne 3, sous l’en-tête (ligne 2)."),
+        ("parquet", "Le premier client du fichier est à la ligne 1."),
+    ],
+)
+def test_the_lines_say_from_where_they_count(clients: pd.DataFrame, form: str, where: str) -> None:
+    shown = pressed(uploaded(FORMS[form](clients)))
+
+    assert f"60 clients. {where}" in [plain(one.value) for one in shown.caption]
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "bounds"),
+    [([0.01, 0.05], (0.1467, 0.1867)), ([0.3, 0.4], (0.02, 0.48)), ([0.99], (0.9, 1.0))],
+)
+def test_every_label_of_the_histogram_is_inside_the_drawing(
+    probabilities: list[float], bounds: tuple[float, float]
+) -> None:
+    """A letter of the longest label is at most 11 of its 640 units wide."""
+    drawn = histogram(np.array(probabilities), np.zeros(len(probabilities), int), bounds)
+
+    labels = re.findall(r'<text x="([0-9.]+)" y="[0-9.]+" text-anchor="(\w+)" fill[^>]*>([^<]+)<', drawn)
+    assert [one[2] for one in labels] == [*NAMES]
+    for x, anchor, words in labels:
+        width = 11 * len(words)
+        left = float(x) - {"start": 0, "middle": width / 2, "end": width}[anchor]
+        assert 0 <= left <= left + width <= 640
+
+
 def test_a_parquet_column_that_is_no_number_is_refused_in_the_api_s_words(clients: pd.DataFrame) -> None:
     shown = pressed(uploaded(as_parquet(clients.astype({"AMT_CREDIT": str}))))
 
@@ -271,6 +341,38 @@ def test_what_is_decided_is_kept_and_only_the_rest_is_sent_when_the_api_is_back(
     assert said(shown) == []
     assert shown.dataframe[0].value["dossier"].tolist() == clients["dossier"].tolist()
     assert len(receipts_in(door.log.parent)) == before + 60
+
+
+def test_a_result_is_of_one_version(
+    door: SocketDoor, clients: pd.DataFrame, decided: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.portfolio.csv_file._CLIENTS", 20)
+    with road_to(door) as road:
+        monkeypatch.setenv("API_URL", road.url)
+
+        def promoted_after_two_parts(forward: Forward) -> Answer | None:
+            is_late = sum(one.startswith("POST /predict/batch") for one in road.asked) > 2
+            return by_version("0" * 64)(forward) if is_late else forward()
+
+        road.faults["/predict/batch"] = promoted_after_two_parts
+        shown = pressed(uploaded(as_text(clients)))
+        asked = len(road.asked)
+        filtered = shown.pills[0].set_value(list(NAMES)).run()
+        assert "/predict/batch" not in "".join(road.asked[asked:])
+
+        (sentence,) = said(filtered)
+        assert sentence.startswith(
+            "Une autre version du modèle est servie depuis le début de cet envoi : il s’est "
+        )
+        assert "20 clients n’ont pas de décision" in sentence
+        probabilities = filtered.dataframe[0].value["Probabilité de défaut"].tolist()
+        assert probabilities == decided["probability_class_1"].tolist()[:40]
+
+        road.faults["/predict/batch"] = by_version("0" * 64)
+        again = pressed(filtered)
+
+    assert said(again) == []
+    assert len(again.dataframe[0].value) == 60
 
 
 # ---- The files that go back

@@ -1,5 +1,6 @@
 """The page « Revue », on Streamlit's AppTest against a real API with a journal and tokens."""
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,9 +8,12 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dashboard.review import record
 from tests import servers
+from tests.dashboard_support import plain
+from tests.other_services import Forward, lost, road_to
 from tests.review_support import Bank, Client, bank_in
-from tests.servers import ROOT
+from tests.servers import ROOT, Answer
 
 pytest_plugins = ["tests.review_fixtures"]
 
@@ -45,10 +49,6 @@ def page(bank: Bank, who: str | None, monkeypatch: pytest.MonkeyPatch) -> AppTes
     shown = AppTest.from_file(str(PAGE), default_timeout=60).run()
     assert not shown.exception
     return shown
-
-
-def plain(text: str) -> str:
-    return text.replace("\u00a0", " ").replace("\u202f", " ")
 
 
 def told(shown: AppTest) -> list[str]:
@@ -102,6 +102,32 @@ def test_the_oldest_case_comes_first_with_its_reasons_and_values(
     assert plain(shown.caption[0].value) == (
         "2 à examiner, du plus ancien au plus récent. 0 dossier revu dans cette session."
     )
+
+
+def test_a_case_says_its_moment_once_with_the_zone_and_whether_it_has_a_reference(
+    queue: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.decided("grey")
+
+    shown = page(queue, "anna", monkeypatch)
+
+    assert case(shown) == "Dossier sans référence"
+    said = plain(shown.caption[1].value)
+    assert re.match(r"Décision du \d\d/\d\d/\d{4} à \d\d h \d\d \(UTC[^)]*\)", said)
+
+
+@pytest.mark.parametrize(
+    ("leanings", "text"),
+    [
+        (["accept", "refuse"], "1 revue sur 2 (50,0 %) va du côté du seuil"),
+        (["refuse", "refuse"], "0 revue sur 2 (0,0 %) va du côté du seuil"),
+        (["accept", "accept"], "2 revues sur 2 (100,0 %) vont du côté du seuil"),
+    ],
+)
+def test_reviews_and_their_verb_agree_in_number(leanings: list[str], text: str) -> None:
+    reviews = [{"leaning": one, "outcome": "accept"} for one in leanings]
+
+    assert text in plain(record.told(*record.agreement(reviews)))
 
 
 def _score(value: float | None) -> str:
@@ -270,3 +296,68 @@ def test_the_agreement_of_people_and_model_and_who_decided_what(
     table = shown.dataframe[0].value
     assert table["Par"].tolist() == ["anna", *["carla"] * 4]
     assert table["Crédit"].tolist() == ["accordé", "accordé", "accordé", "refusé", "accordé"]
+
+
+# ---- A review whose answer does not arrive
+
+READS = "recommencez, et le journal est lu avant que rien n’y soit ajouté."
+
+
+def test_a_review_whose_answer_is_lost_is_looked_up_and_found(
+    queue: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = decided(queue, "G-1", "G-2")
+    with road_to(queue.door) as road:
+        shown = page(queue, "anna", monkeypatch)
+        monkeypatch.setenv("API_URL", road.url)
+        road.faults[f"/decisions/{first}/review"] = lost
+
+        shown = pressed(shown, REFUSE, "Trop  de dettes.")
+
+    assert told(shown)[0] == WRITTEN.format("refusé")
+    assert case(shown) == "Dossier G-2"
+    assert len(queue.get("carla", f"/decisions/{first}").content["reviews"]) == 1
+
+
+@pytest.mark.parametrize(("second", "reviews"), [(ACCEPT, ["accept"]), (REFUSE, ["accept", "refuse"])])
+def test_what_nobody_knows_of_a_review_is_said_so_and_read_before_the_next_click_writes(
+    queue: Bank, monkeypatch: pytest.MonkeyPatch, second: str, reviews: list[str]
+) -> None:
+    first, _ = decided(queue, "H-1", "H-2")
+    with road_to(queue.door) as road:
+        shown = page(queue, "anna", monkeypatch)
+        monkeypatch.setenv("API_URL", road.url)
+        writes = f"POST /decisions/{first}/review"
+
+        def silent_after_the_review(forward: Forward) -> Answer | None:
+            return None if writes in road.asked else forward()
+
+        road.faults = {f"/decisions/{first}": silent_after_the_review, f"/decisions/{first}/review": lost}
+        shown = pressed(shown, ACCEPT)
+        (sentence,) = [one for one in told(shown) if one.startswith("L’API")]
+        assert sentence.endswith(f"La revue est peut-être inscrite. Le motif est gardé : {READS}")
+
+        road.faults.clear()
+        shown = pressed(shown, second, None)
+
+    assert told(shown)[0] == WRITTEN.format("accordé" if second == ACCEPT else "refusé")
+    assert "1 dossier revu dans cette session." in plain(shown.caption[0].value)
+    written = queue.get("carla", f"/decisions/{first}").content["reviews"]
+    assert [one["outcome"] for one in written] == reviews
+
+
+def test_a_review_that_never_left_is_said_to_be_unwritten(
+    queue: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decided(queue, "I-1")
+    shown = page(queue, "anna", monkeypatch)
+    monkeypatch.setenv("API_URL", "http://127.0.0.1:9")
+
+    shown = pressed(shown, ACCEPT)
+    monkeypatch.setenv("API_URL", queue.door.url)
+    shown = pressed(shown, "Réessayer", None)
+
+    assert any(
+        one.endswith("Rien n’est inscrit : le motif est gardé, vous pouvez recommencer.")
+        for one in told(shown)
+    )

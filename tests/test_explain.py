@@ -279,8 +279,8 @@ def test_reasons_never_contradict_each_other_nor_the_score(scorer: Scorer, count
 
         assert len({one["group"] for one in both}) == len(both)
         assert len(speaking_for) <= reasons.MOST >= len(against)
-        assert all(one["points"] < 0 and "Le risque diminue" in one["sentence"] for one in speaking_for)
-        assert all(one["points"] > 0 and "Le risque augmente" in one["sentence"] for one in against)
+        assert all(one["points"] < 0 and "e risque diminue" in one["sentence"] for one in speaking_for)
+        assert all(one["points"] > 0 and "e risque augmente" in one["sentence"] for one in against)
         for one in both:
             members = reasons.GROUPS[one["group"]]
             assert one["points"] == pytest.approx(math.fsum(points.get(name, 0.0) for name in members))
@@ -320,7 +320,10 @@ def test_a_reason_says_the_value_and_where_it_stands(
 
     plain = reason.sentence.replace("\u00a0", " ")
     assert plain.startswith(sentence)
-    assert plain.endswith("Le risque augmente de 3,1 points.")
+    usual = "Avec les autres valeurs du client, le risque augmente de 3,1 points."
+    assert plain.endswith(
+        f". {usual}" if "près de la médiane" in plain else ". Le risque augmente de 3,1 points."
+    )
 
 
 def test_of_the_young_all_others_are_older() -> None:
@@ -462,14 +465,14 @@ def test_values_that_differ_in_later_digits_are_said_with_these(
 
 
 def test_a_value_just_beyond_an_end_is_told_apart_from_it() -> None:
-    others = {"INSTA_AMT_PAYMENT": Distribution(0.0, [1_014.25 + step for step in range(101)])}
+    others = {"INSTA_AMT_PAYMENT": Distribution(0.0, [1_014.254 + step for step in range(101)])}
 
-    (caution,) = cautions.of({"INSTA_AMT_PAYMENT": 1_014.0}, 0.5, DecisionPolicy(0.2), others)
+    (caution,) = cautions.of({"INSTA_AMT_PAYMENT": 1_014.252}, 0.5, DecisionPolicy(0.2), others)
 
     plain = caution.sentence.replace("\u202f", " ")
     assert plain == (
-        "Paiement moyen des crédits passés de 1 014,0, hors de ce que l’entraînement a vu, "
-        "de 1 014,2 à 1 114."
+        "Paiement moyen des crédits passés de 1 014,252, hors de ce que l’entraînement a vu, "
+        "de 1 014,254 à 1 114,25."
     )
 
 

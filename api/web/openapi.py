@@ -148,7 +148,7 @@ _MORE: dict[Endpoint, dict[str, Any]] = {
     MODEL_HISTORY: {
         "operationId": "modelHistory",
         "description": "champions\u00a0: les versions que l’alias a nommées, de la première à la dernière. "
-        "Une version servie depuis un fichier n’a pas d’histoire. La réponse est gardée une minute.",
+        "Une version servie depuis un fichier n’a pas d’historique. La réponse est gardée une minute.",
     },
     REFERENCE: {
         "operationId": "reference",

@@ -11,6 +11,7 @@ from dashboard.decision import distribution
 from dashboard.decision.crossing import Crossing
 from dashboard.decision.fields import Client
 from dashboard.decision.measures import Measure, measures
+from dashboard.markdown import escaped
 from dashboard.numbers import counted, in_percent
 from dashboard.shares import bars, told
 
@@ -20,29 +21,30 @@ _DRAWN = 760  # pixels, where there is room
 
 
 @st.fragment
-def among_others(client: Client, explanation: Mapping[str, Any] | None) -> None:
-    """`explanation`: None where there is none."""
+def among_others(client: Client, explanation: Mapping[str, Any] | None, digest: str | None) -> None:
+    """`explanation`: None where there is none. `digest`: of the version that has decided on the client."""
+    about, api = (digest, client), shell.api(digest)
     try:
-        model = _kept("model", lambda: shell.api().model())
-        near = _kept("neighbours", lambda: shell.api().neighbours(client), client)
+        model = _kept("model", digest, api.model)
+        near = _kept("neighbours", about, lambda: api.neighbours(client))
     except ApiError as error:
-        st.info(str(error))
+        shell.absence(error, "among others")
         return
     known = {one.name: one for one in measures(model)}
     _nearest(near)
     if known:
         st.markdown("### Une valeur parmi celles des autres")
-        _one_feature(known, near, client)
+        _one_feature(known, near, client, digest)
         st.markdown("### Deux valeurs ensemble")
-        _two_features(known, near, client)
+        _two_features(known, near, client, digest)
     else:
-        st.info("Cette version ne dit rien des clients dont elle a appris.")
+        st.info("Cette version ne dit rien des clients sur lesquels elle a appris.")
     if explanation is not None:
         st.markdown("### Ce qui pèse")
         _weights(model, explanation)
 
 
-def _kept(name: str, ask: Callable[[], dict[str, Any]], about: object = None) -> dict[str, Any]:
+def _kept(name: str, about: object, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What the API said before about the same. Raises ApiError."""
     kept: dict[str, Any] = st.session_state.setdefault(_KEPT, {})
     if name not in kept or kept[name][0] != about:
@@ -55,7 +57,7 @@ def _nearest(near: Mapping[str, Any]) -> None:
     clients = near["neighbours"]
     st.markdown("### Les clients les plus proches")
     parts = [
-        f"{name} {sum(one['label'] == key for one in clients)}"
+        f"{name}\u00a0{sum(one['label'] == key for one in clients)}"
         for name, key in zip(labels.NAMES, labels.KEYS, strict=True)
     ]
     known = [one["defaulted"] for one in clients if one["defaulted"] is not None]
@@ -65,16 +67,23 @@ def _nearest(near: Mapping[str, Any]) -> None:
         st.markdown(f"De ceux dont la suite est connue ({len(known)}), {unpaid}.")
 
 
-def _one_feature(known: Mapping[str, Measure], near: Mapping[str, Any], client: Client) -> None:
+def _one_feature(
+    known: Mapping[str, Measure], near: Mapping[str, Any], client: Client, digest: str | None
+) -> None:
     try:
-        totals = {one["name"]: one for one in _kept("reference", lambda: shell.api().reference())["features"]}
+        reference = _kept("reference", digest, shell.api(digest).reference)
     except ApiError as error:
-        st.info(str(error))
+        shell.absence(error, "one feature")
         return
-    measure = _chosen("Valeur", known, "distribution of", 0)
+    totals = {one["name"]: one for one in reference["features"]}
+    counted_too = {name: one for name, one in known.items() if name in totals}
+    if not counted_too:
+        st.info("Aucune valeur n’est comptée parmi les clients de référence.")
+        return
+    measure = _chosen("Valeur", counted_too, "distribution of", 0)
     value, place = client.get(measure.name), near["percentiles"].get(measure.name)
     below = place["below"] if place else None
-    st.markdown(" ".join(distribution.place_of(measure, totals[measure.name], value, below)))
+    st.markdown(escaped(" ".join(distribution.place_of(measure, totals[measure.name], value, below))))
     st.image(
         distribution.distribution(measure, totals[measure.name], value),
         alt=distribution.told(measure, totals[measure.name], value),
@@ -82,11 +91,13 @@ def _one_feature(known: Mapping[str, Measure], near: Mapping[str, Any], client: 
     )
 
 
-def _two_features(known: Mapping[str, Measure], near: Mapping[str, Any], client: Client) -> None:
+def _two_features(
+    known: Mapping[str, Measure], near: Mapping[str, Any], client: Client, digest: str | None
+) -> None:
     try:
-        others = _kept("clients", lambda: shell.api().reference_clients(0, _SHOWN))["clients"]
+        others = _kept("clients", digest, lambda: shell.api(digest).reference_clients(0, _SHOWN))["clients"]
     except ApiError as error:
-        st.info(str(error))
+        shell.absence(error, "two features")
         return
     left, right = st.columns(2)
     with left:
@@ -119,7 +130,7 @@ def _weights(model: Mapping[str, Any], explanation: Mapping[str, Any]) -> None:
         return
     heaviest, share, _ = max(rows, key=lambda row: row[1])
     st.markdown(
-        f"Pour ce client, «\u00a0{heaviest}\u00a0» pèse le plus\u00a0: {in_percent(share, 0)} "
+        f"Pour ce client, «\u00a0{escaped(heaviest)}\u00a0» pèse le plus\u00a0: {in_percent(share, 0)} "
         "de tout ce que ses valeurs ajoutent ou retirent."
     )
     series = "pour ce client", "dans le modèle"

@@ -7,7 +7,8 @@ from typing import Any
 from dashboard.decision.measures import Measure
 from dashboard.labels import COLOURS, KEYS
 from dashboard.numbers import counted
-from dashboard.plane import WIDTH, Plane, drawing, text
+from dashboard.plane import WIDTH, Plane, drawing
+from dashboard.svg import text
 
 _HALF = 5.0  # of a mark's width
 
@@ -38,7 +39,7 @@ class Crossing:
             x, y = own
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="11" class="curve" stroke-width="3"/>')
             side, apart = ("end", -16) if x > WIDTH / 2 else ("start", 16)
-            parts.append(text(x + apart, y - 10, "ce client", side))
+            parts.append(text(x + apart, y - 10, "ce client", side, is_over_marks=True))
         return drawing(self.told(), parts)
 
     def told(self) -> str:

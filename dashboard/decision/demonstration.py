@@ -11,12 +11,13 @@ from dashboard.decision import entry
 from dashboard.decision.fields import Field
 
 _NUMBER, _SAID = "demonstration number", "demonstration said"  # what the session keeps
+_OPEN = "demonstration open"
 _PAGE = 500
 
 
 def choice(fields: Sequence[Field], schema: Mapping[str, Any]) -> None:
     """A client by the number, or the next one of a label."""
-    with st.popover("Client fictif"):
+    with st.popover("Client fictif", key=_OPEN, on_change="rerun"):
         st.caption("Ces clients sont tirés au sort\u00a0: aucun n’existe.")
         st.session_state.setdefault(_NUMBER, 1)
         st.number_input("Numéro du client fictif", min_value=1, step=1, key=_NUMBER)
@@ -40,7 +41,8 @@ def _take(fields: Sequence[Field], schema: Mapping[str, Any], label: str | None)
         st.session_state[_SAID] = f"Il n’y a pas de client fictif {wanted}."
         return
     st.session_state[_NUMBER] = found["number"]
-    entry.fill(fields, entry.with_terms(found["features"], schema))
+    st.session_state[_OPEN] = False
+    entry.fill(fields, entry.with_terms(found["features"], schema), f"client fictif {found['number']}")
 
 
 def _found(after: int, label: str | None) -> dict[str, Any] | None:

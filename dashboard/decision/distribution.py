@@ -5,14 +5,15 @@ from typing import Any
 
 from dashboard.decision.measures import Measure
 from dashboard.labels import COLOURS, KEYS, SHAPES, WORDS
-from dashboard.numbers import counted, in_percent, in_thousands
-from dashboard.plane import Plane, drawing, end_of, text
+from dashboard.numbers import counted, in_percent, in_percents, in_thousands
+from dashboard.plane import Plane, drawing, end_of
+from dashboard.svg import text
 
 
 def distribution(measure: Measure, totals: Mapping[str, Any], value: float | None) -> str:
     """`totals`: of this feature, as `GET /reference` tells them."""
     bins = _bins(measure, totals)
-    most = max(sum(counts) for _, _, counts in bins)
+    most = max(sum(counts) for _, _, counts in bins) or 1
     plane = Plane(bins[-1][1], end_of(most), left=bins[0][0])
     parts = []
     for first, last, counts in bins:
@@ -64,14 +65,14 @@ def _of_them(counts: Sequence[int], which: str) -> str:
     whole = sum(counts)
     if not whole:
         return "Aucun client de référence n’est dans ce cas."
-    shares = ", ".join(
-        f"{word} {in_percent(count / whole, 0)}" for word, count in zip(WORDS, counts, strict=True)
-    )
+    shares = ", ".join(f"{word} {share}" for word, share in zip(WORDS, in_percents(counts, 0), strict=True))
     return f"Parmi {counted(whole, 'client', 'clients')} de référence {which}\u00a0: {shares}."
 
 
 def _bins(measure: Measure, totals: Mapping[str, Any]) -> list[tuple[float, float, list[int]]]:
-    """From left to right: both ends on the axis, and the clients of each label."""
+    """From left to right: both ends on the axis, and the clients of each label. One at least, for an axis."""
+    if len(totals["edges"]) < 2:
+        return [(*measure.ends, [0] * len(KEYS))]
     edges = [measure.on_axis(edge) for edge in totals["edges"]]
     counts = [list(of_all) for of_all in zip(*(totals["clients"][key] for key in KEYS), strict=True)]
     pairs = zip(edges[:-1], edges[1:], counts, strict=True)

@@ -1,17 +1,20 @@
 """The form of the page « Décision »: what is typed stays with the session, whatever the API does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import streamlit as st
 
-from dashboard.decision.fields import Client, Field, asked, completed
+from dashboard.decision.fields import Client, Field, asked, completed, quotient
+from dashboard.markdown import escaped
 from dashboard.numbers import NotANumber
-from dashboard.values import shown
+from dashboard.values import shown, span
 
+REFERENCE = "decision reference"
 _KEPT = "decision typed"  # what the session keeps when another page is shown
-_EXAMPLE = "decision example"
+_EXACT = "decision exact"  # by field: what was filled in, as it is written and to the last digit
+_FICTITIOUS = "decision fictitious"
 _TABLES = {
     "application": "La demande",
     "bureau": "Les crédits dans d’autres banques",
@@ -32,23 +35,52 @@ def unknown_key(name: str) -> str:
 def restore(fields: Sequence[Field]) -> None:
     """Give the widgets what was typed before another page was shown."""
     kept = st.session_state.get(_KEPT, {})
-    for key in (key(field.name) for field in fields for key in (text_key, unknown_key)):
+    for key in _keys(fields):
         if key in kept:
             st.session_state.setdefault(key, kept[key])
 
 
 def keep(fields: Sequence[Field]) -> None:
-    keys = [key(field.name) for field in fields for key in (text_key, unknown_key)]
-    st.session_state[_KEPT] = {key: st.session_state[key] for key in keys if key in st.session_state}
+    st.session_state[_KEPT] = {key: st.session_state[key] for key in _keys(fields) if key in st.session_state}
 
 
-def fill(fields: Sequence[Field], client: Mapping[str, float | None] | None) -> None:
-    """Put a client into the widgets, or nothing at all. A callback: it runs before they are shown."""
+def _keys(fields: Sequence[Field]) -> list[str]:
+    return [REFERENCE, *(key(field.name) for field in fields for key in (text_key, unknown_key))]
+
+
+def fill(fields: Sequence[Field], client: Mapping[str, float | None], reference: str) -> None:
+    """Put a client who does not exist into the widgets. A callback: it runs before they are shown.
+
+    `reference`: what the journal calls this client, so that nobody takes the receipt for a real one's.
+    """
     for field in fields:
-        value = None if client is None else client.get(field.name)
+        value = client.get(field.name)
         st.session_state[text_key(field.name)] = field.written(value)
-        st.session_state[unknown_key(field.name)] = client is not None and value is None
-    st.session_state[_EXAMPLE] = client is not None
+        st.session_state[unknown_key(field.name)] = value is None
+    st.session_state[_EXACT] = {
+        field.name: (field.written(one), one) for field, one in _known(fields, client)
+    }
+    st.session_state[REFERENCE], st.session_state[_FICTITIOUS] = reference, True
+
+
+def _known(fields: Sequence[Field], client: Mapping[str, float | None]) -> Iterator[tuple[Field, float]]:
+    for field in fields:
+        value = client.get(field.name)
+        if value is not None:
+            yield field, value
+
+
+def clear(fields: Sequence[Field]) -> None:
+    """A callback, as `fill`."""
+    for field in fields:
+        st.session_state[text_key(field.name)], st.session_state[unknown_key(field.name)] = "", False
+    st.session_state[_EXACT] = {}
+    st.session_state[REFERENCE], st.session_state[_FICTITIOUS] = "", False
+
+
+def is_fictitious() -> bool:
+    """Whether the client has been filled in, and not been typed."""
+    return bool(st.session_state.get(_FICTITIOUS))
 
 
 def example(schema: Mapping[str, Any]) -> Client:
@@ -62,10 +94,19 @@ def with_terms(features: Mapping[str, float | None], schema: Mapping[str, Any]) 
     client = dict(features)
     for name, feature in schema["properties"].items():
         ratio = feature.get("x-ratio")
-        above, quotient = (client.get(ratio["numerator"]), client.get(name)) if ratio else (None, None)
-        if ratio and ratio["denominator"] not in client and above and quotient:
-            client[ratio["denominator"]] = round(above / quotient, 2)
+        above, part = (client.get(ratio["numerator"]), client.get(name)) if ratio else (None, None)
+        if ratio and ratio["denominator"] not in client and above and part:
+            client[ratio["denominator"]] = _implied(ratio, above, part)
     return client
+
+
+def _implied(ratio: Mapping[str, Any], above: float, part: float) -> float:
+    """The roundest denominator that gives this ratio."""
+    for decimals in range(-6, 2):
+        below = round(above / part, decimals)
+        if below and quotient(ratio, {ratio["numerator"]: above, ratio["denominator"]: below}) == part:
+            return below
+    return round(above / part, 2)
 
 
 def entry(schema: Mapping[str, Any], warnings: Mapping[str, Sequence[str]]) -> Client | None:
@@ -74,8 +115,10 @@ def entry(schema: Mapping[str, Any], warnings: Mapping[str, Sequence[str]]) -> C
     `warnings`: the API's sentences about the last client, by feature.
     """
     fields = asked(schema)
-    if st.session_state.get(_EXAMPLE):
-        st.info("Exemple\u00a0: ce client n’existe pas.")
+    if is_fictitious():
+        st.info(
+            "Client fictif\u00a0: il n’existe pas. Pour saisir un vrai client, «\u00a0Nouveau client\u00a0»."
+        )
     groups: dict[str, list[Field]] = {}
     for field in fields:
         groups.setdefault(field.table, []).append(field)
@@ -96,35 +139,33 @@ def _asked(field: Field, warnings: Sequence[str]) -> tuple[bool, float | None]:
     st.session_state.setdefault(text_key(field.name), "")
     unknown = field.may_be_unknown and st.session_state.get(unknown_key(field.name), False)
     text = st.text_input(
-        _label(field),
+        escaped(field.title),
         key=text_key(field.name),
-        help=f"{field.meaning} ({field.name})".strip(),
+        help=escaped(f"{field.meaning} ({field.name})".strip()),
         placeholder="inconnu" if unknown else "à remplir",
         disabled=unknown,
     )
     if field.may_be_unknown:
         st.checkbox(
-            "inconnu", key=unknown_key(field.name), help=f"«\u00a0{field.label}\u00a0» n’est pas connu."
+            "inconnu",
+            key=unknown_key(field.name),
+            help=escaped(f"«\u00a0{field.label}\u00a0» n’est pas connu."),
         )
     if field.usual:
-        ends = sorted(field.usual, key=abs)
-        st.caption(f"D’ordinaire de {shown(ends[0], field.unit)} à {shown(ends[1], field.unit)}")
+        st.caption(escaped(f"D’ordinaire de {span(field.usual, field.unit)}"))
     for sentence in warnings:
-        st.warning(sentence)
+        st.warning(escaped(sentence))
     return (True, None) if unknown else _read(field, text)
 
 
-def _label(field: Field) -> str:
-    if field.is_time:
-        return f"{field.label} (années, ou date comme 14/03/1990)"
-    return f"{field.label} ({field.unit})" if field.unit else field.label
-
-
 def _read(field: Field, text: str) -> tuple[bool, float | None]:
+    written, exact = st.session_state.get(_EXACT, {}).get(field.name, (None, None))
+    if text == written:
+        return True, exact
     try:
         value = field.read(text, datetime.now().astimezone().date())
     except NotANumber as error:
-        st.warning(str(error))
+        st.warning(escaped(str(error)))
         return False, None
     return value is not None, value
 
@@ -136,12 +177,13 @@ def _followed(
     try:
         client = completed(typed, schema)
     except NotANumber as error:
-        st.warning(str(error))
+        st.warning(escaped(str(error)))
         return None
     st.markdown("### Ce qui s’en déduit")
     for name, feature in schema["properties"].items():
         if "x-ratio" in feature:
-            st.markdown(f"{feature['title']}\u00a0: {shown(client[name], feature['x-unit'])}")
+            label, unit = feature.get("title", name), feature.get("x-unit", "")
+            st.markdown(escaped(f"{label}\u00a0: {shown(client[name], unit)}"))
             for sentence in warnings.get(name, ()):
-                st.warning(sentence)
+                st.warning(escaped(sentence))
     return client

@@ -1,5 +1,6 @@
 """Sliders that answer at once what the decision would be on another loan. Nothing is decided or recorded."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,12 +8,18 @@ from typing import Any
 import streamlit as st
 
 from dashboard import labels, shell
-from dashboard.api_client import ApiError
+from dashboard.api_client import ApiError, zone
+from dashboard.decision.explaining import explained
 from dashboard.decision.fields import Client, completed
-from dashboard.numbers import NotANumber, in_percent, in_thousands
+from dashboard.markdown import escaped
+from dashboard.numbers import NotANumber, counted, in_percent
+from dashboard.plane import end_of
+from dashboard.values import AMOUNT, shown
 
 _CREDIT, _TERM, _INCOME = "AMT_CREDIT", "CREDIT_TERM", "AMT_INCOME_TOTAL"
-_SHARE = 0.05  # of the amount: a step of its slider
+_INSTALMENTS = "échéances"
+_STEPS = 25  # of a slider, about
+_MOST_SINGLE = 120  # instalments that are counted one by one
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,9 @@ class Loan:
 
 
 @st.fragment
-def levers(client: Client, schemas: Mapping[str, Any]) -> None:
+def levers(client: Client, schemas: Mapping[str, Any], digest: str | None) -> None:
+    """`digest`: of the version that has decided on the client, with its `schemas`."""
+    st.markdown("### Essayer un autre prêt")
     ratio = schemas["Client"]["properties"].get(_TERM, {}).get("x-ratio")
     credit, term = client.get(_CREDIT), client.get(_TERM)
     if not (ratio and credit and term and credit > 0 and term > 0):
@@ -41,34 +50,46 @@ def levers(client: Client, schemas: Mapping[str, Any]) -> None:
     if loan.income:
         changed[_INCOME] = loan.income
     try:
-        _answer(completed({**client, **changed}, schemas["Client"]), ratio["denominator"], schemas)
-    except (ApiError, NotANumber) as error:
-        st.warning(str(error))
+        tried = completed({**client, **changed}, schemas["Client"])
+        explanation = explained(tried, schemas, digest)
+    except NotANumber as error:
+        st.warning(escaped(str(error)))
+    except ApiError as error:
+        shell.absence(error, "levers")
+    else:
+        _answer(explanation, tried[ratio["denominator"]], schemas)
 
 
 def _sliders(credit: float, term: float, income: float | None) -> Loan:
     left, right = st.columns(2)
     with left:
-        wanted = _amount("Crédit", credit, 0.5 * credit, credit, credit)
-        paid_down = _amount("Apport", credit, 0.0, 0.45 * credit, 0.0)
+        wanted = _slider("Crédit", 0.5 * credit, credit, credit)
+        paid_down = _slider("Apport", 0.0, 0.45 * credit, 0.0)
     with right:
-        least, most = min(6.0, term), max(60.0, term)
-        chosen = st.slider("Durée (échéances)", least, most, float(term), 0.5, format="localized")
-        earned = _amount("Revenu", income, income, 2 * income, income) if income and income > 0 else None
+        chosen = _slider("Durée", min(6.0, term), max(60.0, term), term, _INSTALMENTS)
+        earned = _slider("Revenu", income, 2 * income, income) if income and income > 0 else None
     return Loan(wanted, paid_down, chosen, earned)
 
 
-def _amount(name: str, whole: float, low: float, high: float, value: float) -> float:
-    return float(st.slider(name, float(low), float(high), float(value), whole * _SHARE, format="localized"))
+def _slider(name: str, low: float, high: float, now: float, unit: str = AMOUNT) -> float:
+    """Between two ends, in round steps, and what it is now to the last digit."""
+    step = 1.0 if unit == _INSTALMENTS and high <= _MOST_SINGLE else end_of((high - low) / _STEPS)
+    rounds = [place * step for place in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    options = sorted({now, *rounds})
+    return float(st.select_slider(name, options, now, format_func=lambda one: _written(one, unit)))
 
 
-def _answer(client: Client, annuity: str, schemas: Mapping[str, Any]) -> None:
-    """Raises ApiError."""
-    decision = shell.api().explain(client)["decision"]
-    names = schemas["Decision"]["properties"]["prediction"]["enum"]
-    zone = names.index(decision["prediction"])
+def _written(number: float, unit: str) -> str:
+    return shown(round(number, 1) if unit == _INSTALMENTS else number, unit)
+
+
+def _answer(explanation: Mapping[str, Any], annuity: float | None, schemas: Mapping[str, Any]) -> None:
+    decision, warnings = explanation["decision"], len(explanation["warnings"])
+    name = labels.NAMES[zone(decision["prediction"], schemas)]
     st.markdown(
-        f"Avec ce prêt\u00a0: **{labels.NAMES[zone]}**, probabilité de défaut "
-        f"{in_percent(decision['probability_class_1'], 2)}, échéance "
-        f"{in_thousands(round(client[annuity] or 0))}."
+        f"Avec ce prêt\u00a0: **{name}**, probabilité de défaut "
+        f"{in_percent(decision['probability_class_1'], 2)}, échéance {shown(annuity, AMOUNT)}."
     )
+    if warnings:
+        said = "\n".join(f"- {escaped(one['sentence'])}" for one in explanation["warnings"])
+        st.warning(f"{counted(warnings, 'avertissement', 'avertissements')}\u00a0:\n\n{said}")

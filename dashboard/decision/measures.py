@@ -4,10 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dashboard.values import shown
-
-_DAYS = "jours négatifs"
-_DAYS_PER_YEAR = 365
+from dashboard.values import DAYS, DAYS_PER_YEAR, SHARE, shown
 
 
 @dataclass(frozen=True)
@@ -21,17 +18,19 @@ class Measure:
 
     @property
     def title(self) -> str:
-        return f"{self.label} (années)" if self.unit == _DAYS else self.label
+        return f"{self.label} (années)" if self.unit == DAYS else self.label
 
     @property
     def median(self) -> float:
         return self.population[len(self.population) // 2]
 
     def on_axis(self, value: float) -> float:
-        return -value / _DAYS_PER_YEAR if self.unit == _DAYS else value
+        return -value / DAYS_PER_YEAR if self.unit == DAYS else value
 
     def on_axis_written(self, place: float) -> str:
-        """The number that stands beside the axis, without a unit."""
+        """The number that stands beside the axis, without a unit but for a per cent."""
+        if self.unit == SHARE:
+            return shown(place, SHARE)
         return f"{shown(place / 1e6)}\u00a0M" if abs(place) >= 1e6 else shown(place)
 
     def written(self, value: float | None) -> str:

@@ -11,15 +11,10 @@ Group = Mapping[str, float]
 def drawn(groups: Sequence[Group]) -> str:
     end = end_of(max(max(one["predicted"], one["observed"]) for one in groups))
     plane = Plane(end, end)
-    diagonal = f'x1="{plane.x(0)}" y1="{plane.y(0)}" x2="{plane.x(end)}" y2="{plane.y(end)}"'
     parts = [
         *plane.axes(_numbers(end), _numbers(end)),
-        f'<line {diagonal} class="line" stroke-dasharray="5 4"/>',
-        *(
-            f'<circle cx="{plane.x(one["predicted"]):.1f}" cy="{plane.y(one["observed"]):.1f}" r="6" '
-            'class="dot"/>'
-            for one in groups
-        ),
+        plane.straight((0.0, 0.0), (end, end)),
+        *(plane.dot(one["predicted"], one["observed"]) for one in groups),
         *plane.names("Probabilité prévue", "Taux de défaut constaté"),
     ]
     return drawing(told(groups), parts)

@@ -22,11 +22,11 @@ def drawn(thresholds: Sequence[Threshold], now: Threshold, tried: Threshold) -> 
         *plane.axes(lambda share: in_percent(share, 0), lambda cost: fixed(cost, decimals)),
         plane.curve([(one["threshold"], _cost(one)) for one in shown]),
         plane.upright(now["threshold"]),
-        _dot(plane, now),
+        plane.dot(now["threshold"], _cost(now)),
         *plane.names("Seuil", _COST),
     ]
     if tried["threshold"] != now["threshold"]:
-        parts += [plane.upright(tried["threshold"], dashed=True), _dot(plane, tried)]
+        parts += [plane.upright(tried["threshold"], dashed=True), plane.dot(tried["threshold"], _cost(tried))]
     return drawing(told(thresholds, now, tried), parts)
 
 
@@ -48,11 +48,6 @@ def _shown(thresholds: Sequence[Threshold], now: Threshold, tried: Threshold) ->
     highest = max(now["upper_bound"], tried["threshold"])
     half = [one for one in thresholds if one["threshold"] <= 0.5]
     return half if highest <= 0.45 and half else [*thresholds]
-
-
-def _dot(plane: Plane, one: Threshold) -> str:
-    x, y = plane.x(one["threshold"]), plane.y(_cost(one))
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" class="dot"/>'
 
 
 def _cost(one: Threshold) -> float:

@@ -2,13 +2,17 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from dashboard import labels
 from dashboard.markdown import escaped
 from dashboard.model.tables import table
+from dashboard.moments import day
 from dashboard.numbers import in_percent, signed
+
+MOST_OF_CARD = 30_000  # characters; a page with more is slow to appear
+_HEADING = re.compile(r"^([ \t>*+-]*(?:[0-9]+[.)][ \t]+)?)#{1,6}(?=[ \t]|$)", re.MULTILINE)
+_UNDERLINE = re.compile(r"^([ \t>]*)(=+|-+)[ \t]*$", re.MULTILINE)  # makes a heading of the line above
 
 _HOW = {
     "registration": "enregistrement",
@@ -39,23 +43,19 @@ def champions(terms: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _term(one: Mapping[str, Any]) -> list[str]:
-    since = "?" if one["since"] is None else _day(one["since"])
-    until = "aujourd’hui" if one["until"] is None else _day(one["until"])
+    since = "?" if one["since"] is None else day(one["since"])
+    until = "aujourd’hui" if one["until"] is None else day(one["until"])
     how = _HOW.get(one["how"], "autrement")
     if one["overridden"]:
         how += ", malgré des objections"
     if one["why"]:
         how += f"\u00a0: {escaped(' '.join(one['why'].split()))}"
-    return [one["version"], f"{since} – {until}", how]
-
-
-def _day(moment: str) -> str:
-    return f"{datetime.fromisoformat(moment).astimezone():%d/%m/%Y}"
+    return [escaped(one["version"]), f"{since} – {until}", how]
 
 
 def examination(told: Mapping[str, Any]) -> str:
     """What the version would change of the champion's decisions, and what became of it."""
-    than = f"la version {told['compared_with']}" if told["compared_with"] else "aucun champion"
+    than = f"la version {escaped(told['compared_with'])}" if told["compared_with"] else "aucun champion"
     said = [f"La version servie a été comparée avec {than} sur des clients de référence."]
     changed = told["differences"].get("changed")
     if changed is not None:
@@ -81,5 +81,7 @@ def _difference(value: float, decimals: int, unit: str) -> str:
 
 
 def card(text: str) -> str:
-    """The card below the page's own headings, with no picture of another address."""
-    return re.sub(r"^#+ ", "#### ", text, flags=re.MULTILINE).replace("![", "\\![").replace("$", "\\$")
+    """The beginning of the card, below the page's own headings, with no picture of another address."""
+    shown = text if len(text) <= MOST_OF_CARD else text[:MOST_OF_CARD].rpartition("\n")[0]
+    shown = _HEADING.sub(r"\1####", shown)
+    return _UNDERLINE.sub(r"\1\\\2", shown).replace("![", "\\![").replace("$", "\\$")

@@ -7,6 +7,7 @@ from dashboard.labels import WORDS
 from dashboard.markdown import escaped
 from dashboard.numbers import counted, fixed, in_percent, in_thousands, write_french
 
+_UNKNOWN_ORIGIN = "La version ne dit pas comment son seuil et sa marge ont été choisis."
 _JOURNAL = {
     "writable": "Le journal inscrit chaque décision.",
     "unavailable": "Le journal ne répond pas\u00a0: aucune décision n’est rendue tant qu’il manque. Prévenez "
@@ -16,9 +17,9 @@ _JOURNAL = {
 
 
 def identity(model: Mapping[str, Any]) -> str:
-    version = f", version {model['version']}" if model["version"] else ""
+    version = f", version {escaped(model['version'])}" if model["version"] else ""
     alias = f" ({escaped(model['alias'])})" if model["alias"] else ""
-    return f"**{escaped(model['name'])}**{version}{alias}, empreinte {model['digest'][:12]}."
+    return f"**{escaped(model['name'])}**{version}{alias}, empreinte {escaped(model['digest'][:12])}."
 
 
 def policy(told: Mapping[str, Any]) -> str:
@@ -28,8 +29,9 @@ def policy(told: Mapping[str, Any]) -> str:
     margin = write_french(round(100 * told["margin"], 2))
     points = "point" if told["margin"] < 0.02 else "points"
     return (
-        f"Une demande est **{reliable}** si sa probabilité de défaut est sous {lower}, **{risky}** si elle "
-        f"est au-dessus de {upper}, et **{grey}** entre les deux, bornes comprises. Le seuil est "
+        f"La décision est «\u00a0**{reliable}**\u00a0» si la probabilité de défaut est sous {lower}, "
+        f"«\u00a0**{risky}**\u00a0» si elle est au-dessus de {upper}, et «\u00a0**{grey}**\u00a0» entre les "
+        f"deux, bornes comprises. Le seuil est "
         f"{in_percent(told['optimal_threshold'], 2)}, la marge {margin}\u00a0{points}."
     )
 
@@ -41,18 +43,12 @@ def origin(told: Mapping[str, Any]) -> str:
         return "Ce seuil et cette marge ont été choisis par l’exploitant à l’enregistrement."
     cheapest = provenance.get("threshold_cheapest")
     if not isinstance(cheapest, Mapping):
-        return "La version ne dit pas comment son seuil et sa marge ont été choisis."
-    value, low, high = (in_percent(float(cheapest[name]), 2) for name in ("value", "low", "high"))
+        return _UNKNOWN_ORIGIN
+    ends = [one for name in ("value", "low", "high") if isinstance(one := cheapest.get(name), float | int)]
+    if len(ends) < 3:
+        return _UNKNOWN_ORIGIN
+    value, low, high = (in_percent(one, 2) for one in ends)
     return f"À l’entraînement, le seuil le moins cher était {value} (entre {low} et {high}, 19 fois sur 20)."
-
-
-def costs(told: Mapping[str, float]) -> str:
-    """In what the costs are counted."""
-    ratio = told["false_negative"] / told["false_positive"]
-    return (
-        "Le coût se compte en bons payeurs refusés\u00a0: un crédit accordé qui finit en défaut coûte autant "
-        f"que {fixed(ratio, 0 if ratio == round(ratio) else 1)} refus de clients qui auraient remboursé."
-    )
 
 
 def changed(now: Mapping[str, Any], tried: Mapping[str, Any], everybody: int) -> str:
@@ -97,13 +93,22 @@ def between(comparison: Mapping[str, Any]) -> str:
     if ratio is None or gap is None:
         return "Il n’y a pas deux groupes d’au moins 100 clients\u00a0: rien n’est comparé."
     low, value, high = (fixed(ratio[name], 2) for name in ("low", "value", "high"))
-    kept = "n’est pas tenue" if comparison["is_below_four_fifths"] else "est tenue"
     lowest, highest = (fixed(100 * gap[name], 1) for name in ("low", "high"))
     return (
         f"Le plus faible taux d’accord, rapporté au plus fort\u00a0: {value} (entre {low} et {high}, 19 fois "
-        f"sur 20). La règle des quatre cinquièmes (au moins 0,8) {kept}. Parmi les bons payeurs, les accords "
-        f"diffèrent de {_points(gap['value'])} au plus (entre {lowest} et {highest})."
+        f"sur 20). {_four_fifths(comparison)} Parmi les bons payeurs, les accords diffèrent de "
+        f"{_points(gap['value'])} au plus (entre {lowest} et {highest})."
     )
+
+
+def _four_fifths(comparison: Mapping[str, Any]) -> str:
+    """Whether the rule holds, and whether the interval leaves it open."""
+    low, high, rule = *(comparison["approval_ratio"][end] for end in ("low", "high")), 0.8
+    kept, doubt = "est respectée", f"le bas de l’intervalle, {fixed(low, 2)}, est au-dessous"
+    if comparison["is_below_four_fifths"]:
+        kept, doubt = "n’est pas respectée", f"le haut de l’intervalle, {fixed(high, 2)}, l’atteint"
+    is_open = low < rule <= high
+    return f"La règle des quatre cinquièmes (au moins 0,8) {kept}{f', mais {doubt}' if is_open else ''}."
 
 
 def _points(share: float) -> str:

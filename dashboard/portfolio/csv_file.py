@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 import pyarrow as pa
 
 from dashboard.portfolio import files
-from dashboard.portfolio.files import BadFile
+from dashboard.portfolio.files import BadAnswer, BadFile
 
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n|\Z)")
 _DECLARATION = re.compile(rb'\A(?:\xef\xbb\xbf)?"?sep=([,;\t])"?(?:\r\n?|\n)', re.IGNORECASE)
@@ -49,11 +49,13 @@ class CsvFile:
         return self._head + self._content[self._starts[start] : self._starts[stop]]
 
     def decisions(self, answer: bytes, numbers: Collection[str]) -> pa.Table:
-        names, *rows = csv.reader(
-            io.StringIO(answer.decode("utf-8-sig"), newline=""), delimiter=self._delimiter
-        )
-        columns = dict(zip(names, zip(*rows, strict=True), strict=True))
-        return pa.table({name: self._column(cells, name in numbers) for name, cells in columns.items()})
+        try:
+            text = io.StringIO(answer.decode("utf-8-sig"), newline="")
+            names, *rows = csv.reader(text, delimiter=self._delimiter)
+            columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+            return pa.table({name: self._column(cells, name in numbers) for name, cells in columns.items()})
+        except (ValueError, csv.Error) as error:
+            raise BadAnswer from error
 
     def _column(self, cells: Sequence[str], is_number: bool) -> pa.Array:
         if not is_number:

@@ -1,5 +1,6 @@
 """What every file of clients offers, whatever its form, and what it must have."""
 
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Protocol
@@ -11,6 +12,10 @@ MOST_CLIENTS = 100_000
 
 class BadFile(ValueError):
     """No client of the file can be decided on. The message is a sentence for the officer."""
+
+
+class BadAnswer(ValueError):
+    """What the API answered is no table of decisions."""
 
 
 class ClientsFile(Protocol):
@@ -27,7 +32,10 @@ class ClientsFile(Protocol):
         """A part as the body of a request. Raises BadFile."""
 
     def decisions(self, answer: bytes, numbers: Collection[str]) -> pa.Table:
-        """What the API answered. `numbers`: which columns hold numbers, if the answer does not say it."""
+        """What the API answered. `numbers`: which columns hold numbers, if the answer does not say it.
+
+        Raises BadAnswer.
+        """
 
     def line(self, row: int) -> int:
         """Where a person finds a client: its line in a spreadsheet, its number in a Parquet file."""
@@ -46,9 +54,23 @@ def check_columns(names: Sequence[str], features: Sequence[str]) -> None:
             "Aucune colonne du modèle n’est dans ce fichier. Sa première ligne doit nommer les colonnes."
         )
     if missing:
-        raise BadFile(f"Dans ce fichier, il manque {_listed(missing)}.")
+        raise BadFile(f"Dans ce fichier, il manque {_listed(missing)}{_alike(missing, names)}.")
     if doubled:
         raise BadFile(f"Dans ce fichier, plusieurs fois {_listed(doubled)} : gardez-en une.")
+
+
+def _alike(missing: Sequence[str], names: Sequence[str]) -> str:
+    """Columns that differ from the missing ones by case or blanks alone. No other name is shown: a misplaced
+    value may be among them."""
+    by_letters = {_letters(name): re.sub(r"\s", "␣", name) for name in names}
+    found = [
+        f"{one} trouvé comme {by_letters[_letters(one)]}" for one in missing if _letters(one) in by_letters
+    ]
+    return f" ({', '.join(found)})" if found else ""
+
+
+def _letters(name: str) -> str:
+    return "".join(name.split()).casefold()
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dashboard.portfolio import files
-from dashboard.portfolio.files import BadFile
+from dashboard.portfolio.files import BadAnswer, BadFile
 
 _CLIENTS = 10_000  # of a part: the answer is a few megabytes at most
 _MOST_BYTES = 256 * 1024 * 1024  # of the columns that are read, unpacked
@@ -43,7 +43,10 @@ class ParquetFile:
         return sink.getvalue().to_pybytes()
 
     def decisions(self, answer: bytes, numbers: Collection[str]) -> pa.Table:
-        return pa.ipc.open_stream(answer).read_all()
+        try:
+            return pa.ipc.open_stream(answer).read_all()
+        except (pa.ArrowException, OSError) as error:
+            raise BadAnswer from error
 
     def line(self, row: int) -> int:
         return row + 1

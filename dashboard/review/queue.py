@@ -20,12 +20,29 @@ class Case:
     silence: str = ""
 
 
+@dataclass(frozen=True)
+class _Review:
+    """What this session sends. `reviewer`: None where the token says it."""
+
+    outcome: str
+    reason: str
+    reviewer: str | None
+
+    def is_in(self, receipt: Mapping[str, Any]) -> bool:
+        return any(
+            (one["outcome"], one["reason"]) == (self.outcome, self.reason)
+            and self.reviewer in (None, one["reviewer"])
+            for one in receipt["reviews"]
+        )
+
+
 @dataclass
 class Queue:
     """`done`: how many cases this session has reviewed. `told`: what happened to the last one."""
 
     done: int = 0
     told: str = ""
+    _unanswered: list[_Review] = field(default_factory=list)  # of the case at hand
     _waiting: list[str] = field(default_factory=list)
     _has_more: bool = True
     _last: str | None = None
@@ -53,33 +70,64 @@ class Queue:
         """Review the case at hand, unless somebody has meanwhile. Raises ApiError; it is at hand then."""
         if self._case is None:
             return
-        decision, named = self._case.receipt["id"], {} if reviewer is None else {"reviewer": reviewer}
+        decision = self._case.receipt["id"]
+        review = _Review(outcome, " ".join(reason.split()), reviewer)
         try:
-            if not self._is_overtaken(api, decision):
-                api.review(decision, {"outcome": outcome, "reason": reason, **named})
-                self.done += 1
-                self.skip(f"Crédit {_OUTCOMES[outcome]} : la revue est inscrite au journal.")
+            if self._is_settled(api, decision, review):
+                return
+            self._unanswered.append(review)
+            named = {} if reviewer is None else {"reviewer": reviewer}
+            api.review(decision, {"outcome": outcome, "reason": reason, **named})
+            self._is_written(review)
         except ApiError as error:
-            is_contrary = error.status == 403 and self._is_overtaken(api, decision)
-            if error.status in _ABOUT_THE_CASE:
-                self.skip(str(error))
-            elif not is_contrary:
-                raise
+            self._not_answered(api, error, decision, review)
 
-    def _is_overtaken(self, api: ScoringApi, decision: str) -> bool:
-        """Whether somebody has reviewed or erased it meanwhile; then the next one is at hand.
+    @property
+    def may_be_written(self) -> bool:
+        """Whether a review of the case at hand has been sent, and nobody knows what became of it."""
+        return bool(self._unanswered)
 
-        Raises ApiError.
+    def _not_answered(self, api: ScoringApi, error: ApiError, decision: str, review: _Review) -> None:
+        """The journal says what became of a review without an answer. Raises ApiError if it does not."""
+        if error.status in _ABOUT_THE_CASE:
+            self.skip(str(error))
+            return
+        if not error.may_have_acted and review in self._unanswered:
+            self._unanswered.remove(review)
+        is_contrary = error.status == 403
+        if (is_contrary or self._unanswered) and self._is_settled_as_far_as_known(api, decision, review):
+            return
+        raise error
+
+    def _is_settled_as_far_as_known(self, api: ScoringApi, decision: str, review: _Review) -> bool:
+        try:
+            return self._is_settled(api, decision, review)
+        except ApiError:
+            return False
+
+    def _is_settled(self, api: ScoringApi, decision: str, review: _Review) -> bool:
+        """Whether it is reviewed or erased, by whomever; then the next one is at hand. What this session has
+        written is not settled if it is to be corrected. Raises ApiError.
         """
         receipt = api.past_decision(decision)
         if receipt["outcome"] is None and not receipt["is_erased"]:
             return False
-        self.skip(_reviewed_by_somebody_else(receipt))
-        return True
+        ours = [one for one in self._unanswered if one.is_in(receipt)]
+        if not ours:
+            self.skip(_reviewed_by_somebody_else(receipt))
+            return True
+        if receipt["outcome"] == review.outcome:
+            self._is_written(review)
+            return True
+        return False
+
+    def _is_written(self, review: _Review) -> None:
+        self.done += 1
+        self.skip(f"Crédit {_OUTCOMES[review.outcome]}\u00a0: la revue est inscrite au journal.")
 
     def skip(self, told: str) -> None:
         """Go on with the next case."""
-        self.told, self._case = told, None
+        self.told, self._case, self._unanswered = told, None, []
         self._waiting.pop(0)
 
     @property

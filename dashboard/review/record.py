@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dashboard.api_client import ScoringApi
+from dashboard.numbers import counted, in_percent, in_thousands
 
 _PAGE, MOST_PAGES = 500, 4
 MOST = _PAGE * MOST_PAGES
@@ -16,7 +17,9 @@ def reviewed(api: ScoringApi) -> list[Mapping[str, Any]]:
     after: dict[str, str] = {}
     for _ in range(MOST_PAGES):
         page = api.past_decisions(reviewed="true", limit=str(_PAGE), **after)
-        found += page["decisions"]
+        found += [
+            one for one in page["decisions"] if None not in (one["outcome"], one["reviewer"], one["reviewed"])
+        ]
         if page["next"] is None:
             break
         after = {"after": page["next"]}
@@ -27,6 +30,14 @@ def agreement(decisions: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
     """How many reviews have the model's own leaning, of how many where it leans to a side."""
     held = [one for one in decisions if one["leaning"] is not None]
     return sum(one["outcome"] == one["leaning"] for one in held), len(held)
+
+
+def told(agreed: int, held: int) -> str:
+    reviews, verb = counted(agreed, "revue", "revues"), "va" if agreed < 2 else "vont"
+    return (
+        f"{reviews} sur {in_thousands(held)} ({in_percent(agreed / held)}) {verb} du côté du seuil "
+        "où le modèle place le client. Dans la zone grise, il ne tranche pas lui-même."
+    )
 
 
 def by_label(decisions: Sequence[Mapping[str, Any]]) -> Counter[tuple[str, str | None, str]]:

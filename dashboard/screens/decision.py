@@ -1,73 +1,90 @@
 """The page « Décision »: one client's values, the API's decision, its reasons, and what would change it."""
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import streamlit as st
 
-from dashboard import labels, shell
-from dashboard.api_client import ApiError
+from dashboard import labels, shell, svg
+from dashboard.api_client import ApiError, zone
 from dashboard.decision import demonstration, entry
 from dashboard.decision.among_others import among_others
-from dashboard.decision.document import document
-from dashboard.decision.fields import Client, asked
+from dashboard.decision.explaining import explained
+from dashboard.decision.fields import Client, Field, asked
 from dashboard.decision.levers import levers
+from dashboard.decision.offers import cards
+from dashboard.decision.paper import paper
 from dashboard.drawing import scale
-from dashboard.numbers import in_percent
+from dashboard.markdown import escaped
+from dashboard.numbers import counted, in_percent
 from dashboard.waterfall import told, waterfall
 
-_DESCRIBED, _ANSWER = "decision description", "decision answer"  # what the session keeps
-_REFERENCE = "decision reference"
+# What the session keeps.
+_DESCRIBED, _ANSWER, _AGAIN = "decision description", "decision answer", "decision again"
+_EXAMPLE = "exemple"  # what the journal calls it
+_DRAWN = 620  # pixels, where there is room
+_PERHAPS_DECIDED = (
+    "Cette demande est peut-être déjà au journal, s’il y en a un\u00a0: la répéter y laisse un second reçu."
+)
 _TABS = ("Valeurs", "Raisons", "Parmi les autres", "Autre prêt", "Pour le client")
 _STYLE = (
-    "<style>.st-key-decision{position:sticky;top:3.75rem;z-index:9;padding:.5rem 1rem;border-radius:.5rem;"
-    "border:1px solid #8888;background:light-dark(#fff,#0e1117);background:var(--background-color,Canvas)}"
-    ".st-key-decision-old{opacity:.55}@media(max-height:500px){.st-key-decision{position:static}}</style>"
+    "<style>.st-key-decision{padding:.5rem 1rem;border-radius:.5rem;border:1px solid #8888;"
+    f"background:light-dark({svg.GROUND[0]},{svg.GROUND[1]})}}"
+    ".st-key-decision-old{opacity:.55}"
+    # Streamlit wraps the container in a box of its own height: only that box can stay while the page moves.
+    "@media(min-width:900px) and (min-height:600px){"
+    "div:has(>.st-key-decision){position:sticky;top:3.25rem;z-index:9}}</style>"
 )
 
 
 def main() -> None:
     shell.title("Décision")
     st.html(_STYLE)
-    described = _described()
-    if described is None:
+    schemas = _schemas()
+    if schemas is None:
         return
-    fields = asked(described["Client"])
+    fields = asked(schemas["Client"])
     entry.restore(fields)
-    _start(described["Client"])
+    _start(schemas["Client"])
     place = st.container(key="decision")
-    values, reasons, others, other_loan, paper = st.tabs([*_TABS])
+    values, *others = st.tabs([*_TABS])
     answer: dict[str, Any] | None = st.session_state.get(_ANSWER)
     with values:
-        client = entry.entry(described["Client"], _warnings(answer))
+        client = entry.entry(schemas["Client"], _warnings(answer))
         entry.keep(fields)
     with place:
-        answer = _decided(client, answer, described)
+        answer = _decided(client, answer, schemas)
     if answer is None:
-        for tab in (reasons, others, other_loan, paper):
+        for tab in others:
             tab.write("Demandez d’abord la décision.")
-        return
+    else:
+        _about(answer, others)
+
+
+def _about(answer: Mapping[str, Any], tabs: Sequence[Any]) -> None:
+    """What the tabs beside the values say. All of it is in the words of the version that decided."""
+    reasons, others, other_loan, for_client = tabs
+    client, explanation, schemas = answer["client"], answer["explanation"], answer["schemas"]
     with reasons:
-        _reasons(answer, described)
+        _reasons(answer)
     with others:
-        among_others(answer["client"], answer["explanation"])
+        among_others(client, explanation, answer["digest"])
     with other_loan:
-        levers(answer["client"], described)
-        _offers(answer, described)
-    with paper:
-        _paper(answer, described)
+        if explanation is not None:
+            cards(explanation["offers"], client, schemas, lambda sentence: _said(sentence, schemas))
+        levers(client, schemas, answer["digest"])
+    with for_client:
+        paper(answer, lambda sentence, words: _said(sentence, schemas, words))
 
 
-def _described() -> dict[str, Any] | None:
-    """The API's schemas. Those of before while it does not answer, so that nothing typed is lost."""
+def _schemas() -> dict[str, Any] | None:
+    """The API's. Those of before while it does not answer, so that nothing typed is lost."""
     try:
         st.session_state[_DESCRIBED] = shell.api().specification()["components"]["schemas"]
     except ApiError as error:
         if _DESCRIBED not in st.session_state:
             shell.failure(error)
-    except KeyError:
-        st.error("L’adresse de l’API est celle d’un autre service\u00a0: prévenez votre support.")
     return st.session_state.get(_DESCRIBED)
 
 
@@ -75,66 +92,95 @@ def _start(schema: Mapping[str, Any]) -> None:
     fields = asked(schema)
     with st.container(horizontal=True):
         st.button("Nouveau client", on_click=_cleared, args=(fields,))
-        st.button("Remplir avec l’exemple", on_click=entry.fill, args=(fields, entry.example(schema)))
+        st.button(
+            "Remplir avec l’exemple", on_click=entry.fill, args=(fields, entry.example(schema), _EXAMPLE)
+        )
         demonstration.choice(fields, schema)
 
 
-def _cleared(fields: list[Any]) -> None:
-    entry.fill(fields, None)
+def _cleared(fields: list[Field]) -> None:
+    entry.clear(fields)
     st.session_state.pop(_ANSWER, None)
-    st.session_state[_REFERENCE] = ""
 
 
 def _decided(
-    client: Client | None, answer: dict[str, Any] | None, described: Mapping[str, Any]
+    client: Client | None, answer: dict[str, Any] | None, schemas: dict[str, Any]
 ) -> dict[str, Any] | None:
     """Ask for a decision where the officer does, and show the last one."""
     reference, button = st.columns([2, 1], vertical_alignment="bottom")
-    named = reference.text_input("Référence du client (facultative)", key=_REFERENCE, max_chars=64)
+    named = reference.text_input("Référence du client (facultative)", key=entry.REFERENCE, max_chars=64)
     asks = button.button("Demander la décision", type="primary", disabled=client is None, width="stretch")
-    if asks and client is not None:
+    asks_again = st.session_state.pop(_AGAIN, False)
+    if client is not None and (asks or asks_again):
         try:
-            decision, receipt = shell.api().decide(client, named)
+            st.session_state[_ANSWER] = _asked(client, named, schemas)
         except ApiError as error:
-            shell.failure(error)
+            shell.failure(error, "decision", _ask_again)
+            if error.may_have_acted:
+                st.caption(_PERHAPS_DECIDED)
         else:
-            answer = {"client": client, "decision": decision, "receipt": receipt, **_explained(client)}
-            st.session_state[_ANSWER] = answer
             st.rerun()  # the warnings belong to fields that are shown already
     if answer is None:
-        st.caption("Remplissez tous les champs, ou cochez «\u00a0inconnu\u00a0».")
+        missing = "Remplissez tous les champs, ou cochez «\u00a0inconnu\u00a0»."
+        st.caption(missing if client is None else "Demandez la décision.")
         return None
     is_old = client != answer["client"]
     with st.container(key="decision-old" if is_old else "decision-now"):
-        _shown(answer, described, is_old=is_old)
+        _shown(answer, is_old=is_old)
     return answer
 
 
-def _explained(client: Client) -> dict[str, Any]:
-    """The explanation, or the sentence why there is none: the decision stands without it."""
+def _ask_again() -> None:
+    st.session_state[_AGAIN] = True
+
+
+def _asked(client: Client, named: str, schemas: dict[str, Any]) -> dict[str, Any]:
+    """All that the page shows of a decision, in the words of the version that took it. Raises ApiError."""
+    decided = shell.api().decide(client, named)
+    prediction = decided.decision["prediction"]
+    if prediction not in schemas["Decision"]["properties"]["prediction"]["enum"]:
+        schemas = shell.api().specification()["components"]["schemas"]  # a promotion, just now
+    return {
+        "client": client,
+        "reference": named.strip(),
+        "is_fictitious": entry.is_fictitious(),
+        **asdict(decided),
+        "schemas": schemas,
+        "zone": zone(prediction, schemas),
+        **_explained(client, schemas, decided.digest),
+    }
+
+
+def _explained(client: Client, schemas: Mapping[str, Any], digest: str | None) -> dict[str, Any]:
+    """The explanation, or why there is none: the decision stands without it."""
     try:
-        return {"explanation": shell.api().explain(client), "unexplained": None}
+        return {"explanation": explained(client, schemas, digest), "unexplained": None}
     except ApiError as error:
-        return {"explanation": None, "unexplained": str(error)}
+        return {"explanation": None, "unexplained": error}
 
 
-def _shown(answer: Mapping[str, Any], described: Mapping[str, Any], *, is_old: bool) -> None:
-    decision, zone = answer["decision"], _zone(answer["decision"]["prediction"], described)
-    name, share = labels.NAMES[zone], in_percent(decision["probability_class_1"], 2)
+def _explain_again() -> None:
+    answer = st.session_state[_ANSWER]
+    answer.update(_explained(answer["client"], answer["schemas"], answer["digest"]))
+
+
+def _shown(answer: Mapping[str, Any], *, is_old: bool) -> None:
+    decision, place = answer["decision"], answer["zone"]
+    name, share = labels.NAMES[place], in_percent(decision["probability_class_1"], 2)
     old = " — valeurs modifiées" if is_old else ""
-    st.markdown(f"## {name}{old}")
-    receipt = f" Reçu\u00a0: {answer['receipt']}." if answer["receipt"] else ""
-    st.markdown(f"Probabilité de défaut\u00a0: {share}.{receipt}")
+    receipt = f" Reçu\u00a0: {escaped(answer['receipt'])}." if answer["receipt"] else ""
+    words, drawing = st.columns([2, 3])
+    words.markdown(f"## {name}{old}")
+    words.markdown(f"Probabilité de défaut\u00a0: {share}.{receipt}")
     bounds = [in_percent(decision[key], 2) for key in ("lower_bound", "upper_bound")]
-    st.image(
-        scale(decision, zone, labels.SHAPES[zone]),
-        width="stretch",
+    drawing.image(
+        scale(decision, place, labels.SHAPES[place]),
+        width=_DRAWN,
         alt=f"{name}\u00a0: probabilité de défaut {share}, zone grise de {bounds[0]} à {bounds[1]}",
     )
-
-
-def _zone(prediction: str, described: Mapping[str, Any]) -> int:
-    return int(described["Decision"]["properties"]["prediction"]["enum"].index(prediction))
+    if warnings := sum(map(len, _warnings(answer).values())):
+        said = counted(warnings, "avertissement", "avertissements")
+        st.warning(f"{said}\u00a0: lisez l’onglet «\u00a0Raisons\u00a0» avant de vous y fier.")
 
 
 def _warnings(answer: Mapping[str, Any] | None) -> dict[str, list[str]]:
@@ -145,19 +191,19 @@ def _warnings(answer: Mapping[str, Any] | None) -> dict[str, list[str]]:
     return found
 
 
-def _reasons(answer: Mapping[str, Any], described: Mapping[str, Any]) -> None:
+def _reasons(answer: Mapping[str, Any]) -> None:
     explanation = answer["explanation"]
     if explanation is None:
-        st.caption(answer["unexplained"])
+        shell.absence(answer["unexplained"], "reasons", _explain_again)
         return
-    for sentence in _warnings(answer).get("", ()):
-        st.warning(sentence)
+    for one in explanation["warnings"]:
+        st.warning(escaped(one["sentence"]))
     _listed("Ce qui parle pour le crédit", [one["sentence"] for one in explanation["reasons"]["for"]])
     _listed("Ce qui parle contre lui", [one["sentence"] for one in explanation["reasons"]["against"]])
     st.markdown("### Ce que chaque valeur ajoute")
-    features = described["Client"]["properties"]
+    features = answer["schemas"]["Client"]["properties"]
     steps = [
-        (features[one["feature"]].get("title", one["feature"]), one["points"])
+        (features.get(one["feature"], {}).get("title", one["feature"]), one["points"])
         for one in explanation["contributions"]
     ]
     end = explanation["decision"]["probability_class_1"]
@@ -168,45 +214,15 @@ def _reasons(answer: Mapping[str, Any], described: Mapping[str, Any]) -> None:
 def _listed(title: str, sentences: list[str]) -> None:
     if sentences:
         st.markdown(f"### {title}")
-        st.markdown("\n".join(f"- {sentence}" for sentence in sentences))
+        st.markdown("\n".join(f"- {escaped(sentence)}" for sentence in sentences))
 
 
-def _offers(answer: Mapping[str, Any], described: Mapping[str, Any]) -> None:
-    if answer["explanation"] is None:
-        return
-    offers = answer["explanation"]["offers"]
-    st.markdown("### Ce qui changerait la décision")
-    st.write(_said(offers["sentence"], described))
-    for one in [*offers["found"], *([offers["worse"]] if offers["worse"] else [])]:
-        with st.container(border=True):
-            st.markdown(f"**{labels.NAMES[_zone(one['prediction'], described)]}**")
-            st.write(_said(one["sentence"], described))
-
-
-def _said(sentence: str, described: Mapping[str, Any]) -> str:
-    """The API's sentence with the officer's words for the three labels."""
-    names = described["Decision"]["properties"]["prediction"]["enum"]
-    for name, word in zip(names, labels.WORDS, strict=True):
+def _said(sentence: str, schemas: Mapping[str, Any], words: tuple[str, ...] = labels.WORDS) -> str:
+    """The API's sentence with the officer's words for the three labels, or others."""
+    names = schemas["Decision"]["properties"]["prediction"]["enum"]
+    for name, word in zip(names, words, strict=True):
         sentence = sentence.replace(name, word)
     return sentence
-
-
-def _paper(answer: Mapping[str, Any], described: Mapping[str, Any]) -> None:
-    explanation = answer["explanation"] or {"reasons": {"for": [], "against": []}, "offers": {"found": []}}
-    parts = [
-        ("Ce qui parle pour votre demande", [one["sentence"] for one in explanation["reasons"]["for"]]),
-        ("Ce qui parle contre elle", [one["sentence"] for one in explanation["reasons"]["against"]]),
-        (
-            "Ce qui changerait le résultat",
-            [_said(one["sentence"], described) for one in explanation["offers"]["found"]],
-        ),
-    ]
-    word = labels.WORDS[_zone(answer["decision"]["prediction"], described)]
-    written = document(word, f"{datetime.now().astimezone():%d/%m/%Y}", answer["receipt"], parts)
-    st.write(
-        "Une page à imprimer ou à envoyer\u00a0: le résultat, ses raisons, le reçu et les droits du client."
-    )
-    st.download_button("Télécharger le document", written, "decision.html", "text/html")
 
 
 main()

@@ -5,8 +5,9 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import shell
+from dashboard import costs, shell
 from dashboard.api_client import ApiError
+from dashboard.markdown import escaped
 from dashboard.model import calibration, cost_curve, history, links, sentences, tables
 from dashboard.numbers import in_percent
 from dashboard.shares import bars, told
@@ -30,7 +31,7 @@ def main() -> None:
     try:
         totals = shell.api().reference()
     except ApiError as error:
-        st.info(str(error))
+        shell.absence(error, "reference")
     else:
         _reference(totals)
     _weights(model)
@@ -42,7 +43,7 @@ def _version(model: Mapping[str, Any], ready: Mapping[str, Any]) -> None:
     st.header("Version servie", anchor=False)
     st.markdown(sentences.identity(model))
     if ready["doubt"]:
-        st.warning(f"Cette version n’est peut-être plus la bonne\u00a0: {ready['doubt']}")
+        st.warning(escaped(f"Cette version n’est peut-être plus la bonne\u00a0: {ready['doubt']}"))
     st.markdown(sentences.policy(model["policy"]))
     st.markdown(sentences.origin(model["policy"]))
     if not model["explains"]:
@@ -65,9 +66,10 @@ def _reference(totals: Mapping[str, Any]) -> None:
 @st.fragment
 def _threshold(totals: Mapping[str, Any]) -> None:
     """Moves nothing but the slider: what each threshold would change is known already."""
-    now, has_costs = totals["now"], totals["now"]["cost_per_client"] is not None
+    now = totals["now"]
+    has_costs = all(one["cost_per_client"] is not None for one in [now, *totals["thresholds"]])
     if has_costs:
-        st.markdown(sentences.costs(totals["costs"]))
+        st.markdown(costs.meaning(costs.of_a_default(totals["costs"]) or 1.0))
     by_threshold = {one["threshold"]: one for one in [*totals["thresholds"], now]}
     tried = by_threshold[
         st.select_slider(
@@ -81,7 +83,7 @@ def _threshold(totals: Mapping[str, Any]) -> None:
         )
     ]
     st.markdown(sentences.changed(now, tried, totals["reference"]["clients"]))
-    st.markdown(tables.compared(now, tried))
+    st.markdown(tables.compared(now, tried, has_costs=has_costs))
     if has_costs:
         drawn = totals["thresholds"], now, tried
         st.image(cost_curve.drawn(*drawn), alt=cost_curve.told(*drawn), width=_DRAWN)
@@ -97,7 +99,8 @@ def _calibration(totals: Mapping[str, Any]) -> None:
         "défauts que prévu."
     )
     st.image(calibration.drawn(groups), alt=calibration.told(groups), width=_DRAWN)
-    st.markdown(sentences.figures(totals["figures"]))
+    if totals["figures"]:
+        st.markdown(sentences.figures(totals["figures"]))
 
 
 def _fairness(comparisons: list[Mapping[str, Any]] | None) -> None:
@@ -137,16 +140,16 @@ def _service(ready: Mapping[str, Any]) -> None:
 
 def _history(model: Mapping[str, Any]) -> None:
     """Last, because a registry may take seconds to answer."""
-    st.header("Histoire", anchor=False)
+    st.header("Historique", anchor=False)
     told: Mapping[str, Any] = {"champions": [], "examination": None, "card": None}
     if model["version"] is None:
-        st.markdown("La version est servie depuis un fichier\u00a0: aucun registre n’en garde l’histoire.")
+        st.markdown("La version est servie depuis un fichier\u00a0: aucun registre n’en garde l’historique.")
     else:
         try:
             with st.spinner("Le registre est consulté…"):
                 told = shell.api().model_history()
         except ApiError as error:
-            st.info(str(error))
+            shell.absence(error, "history")
     if told["champions"]:
         st.markdown(history.champions(told["champions"]))
     if told["examination"]:
@@ -154,6 +157,10 @@ def _history(model: Mapping[str, Any]) -> None:
     if told["card"]:
         with st.expander("Fiche du modèle, en anglais"):
             st.markdown(history.card(told["card"]))
+            if len(told["card"]) > history.MOST_OF_CARD:
+                st.caption(
+                    "La fiche est plus longue\u00a0: la suite est dans MLflow, à la page de la version."
+                )
     _links(model, told["examination"])
 
 

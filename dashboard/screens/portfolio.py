@@ -8,11 +8,12 @@ import pyarrow.compute as pc
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from dashboard import labels, shell
+from dashboard import costs, labels, shell
 from dashboard.api_client import ApiError
 from dashboard.histogram import histogram, told
-from dashboard.numbers import counted, in_percent, in_thousands
-from dashboard.portfolio import result
+from dashboard.markdown import escaped
+from dashboard.numbers import counted, in_thousands
+from dashboard.portfolio import counts, result
 from dashboard.portfolio.files import BadFile, ClientsFile
 from dashboard.portfolio.opening import opened
 from dashboard.portfolio.run import LINE, MOST_REFUSED, Run
@@ -20,9 +21,16 @@ from dashboard.portfolio.run import LINE, MOST_REFUSED, Run
 _MEGABYTES = 200
 _SHOWN_AT_ONCE = 8  # refused lines
 _DRAWN = 760  # pixels, where there is room
-_FILE, _RUN, _KEPT = "portfolio file", "portfolio run", "portfolio kept"  # what the session keeps
+# What the session keeps.
+_FILE, _RUN, _KEPT, _COST = "portfolio file", "portfolio run", "portfolio kept", "portfolio cost"
+_EXPECTED = "Il est attendu si les probabilités sont justes, et si la zone grise est tranchée par le seuil."
 _CLIENTS = ("client", "clients")
-_SHOWN = _AT, _DECISION, _PROBABILITY, _RECEIPT = ("Ligne", "Décision", "Probabilité de défaut", "Reçu")
+_SHOWN = _AT, _DECISION, _PROBABILITY, _RECEIPT = (
+    "Ligne du fichier",
+    "Décision",
+    "Probabilité de défaut",
+    "Reçu",
+)
 
 
 def main() -> None:
@@ -53,7 +61,7 @@ def _page(uploaded: UploadedFile | None) -> None:
     _ask(file, specification)
     run: Run | None = st.session_state.get(_RUN)
     if run is not None and _advanced(run):
-        _show(run, specification["components"]["schemas"]["Decision"]["properties"]["prediction"]["enum"])
+        _show(run)
 
 
 def _file(uploaded: UploadedFile | None, features: list[str]) -> ClientsFile | None:
@@ -70,7 +78,7 @@ def _file(uploaded: UploadedFile | None, features: list[str]) -> ClientsFile | N
             file = error
         st.session_state[_FILE] = uploaded.file_id, file
     if isinstance(file, BadFile):
-        st.error(str(file))
+        st.error(escaped(str(file)))
         return None
     return file
 
@@ -84,16 +92,15 @@ def _ask(file: ClientsFile, specification: dict[str, Any]) -> None:
     """What to keep beside the decisions, and the button that starts."""
     decision = specification["components"]["schemas"]["Decision"]["properties"]
     has_journal = "/decisions" in specification["paths"]
-    (keep,) = (
-        one for one in specification["paths"]["/predict/batch"]["post"]["parameters"] if one["name"] == "keep"
-    )
+    parameters = specification["paths"]["/predict/batch"]["post"]["parameters"]
+    most = next((one["schema"].get("maxItems") for one in parameters if one["name"] == "keep"), None)
     taken = {*decision, "decision_id", LINE, *_SHOWN}
     others = [name for name in file.others if name not in taken]
     kept = st.multiselect(
         "Colonnes à reprendre dans le résultat",
         others,
         others[:1],
-        max_selections=keep["schema"]["maxItems"],
+        max_selections=most,
         placeholder="Aucune",
         key=_KEPT,
         persist_state="page",
@@ -102,8 +109,9 @@ def _ask(file: ClientsFile, specification: dict[str, Any]) -> None:
     if has_journal:
         st.caption("Chaque décision est inscrite au journal, et le résultat donne le numéro de son reçu.")
     if st.button(f"Décider pour {counted(file.rows, *_CLIENTS)}", type="primary"):
-        numbers = [name for name, schema in decision.items() if schema["type"] == "number"]
-        st.session_state[_RUN] = Run(file, kept, has_journal, numbers)
+        numbers = [name for name, schema in decision.items() if schema.get("type") == "number"]
+        names = decision["prediction"]["enum"]
+        st.session_state[_RUN] = Run(file, kept, has_journal, names, numbers)
 
 
 def _advanced(run: Run) -> bool:
@@ -117,7 +125,7 @@ def _advanced(run: Run) -> bool:
             run.advance(shell.api())
         place.empty()
     except BadFile as error:
-        place.error(str(error))
+        place.error(escaped(str(error)))
     except ApiError as error:
         place.empty()
         if run.answered:
@@ -126,15 +134,21 @@ def _advanced(run: Run) -> bool:
     return bool(run.answered or run.refused)
 
 
-def _show(run: Run, names: list[str]) -> None:
+def _show(run: Run) -> None:
+    if run.meets_other_version:
+        st.warning(
+            f"Une autre version du modèle est servie depuis le début de cet envoi\u00a0: il s’est arrêté, et "
+            f"{counted(run.left, *_CLIENTS)} n’ont pas de décision. Le résultat ci-dessous est de la version "
+            f"d’avant. «\u00a0Décider pour…\u00a0» recommence tout le fichier par une seule version."
+        )
     _refusals(run)
     if not run.answered:
         return
     table = run.table()
-    zones = pc.index_in(table["prediction"], pa.array(names)).to_numpy()
+    zones = pc.index_in(table["prediction"], pa.array(run.labels)).to_numpy()
     probabilities = table["probability_class_1"].to_numpy()
     st.subheader("Décisions", anchor=False)
-    _counts(zones, probabilities)
+    _counts(table, zones, probabilities, run)
     bounds = tuple(table[name][0].as_py() for name in ("lower_bound", "upper_bound"))
     drawn = probabilities, zones, bounds
     st.image(histogram(*drawn), alt=told(*drawn), width=_DRAWN)
@@ -142,16 +156,30 @@ def _show(run: Run, names: list[str]) -> None:
     _downloads(table)
 
 
-def _counts(zones: Any, probabilities: Any) -> None:
-    lines = ["| Décision | Clients | Part | Probabilité de défaut moyenne |", "| --- | ---: | ---: | ---: |"]
-    for zone, name in enumerate(labels.NAMES):
-        of_zone = probabilities[zones == zone]
-        mean = in_percent(float(of_zone.mean()), 2) if len(of_zone) else "–"
-        share = in_percent(len(of_zone) / len(zones))
-        lines.append(f"| {name} | {in_thousands(len(of_zone))} | {share} | {mean} |")
-    mean = in_percent(float(probabilities.mean()), 2)
-    lines.append(f"| Ensemble | {in_thousands(len(zones))} | {in_percent(1.0)} | {mean} |")
-    st.markdown("\n".join(lines))
+def _counts(table: pa.Table, zones: Any, probabilities: Any, run: Run) -> None:
+    of_default = _cost_of_a_default(run) if "optimal_threshold" in table.column_names else None
+    expected = None
+    if of_default is not None:
+        expected = costs.expected(probabilities, table["optimal_threshold"][0].as_py(), of_default)
+    st.markdown(counts.table(zones, probabilities, expected))
+    if of_default is not None:
+        st.caption(f"{costs.meaning(of_default)} {_EXPECTED}")
+
+
+def _cost_of_a_default(run: Run) -> float | None:
+    """As the version says that decided; None where it does not, or where the API cannot be asked."""
+    known = st.session_state.get(_COST)
+    if known is None or known[0] != run.digest:
+        try:
+            policy = shell.api(run.digest).model()["policy"]
+        except ApiError:
+            return None
+        known = st.session_state[_COST] = (
+            run.digest,
+            costs.of_a_default((policy["provenance"] or {}).get("costs")),
+        )
+    cost: float | None = known[1]
+    return cost
 
 
 def _refusals(run: Run) -> None:
@@ -165,12 +193,13 @@ def _refusals(run: Run) -> None:
         return
     st.subheader(f"{counted(len(run.refused), 'ligne refusée', 'lignes refusées')}", anchor=False)
     st.write(
-        "Ces clients n’ont pas de décision. Corrigez-les, puis déposez un fichier avec ces lignes seules."
+        "Ces clients n’ont pas de décision. Corrigez-les, puis déposez un fichier avec ces lignes seules. "
+        + _where(run.file)
     )
     rows = sorted(run.refused.items())
     with st.container(height="content" if len(rows) <= _SHOWN_AT_ONCE else 400):
         st.table(
-            {_AT: [run.file.line(row) for row, _ in rows], "Raison": [reason for _, reason in rows]},
+            {_AT: [run.file.line(row) for row, _ in rows], "Raison": [escaped(reason) for _, reason in rows]},
             hide_index=True,
             alt="Lignes refusées, avec la raison",
         )
@@ -190,7 +219,7 @@ def _table(table: pa.Table, zones: Any, run: Run) -> None:
         _PROBABILITY: table["probability_class_1"],
         **({_RECEIPT: table["decision_id"]} if run.with_ids else {}),
     }
-    st.caption(f"{counted(int(shown.sum()), *_CLIENTS)}")
+    st.caption(f"{counted(int(shown.sum()), *_CLIENTS)}. {_where(run.file)}")
     st.dataframe(
         pa.table(columns).filter(pa.array(shown)),
         hide_index=True,
@@ -198,6 +227,12 @@ def _table(table: pa.Table, zones: Any, run: Run) -> None:
         column_config={_PROBABILITY: st.column_config.NumberColumn(format="percent")},
         alt="Clients du portefeuille, avec leur décision",
     )
+
+
+def _where(file: ClientsFile) -> str:
+    first = file.line(0)
+    head = f", sous l’en-tête (ligne {first - 1})" if first > 1 else ""
+    return f"Le premier client du fichier est à la ligne {first}{head}."
 
 
 def _downloads(table: pa.Table) -> None:

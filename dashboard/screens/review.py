@@ -1,7 +1,6 @@
 """The page « Revue »: a person decides where the model does not, and what people have decided so far."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import streamlit as st
@@ -10,6 +9,7 @@ from dashboard import labels, shell, values
 from dashboard.api_client import ApiError
 from dashboard.drawing import scale
 from dashboard.markdown import escaped
+from dashboard.moments import moment
 from dashboard.numbers import counted, in_percent, in_thousands
 from dashboard.review import record
 from dashboard.review.queue import Case, Queue
@@ -20,6 +20,12 @@ _VIEWS = _WAITING, _DONE = ("Dossiers à examiner", "Revues faites")
 _GREY = 1
 _OUTCOMES = {"accept": "accordé", "refuse": "refusé"}
 _MOST_REASONS = 5
+_NOT_WRITTEN = "Rien n’est inscrit\u00a0: le motif est gardé, vous pouvez recommencer."
+_PERHAPS_WRITTEN = (
+    "La revue est peut-être inscrite. Le motif est gardé\u00a0: recommencez, et le journal est lu avant que "
+    "rien n’y soit ajouté."
+)
+_DRAWN = 620  # pixels, where there is room
 
 
 def main() -> None:
@@ -65,7 +71,7 @@ def _next_case(features: Mapping[str, Any], *, has_tokens: bool) -> None:
         _reasons(case)
     with form:
         _form(has_tokens=has_tokens)
-    _values(case.receipt["inputs"], features)
+    _values(case.receipt["inputs"] or {}, features)
     if queue.told:
         _focus_on(case)
 
@@ -91,14 +97,11 @@ def _start_again() -> None:
 def _case(case: Case) -> None:
     receipt = case.receipt
     reference = receipt["client_reference"]
-    st.subheader(
-        f"Dossier {escaped(reference)}" if reference else f"Dossier du {_moment(receipt['time'])}",
-        anchor=False,
-    )
+    st.subheader(f"Dossier {escaped(reference)}" if reference else "Dossier sans référence", anchor=False)
     version = receipt["model_version"]
-    by = f", version {version} du modèle" if version else ""
-    st.caption(f"Décision du {_moment(receipt['time'])}{by}. Reçu {receipt['id']}.")
-    st.image(scale(receipt["decision"], _GREY, labels.SHAPES[_GREY]), width="stretch", alt=_told(receipt))
+    by = f", version {escaped(version)} du modèle" if version else ""
+    st.caption(f"Décision du {moment(receipt['time'])}{by}. Reçu {escaped(receipt['id'])}.")
+    st.image(scale(receipt["decision"], _GREY, labels.SHAPES[_GREY]), width=_DRAWN, alt=_told(receipt))
 
 
 def _told(receipt: Mapping[str, Any]) -> str:
@@ -110,7 +113,7 @@ def _told(receipt: Mapping[str, Any]) -> str:
 
 def _reasons(case: Case) -> None:
     if case.explanation is None:
-        st.warning(f"Les raisons manquent. {case.silence}")
+        st.warning(f"Les raisons manquent. {escaped(case.silence)}")
         return
     _listed("À vérifier", case.explanation["warnings"])
     _listed("Pour le crédit", case.explanation["reasons"]["for"])
@@ -119,7 +122,7 @@ def _reasons(case: Case) -> None:
 
 def _listed(title: str, found: Sequence[Mapping[str, Any]]) -> None:
     if found:
-        st.markdown(f"**{title}**\n\n" + "\n".join(f"- {one['sentence']}" for one in found))
+        st.markdown(f"**{title}**\n\n" + "\n".join(f"- {escaped(one['sentence'])}" for one in found))
 
 
 def _form(*, has_tokens: bool) -> None:
@@ -129,7 +132,9 @@ def _form(*, has_tokens: bool) -> None:
         if not has_tokens:
             st.text_input("Votre nom", key="review name", max_chars=64, persist_state="session")
         if reasons:
-            st.pills("Motif déjà donné", reasons, key="review pill", persist_state="page")
+            st.pills(
+                "Motif déjà donné", reasons, format_func=escaped, key="review pill", persist_state="page"
+            )
         st.text_input(
             "Motif",
             key="review reason",
@@ -158,7 +163,8 @@ def _review(outcome: str) -> None:
     try:
         state[_QUEUE].review(shell.api(), outcome, reason, reviewer or None)
     except ApiError as error:
-        state["review problem"] = f"{error} Rien n’est inscrit : le motif est gardé, vous pouvez recommencer."
+        is_open = state[_QUEUE].may_be_written
+        state["review problem"] = f"{escaped(str(error))} {_PERHAPS_WRITTEN if is_open else _NOT_WRITTEN}"
         return
     state[_REASONS] = list(dict.fromkeys([reason, *state[_REASONS]]))[:_MOST_REASONS]
     _clear()
@@ -178,7 +184,8 @@ def _values(inputs: Mapping[str, float | None], features: Mapping[str, Any]) -> 
     lines = ["| Donnée | Valeur |", "| --- | ---: |"]
     for name, value in inputs.items():
         known = features.get(name, {})
-        lines.append(f"| {known.get('title', name)} | {values.shown(value, known.get('x-unit', ''))} |")
+        cells = known.get("title", name), values.shown(value, known.get("x-unit", ""))
+        lines.append(f"| {' | '.join(map(escaped, cells))} |")
     with st.expander("Données du dossier", expanded=True):
         st.markdown("\n".join(lines))
 
@@ -197,21 +204,18 @@ def _record() -> None:
         st.caption(f"Les {in_thousands(record.MOST)} décisions revues les plus récentes.")
     st.subheader("Accord des personnes et du modèle", anchor=False)
     if held:
-        st.write(
-            f"{in_thousands(agreed)} revues sur {in_thousands(held)} ({in_percent(agreed / held)}) vont du "
-            "côté du seuil où le modèle place le client. Dans la zone grise, il ne tranche pas lui-même."
-        )
+        st.write(record.told(agreed, held))
     _by_label(decisions)
     st.subheader("Qui a décidé quoi", anchor=False)
     _by_reviewer(decisions)
     st.dataframe(
         {
-            "Revue": [_moment(one["reviewed"]) for one in decisions],
+            "Revue": [moment(one["reviewed"]) for one in decisions],
             "Par": [one["reviewer"] for one in decisions],
             "Crédit": [_OUTCOMES[one["outcome"]] for one in decisions],
             "Décision du modèle": [labels.NAMES[labels.KEYS.index(one["label"])] for one in decisions],
             "Probabilité de défaut": [one["probability_class_1"] for one in decisions],
-            "Décision du": [_moment(one["time"]) for one in decisions],
+            "Décision du": [moment(one["time"]) for one in decisions],
             "Reçu": [one["id"] for one in decisions],
         },
         hide_index=True,
@@ -245,11 +249,6 @@ def _by_reviewer(decisions: Sequence[Mapping[str, Any]]) -> None:
             f"| {shown} | {in_thousands(counts['accept'])} | {in_thousands(counts['refuse'])} | {share} |"
         )
     st.markdown("\n".join(lines))
-
-
-def _moment(text: str) -> str:
-    """As the officer's clock shows it, where the dashboard runs."""
-    return f"{datetime.fromisoformat(text).astimezone():%d/%m/%Y %H:%M}"
 
 
 main()
