@@ -446,6 +446,7 @@ def test_a_file_that_is_no_pickle_is_a_loading_failure(tmp_path: Path) -> None:
     assert found.sentence.startswith(f"{LOADING}ce fichier est une archive zip ; décompressez-la")
 
 
+@pytest.mark.slow
 def test_any_other_failure_to_load_is_told_with_the_way_out(several_versions: Path, tmp_path: Path) -> None:
     """Such as a tampered artifact."""
     environment = servers.registry_in(several_versions) | {"MODEL_URI": "models:/wrecks@tampered"}
@@ -542,6 +543,7 @@ def test_a_path_in_model_uri_is_not_shown_to_callers(
 # ---- 503, then 200
 
 
+@pytest.mark.slow
 def test_an_api_without_a_model_serves_as_soon_as_there_is_one(
     store: Path, documented_pickle: Path, documented_request: Request, tmp_path: Path
 ) -> None:

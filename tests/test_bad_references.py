@@ -159,6 +159,7 @@ def test_a_limit_or_reason_that_is_none_is_refused_before_anything_is_done(
     assert champion() == 1
 
 
+@pytest.mark.slow
 def test_a_long_reason_is_kept_on_one_line(candidates: Path) -> None:
     why = "é\n" * 500
 

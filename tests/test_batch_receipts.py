@@ -103,6 +103,7 @@ def test_a_call_that_failed_is_shown_as_one(bank: Bank, answered: list[str], una
     assert [(one["id"], one["is_answered"]) for one in newest] == [(unanswered[-1], False)]
 
 
+@pytest.mark.slow
 def test_the_commands_say_what_was_never_answered(
     bank: Bank,
     answered: list[str],

@@ -206,6 +206,7 @@ def test_neither_pandas_nor_lightgbm_s_package_nor_mlflow_is_imported(
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
+@pytest.mark.slow
 def test_a_registered_version_is_fetched_by_its_uri(registered: Path, tmp_path: Path) -> None:
     batch_support.write_parquet(TABLE, tmp_path / "in.parquet")
 
@@ -252,6 +253,7 @@ def test_raw_tables_become_decisions_in_one_command(
     assert np.array_equal(decided["probability_class_1"].to_numpy(), wanted)
 
 
+@pytest.mark.slow
 def test_raw_tables_that_are_wrong_are_refused_in_the_words_of_the_feature_step(
     bundle_folder: Path, tmp_path: Path
 ) -> None:

@@ -75,13 +75,8 @@ Scorer.decide = lambda *given: 1 / 0
 """
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        pytest.param(SLOW, id="slow", marks=pytest.mark.slow),
-        pytest.param(FAILING, id="failing"),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [pytest.param(SLOW, id="slow"), pytest.param(FAILING, id="failing")])
 def test_a_challenger_that_misbehaves_does_not_touch_an_answer(
     live: Registry, bundle: Bundle, body: bytes, code: bytes
 ) -> None:

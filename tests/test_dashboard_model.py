@@ -272,6 +272,7 @@ def test_the_journal_and_the_links_of_the_operator_are_told(
     assert "par MONITORING_URL" in linked.caption[0].value
 
 
+@pytest.mark.slow
 def test_the_history_and_the_last_examination_are_those_of_the_registry(
     live: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,7 +67,7 @@ def pyfuncs(several_versions: Path) -> dict[str, Any]:
         return {uri: mlflow.pyfunc.load_model(uri) for uri in (CHAMPION, CHALLENGER)}
 
 
-@pytest.fixture(params=["flask", "socket", "invocations", "pyfunc"])
+@pytest.fixture(params=["flask", "socket", pytest.param("invocations", marks=pytest.mark.slow), "pyfunc"])
 def decide_as(
     request: pytest.FixtureRequest,
     running: Running,
@@ -223,6 +223,7 @@ def test_ready_says_which_version_serves_and_by_which_policy(running: Running, b
 # ---- The margin of one call
 
 
+@pytest.mark.slow
 def test_a_margin_for_one_call_is_only_for_that_call_at_invocations(
     running: Running, client: pd.DataFrame
 ) -> None:
@@ -248,6 +249,7 @@ def test_a_margin_for_one_call_is_only_for_that_call_in_process(
     assert bounds == [(0.2, 0.3), (0.23, 0.27), (0.23, 0.27)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("margin", [-1, -1e-9, 0.2500001, 0.9, 1e300])
 def test_a_bad_margin_is_refused_at_invocations(
     running: Running, client: pd.DataFrame, margin: float
@@ -269,6 +271,7 @@ def test_a_bad_margin_is_refused_in_process(
 # ---- Refused everywhere
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
@@ -322,6 +325,7 @@ def test_an_absent_feature_is_refused_in_the_same_words_by_mlflow(
         pyfuncs[CHAMPION].predict(without)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content_type", ["text/csv", "text/csv; charset=utf-8"])
 def test_a_csv_is_decided_on_by_mlflow(
     running: Running, pyfuncs: dict[str, Any], clients: pd.DataFrame, content_type: str

@@ -120,6 +120,7 @@ def test_without_a_network_one_sentence_says_so(project: Path) -> None:
     assert not is_whole(project)
 
 
+@pytest.mark.slow
 def test_a_package_with_another_hash_is_refused(project: Path) -> None:
     lock = project / "requirements.txt"
     lock.write_text(f"tiny==1.0 --hash=sha256:{'0' * 64}\n")

@@ -243,6 +243,7 @@ def keys(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_with_a_public_key_only_signed_versions_are_served(live: Registry, keys: Path) -> None:
     sign(live, "2", keys / "private.pem")
     live.point("2")

@@ -260,6 +260,7 @@ def _is_importing(pid: int, name: str) -> bool:
     return awaited in servers.read_of_process(Path(f"/proc/{pid}/maps"))
 
 
+@pytest.mark.slow
 def test_a_list_whose_reader_has_gone_ends_quietly(registered: Path) -> None:
     shown = ended(["sh", "-c", f"{{ {sys.executable} register.py list; echo $? >&2; }} | true"])
 

@@ -52,6 +52,7 @@ def test_the_card_the_champions_and_the_last_examination_are_told(door: FlaskDoo
     )
 
 
+@pytest.mark.slow
 def test_a_version_without_an_examination_has_a_history_all_the_same(door: FlaskDoor) -> None:
     told = door.get("/model/history").content
 
@@ -68,6 +69,7 @@ def test_a_model_from_a_file_has_no_history(bundle: Bundle) -> None:
 OUT_OF_REACH = "Le registre ne dit rien de la version servie : réessayez plus tard."
 
 
+@pytest.mark.slow
 def test_what_the_registry_said_is_kept_for_a_minute_while_it_is_away(
     door: FlaskDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

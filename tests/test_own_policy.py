@@ -18,6 +18,7 @@ PICKLE = ROOT / "models" / "lgbm_final_model.pkl"
 REFERENCE = ROOT / "models" / "reference.parquet"
 
 
+@pytest.mark.slow
 def test_the_version_its_run_and_its_tags_state_the_policy_that_was_given(store: Path) -> None:
     register_py("--margin", "0.03")
     version = MlflowClient().get_model_version("scoring-client", "1")

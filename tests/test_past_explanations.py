@@ -20,6 +20,7 @@ from tests.review_support import Bank, Client, bank_in
 from tests.servers import JSON, Answer, SocketDoor
 
 pytest_plugins = ["tests.live_support", "tests.review_fixtures"]
+pytestmark = pytest.mark.slow
 
 GONE = (
     "La version 1 de scoring-client, qui a statué, n’est plus dans le registre : "
@@ -120,7 +121,6 @@ def test_an_erased_decision_is_not_explained(
     assert answer.error.startswith("Les données de cette décision ont été effacées")
 
 
-@pytest.mark.slow
 def test_a_copy_in_the_cache_that_was_changed_is_brought_again(aged: Aged, of_aged: Registry) -> None:
     door, decision, by_version_1 = aged
     explanation(door, decision)
@@ -172,13 +172,12 @@ def deleted(live: Registry) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("harm", "status", "sentence"),
     [
-        pytest.param(damaged, 409, CHANGED, marks=pytest.mark.slow),
+        pytest.param(damaged, 409, CHANGED),
         (tagged_otherwise, 409, CHANGED),
         pytest.param(
             away,
             503,
             "Le registre ne donne pas la version qui a statué : réessayez plus tard.",
-            marks=pytest.mark.slow,
         ),
         (deleted, 404, GONE),
     ],
@@ -212,7 +211,6 @@ def test_a_reviewer_has_explanations_of_the_grey_zone_alone(bank: Bank) -> None:
     assert [answers["carla", one] for one in ("grey", "risky")] == [200, 200]
 
 
-@pytest.mark.slow
 def test_a_file_that_is_not_served_any_more_explains_nothing(
     documented_pickle: Path, client_of_each_label: dict[str, Client], two_versions: Registry, tmp_path: Path
 ) -> None:

@@ -161,6 +161,7 @@ def test_a_killed_worker_is_replaced_while_the_others_answer(service: SocketDoor
     assert meanwhile == [200] * 20
 
 
+@pytest.mark.slow
 def test_workers_that_cannot_start_do_not_replace_those_that_answer(
     documented_pickle: Path, tmp_path: Path, body: bytes
 ) -> None:
@@ -306,6 +307,7 @@ def known_registry(three_versions: Path, tmp_path_factory: pytest.TempPathFactor
     return folder
 
 
+@pytest.mark.slow
 def test_a_start_without_the_registry_serves_the_verified_copy_and_says_so(
     known_registry: Path, body: bytes
 ) -> None:
@@ -352,6 +354,7 @@ def test_the_store_by_default_is_remembered_like_any_other(
     assert (ready["version"], ready["confirmed"]) == ("1", False)
 
 
+@pytest.mark.slow
 def test_a_copy_that_was_tampered_with_is_not_served(known_registry: Path) -> None:
     for policy in (known_registry / "cache").glob("*/policy.json"):
         policy.write_text(policy.read_text().replace("0.25", "0.95"))

@@ -172,6 +172,7 @@ def test_one_client_is_no_reference(candidates: Path, tmp_path: Path) -> None:
     assert "Objection (clients): 1 different clients are compared, fewer than 1,000" in refused.stderr
 
 
+@pytest.mark.slow
 def test_the_reference_and_the_operator_are_recorded_and_a_changed_reference_is_shown(
     candidates: Path, tmp_path: Path
 ) -> None:

@@ -147,6 +147,7 @@ def test_an_anchor_that_is_exchanged_meanwhile_stops_the_promotion(candidates: P
 # ---- Overrides by name
 
 
+@pytest.mark.slow
 def test_only_the_named_objections_are_overridden(candidates: Path) -> None:
     names = names_of(register_py("promote", "3", "--dry-run").stderr)
     first, *others = names

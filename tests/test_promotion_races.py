@@ -20,6 +20,7 @@ pytest_plugins = ["tests.promotion_fixtures"]
 pytestmark = pytest.mark.usefixtures("few_resamplings")
 
 
+@pytest.mark.slow
 def test_of_two_promotions_that_examined_the_same_champion_one_is_made(candidates: Path) -> None:
     first, second = examined(2), examined(3)
     promoting.promote(first, None)
@@ -51,6 +52,7 @@ def test_two_promotions_at_once_say_what_is_true(candidates: Path) -> None:
     assert champion() == (2 if said[0] else 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_version_that_was_exchanged_after_its_examination_is_not_promoted(
     candidates: Path, version: int

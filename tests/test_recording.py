@@ -203,6 +203,7 @@ def test_without_a_journal_a_decision_has_no_id(
     assert "JOURNAL_URL=off: no decision is recorded" in door.said
 
 
+@pytest.mark.slow
 def test_who_says_nothing_of_a_journal_gets_one_in_the_folder_of_the_project(
     documented_pickle: Path, documented_request: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,6 +357,7 @@ def answers_again(asking: Asking) -> None:
     servers.eventually(lambda: len(asking.decided) > before + 10 or None, "decisions")
 
 
+@pytest.mark.slow
 def test_while_the_journal_is_locked_decisions_are_refused_within_a_second_and_then_made_again(
     documented_pickle: Path, documented_request: Client, tmp_path: Path
 ) -> None:

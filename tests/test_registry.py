@@ -68,6 +68,7 @@ def artifact_folder(store: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_same_bundle_twice_is_registered_once(store: Path, bundle: Bundle) -> None:
     first, again = registration.register(bundle, CARD), registration.register(bundle, CARD)
 
@@ -177,6 +178,7 @@ def test_the_stored_model_names_no_folder_of_the_machine_that_built_it(registere
     assert flavour["artifacts"]["bundle"] == {"path": "artifacts/bundle", "uri": "artifacts/bundle"}
 
 
+@pytest.mark.slow
 def test_promote_then_rollback_returns_to_the_former_champion(
     registered: Path, documented_pickle: Path
 ) -> None:

@@ -210,6 +210,7 @@ def _text(file: Path) -> str | None:
     return (file.read_text() or None) if file.is_file() else None
 
 
+@pytest.mark.slow
 def test_what_was_not_handed_over_is_handed_over_by_the_next_service(
     documented_pickle: Path, tmp_path: Path
 ) -> None:

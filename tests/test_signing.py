@@ -821,6 +821,7 @@ def test_an_unsigned_candidate_is_refused_before_its_code_runs(
     )
 
 
+@pytest.mark.slow
 def test_a_promotion_that_a_service_with_a_key_would_refuse_needs_a_key_or_a_word(
     three_signed: Path, key: Key, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -936,6 +937,7 @@ def test_a_rollback_to_a_signature_of_the_old_form_needs_a_key_or_a_word(candida
     )
 
 
+@pytest.mark.slow
 def test_a_registration_takes_no_signed_champion_s_place_unsigned_without_a_word(three_signed: Path) -> None:
     before = listing.listed()
 

@@ -115,6 +115,7 @@ def applications(tables: Tables) -> pd.DataFrame:
 # ---- Files -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file_format", ["parquet", pytest.param("csv", marks=pytest.mark.slow)])
 def test_the_same_seed_gives_the_same_bytes_in_another_process(
     file_format: str, folder: Path, csv_folder: Path, tmp_path: Path
@@ -149,6 +150,7 @@ def test_a_reference_says_how_it_was_drawn(tmp_path: Path, monkeypatch: pytest.M
     assert Portfolio.read(file).origin == origin
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "processor", ["this one", *(pytest.param(name, marks=pytest.mark.slow) for name in processors.OLDER)]
 )

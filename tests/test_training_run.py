@@ -52,7 +52,7 @@ DOCUMENTED_FEATURES = [
     "POS_CNT_INSTALMENT_FUTURE",
 ]
 SETTINGS = Settings(margin_rule("0.02"))
-pytestmark = pytest.mark.usefixtures("short_training")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("short_training")]
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +189,6 @@ def test_the_same_seed_gives_the_same_trees_for_any_number_of_threads(clients: p
     assert alone != other_seed
 
 
-@pytest.mark.slow
 def test_threads_that_wait_leave_the_cores_to_others() -> None:
     environment = {name: value for name, value in os.environ.items() if "OMP_" not in name}
     command = [sys.executable, "-m", "training", "--help"]
@@ -202,7 +201,6 @@ def test_threads_that_wait_leave_the_cores_to_others() -> None:
     assert set(turns_of_each_openmp) == {b"0"}
 
 
-@pytest.mark.slow
 def test_a_search_brings_a_fifth_candidate_into_the_same_protocol_and_the_card_tells_what_it_found(
     clients: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,7 +390,6 @@ def test_training_leaves_two_files_and_no_path_of_this_machine(delivered: Path, 
         assert not any(str(path).encode() in content for path in (ROOT, folder, delivered))
 
 
-@pytest.mark.slow
 def test_training_again_beside_clients_without_an_outcome_gives_the_same_pickle(
     delivered: Path, folder: Path, tmp_path: Path, store: Path
 ) -> None:
@@ -546,7 +543,6 @@ def test_the_training_tells_its_parameters(registry_of: MlflowClient, delivered:
     }
 
 
-@pytest.mark.slow
 def test_a_registry_that_goes_away_costs_the_picture_and_not_the_model(
     folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -569,7 +565,6 @@ def test_a_registry_that_goes_away_costs_the_picture_and_not_the_model(
     assert mlflow.active_run() is None
 
 
-@pytest.mark.slow
 def test_an_interruption_while_mlflow_is_told_says_that_the_files_are_written(
     folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -614,7 +609,6 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_read(
     assert capsys.readouterr().err == f"Refused: {out} cannot be written to: Not a directory\n"
 
 
-@pytest.mark.slow
 def test_a_training_that_is_terminated_leaves_no_file_and_no_run_that_seems_to_go_on(
     store: Path, tmp_path: Path
 ) -> None:
@@ -637,7 +631,6 @@ def test_a_training_that_is_terminated_leaves_no_file_and_no_run_that_seems_to_g
     assert list(scratch.iterdir()) == []
 
 
-@pytest.mark.slow
 def test_a_portfolio_that_was_drawn_before_is_described_as_such_and_compared_with_its_truth(
     store: Path, tmp_path: Path
 ) -> None:
