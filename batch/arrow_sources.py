@@ -28,6 +28,10 @@ class _Batch:
     first: int
     features: Sequence[str]
 
+    @property
+    def is_small(self) -> bool:
+        return clients.is_small(len(self.batch), clients.rows_at_once(len(self.batch.schema.names)))
+
     def clients(self) -> Clients:
         return Clients(
             deciding.values(self.batch, self.features),

@@ -9,6 +9,7 @@ import pyarrow as pa
 from features.arrow_columns import Column
 
 MOST_ROWS = 16_384
+MOST_TOGETHER = 16  # chunks
 _MOST_CELLS = 2_000_000
 
 
@@ -38,7 +39,13 @@ class Clients:
 
 
 class Chunk(Protocol):
-    """Some rows of a file. They are read in any thread, once."""
+    """Some rows of a file. They are read in any thread, once.
+
+    `is_small`: whether to decide on several such chunks at once is no more than to decide on another.
+    """
+
+    @property
+    def is_small(self) -> bool: ...
 
     def clients(self) -> Clients: ...
 
@@ -62,6 +69,11 @@ class Source(Protocol):
     def share(self) -> float | None:
         """How much of it has been read, from 0 to 1; None where nobody knows."""
         ...
+
+
+def is_small(amount: int, most: int) -> bool:
+    """Whether MOST_TOGETHER chunks of this size are no larger than the largest."""
+    return amount * MOST_TOGETHER <= most
 
 
 def rows_at_once(columns: int) -> int:

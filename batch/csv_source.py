@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from batch.arrow_sources import check_header
-from batch.clients import Bad, Clients
+from batch.clients import Bad, Clients, is_small
 from batch.errors import Refused
 from batch.raw_input import RawInput
 from features import arrow_columns, csv_cells, csv_dialect, csv_table
@@ -153,6 +153,10 @@ class _Rows:
     rows: Sequence[Row]
     first: int
 
+    @property
+    def is_small(self) -> bool:
+        return is_small(len(self.rows), _ROWS)
+
     def clients(self) -> Clients:
         return self.reader.of_rows(self.rows, self.first)
 
@@ -164,6 +168,10 @@ class _Block:
     reader: _Reader
     block: bytes
     first: int
+
+    @property
+    def is_small(self) -> bool:
+        return is_small(len(self.block), _BLOCK)
 
     def clients(self) -> Clients:
         columns = _split(self.block, self.reader.table)

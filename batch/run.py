@@ -1,7 +1,9 @@
 """Decides on chunks of clients with all cores, and gives them back in the order of the input."""
 
 import collections
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -9,11 +11,12 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 
-from batch import deciding, explaining, summary
+from batch import deciding, explaining, summary, together
 from batch.clients import Bad, Chunk, Clients, Source
 from batch.errors import Refused
 from batch.explaining import NotExplained
 from batch.summary import Counts
+from features.arrow_columns import Column
 from mlflow_model.bundle.decision_columns import NotADecision
 from mlflow_model.bundle.scoring import Scorer
 from quality.costs import Costs
@@ -27,9 +30,10 @@ _WAY_OUT = "--bad-rows quarantine=FILE sets such rows aside, and goes on"
 
 @dataclass(frozen=True)
 class Decided:
-    """A chunk that was decided on. `bad`: its rows that were not, in their order."""
+    """One chunk that was decided on, or several. `bad`: rows of `source` that were not, in their order."""
 
     source: Source
+    chunks: int
     batch: pa.RecordBatch
     bad: Sequence[Bad]
     counts: Counts
@@ -49,38 +53,64 @@ class Run:
 
     def decided(self, chunks: Iterable[tuple[Source, Chunk]]) -> Generator[Decided, None, None]:
         """Chunks in their order, while others are at work. Raises Refused."""
-        return in_order(self._decided, chunks, self.threads)
+        groups = in_order(self._decided_group, together.grouped(chunks), self.threads)
+        with contextlib.closing(groups):
+            for group in groups:
+                yield from group
 
-    def _decided(self, found: tuple[Source, Chunk]) -> Decided:
-        source, chunk = found
-        clients = chunk.clients()
-        bad = list(clients.bad)
+    def _decided_group(self, group: Sequence[tuple[Source, Chunk]]) -> list[Decided]:
+        """Together, or one by one where a row is bad: its chunk is then the first one that tells."""
+        found, problem = [], None
         try:
-            batch = self._batch(clients, source.name)
+            for source, chunk in group:
+                found.append((source, chunk.clients()))
+        except Refused as error:
+            problem = error
+        if problem is None and len(found) > 1 and not any(clients.bad for _, clients in found):
+            with contextlib.suppress(self.scorer.Refusal):
+                return [self._whole(found)]
+        decided = [self._decided(source, clients) for source, clients in found]
+        if problem is not None:
+            raise problem
+        return decided
+
+    def _decided(self, source: Source, clients: Clients) -> Decided:
+        try:
+            decided = self._whole([(source, clients)])
         except self.scorer.Refusal:
             refused = dict(self._refused(clients))
-            clients = _without(clients, [*refused])
-            bad = sorted([*bad, *refused.values()], key=lambda one: one.row)
-            batch = self._batch(clients, source.name)
+            decided = self._whole([(source, _without(clients, [*refused]))])
+            bad = sorted([*clients.bad, *refused.values()], key=lambda one: one.row)
+        else:
+            bad = [*clients.bad]
         if bad and not self.allows_bad:
             raise Refused(f"{source.name}, row {bad[0].row}: {bad[0].reason} ({_WAY_OUT})")
-        counts = summary.of_chunk(self.scorer, clients, batch, source.name, self.costs)
-        counts.set_aside = len(bad)
-        return Decided(source, batch, bad, counts)
+        decided.counts.set_aside = len(bad)
+        return replace(decided, bad=bad)
 
-    def _batch(self, clients: Clients, file: str) -> pa.RecordBatch:
-        if not len(clients.rows):
+    def _whole(self, found: Sequence[tuple[Source, Clients]]) -> Decided:
+        """All of these clients, or the scorer's Refusal."""
+        values, others = together.merged([clients for _, clients in found])
+        where = functools.partial(together.place, found)
+        batch = self._batch(values, others, where)
+        counts = summary.of_clients(self.scorer, values, batch, where, self.costs)
+        return Decided(found[0][0], len(found), batch, [], counts)
+
+    def _batch(
+        self, values: Mapping[str, Column], others: pa.RecordBatch, where: Callable[[int], str]
+    ) -> pa.RecordBatch:
+        if not len(values[self.scorer.features[0]]):
             return pa.RecordBatch.from_arrays(
                 [pa.nulls(0, one.type) for one in self.schema], schema=self.schema
             )
         try:
-            batch = deciding.with_decisions(clients.others, clients.values, self.scorer)
+            batch = deciding.with_decisions(others, values, self.scorer)
             if self.reasons:
-                batch = explaining.with_reasons(batch, clients.values, self.scorer, self.reasons)
+                batch = explaining.with_reasons(batch, values, self.scorer, self.reasons)
         except NotADecision as error:
             raise Refused("the version answers with something that is no decision") from error
         except NotExplained as error:
-            raise Refused(f"{file}, row {clients.rows[error.place]}: {_NOT_EXPLAINED}") from error
+            raise Refused(f"{where(error.place)}: {_NOT_EXPLAINED}") from error
         try:
             return batch if batch.schema == self.schema else batch.cast(self.schema)
         except pa.ArrowException as error:  # its words may quote a client

@@ -125,7 +125,7 @@ class _Scoring:
             with contextlib.closing(decided):
                 for one in decided:
                     self._counts.add(one.counts)
-                    self._chunks += 1
+                    self._chunks += one.chunks
                     if self._quarantine is not None:
                         self._quarantine.add(one.source.name, one.bad)
                     output.write(one.batch, self._state)
@@ -242,11 +242,13 @@ def _check_apart(options: argparse.Namespace, inputs: Inputs) -> None:
     """Raises Refused where a file would be written over one that is read, or over another one."""
     output, *others = [Path(one) for one in (options.output, options.quarantine, options.summary) if one]
     beside = [] if options.output == STANDARD else _both_names(output)
-    taken = [_real(path) for path in inputs.paths if path is not None]
+    taken = {_real(path) for path in inputs.paths if path is not None}
+    around = set(itertools.chain.from_iterable(one.parents for one in taken))
     for written in [*beside, *itertools.chain.from_iterable(map(_both_names, others))]:
-        if any(written == one or written in one.parents or one in written.parents for one in taken):
+        if written in taken or written in around or not taken.isdisjoint(written.parents):
             raise Refused(f"{written.name} would be written over the input, or twice: name another file")
-        taken.append(written)
+        taken.add(written)
+        around.update(written.parents)
 
 
 def _both_names(path: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """What a run has done: clients and costs by label, missing values by feature, warnings. As text and JSON."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from batch.clients import Clients
 from explain import screening
 from features.arrow_columns import Column
 from journal.plural import counted
@@ -67,13 +66,17 @@ class Counts:
         }
 
 
-def of_chunk(
-    scorer: Scorer, clients: Clients, decided: pa.RecordBatch, file: str, costs: Costs | None
+def of_clients(
+    scorer: Scorer,
+    values: Mapping[str, Column],
+    decided: pa.RecordBatch,
+    where: Callable[[int], str],
+    costs: Costs | None,
 ) -> Counts:
-    """`file`: from which they come, as a sentence names it. `costs`: of mistakes, if they are known."""
+    """`where`: one of them is, as a sentence names it. `costs`: of mistakes, if they are known."""
     if not len(decided):
         return Counts()
-    doubles = {name: np.asarray(clients.values[name], np.float64) for name in scorer.features}
+    doubles = {name: np.asarray(values[name], np.float64) for name in scorer.features}
     labels = decided.column(decided.schema.get_field_index("prediction"))
     codes = np.frombuffer(labels.indices.buffers()[1], np.int32, len(labels))
     names = [labels.dictionary[place].as_py() for place in range(len(labels.dictionary))]
@@ -87,7 +90,7 @@ def of_chunk(
         _costs(scorer, decided, codes, names, costs),
         +Counter(nulls),
         Counter({warning: len(places) for warning, places in warned.items()}),
-        {warning: f"{file}, row {clients.rows[int(places[0])]}" for warning, places in warned.items()},
+        {warning: where(int(places[0])) for warning, places in warned.items()},
     )
 
 

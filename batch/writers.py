@@ -75,10 +75,12 @@ class ParquetWriter:
             use_dictionary=[name for name in few if not _has_many_values(name)],
         )
         self._waiting: list[pa.RecordBatch] = []
+        self._rows = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
         self._waiting.append(batch)
-        if sum(map(len, self._waiting)) >= _ROW_GROUP:
+        self._rows += len(batch)
+        if self._rows >= _ROW_GROUP:
             self._write()
 
     def close(self) -> None:
@@ -92,6 +94,7 @@ class ParquetWriter:
         if self._waiting:
             self._writer.write_table(pa.Table.from_batches(self._waiting))
             self._waiting.clear()
+            self._rows = 0
 
 
 class CsvWriter:

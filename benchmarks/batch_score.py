@@ -28,6 +28,7 @@ from mlflow_model.handover import model_files
 ROOT = Path(__file__).resolve().parents[1]
 PICKLE = ROOT / "models" / "lgbm_final_model.pkl"
 CLIENTS, MANY = 356_255, 3_000_000
+EXPLAINED, REASONS = 10_000, 4
 NOISE = 1e-3
 URI = "models:/scoring-client@champion"
 
@@ -83,6 +84,14 @@ def _report(place: Path, rounds: int) -> str:
     for _ in tqdm(range(rounds), unit=" rounds", disable=None):
         for name, asked in contenders.items():
             costs[name].append(_cost(asked, environment))
+    _write_clients(bundle, EXPLAINED, place / "few.parquet")
+    for _ in range(rounds):
+        for name, more in ((_FEW, []), (_EXPLAINED, ["--explain", str(REASONS)])):
+            asked = [
+                *_scored(str(place / "few.parquet"), str(place / "f.parquet"), str(place / "bundle")),
+                *more,
+            ]
+            costs.setdefault(name, []).append(_cost(asked, environment))
     costs[_MLFLOW] = [_cost(_mlflow_predict(place), environment)]
     _write_clients(bundle, MANY, place / "book.parquet")
     costs[_MANY] = [_cost(contenders[_COMMAND], environment)]
@@ -108,6 +117,8 @@ def _introduction(rounds: int) -> str:
 
 _COMMAND, _CSV, _ALONE = "the command, Parquet", "the command, CSV", "`Booster.predict`, the call alone"
 _PYFUNC_NAME, _MLFLOW = "`pyfunc.predict` in a process", "`mlflow models predict`, CSV"
+_FEW = f"the command, {EXPLAINED:,} clients"
+_EXPLAINED = f"{_FEW}, --explain {REASONS}"
 _MANY = f"the command, {MANY:,} clients"
 
 
@@ -179,6 +190,11 @@ def _ratios(costs: Mapping[str, Sequence[Cost]]) -> str:
         (f"CPU s of the command, to {_MLFLOW}", ours / seconds[_MLFLOW], 0.12),
         ("peak MB of the command", megabytes[_COMMAND], 220),
         (f"peak MB at {MANY:,} clients, to that", megabytes[_MANY] / megabytes[_COMMAND], 1.1),
+        (
+            f"CPU ms a client of --explain {REASONS}",
+            1e3 * (seconds[_EXPLAINED] - seconds[_FEW]) / EXPLAINED,
+            1,
+        ),
     ]
     return table(
         ["ratio", "measured", "aim"],

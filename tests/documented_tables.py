@@ -161,6 +161,7 @@ BY_NAME: dict[str, Callable[[Project], str]] = {
     "offers": _offers,
     "reasons": _reasons,
     "ratios": _ratios,
+    "books": functools.partial(_result, "batch_score", 0),
     "power": functools.partial(_result, "gate", 0),
     "measured": functools.partial(_result, "gate", 1),
     "others": functools.partial(_result, "gate", 2),

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from batch import csv_source, outputs
+from batch import csv_source, deciding, outputs
+from batch import together as together_module
 from mlflow_model.bundle.bundles import Bundle
 from tests import batch_support
 from tests.batch_support import ID, TABLE, batch, command, files_in, read, version_with
@@ -516,6 +518,72 @@ def test_standard_input_and_output_are_hashed_to_the_last_byte(
     assert told["output"]["sha256"] == hashlib.sha256(done.stdout).hexdigest()
     assert done.stdout.count(b"\r\n") == len(TABLE) + 1
     assert ID.encode() in done.stdout
+
+
+# ---- Many small files
+
+
+def small_files(folder: Path, ending: str, bad: Mapping[int, str] | None = None) -> Path:
+    """Thirty of ten clients each. `bad`: by number of a client, from 0, a credit that is none."""
+    folder.mkdir()
+    rows = batch_support.cells(TABLE)
+    for place, cell in (bad or {}).items():
+        rows[place] = rows[place] | {CREDIT: cell}
+    for number in range(30):
+        path = folder / f"{number:02}.{ending}"
+        if ending == "csv":
+            path.write_text(batch_support.as_csv(rows[number * 10 :][:10]), encoding="utf-8")
+        else:
+            batch_support.write_parquet(TABLE.slice(number * 10, 10), path)
+    return folder
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_small_files_are_decided_on_together_as_one_by_one(
+    model: Path, tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = ("--input", small_files(tmp_path / "in", ending), "--model", model, "--explain", 1)
+    calls: list[int] = []
+    decide = deciding.with_decisions
+
+    def counted(others: Any, values: Any, scorer: Any) -> Any:
+        calls.append(len(values[CREDIT]))
+        return decide(others, values, scorer)
+
+    monkeypatch.setattr(deciding, "with_decisions", counted)
+
+    together = batch(*places, "--output", tmp_path / "1.parquet", "--summary", tmp_path / "1")
+    of_groups = calls[1:]  # the first one is for the schema
+    calls.clear()
+    monkeypatch.setattr(together_module, "MOST_TOGETHER", 1)
+    one_by_one = batch(*places, "--output", tmp_path / "2.parquet", "--summary", tmp_path / "2")
+
+    assert (together.returncode, one_by_one.returncode) == (0, 0), together.stderr
+    assert read(tmp_path / "1.parquet") == read(tmp_path / "2.parquet")
+    assert [row[ID] for row in read(tmp_path / "1.parquet")] == [
+        str(one) if ending == "csv" else one for one in TABLE[ID].to_pylist()
+    ]
+    first, second = (json.loads((tmp_path / name).read_text())["counts"] for name in ("1", "2"))
+    assert first["first_warned"] == second["first_warned"] != {}
+    assert {name: first[name] for name in ("clients", "labels", "nulls", "warnings")} == {
+        name: second[name] for name in ("clients", "labels", "nulls", "warnings")
+    }
+    assert (sorted(of_groups), calls[1:]) == ([140, 160], [10] * 30)
+
+
+def test_a_bad_row_in_one_of_many_small_files_is_named_and_set_aside(model: Path, tmp_path: Path) -> None:
+    folder = small_files(tmp_path / "in", "csv", {47: "beaucoup", 123: "-"})
+    places = ("--input", folder, "--output", tmp_path / "o.parquet", "--model", model)
+
+    refused = batch(*places)
+    done = batch(*places, "--bad-rows", f"quarantine={tmp_path / 'bad.csv'}")
+
+    assert (refused.returncode, done.returncode) == (2, 0)
+    assert f"Refused: {folder / '04.csv'}, row 8: la " in refused.stderr
+    assert len(read(tmp_path / "o.parquet")) == len(TABLE) - 2
+    with (tmp_path / "bad.csv").open(encoding="utf-8", newline="") as bad:
+        found = [(Path(row[0]).name, row[1]) for row in csv.reader(bad)][1:]
+    assert found == [("04.csv", "8"), ("12.csv", "4")]
 
 
 # ---- A limit of memory

@@ -189,7 +189,9 @@ def test_neither_pandas_nor_lightgbm_s_package_nor_mlflow_is_imported(
         "import sys\nfrom batch.__main__ import main\n"
         "for path in sys.argv[2:]:\n"
         "    for out in ('o.parquet', 'o.csv', 'o.arrow'):\n"
-        "        assert main(['score', '--input', path, '--output', out, '--model', sys.argv[1]]) == 0\n"
+        "        more = ['--explain', '1'] if out == 'o.csv' else []\n"
+        "        asked = ['--input', path, '--output', out, '--model', sys.argv[1], *more]\n"
+        "        assert main(['score', *asked]) == 0\n"
         "print(sorted({'pandas', 'lightgbm', 'mlflow', 'sqlalchemy', 'scipy'} & set(sys.modules)))"
     )
     asked = [sys.executable, "-c", code, str(bundle_folder), *map(str, sorted(tmp_path.iterdir()))]
@@ -644,12 +646,13 @@ def test_a_run_that_was_killed_when_its_quarantine_had_its_name_goes_on(
 
 
 def test_a_run_goes_on_only_where_everything_is_the_same(killed: tuple[object, ...], tmp_path: Path) -> None:
-    anew = batch(*killed)
+    anew, with_reasons = batch(*killed), batch(*killed, "--resume", "--explain", 1)
     with (tmp_path / "in.csv").open("a", encoding="utf-8") as more:
         more.write("\r\n")
     resumed = batch(*killed, "--resume")
 
-    assert (anew.returncode, resumed.returncode) == (2, 2)
+    assert (anew.returncode, with_reasons.returncode, resumed.returncode) == (2, 2, 2)
+    assert "was begun with another --explain" in with_reasons.stderr
     assert "is of a run that did not end: --resume goes on with it" in anew.stderr
     assert "was begun with another input" in resumed.stderr
     assert "part-00001.parquet" in files_in(tmp_path / "out.part")

@@ -85,12 +85,12 @@ def test_a_policy_that_states_no_costs_is_said_to_state_none(bundle: Bundle, tmp
 
 
 def test_a_run_is_shown_in_mlflow(places: tuple[object, ...], store: Path, tmp_path: Path) -> None:
-    from mlflow import MlflowClient
+    from mlflow_model.registry import connection
 
     done = batch(*places, "--summary", tmp_path / "s", "--log")
 
     assert done.returncode == 0, done.stderr
-    client, summary = MlflowClient(), json.loads((tmp_path / "s").read_text())
+    client, summary = connection.connect(), json.loads((tmp_path / "s").read_text())
     experiment = client.get_experiment_by_name("scoring-client")
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])

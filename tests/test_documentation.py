@@ -74,7 +74,10 @@ def _code(page: str) -> Iterator[str]:
 @pytest.mark.parametrize(
     "name",
     # Each starts services and commands of its own, for a minute or so: for `make proofs`.
-    [pytest.param(name, marks=[] if name == "docs/gate.md" else [pytest.mark.slow]) for name in DOCUMENTS],
+    [
+        pytest.param(name, marks=[] if name in ("docs/batch.md", "docs/gate.md") else [pytest.mark.slow])
+        for name in DOCUMENTS
+    ],
 )
 def test_what_a_document_shows_is_what_the_project_answers(name: str) -> None:
     shown = _text(name)

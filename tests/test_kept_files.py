@@ -34,6 +34,7 @@ def line(role: str = "score") -> bytes:
     return f"{role} {os.urandom(32).hex()} somebody\n".encode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -84,6 +84,7 @@ def test_what_the_registry_said_is_kept_for_a_minute_while_it_is_away(
     assert (after.status, after.error, after.headers["Retry-After"]) == (503, OUT_OF_REACH, "1")
 
 
+@pytest.mark.slow
 def test_that_the_registry_is_away_is_remembered_for_some_seconds(
     door: FlaskDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,7 @@ def _alone(folder: Path) -> None:
     (folder / FILES[0]).rename(folder / "away" / FILES[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "move",
     [pytest.param(_together, id="with its log"), pytest.param(_alone, id="alone", marks=pytest.mark.slow)],
