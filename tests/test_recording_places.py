@@ -43,7 +43,7 @@ def _alone(folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "move",
-    [pytest.param(_together, id="with its log"), pytest.param(_alone, id="alone", marks=pytest.mark.slow)],
+    [pytest.param(_together, id="with its log"), pytest.param(_alone, id="alone")],
 )
 def test_a_journal_that_was_moved_is_missed_and_written_again_when_it_is_back(
     documented_pickle: Path, documented_request: Client, tmp_path: Path, move: Callable[[Path], None]
