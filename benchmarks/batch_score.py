@@ -2,7 +2,7 @@
 
 Clients of models/reference.parquet, repeated with noise so that all differ, in one Parquet file and one CSV.
 Each contender is a process, in turn, once a round: its processor time and its peak of memory are what the
-system tells of it. LightGBM has one thread. Of `Booster.predict` the call alone is counted, on values that
+system tells of it. LightGBM has one thread. Of `lightgbm.Booster.predict` the call alone is counted, on values that
 lie in memory already; all other contenders read the file and write decisions, their start included.
 """
 
@@ -115,8 +115,12 @@ def _introduction(rounds: int) -> str:
     )
 
 
-_COMMAND, _CSV, _ALONE = "the command, Parquet", "the command, CSV", "`Booster.predict`, the call alone"
-_PYFUNC_NAME, _MLFLOW = "`pyfunc.predict` in a process", "`mlflow models predict`, CSV"
+_COMMAND, _CSV, _ALONE = (
+    "the command, Parquet",
+    "the command, CSV",
+    "`lightgbm.Booster.predict`, the call alone",
+)
+_PYFUNC_NAME, _MLFLOW = "`mlflow.pyfunc.predict` in a process", "`mlflow models predict`, CSV"
 _FEW = f"the command, {EXPLAINED:,} clients"
 _EXPLAINED = f"{_FEW}, --explain {REASONS}"
 _MANY = f"the command, {MANY:,} clients"

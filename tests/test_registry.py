@@ -188,7 +188,7 @@ def test_promote_then_rollback_returns_to_the_former_champion(
 
     assert [moves.rollback(), moves.rollback()] == [3, 2]
     assert champion() == 2
-    with pytest.raises(RollbackRefused, match="no earlier champion"):
+    with pytest.raises(RollbackRefused, match="No champion was in force before this one"):
         moves.rollback()
 
 

@@ -163,12 +163,12 @@ def test_a_version_that_waits_without_end_is_given_up(
 def test_a_process_that_a_version_leaves_behind_does_not_hold_the_answer(
     bundle: Bundle, tmp_path: Path
 ) -> None:
-    leaving = b"if not os.fork(): time.sleep(4); os._exit(0)"
+    leaving = b"if not os.fork(): time.sleep(40); os._exit(0)"
 
     begun = time.monotonic()
     verify(doing(leaving, bundle), tmp_path)
 
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 40
 
 
 def test_a_larger_portfolio_has_more_time_by_the_clock_as_well(
