@@ -3,7 +3,7 @@
 Clients of models/reference.parquet, repeated with noise so that all differ, in one Parquet file and one CSV.
 Each contender is a process, in turn, once a round: its processor time and its peak of memory are what the
 system tells of it. LightGBM has one thread. Of `lightgbm.Booster.predict` the call alone is counted, on
-values that lie in memory already; all other contenders read the file and write decisions, their start included.
+values that lie in memory already; all others read the file and write decisions, their start included.
 """
 
 import os
