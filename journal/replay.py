@@ -1,7 +1,9 @@
 """Decides again, by the versions that decided, and compares every answer with the recorded one.
 
-The trees give the same sums on every machine. The probability is `exp` of such a sum, which differs in the
-last place between C libraries: such answers are counted apart. Raw scores are not recorded.
+The trees give the same sums on every machine. The probability is 1 / (1 + e), where e is `exp` of such a sum,
+which differs in its last place between C libraries, and between processors in one of them. One place of e can
+move the probability by two of its own, which are finer: answers that differ so little are counted apart. Raw
+scores are not recorded.
 """
 
 import functools
@@ -29,7 +31,7 @@ from mlflow_model.bundle.scoring import Scorer
 
 MOST_NAMED = 20
 
-_LAST_PLACE_BELOW_1 = 2.0**-53
+_TWO_PLACES_BELOW_1 = 2.0**-52
 _OF_THE_POLICY = frozenset({"optimal_threshold", "margin", "lower_bound", "upper_bound"})
 _OF_A_DAMAGED_RECEIPT = (struct.error, IndexError, OverflowError, TypeError, ValueError)
 _columns = schema.record.c
@@ -54,15 +56,15 @@ class CannotLoad(JournalError):
 
 @dataclass
 class Replayed:
-    """How many receipts were the same in every bit, how many in all but the last place, how many not.
+    """How many receipts were the same in every bit, how many in all but the last two places, how many not.
 
-    `last_place`: by the C library of the writer that recorded them. `damaged`: receipts that cannot be read
+    `last_places`: by the C library of the writer that recorded them. `damaged`: receipts that cannot be read
     or decided on. `differing`, `unreadable`: the ids of the first ones. `unloaded`: why versions cannot be
     loaded, with the numbers of their receipts.
     """
 
     same: int = 0
-    last_place: Counter[str] = field(default_factory=Counter)
+    last_places: Counter[str] = field(default_factory=Counter)
     different: int = 0
     damaged: int = 0
     erased: int = 0
@@ -84,13 +86,13 @@ class Replayed:
 
 @dataclass
 class _Page:
-    """What the receipts of one version in a page came to. `last_place`: the writers that recorded them."""
+    """What the receipts of one version in a page came to. `last_places`: the writers that recorded them."""
 
     count: int = 0
     same: int = 0
     different: int = 0
     damaged: int = 0
-    last_place: list[int] = field(default_factory=list)
+    last_places: list[int] = field(default_factory=list)
     differing: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
 
@@ -112,11 +114,11 @@ def replay(
     writers: Counter[int] = Counter()
     for page in _decided(_pages(connection, wanted, sample), versions, done):
         done.add(page)
-        writers.update(page.last_place)
+        writers.update(page.last_places)
         progress(page.count)
     libraries = _c_libraries(connection) if writers else {}
     for writer, count in writers.items():
-        done.last_place[libraries.get(writer, "an unknown one")] += count
+        done.last_places[libraries.get(writer, "an unknown one")] += count
     return done
 
 
@@ -267,7 +269,7 @@ def _compare(model: Model, scorer: Scorer, rows: Sequence[Any]) -> _Page:
         len(rows),
         int(same.sum()),
         len(far),
-        last_place=[writers[place] for place in np.flatnonzero(near & ~same)],
+        last_places=[writers[place] for place in np.flatnonzero(near & ~same)],
         differing=[ids.written(own_ids[place]) for place in far[:MOST_NAMED]],
     )
 
@@ -275,15 +277,15 @@ def _compare(model: Model, scorer: Scorer, rows: Sequence[Any]) -> _Page:
 def _agreement(
     model: Model, answers: Mapping[str, npt.NDArray[Any]], labels: npt.NDArray[Any], recorded: Doubles
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Which rows are the same in every bit, and which at least but for the last place of the probability.
+    """Which rows are the same in every bit, and which but for the last two places of the probability.
 
     The policy's own numbers come from no C library: they are the same or different.
     """
     has_label = answers[model.columns[0]] == labels
     computed = np.column_stack([answers[name] for name in model.columns[1:]])
     same = (computed.view(np.int64) == recorded.view(np.int64)).all(axis=1)
-    allowed = np.full(recorded.shape, _LAST_PLACE_BELOW_1)
-    allowed[:, 0] = np.spacing(recorded[:, 0])
+    allowed = np.full(recorded.shape, _TWO_PLACES_BELOW_1)
+    allowed[:, 0] = 2.0 * np.spacing(recorded[:, 0])
     allowed[:, [name in _OF_THE_POLICY for name in model.columns[1:]]] = 0.0
     near = (np.abs(computed - recorded) <= allowed).all(axis=1)
     return has_label & same, has_label & (same | near)

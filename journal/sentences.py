@@ -162,7 +162,7 @@ def shown_of(shown: int, damaged: int, total: int) -> str:
 
 
 def replayed(done: Replayed) -> Iterator[str]:
-    total = done.same + done.different + done.last_place.total()
+    total = done.same + done.different + done.last_places.total()
     if total:
         same = counted(done.same, "decision is the same", "decisions are the same").capitalize()
         verb = "differs" if done.different == 1 else "differ"
@@ -170,11 +170,11 @@ def replayed(done: Replayed) -> Iterator[str]:
     else:
         is_empty = not (done.unloaded or done.damaged or done.erased)
         yield "There was nothing to replay" if is_empty else "Nothing was replayed"
-    if done.last_place:
-        there = ", ".join(f"{library} ({count:,})" for library, count in done.last_place.most_common())
+    if done.last_places:
+        there = ", ".join(f"{library} ({count:,})" for library, count in done.last_places.most_common())
         yield (
-            f"{counted(done.last_place.total(), 'differs', 'differ')} in the last place of the probability "
-            f"alone, which the C library computes: here {_c_library()}, there {there}"
+            f"{counted(done.last_places.total(), 'differs', 'differ')} in the last two places of the "
+            f"probability at most, which the C library computes: here {_c_library()}, there {there}"
         )
     if done.damaged:
         damaged = counted(done.damaged, "receipt is", "receipts are")

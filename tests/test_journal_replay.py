@@ -1,7 +1,12 @@
 """Decisions that are made again by the versions that made them, and compared bit by bit."""
 
+import json
 import math
+import os
+import subprocess
+import sys
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +23,11 @@ from journal.receipt import Receipt
 from journal.replay import CannotLoad
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import Scorer
+from tests import processors, servers
 from tests.journal_support import changed, erased, id_of, journal_at, receipt_of, write
 
 Capture = pytest.CaptureFixture[str]
+HAS_FMA = " fma " in Path("/proc/cpuinfo").read_text()
 
 
 @pytest.fixture
@@ -33,16 +40,26 @@ def scorer(bundle: Bundle) -> Scorer:
     return bundle.scorer()
 
 
-def decided(scorer: Scorer, model: Model, count: int) -> list[Receipt]:
+def clients(scorer: Scorer, count: int) -> dict[str, np.ndarray]:
     chance = np.random.default_rng(3)
     table = {name: chance.normal(size=count) for name in scorer.features}
     for name in scorer.nullable:
         table[name][chance.random(count) < 0.3] = np.nan
-    answers = [column.tolist() for column in scorer.decide_table(table).values()]
+    return table
+
+
+def answers(scorer: Scorer, table: Mapping[str, np.ndarray]) -> list[list[str | float]]:
+    """The seven outputs of each client."""
+    columns = [column.tolist() for column in scorer.decide_table(table).values()]
+    return [list(outputs) for outputs in zip(*columns, strict=True)]
+
+
+def decided(scorer: Scorer, model: Model, count: int) -> list[Receipt]:
+    table = clients(scorer, count)
     inputs = np.column_stack(list(table.values())).tolist()
     return [
         receipt_of(model=model, inputs=row, outputs=outputs)
-        for row, outputs in zip(inputs, zip(*answers, strict=True), strict=True)
+        for row, outputs in zip(inputs, answers(scorer, table), strict=True)
     ]
 
 
@@ -88,20 +105,22 @@ def _with(one: Receipt, place: int, value: object) -> Receipt:
     return replace(one, outputs=outputs)
 
 
-def test_a_probability_in_the_last_place_is_told_from_another_answer(journal: Path, scorer: Scorer) -> None:
+def test_a_probability_in_the_last_two_places_is_told_from_another_answer(
+    journal: Path, scorer: Scorer
+) -> None:
     model = models.of_scorer(scorer, "scoring-client", "1", "ab", "0")
     made = decided(scorer, model, 40)
     p = [float(one.outputs[1]) for one in made]
     label = next(one for one in model.labels if one != made[3].outputs[0])
-    made[0] = _with(made[0], 1, math.nextafter(p[0], 1))
-    made[1] = _with(made[1], 1, math.nextafter(math.nextafter(p[1], 1), 1))
+    made[0] = _with(made[0], 1, p[0] + 2 * math.ulp(p[0]))
+    made[1] = _with(made[1], 1, p[1] + 3 * math.ulp(p[1]))
     made[2] = _with(made[2], 3, 0.123)
     made[3] = _with(made[3], 0, label)
     write(made)
 
     done = replayed(scorer)
 
-    assert (done.same, done.last_place.total(), done.different) == (36, 1, 3)
+    assert (done.same, done.last_places.total(), done.different) == (36, 1, 3)
     assert done.differing == [id_of(one) for one in made[1:4]]
 
 
@@ -216,9 +235,42 @@ def test_a_last_place_is_told_with_both_c_libraries_and_is_no_finding(
 
     assert (code, err) == (0, "")
     assert out.splitlines()[1] == (
-        "1 differs in the last place of the probability alone, which the C library computes: "
+        "1 differs in the last two places of the probability at most, which the C library computes: "
         "here glibc 9.9, there musl 1.2 (1)"
     )
+
+
+ELSEWHERE = """
+import json, sys
+from pathlib import Path
+import numpy
+from mlflow_model.bundle import bundles
+from tests.test_journal_replay import answers
+folder = Path(sys.argv[1])
+json.dump(answers(bundles.read(folder / "sealed").scorer(), numpy.load(folder / "clients.npz")), sys.stdout)
+"""
+
+
+def test_what_an_older_processor_decided_is_no_other_decision(
+    journal: Path, bundle: Bundle, scorer: Scorer, tmp_path: Path
+) -> None:
+    """Without FMA the C library gives other last bits of some values: also by two places of a probability."""
+    table = clients(scorer, 20_000)
+    bundle.write(tmp_path / "sealed")
+    np.savez(tmp_path / "clients.npz", allow_pickle=False, **table)
+    command = [sys.executable, "-c", ELSEWHERE, str(tmp_path)]
+    elsewhere = os.environ | processors.OLDER["with none of AVX"]
+    said = subprocess.run(command, env=elsewhere, cwd=servers.ROOT, stdout=subprocess.PIPE, check=True).stdout
+    here, there = answers(scorer, table), json.loads(said)
+    others = [place for place, answer in enumerate(here) if answer != there[place]]
+    model = models.of_scorer(scorer, "scoring-client", "1", "ab", "0")
+    rows = np.column_stack(list(table.values())).tolist()
+    write([receipt_of(model=model, inputs=rows[place], outputs=there[place]) for place in [*others, 0]])
+
+    done = replayed(scorer)
+
+    assert (done.different, done.last_places.total()) == (0, len(others))
+    assert others or not HAS_FMA
 
 
 def test_the_last_place_of_a_threshold_is_another_threshold(
