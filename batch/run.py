@@ -30,9 +30,9 @@ _WAY_OUT = "--bad-rows quarantine=FILE sets such rows aside, and goes on"
 
 @dataclass(frozen=True)
 class Decided:
-    """One chunk that was decided on, or several. `bad`: rows of `source` that were not, in their order."""
+    """A chunk that was decided on, or several. `bad`: rows of `file` that were not, in their order."""
 
-    source: Source
+    file: str
     chunks: int
     batch: pa.RecordBatch
     bad: Sequence[Bad]
@@ -63,32 +63,33 @@ class Run:
         found, problem = [], None
         try:
             for source, chunk in group:
-                found.append((source, chunk.clients()))
+                found.append((source.name, chunk.clients()))
         except Refused as error:
             problem = error
         if problem is None and len(found) > 1 and not any(clients.bad for _, clients in found):
             with contextlib.suppress(self.scorer.Refusal):
                 return [self._whole(found)]
-        decided = [self._decided(source, clients) for source, clients in found]
+        decided = [self.decide(file, clients) for file, clients in found]
         if problem is not None:
             raise problem
         return decided
 
-    def _decided(self, source: Source, clients: Clients) -> Decided:
+    def decide(self, file: str, clients: Clients) -> Decided:
+        """Clients of one file. Raises Refused."""
         try:
-            decided = self._whole([(source, clients)])
+            decided = self._whole([(file, clients)])
         except self.scorer.Refusal:
-            refused = dict(self._refused(clients))
-            decided = self._whole([(source, _without(clients, [*refused]))])
-            bad = sorted([*clients.bad, *refused.values()], key=lambda one: one.row)
+            found = dict(self._refused(clients))
+            decided = self._whole([(file, _without(clients, [*found]))])
+            bad = sorted([*clients.bad, *found.values()], key=lambda one: one.row)
         else:
             bad = [*clients.bad]
         if bad and not self.allows_bad:
-            raise Refused(f"{source.name}, row {bad[0].row}: {bad[0].reason} ({_WAY_OUT})")
+            raise refused(file, bad[0].row, bad[0].reason)
         decided.counts.set_aside = len(bad)
         return replace(decided, bad=bad)
 
-    def _whole(self, found: Sequence[tuple[Source, Clients]]) -> Decided:
+    def _whole(self, found: Sequence[tuple[str, Clients]]) -> Decided:
         """All of these clients, or the scorer's Refusal."""
         values, others = together.merged([clients for _, clients in found])
         where = functools.partial(together.place, found)
@@ -123,6 +124,10 @@ class Run:
             fault = None if name is None else clients.fault(clients.values[name][place])
             reason = detail if fault is None else f"la variable '{name}' {fault}"
             yield place, Bad(clients.rows[place], reason, clients.came(place))
+
+
+def refused(file: str, row: int, reason: str) -> Refused:
+    return Refused(f"{file}, row {row}: {reason} ({_WAY_OUT})")
 
 
 def _without(clients: Clients, places: Sequence[int]) -> Clients:

@@ -76,7 +76,7 @@ class _Scoring:
         self._output: Output | None = None
         self._quarantine: Quarantine | None = None
         self._summary: ArrivingFile | None = None
-        self._chunks, self._counts = 0, Counts()
+        self._chunks, self._counts, self._costs = 0, Counts(), summary.costs_of(found.bundle)
 
     def run(self, journal: "Journal | None") -> None:
         """Raises Refused."""
@@ -119,7 +119,7 @@ class _Scoring:
     def _decide(self, output: Output) -> None:
         options = self._options
         allows_bad, found = self._quarantine is not None, self._version
-        run = Run(found.scorer, self._columns, allows_bad, options.threads, options.explain, found.costs)
+        run = Run(found.scorer, self._columns, allows_bad, options.threads, options.explain, self._costs)
         with Progress(self._counts.clients) as progress:
             decided = run.decided(self._inputs.chunks(self._chunks))
             with contextlib.closing(decided):
@@ -127,7 +127,7 @@ class _Scoring:
                     self._counts.add(one.counts)
                     self._chunks += one.chunks
                     if self._quarantine is not None:
-                        self._quarantine.add(one.source.name, one.bad)
+                        self._quarantine.add(one.file, one.bad)
                     output.write(one.batch, self._state)
                     progress.show(len(one.batch) + len(one.bad), self._inputs.share())
         if not self._counts.clients + self._counts.set_aside:
@@ -170,7 +170,7 @@ class _Scoring:
             "output": {"name": options.output, "sha256": digests[1]},
             "quarantine": None if self._quarantine is None else str(self._quarantine.path),
             "counts": self._counts.state(),
-            "costs": None if found.costs is None else asdict(found.costs),
+            "costs": None if self._costs is None else asdict(self._costs),
             "seconds": round(time.monotonic() - self._began, 3),
         }
 

@@ -12,7 +12,9 @@ import pyarrow as pa
 from explain import screening
 from features.arrow_columns import Column
 from journal.plural import counted
+from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import Doubles, Scorer
+from quality import costs
 from quality.costs import Costs
 
 
@@ -66,14 +68,19 @@ class Counts:
         }
 
 
+def costs_of(bundle: Bundle) -> Costs | None:
+    """What mistakes cost, if the version's policy states it."""
+    return costs.usable(bundle.provenance.get("costs"))
+
+
 def of_clients(
     scorer: Scorer,
     values: Mapping[str, Column],
     decided: pa.RecordBatch,
     where: Callable[[int], str],
-    costs: Costs | None,
+    by: Costs | None,
 ) -> Counts:
-    """`where`: one of them is, as a sentence names it. `costs`: of mistakes, if they are known."""
+    """`where`: one of them is, as a sentence names it. `by`: what mistakes cost, if that is known."""
     if not len(decided):
         return Counts()
     doubles = {name: np.asarray(values[name], np.float64) for name in scorer.features}
@@ -87,7 +94,7 @@ def of_clients(
         len(decided),
         0,
         counted_labels,
-        _costs(scorer, decided, codes, names, costs),
+        _costs(scorer, decided, codes, names, by),
         +Counter(nulls),
         Counter({warning: len(places) for warning, places in warned.items()}),
         {warning: where(int(places[0])) for warning, places in warned.items()},
@@ -99,13 +106,13 @@ def _costs(
     decided: pa.RecordBatch,
     codes: npt.NDArray[np.int32],
     names: Sequence[str],
-    costs: Costs | None,
+    by: Costs | None,
 ) -> dict[str, float]:
     """What the clients with each label are expected to cost, if their probabilities are right."""
-    if costs is None:
+    if by is None:
         return {}
     probabilities = _probabilities(decided)
-    of_each = costs.of_each(probabilities, scorer.policy.threshold, probabilities)
+    of_each = by.of_each(probabilities, scorer.policy.threshold, probabilities)
     sums = np.bincount(codes, of_each, len(names)).tolist()
     return {name: sums[code] for code, name in enumerate(names) if code in codes}
 

@@ -32,11 +32,14 @@ def merged(several: Sequence[Clients]) -> tuple[Mapping[str, Column], pa.RecordB
     return values, _joined([one.others for one in several])
 
 
-def place(several: Sequence[tuple[Source, Clients]], number: int) -> str:
-    """Where one of them is, as a sentence names it. `number`: among all of them, from 0."""
-    for source, clients in several:
+def place(several: Sequence[tuple[str, Clients]], number: int) -> str:
+    """Where one of them is, as a sentence names it. `number`: among all of them, from 0.
+
+    `several`: each with the name of its file.
+    """
+    for file, clients in several:
         if number < len(clients.rows):
-            return f"{source.name}, row {clients.rows[number]}"
+            return f"{file}, row {clients.rows[number]}"
         number -= len(clients.rows)
     raise IndexError
 

@@ -16,8 +16,6 @@ from mlflow_model.bundle import bundles, signing
 from mlflow_model.bundle.bundles import MANIFEST, Bundle
 from mlflow_model.bundle.scoring import Scorer
 from mlflow_model.registry.store import DEFAULT_MODEL_URI
-from quality import costs
-from quality.costs import Costs
 
 _FETCHING_SECONDS = 300.0
 
@@ -30,11 +28,6 @@ class Version:
     number: str | None
     bundle: Bundle
     scorer: Scorer
-
-    @property
-    def costs(self) -> Costs | None:
-        """What mistakes cost, if the version's policy states it."""
-        return costs.usable(self.bundle.provenance.get("costs"))
 
     @property
     def digest(self) -> str:
