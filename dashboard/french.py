@@ -75,6 +75,7 @@ if (!window.saysFrench) {
   const words = new Map(Object.entries(WORDS)), watched = WATCHED;
   const forms = FORMS.map(([form, french]) => [new RegExp(form), french]);
   const ours = '[data-testid=stMarkdownContainer], textarea, script, style';
+  const theirs = '[data-testid=stFileUploaderDropzone]';
   const size = /(^|, )([0-9.]+) ?([KMG]?)B( per file)?$/;
   const inFrench = (_, before, number, unit, each) =>
     `${before}${number.replace('.', ',')}\u00a0${unit === 'K' ? 'k' : unit}o${each ? ' par fichier' : ''}`;
@@ -85,7 +86,8 @@ if (!window.saysFrench) {
     return forms.reduce((said, [form, other]) => said.replace(form, other), text.replace(size, inFrench));
   };
   const sayText = (node) => {
-    if (node.parentElement?.closest(ours)) return;
+    const within = node.parentElement;
+    if (within?.closest(ours) && !within.closest(theirs)) return;
     const said = french(node.nodeValue);
     if (said !== node.nodeValue) node.nodeValue = said;
   };
