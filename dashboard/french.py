@@ -53,6 +53,14 @@ _WORDS = {
     "Pin column": "Épingler la colonne",
     "Unpin column": "Libérer la colonne",
     "Hide column": "Cacher la colonne",
+    "Copy column name": "Copier le nom de la colonne",
+    "Dataframe column menu": "Menu de la colonne",
+    "Statistics": "Statistiques",
+    "Type to search": "Chercher…",
+    "Previous Result": "Résultat précédent",
+    "Next Result": "Résultat suivant",
+    "Close Search": "Fermer la recherche",
+    "Connection error": "Connexion perdue",
 }
 # A regular expression of JavaScript, and what stands in its place.
 _FORMS = (
@@ -63,6 +71,7 @@ _FORMS = (
     (r"^Download as CSV: (.*)$", "Télécharger en CSV\u00a0: $1"),
     (r"^Show/hide columns: (.*)$", "Montrer ou cacher des colonnes\u00a0: $1"),
     (r"^Remove (.*)$", "Retirer $1"),
+    (r"^([0-9]+) results?$", "Résultats\u00a0: $1"),
     (r"^File must be .* or smaller\.$", "Ce fichier est trop gros."),
 )
 _WATCHED = ("aria-label", "title", "placeholder")

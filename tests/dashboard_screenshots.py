@@ -71,6 +71,7 @@ def _take(chromium: Browser, url: str, name: str, clients: list[dict], asked: ar
         page.set_viewport_size({"width": asked.width, "height": asked.height})
         _PREPARED[name](page, clients)
         browser.settled(page)
+        page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')")
         page.wait_for_timeout(1_000)  # until what is new has its full colour
         page.screenshot(path=asked.folder / f"dashboard-{name}.png")
 
@@ -112,7 +113,7 @@ def _review(page: Page, _: list[dict]) -> None:
     page.get_by_text("Accorder le crédit").wait_for()
 
 
-def _model(page: Page, _: list[dict]) -> None:
+def _model(page: Page, clients: list[dict]) -> None:
     page.get_by_role("heading", name="Historique").wait_for()
     for _ in range(8):
         page.get_by_role("slider").press("ArrowRight")

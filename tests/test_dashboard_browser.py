@@ -61,8 +61,9 @@ def test_a_decision_is_asked_for_by_keyboard_alone(address: str, chromium: Brows
 
 
 ENGLISH = (
-    "Upload|Browse|Drag and|per file|Skip to|Help for|password|sidebar|Sidebar|heading|crement|Choose|Open$"
+    "Upload|Browse|[Ss]earch|Result|Drag and|per file|Skip to|Help for|password|[Ss]idebar|heading|crement"
 )
+ENGLISH += "|Choose|Open$"
 SPOKEN = """() => [...document.querySelectorAll('*')].flatMap((one) => [
   ...['aria-label', 'title', 'placeholder'].map((name) => one.getAttribute(name)),
   ...(one.closest('script, style, noscript') ? [] : [...one.childNodes]
@@ -90,6 +91,22 @@ def test_streamlit_s_own_words_are_french(address: str, chromium: Browser, tmp_p
         page.locator("input[type=file]").set_input_files(clients)
         page.get_by_text(re.compile(r"^[78](,[0-9])?\sko$")).wait_for()
         page.get_by_label("Retirer 8.5KB.csv").wait_for()
+        assert english(page) == []
+
+
+def test_streamlit_s_own_words_in_a_table_are_french(
+    address: str, chromium: Browser, documented_request: dict[str, float], tmp_path: Path
+) -> None:
+    file = tmp_path / "clients.csv"
+    file.write_text(",".join(documented_request) + "\n" + ",".join(map(str, documented_request.values())))
+    with browser.opened(chromium, f"{address}/portfolio") as page:
+        page.locator("input[type=file]").set_input_files(file)
+        page.get_by_role("button", name="Décider pour 1 client").click()
+        table = page.get_by_test_id("stDataFrame")
+        table.click()
+        page.keyboard.press("Control+f")
+        page.get_by_label("Fermer la recherche").wait_for()
+
         assert english(page) == []
 
 
