@@ -53,6 +53,14 @@ _WORDS = {
     "Pin column": "Épingler la colonne",
     "Unpin column": "Libérer la colonne",
     "Hide column": "Cacher la colonne",
+    "Copy column name": "Copier le nom de la colonne",
+    "Dataframe column menu": "Menu de la colonne",
+    "Statistics": "Statistiques",
+    "Type to search": "Chercher…",
+    "Previous Result": "Résultat précédent",
+    "Next Result": "Résultat suivant",
+    "Close Search": "Fermer la recherche",
+    "Connection error": "Connexion perdue",
 }
 # A regular expression of JavaScript, and what stands in its place.
 _FORMS = (
@@ -63,6 +71,7 @@ _FORMS = (
     (r"^Download as CSV: (.*)$", "Télécharger en CSV\u00a0: $1"),
     (r"^Show/hide columns: (.*)$", "Montrer ou cacher des colonnes\u00a0: $1"),
     (r"^Remove (.*)$", "Retirer $1"),
+    (r"^([0-9]+) results?$", "Résultats\u00a0: $1"),
     (r"^File must be .* or smaller\.$", "Ce fichier est trop gros."),
 )
 _WATCHED = ("aria-label", "title", "placeholder")
@@ -75,6 +84,7 @@ if (!window.saysFrench) {
   const words = new Map(Object.entries(WORDS)), watched = WATCHED;
   const forms = FORMS.map(([form, french]) => [new RegExp(form), french]);
   const ours = '[data-testid=stMarkdownContainer], textarea, script, style';
+  const theirs = '[data-testid=stFileUploaderDropzone]';
   const size = /(^|, )([0-9.]+) ?([KMG]?)B( per file)?$/;
   const inFrench = (_, before, number, unit, each) =>
     `${before}${number.replace('.', ',')}\u00a0${unit === 'K' ? 'k' : unit}o${each ? ' par fichier' : ''}`;
@@ -85,7 +95,8 @@ if (!window.saysFrench) {
     return forms.reduce((said, [form, other]) => said.replace(form, other), text.replace(size, inFrench));
   };
   const sayText = (node) => {
-    if (node.parentElement?.closest(ours)) return;
+    const within = node.parentElement;
+    if (within?.closest(ours) && !within.closest(theirs)) return;
     const said = french(node.nodeValue);
     if (said !== node.nodeValue) node.nodeValue = said;
   };

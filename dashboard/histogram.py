@@ -3,9 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from dashboard.labels import COLOURS, NAMES, WORDS
+from dashboard.labels import COLOURS, WORDS
 from dashboard.numbers import counted, in_percent, in_thousands
-from dashboard.svg import box, line, picture, text
+from dashboard.svg import box, label, line, picture, text
 
 _WIDTH, _HEIGHT = 640, 330  # narrow, so that a telephone shows the words large enough to read
 _LEFT, _RIGHT, _TOP, _BOTTOM = 75, 600, 60, 260
@@ -69,12 +69,14 @@ def _bars(counts: npt.NDArray[np.int64], most: int) -> list[str]:
 def _grey_zone(bounds: tuple[float, float], end: float) -> list[str]:
     """Both bounds, and the words beside them, so that no colour is needed to tell the labels apart."""
     lower, upper = (_LEFT + (_RIGHT - _LEFT) * bound / end for bound in bounds)
-    reliable, grey, risky = NAMES
+    places = (
+        (max(lower - 8, _WORD), _TOP - 18, "end"),
+        ((lower + upper) / 2, _TOP - 40, "middle"),
+        (min(upper + 8, _WIDTH - _WORD), _TOP - 18, "start"),
+    )
     return [
         *(line(at, _TOP - 14, at, _BOTTOM, dashed=True) for at in (lower, upper)),
-        text(max(lower - 8, _WORD), _TOP - 18, reliable, "end", colour=COLOURS[0]),
-        text((lower + upper) / 2, _TOP - 40, grey, "middle", colour=COLOURS[1]),
-        text(min(upper + 8, _WIDTH - _WORD), _TOP - 18, risky, colour=COLOURS[2]),
+        *(label(x, y, anchor, zone, 17) for zone, (x, y, anchor) in enumerate(places)),
     ]
 
 

@@ -17,7 +17,27 @@ _FAINT = (
     "[data-variant=segmented_control]",
 )
 _ROOM = "[data-testid=stMainBlockContainer]{padding-top:4rem;padding-bottom:3rem}"  # Streamlit leaves more
-_STYLE = _ROOM + "".join(f"{one},{one} *{{color:inherit!important;opacity:1}}" for one in _FAINT)
+_TELEPHONE = (
+    "@media(max-width:640px){[data-testid=stMarkdownContainer] :is(th,td){padding:4px 6px;font-size:.9rem}}"
+)
+_OF_A_SCREEN = (
+    "[data-testid=stSidebar]",
+    "[data-testid=stHeader]",
+    "[data-testid=stFileUploader]",
+    "[data-testid=stElementToolbar]",
+    "[data-testid=stTabs] [role=tablist]",
+    "[data-testid=stForm]",
+    ".stButton",
+    ".stDownloadButton",
+    ".stPopover",
+)
+_PRINT = (
+    f"@media print{{{','.join(_OF_A_SCREEN)}{{display:none!important}}"
+    "[data-testid=stMainBlockContainer]{padding:0!important}"
+    "img,tr,li{break-inside:avoid}:is(h1,h2,h3,h4){break-after:avoid}}"
+)
+_CLEAR = "".join(f"{one},{one} *{{color:inherit!important;opacity:1}}" for one in _FAINT)
+_STYLE = _ROOM + _CLEAR + _TELEPHONE + _PRINT
 TOKEN = "session token"  # noqa: S105 - the name under which the session keeps it
 _TYPED = "token typed"
 
@@ -59,6 +79,19 @@ def make_readable() -> None:
     are fainter than 4.5 to 1 before their ground."""
     st.html(french.script(), unsafe_allow_javascript=True)
     st.html(f"<style>{_STYLE}</style>")
+
+
+def focus_on(selector: str, occasion: str) -> None:
+    """Put whoever works by keyboard or hears the page where something has happened.
+
+    `occasion`: where it is another one, the focus moves once more.
+    """
+    st.html(
+        f"<script>/* {occasion} */"
+        f"const there = document.querySelector('{selector}');"
+        "if (there) {there.tabIndex = -1; there.focus();}</script>",
+        unsafe_allow_javascript=True,
+    )
 
 
 def title(text: str) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from html import escape
 
+from dashboard.labels import COLOURS, SHAPES, WORDS
+
 _INK, GROUND = ("#31333f", "#fafafa"), ("#ffffff", "#171614")  # of a light page, and of a dark one
 
 
@@ -44,6 +46,12 @@ def text(
     weight = ' font-weight="bold"' if is_bold else ""
     place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
     return f"<text {place} {painted}{sized}{weight}>{escape(words)}</text>"
+
+
+def label(x: float, y: float, anchor: str, zone: int, size: int) -> str:
+    """A label's name. Its shape alone has its colour: no word could be read in it both light and dark."""
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="text" font-size="{size}"'
+    return f'<text {place}><tspan fill="{COLOURS[zone]}">{SHAPES[zone]}</tspan> {WORDS[zone]}</text>'
 
 
 def line(x1: float, y1: float, x2: float, y2: float, *, dashed: bool = False) -> str:

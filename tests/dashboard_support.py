@@ -20,7 +20,7 @@ def page(url: str, name: str, monkeypatch: pytest.MonkeyPatch) -> AppTest:
 
 
 def press(shown: AppTest, label: str) -> AppTest:
-    (button,) = [button for button in shown.button if button.label == label]
+    button = next(button for button in shown.button if button.label == label)
     return unbroken(button.click().run())
 
 

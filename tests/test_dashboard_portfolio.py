@@ -276,6 +276,11 @@ def test_the_lines_say_from_where_they_count(clients: pd.DataFrame, form: str, w
     assert f"60 clients. {where}" in [plain(one.value) for one in shown.caption]
 
 
+_LABEL = (
+    r'<text x="([0-9.]+)" y="[0-9.]+" text-anchor="(\w+)" class="text"[^>]*><tspan[^>]*>(.)</tspan> ([^<]+)<'
+)
+
+
 @pytest.mark.parametrize(
     ("probabilities", "bounds"),
     [([0.01, 0.05], (0.1467, 0.1867)), ([0.3, 0.4], (0.02, 0.48)), ([0.99], (0.9, 1.0))],
@@ -286,10 +291,10 @@ def test_every_label_of_the_histogram_is_inside_the_drawing(
     """A letter of the longest label is at most 11 of its 640 units wide."""
     drawn = histogram(np.array(probabilities), np.zeros(len(probabilities), int), bounds)
 
-    labels = re.findall(r'<text x="([0-9.]+)" y="[0-9.]+" text-anchor="(\w+)" fill[^>]*>([^<]+)<', drawn)
-    assert [one[2] for one in labels] == [*NAMES]
-    for x, anchor, words in labels:
-        width = 11 * len(words)
+    labels = re.findall(_LABEL, drawn)
+    assert [f"{shape} {word}" for *_, shape, word in labels] == [*NAMES]
+    for x, anchor, shape, word in labels:
+        width = 11 * len(f"{shape} {word}")
         left = float(x) - {"start": 0, "middle": width / 2, "end": width}[anchor]
         assert 0 <= left <= left + width <= 640
 

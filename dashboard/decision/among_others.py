@@ -17,7 +17,7 @@ from dashboard.shares import bars, told
 
 _KEPT = "among others"  # what the session keeps, for one client of one version
 _SHOWN = 500  # reference clients behind two features
-_DRAWN = 760  # pixels, where there is room
+_DRAWN = 660  # pixels, where there is room
 
 
 @st.fragment
@@ -57,7 +57,7 @@ def _nearest(near: Mapping[str, Any]) -> None:
     clients = near["neighbours"]
     st.markdown("### Les clients les plus proches")
     parts = [
-        f"{name}\u00a0{sum(one['label'] == key for one in clients)}"
+        f"{name} {sum(one['label'] == key for one in clients)}".replace(" ", "\u00a0")
         for name, key in zip(labels.NAMES, labels.KEYS, strict=True)
     ]
     known = [one["defaulted"] for one in clients if one["defaulted"] is not None]

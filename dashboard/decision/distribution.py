@@ -4,17 +4,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dashboard.decision.measures import Measure
-from dashboard.labels import COLOURS, KEYS, SHAPES, WORDS
+from dashboard.labels import COLOURS, KEYS, WORDS
 from dashboard.numbers import counted, in_percent, in_percents, in_thousands
 from dashboard.plane import Plane, drawing, end_of
-from dashboard.svg import text
+from dashboard.svg import label, text
+
+_ENDS = (0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)  # of an axis of clients, in powers of ten
 
 
 def distribution(measure: Measure, totals: Mapping[str, Any], value: float | None) -> str:
     """`totals`: of this feature, as `GET /reference` tells them."""
     bins = _bins(measure, totals)
     most = max(sum(counts) for _, _, counts in bins) or 1
-    plane = Plane(bins[-1][1], end_of(most), left=bins[0][0])
+    plane = Plane(bins[-1][1], end_of(most, steps=_ENDS), left=bins[0][0])
     parts = []
     for first, last, counts in bins:
         floor = 0
@@ -81,8 +83,4 @@ def _bins(measure: Measure, totals: Mapping[str, Any]) -> list[tuple[float, floa
 
 def _legend() -> list[str]:
     """In words and shapes: no colour is needed to tell them apart by their order from below."""
-    return [
-        f'<text x="{x}" y="44" text-anchor="start" class="text" font-size="16">'
-        f'<tspan fill="{colour}">{shape}</tspan> {word}</text>'
-        for x, colour, shape, word in zip((250, 345, 485), COLOURS, SHAPES, WORDS, strict=True)
-    ]
+    return [label(x, 44, "start", zone, 16) for zone, x in enumerate((250, 345, 485))]

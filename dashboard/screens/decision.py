@@ -1,5 +1,6 @@
 """The page « Décision »: one client's values, the API's decision, its reasons, and what would change it."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -21,9 +22,11 @@ from dashboard.numbers import counted, in_percent
 from dashboard.waterfall import told, waterfall
 
 # What the session keeps.
-_DESCRIBED, _ANSWER, _AGAIN = "decision description", "decision answer", "decision again"
+_DESCRIBED, _ANSWER = "decision description", "decision answer"
+_ASKED, _FRESH = "decision asked", "decision fresh"
+_ASK = "Demander la décision"
 _EXAMPLE = "exemple"  # what the journal calls it
-_DRAWN = 620  # pixels, where there is room
+_DRAWN = 660  # pixels, where there is room
 _PERHAPS_DECIDED = (
     "Cette demande est peut-être déjà au journal, s’il y en a un\u00a0: la répéter y laisse un second reçu."
 )
@@ -33,7 +36,7 @@ _STYLE = (
     f"background:light-dark({svg.GROUND[0]},{svg.GROUND[1]})}}"
     ".st-key-decision-old{opacity:.55}"
     # Streamlit wraps the container in a box of its own height: only that box can stay while the page moves.
-    "@media(min-width:900px) and (min-height:600px){"
+    "@media screen and (min-width:900px) and (min-height:600px){"
     "div:has(>.st-key-decision){position:sticky;top:3.25rem;z-index:9}}</style>"
 )
 
@@ -53,6 +56,8 @@ def main() -> None:
     with values:
         client = entry.entry(schemas["Client"], _warnings(answer))
         entry.keep(fields)
+        # Who has typed the last value by keyboard need not go back over all of them.
+        st.button(_ASK, key="ask below", type="primary", disabled=client is None, on_click=_ask)
     with place:
         answer = _decided(client, answer, schemas)
     if answer is None:
@@ -109,16 +114,17 @@ def _decided(
     """Ask for a decision where the officer does, and show the last one."""
     reference, button = st.columns([2, 1], vertical_alignment="bottom")
     named = reference.text_input("Référence du client (facultative)", key=entry.REFERENCE, max_chars=64)
-    asks = button.button("Demander la décision", type="primary", disabled=client is None, width="stretch")
-    asks_again = st.session_state.pop(_AGAIN, False)
-    if client is not None and (asks or asks_again):
+    asks = button.button(_ASK, type="primary", disabled=client is None, width="stretch")
+    asks |= st.session_state.pop(_ASKED, False)
+    if client is not None and asks:
         try:
             st.session_state[_ANSWER] = _asked(client, named, schemas)
         except ApiError as error:
-            shell.failure(error, "decision", _ask_again)
+            shell.failure(error, "decision", _ask)
             if error.may_have_acted:
                 st.caption(_PERHAPS_DECIDED)
         else:
+            st.session_state[_FRESH] = True
             st.rerun()  # the warnings belong to fields that are shown already
     if answer is None:
         missing = "Remplissez tous les champs, ou cochez «\u00a0inconnu\u00a0»."
@@ -127,11 +133,13 @@ def _decided(
     is_old = client != answer["client"]
     with st.container(key="decision-old" if is_old else "decision-now"):
         _shown(answer, is_old=is_old)
+    if st.session_state.pop(_FRESH, False):
+        shell.focus_on(".st-key-decision h2", str(time.time_ns()))
     return answer
 
 
-def _ask_again() -> None:
-    st.session_state[_AGAIN] = True
+def _ask() -> None:
+    st.session_state[_ASKED] = True
 
 
 def _asked(client: Client, named: str, schemas: dict[str, Any]) -> dict[str, Any]:
@@ -208,7 +216,7 @@ def _reasons(answer: Mapping[str, Any]) -> None:
     ]
     end = explanation["decision"]["probability_class_1"]
     drawn = steps, end - sum(points for _, points in steps), end
-    st.image(waterfall(*drawn), width="stretch", alt=told(*drawn))
+    st.image(waterfall(*drawn), width=_DRAWN, alt=told(*drawn))
 
 
 def _listed(title: str, sentences: list[str]) -> None:

@@ -12,16 +12,12 @@ from dashboard.model import calibration, cost_curve, history, links, sentences, 
 from dashboard.numbers import in_percent
 from dashboard.shares import bars, told
 
-_STYLE = (
-    "<style>@media(max-width:640px){[data-testid=stMarkdownContainer] :is(th,td){padding:4px 6px}}</style>"
-)
-_DRAWN = 760  # pixels, where there is room
+_DRAWN = 660  # pixels, where there is room
 _SERIES = ("dans le modèle",)
 
 
 def main() -> None:
     shell.title("Modèle")
-    st.html(_STYLE)
     try:
         model, ready = shell.api().model(), shell.api().ready()
     except ApiError as error:

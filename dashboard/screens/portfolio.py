@@ -20,7 +20,7 @@ from dashboard.portfolio.run import LINE, MOST_REFUSED, Run
 
 _MEGABYTES = 200
 _SHOWN_AT_ONCE = 8  # refused lines
-_DRAWN = 760  # pixels, where there is room
+_DRAWN = 660  # pixels, where there is room
 # What the session keeps.
 _FILE, _RUN, _KEPT, _COST = "portfolio file", "portfolio run", "portfolio kept", "portfolio cost"
 _EXPECTED = "Il est attendu si les probabilités sont justes, et si la zone grise est tranchée par le seuil."

@@ -1,5 +1,6 @@
 """The page « Revue »: a person decides where the model does not, and what people have decided so far."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -73,17 +74,8 @@ def _next_case(features: Mapping[str, Any], *, has_tokens: bool) -> None:
         _form(has_tokens=has_tokens)
     _values(case.receipt["inputs"] or {}, features)
     if queue.told:
-        _focus_on(case)
-
-
-def _focus_on(case: Case) -> None:
-    """Whoever works by keyboard or hears the page is at the next case, and not behind the last one's form."""
-    st.html(
-        f"<script>/* {case.receipt['id']} */"
-        f"const heading = document.querySelector('.st-key-{_CASE} h3');"
-        "if (heading) {heading.tabIndex = -1; heading.focus();}</script>",
-        unsafe_allow_javascript=True,
-    )
+        # At the next case, and not behind the last one's form.
+        shell.focus_on(f".st-key-{_CASE} h3", re.sub(r"[^0-9a-f-]", "", case.receipt["id"]))
 
 
 def _done(queue: Queue) -> str:
