@@ -115,17 +115,8 @@ def _introduction(rounds: int) -> str:
     )
 
 
-<<<<<<< HEAD
-_COMMAND, _CSV, _ALONE = (
-    "the command, Parquet",
-    "the command, CSV",
-    "`lightgbm.Booster.predict`, the call alone",
-)
-_PYFUNC_NAME, _MLFLOW = "`mlflow.pyfunc.predict` in a process", "`mlflow models predict`, CSV"
-=======
 _COMMAND, _CSV, _ALONE = "the command, Parquet", "the command, CSV", "LightGBM's `predict`, the call alone"
 _PYFUNC_NAME, _MLFLOW = "`mlflow.pyfunc` in a process", "`mlflow models predict`, CSV"
->>>>>>> h-k
 _FEW = f"the command, {EXPLAINED:,} clients"
 _EXPLAINED = f"{_FEW}, --explain {REASONS}"
 _MANY = f"the command, {MANY:,} clients"
