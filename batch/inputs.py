@@ -1,5 +1,6 @@
 """All files of an input, checked before the first client is decided on, then read one after the other."""
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -55,6 +56,13 @@ class Inputs:
             raw.close()
         if self._open is not None:
             self._open.close()
+
+    def sources(self) -> Iterator[Source]:
+        """Each file, opened again for what its beginning and its end tell."""
+        for path in self.paths:
+            source, raw = formats.opened(path, self._form, self._features)
+            with contextlib.closing(raw):
+                yield source
 
     def chunks(self, skipped: int) -> Iterator[tuple[Source, Chunk]]:
         """All but the first ones. Raises Refused."""

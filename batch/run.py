@@ -24,9 +24,9 @@ _WAY_OUT = "--bad-rows quarantine=FILE sets such rows aside, and goes on"
 
 @dataclass(frozen=True)
 class Decided:
-    """A chunk that was decided on. `bad`: its rows that were not, in their order."""
+    """A chunk that was decided on. `file`: its name. `bad`: its rows that were not, in their order."""
 
-    source: Source
+    file: str
     batch: pa.RecordBatch
     bad: Sequence[Bad]
     counts: Counts
@@ -43,24 +43,24 @@ class Run:
 
     def decided(self, chunks: Iterable[tuple[Source, Chunk]]) -> Generator[Decided, None, None]:
         """Chunks in their order, while others are at work. Raises Refused."""
-        return in_order(self._decided, chunks, self.threads)
+        return in_order(lambda found: self.decide(found[0].name, found[1]), chunks, self.threads)
 
-    def _decided(self, found: tuple[Source, Chunk]) -> Decided:
-        source, chunk = found
+    def decide(self, file: str, chunk: Chunk) -> Decided:
+        """Raises Refused."""
         clients = chunk.clients()
         bad = list(clients.bad)
         try:
             batch = self._batch(clients)
         except self.scorer.Refusal:
-            refused = dict(self._refused(clients))
-            clients = _without(clients, [*refused])
-            bad = sorted([*bad, *refused.values()], key=lambda one: one.row)
+            found = dict(self._refused(clients))
+            clients = _without(clients, [*found])
+            bad = sorted([*bad, *found.values()], key=lambda one: one.row)
             batch = self._batch(clients)
         if bad and not self.allows_bad:
-            raise Refused(f"{source.name}, row {bad[0].row}: {bad[0].reason} ({_WAY_OUT})")
-        counts = summary.of_chunk(self.scorer, clients, batch, source.name)
+            raise refused(file, bad[0].row, bad[0].reason)
+        counts = summary.of_chunk(self.scorer, clients, batch, file)
         counts.set_aside = len(bad)
-        return Decided(source, batch, bad, counts)
+        return Decided(file, batch, bad, counts)
 
     def _batch(self, clients: Clients) -> pa.RecordBatch:
         if not len(clients.rows):
@@ -83,6 +83,10 @@ class Run:
             fault = None if name is None else clients.fault(clients.values[name][place])
             reason = detail if fault is None else f"la variable '{name}' {fault}"
             yield place, Bad(clients.rows[place], reason, clients.came(place))
+
+
+def refused(file: str, row: int, reason: str) -> Refused:
+    return Refused(f"{file}, row {row}: {reason} ({_WAY_OUT})")
 
 
 def _without(clients: Clients, places: Sequence[int]) -> Clients:
