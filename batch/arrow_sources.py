@@ -34,7 +34,8 @@ class ArrowRows:
             deciding.others(self.batch, self.features),
             range(self.first, self.first + len(self.batch)),
             lambda place: [
-                cells.of(name, self.batch.column(name).slice(place, 1))[0] for name in self.batch.schema.names
+                cells.of(name, self.batch.column(name).slice(place, 1)).tolist()[0]
+                for name in self.batch.schema.names
             ],
         )
 

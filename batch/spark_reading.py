@@ -1,11 +1,12 @@
 """The files of an input as Spark reads them: rows with their places, and how a task makes clients of them."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, DataFrameReader, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as sql
 from pyspark.sql import types as kinds
 
@@ -61,7 +62,7 @@ def _parquet(
     if other := next((one for one in sources if one.columns != sources[0].columns), None):
         raise Refused(f"{other.name} has not the columns of {name} in kind and order: score them one by one")
     try:
-        found = _reader(session).parquet(*_uris(paths))
+        found = session.read.parquet(*_uris(paths))
         of = {one.name: one.dataType for one in found.schema}
     except PySparkException as error:
         raise Refused(f"{name} has a column that Spark cannot read: leave out --engine spark") from error
@@ -75,7 +76,7 @@ def _parquet(
 
 
 def _csv(session: SparkSession, paths: Sequence[str], sources: Sequence[CsvSource]) -> Read:
-    found = _reader(session).option("lineSep", spark_csv.LINE_END).text([*_uris(paths)])
+    found = session.read.option("lineSep", spark_csv.LINE_END).text([*_uris(paths)])
     place = [
         sql.col("_metadata.file_path").alias("uri"),
         sql.col("_metadata.file_block_start").alias("start"),
@@ -91,10 +92,6 @@ def _csv(session: SparkSession, paths: Sequence[str], sources: Sequence[CsvSourc
     return Read(lines, spark_csv.rows_of_csv(files), rows)
 
 
-def _reader(session: SparkSession) -> DataFrameReader:
-    """Which takes each path as it is, and not as a pattern."""
-    return session.read.option("__globPaths__", "false")
-
-
 def _uris(paths: Sequence[str]) -> list[str]:
-    return [f"file://{path}" for path in paths]
+    """As patterns that mean these files alone: without patterns Spark 4.3.0 reads some files twice."""
+    return ["file://" + re.sub(r"([\\\[\]{}*?])", r"\\\1", path) for path in paths]

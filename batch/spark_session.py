@@ -40,6 +40,7 @@ _OURS = {
     "spark.sql.execution.arrow.maxRecordsPerBatch": str(MOST_ROWS),
     "spark.sql.files.ignoreCorruptFiles": "false",
     "spark.sql.files.ignoreMissingFiles": "false",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.session.timeZone": "UTC",
 }
 
@@ -49,6 +50,8 @@ def opened(master: str) -> Iterator[SparkSession]:
     """The session that there is already, or a new one, which ends with the block. Raises Refused."""
     active = SparkSession.getActiveSession()
     if active is not None:
+        for name in (name for name in _OURS if name.startswith("spark.sql.")):
+            active.conf.set(name, _OURS[name])
         yield active
         return
     with _log() as log:
