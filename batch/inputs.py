@@ -89,6 +89,11 @@ class Inputs:
             return None
         return (self._files_read + of_this) / len(self.paths)
 
+    def check_unchanged(self) -> None:
+        """Raises Refused if a file was written to since it was opened."""
+        for raw in self._raws:
+            raw.check_unchanged()
+
     def digest(self) -> str:
         """SHA-256 of the file; of several, of their digests. Of standard input once it has been read."""
         return digest_of_several([raw.digest() for raw in self._raws])

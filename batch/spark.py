@@ -50,6 +50,7 @@ def decide(
         counts = _Decision(session, read, task, inputs).write(_schema(read, columns), output)
         if quarantine is not None and counts.set_aside:
             _set_aside(read, task, inputs, quarantine, counts.set_aside)
+        inputs.check_unchanged()
         return counts
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
@@ -52,16 +53,26 @@ def opened(master: str) -> Iterator[SparkSession]:
     if active is not None:
         for name in (name for name in _OURS if name.startswith("spark.sql.")):
             active.conf.set(name, _OURS[name])
-        yield active
+        with _failures_in_words("the log of its driver has its own words"):
+            yield active
         return
-    with _log() as log:
+    with _log() as log, _failures_in_words(f"its own words are in {log}"):
         session = _started(master, log)
         try:
             yield session
-        except PySparkException as error:
-            raise _in_words(error, log) from error
         finally:
-            session.stop()
+            with contextlib.suppress(Py4JError, OSError):  # of a Java process that is gone
+                session.stop()
+
+
+@contextlib.contextmanager
+def _failures_in_words(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        is_full = "No space left on device" in str(error)
+        why = "the disk is full" if is_full else "Spark did not finish"
+        raise SparkFailed(f"{why}; {where}") from error
 
 
 class SparkFailed(Refused):
@@ -84,7 +95,6 @@ def _log() -> Iterator[Path]:
 
 
 def _started(master: str, log: Path) -> SparkSession:
-    """Raises SparkFailed."""
     for variable in ("PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON"):
         os.environ.setdefault(variable, sys.executable)
     builder = SparkSession.builder.master(master).appName("scoring-client")
@@ -95,8 +105,6 @@ def _started(master: str, log: Path) -> SparkSession:
     try:
         with _standard_error_into(log):
             return builder.getOrCreate()
-    except Exception as error:
-        raise _in_words(error, log) from error
     finally:
         signal.signal(signal.SIGINT, interrupted)  # Spark's own would not let the command end in order
 
@@ -112,12 +120,6 @@ def _standard_error_into(log: Path) -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-
-
-def _in_words(error: BaseException, log: Path) -> SparkFailed:
-    if "No space left on device" in str(error):
-        return SparkFailed(f"the disk is full; Spark's own words are in {log}")
-    return SparkFailed(f"Spark did not finish; its own words are in {log}")
 
 
 def mapped(rows: DataFrame, work: Callable[[Any], Any], schema: StructType | str) -> DataFrame:

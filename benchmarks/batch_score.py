@@ -83,7 +83,7 @@ def _report(place: Path, options: argparse.Namespace) -> str:
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
     registered = [sys.executable, str(ROOT / "register.py"), "--pickle", str(PICKLE)]
     subprocess.run(registered, check=True, capture_output=True)  # noqa: S603 - our own command
-    _write_clients(bundle, CLIENTS, place / "book.parquet", place / "book.csv")
+    write_clients(bundle, CLIENTS, place / "book.parquet", place / "book.csv")
     contenders = _contenders(place)
     costs: dict[str, list[Cost]] = {name: [] for name in contenders}
     for _ in range(options.rounds):
@@ -92,7 +92,7 @@ def _report(place: Path, options: argparse.Namespace) -> str:
     if options.mlflow:
         costs["`mlflow models predict`, CSV"] = [_cost(_mlflow_predict(place))]
     if options.many:
-        _write_clients(bundle, MANY, place / "book.parquet")
+        write_clients(bundle, MANY, place / "book.parquet")
         costs[f"the command, {MANY:,} clients"] = [_cost(contenders[_COMMAND])]
     return _shown(costs)
 
@@ -140,7 +140,10 @@ def _cost(asked: Sequence[str]) -> Cost:
     return Cost(float(answer[-1]) if _BOOSTER in asked else seconds, kilobytes / 1024)
 
 
-def _write_clients(bundle: Bundle, count: int, parquet: Path, csv: Path | None = None) -> None:
+def write_clients(
+    bundle: Bundle, count: int, parquet: Path, csv: Path | None = None, row_group: int = 122_880
+) -> None:
+    """Clients who all differ, with numbers from 100,001 on."""
     reference = pq.read_table(ROOT / "models" / "reference.parquet")
     generator = np.random.default_rng(0)
     drawn = generator.integers(0, len(reference), count)
@@ -148,7 +151,7 @@ def _write_clients(bundle: Bundle, count: int, parquet: Path, csv: Path | None =
     for name in bundle.scorer().features:
         values = reference[name].to_numpy().astype(np.float64)[drawn]
         columns[name] = pa.array(values * (1 + NOISE * generator.standard_normal(count)), from_pandas=True)
-    pq.write_table(pa.table(columns), parquet, row_group_size=122_880)
+    pq.write_table(pa.table(columns), parquet, row_group_size=row_group)
     if csv is not None:
         pyarrow.csv.write_csv(pa.table(columns), csv)
 

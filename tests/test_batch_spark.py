@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -30,7 +31,7 @@ from mlflow_model.bundle.bundles import Bundle
 from tests import batch_support
 from tests.batch_support import ID, TABLE, as_csv, batch, cells, files_in
 from tests.conftest import FEATURES
-from tests.servers import FlaskDoor
+from tests.servers import ROOT, FlaskDoor
 from training.synthetic import writing
 
 pytest_plugins = ["tests.api_support"]
@@ -305,6 +306,41 @@ def test_a_run_of_spark_has_the_record_of_one_machine_in_the_journal(
     )
     assert sum(event.labels.values()) == len(TABLE)
     assert json.loads((tmp_path / "o" / STATE).read_text())["of"]["model"] == bundle.digest
+
+
+@spark_tests
+def test_an_input_that_changes_while_spark_reads_it_gives_no_output(
+    session: Any, bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from batch import spark_session
+
+    batch_support.write_parquet(TABLE, tmp_path / "in.parquet")
+    send = spark_session.sent
+
+    def changed(*given: Any) -> str:
+        (tmp_path / "in.parquet").touch()
+        return send(*given)
+
+    monkeypatch.setattr(spark_session, "sent", changed)
+
+    done = by_spark(
+        "--input", tmp_path / "in.parquet", "--output", f"{tmp_path / 'o'}/", "--model", bundle_folder
+    )
+
+    assert (done.returncode, files_in(tmp_path)) == (2, ["in.parquet"])
+    assert "in.parquet was changed while it was read" in done.stderr
+
+
+@spark_tests
+def test_an_executor_imports_nothing_that_is_large() -> None:
+    code = (
+        "import sys, batch.spark_task, batch.spark_csv\n"
+        "print({'pandas', 'lightgbm', 'mlflow', 'sqlalchemy', 'scipy', 'cryptography'} & set(sys.modules))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+
+    assert done.stdout == "set()\n"
 
 
 # ---- One path
