@@ -25,6 +25,7 @@ BIN := .venv/bin
 TESTS := $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 RUNTIME := .venv/.requirements-installed
 DEVELOPMENT := .venv/.requirements-dev-installed
+SPARK := .venv/.requirements-spark-installed
 
 export PORT API_URL
 # Where it is set, each of the hundreds of processes that the tests start would compile the project again.
@@ -47,10 +48,10 @@ serve: $(RUNTIME) ## register the shipped model if there is no champion, then se
 test: $(DEVELOPMENT) ## run the tests, but for those of `make proofs` and `make endurance`
 	$(TESTS) -m "not slow and not endurance"
 
-proofs: $(DEVELOPMENT) ## run the slow tests: whole trainings, faults, moves under load
+proofs: $(DEVELOPMENT) $(SPARK) ## run the slow tests: whole trainings, faults, moves under load
 	$(TESTS) -m slow
 
-endurance: $(DEVELOPMENT) ## run the tests that take minutes of full load, faults, kills, or millions of rows
+endurance: $(DEVELOPMENT) $(SPARK) ## run the tests that take minutes of full load, faults, kills, or millions of rows
 	$(TESTS) -m endurance
 
 check: $(DEVELOPMENT) ## lint, formatting, types, and who may import whom
@@ -95,6 +96,7 @@ lock: $(RUNTIME) ## resolve requirements*.in again: hashed locks and conda.yaml
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header requirements-serve.in -o requirements-serve.txt \
 	  --no-emit-package scipy --no-emit-package narwhals
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header requirements-dev.in -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header requirements-spark.in -o requirements-spark.txt
 	{ printf '# Made by `make lock` from requirements.txt: the same pins, for MLproject.\nname: scoring-client\nchannels: [conda-forge]\ndependencies:\n  - python>=3.11,<3.15\n  - pip\n  - pip:\n'; \
 	  sed -n -E 's/^([A-Za-z0-9._-]+(\[[a-z,]+\])?==[^ ;]+).*/      - \1/p' requirements.txt; } > conda.yaml
 
@@ -102,4 +104,7 @@ $(RUNTIME): requirements.txt $(ASKED)
 	@$(PYTHON) install.py $< $(NAMED)
 
 $(DEVELOPMENT): requirements-dev.txt $(RUNTIME)
+	@$(PYTHON) install.py $< $(NAMED)
+
+$(SPARK): requirements-spark.txt $(RUNTIME)
 	@$(PYTHON) install.py $< $(NAMED)

@@ -31,7 +31,7 @@ REFUSED = 2
 def main(given: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code; the help explains each."""
     options = command_options.parser().parse_args(given)
-    _require_addresses(options.threads)
+    _require_addresses(options.threads or machine.cores())
     try:
         score(options)
     except (Refused, ModelUnavailable, BadKey) as error:

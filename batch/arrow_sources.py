@@ -21,8 +21,8 @@ _BUFFER = 65_536  # bytes of a column that are read at a time, where a row group
 
 
 @dataclass(frozen=True)
-class _Batch:
-    """A record batch of a file. `first`: the number of its first row there, from 1."""
+class ArrowRows:
+    """Rows of a file, or of a part of it. `first`: the number of its first row there, from 1."""
 
     batch: pa.RecordBatch
     first: int
@@ -38,7 +38,8 @@ class _Batch:
             deciding.others(self.batch, self.features),
             range(self.first, self.first + len(self.batch)),
             lambda place: [
-                cells.of(name, self.batch.column(name).slice(place, 1))[0] for name in self.batch.schema.names
+                cells.of(name, self.batch.column(name).slice(place, 1)).tolist()[0]
+                for name in self.batch.schema.names
             ],
         )
 
@@ -52,13 +53,15 @@ class _ArrowSource:
         self.name, self._raw, self._features = raw.name, raw, features
         self._rows_read, self._rows = 0, 0
         with self._readable():
-            schema = self._open()
-            self.header: list[str] = schema.names
+            self.columns: pa.Schema = self._open()
+            self.header: list[str] = self.columns.names
         check_header(self.name, self.header, features)
         for name in features:
-            if not arrow_columns.is_numeric(schema.field(name).type):
-                raise Refused(f"{self.name}: column {name} holds no numbers, but {schema.field(name).type}")
-        self.schema = deciding.others_schema(schema, features)
+            if not arrow_columns.is_numeric(self.columns.field(name).type):
+                raise Refused(
+                    f"{self.name}: column {name} holds no numbers, but {self.columns.field(name).type}"
+                )
+        self.schema = deciding.others_schema(self.columns, features)
 
     def _open(self) -> pa.Schema:
         raise NotImplementedError
@@ -66,7 +69,7 @@ class _ArrowSource:
     def _batches(self) -> Iterator[pa.RecordBatch]:
         raise NotImplementedError
 
-    def chunks(self) -> Iterator[_Batch]:
+    def chunks(self) -> Iterator[ArrowRows]:
         most = clients.rows_at_once(len(self.header))
         batches = self._batches()
         while True:
@@ -76,7 +79,7 @@ class _ArrowSource:
                 return
             for start in range(0, len(batch), most):
                 part = batch.slice(start, most)
-                yield _Batch(part, self._rows_read + 1, self._features)
+                yield ArrowRows(part, self._rows_read + 1, self._features)
                 self._rows_read += len(part)
 
     def share(self) -> float | None:
@@ -96,6 +99,10 @@ class _ArrowSource:
 
 class ParquetSource(_ArrowSource):
     kind = "Parquet"
+
+    @property
+    def rows(self) -> int:
+        return self._rows
 
     def _open(self) -> pa.Schema:
         self._file = pq.ParquetFile(

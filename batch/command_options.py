@@ -6,13 +6,18 @@ from pathlib import Path
 
 from batch import formats, version
 from batch.raw_input import STANDARD
+from batch.spark_needs import HERE, SPARK
 from explain import reasons
-from mlflow_model import arguments, command, machine
+from mlflow_model import arguments, command
 
 _EPILOG = """\
 PATH is a file, a folder, a pattern in quotes ('clients-*.parquet'), or - for standard input or output. CSV
 may be that of a French spreadsheet. Columns that are no features come through in their order, then the
 columns of the decision. An output whose name ends with / is a folder of parts: --resume goes on with them.
+
+--engine spark has a cluster decide, with the same results: --output is a folder of Parquet, and all machines
+see input and output under the same names. After an interruption --resume begins anew. It needs Java 17 and
+the packages of requirements-spark.txt.
 
 Whatever happens, no half output stays under its name. A run has a record in the journal, unless
 JOURNAL_URL=off.
@@ -85,9 +90,14 @@ def _add_ways(added: argparse.ArgumentParser) -> None:
     add(
         "--threads",
         type=_threads,
-        default=machine.cores(),
         metavar="N",
         help="how many decide (default: all cores)",
+    )
+    add("--engine", choices=(HERE, SPARK), default=HERE, help="what decides (default: this machine)")
+    add(
+        "--master",
+        metavar="URL",
+        help="of Spark: local[N], spark://HOST:PORT, yarn, k8s://… (default: local[*])",
     )
 
 

@@ -44,12 +44,15 @@ class CsvSource:
         check_header(self.name, named, features)
         self._kept = [name for name in named if name not in features]
         self.schema = pa.schema([(name, pa.utf8()) for name in self._kept])
+        self.has_header_in_lines = self._rest is None
+        self.header_lines = 1 + self.dialect.is_declared
+        self.reader = CsvReader(self.name, self._table, features, self._kept)
 
     def share(self) -> float | None:
         return self._raw.share()
 
-    def chunks(self) -> Iterator["_Block | _Rows"]:
-        reader = _Reader(self.name, self._table, self._features, self._kept)
+    def chunks(self) -> Iterator["Lines | _Rows"]:
+        reader = self.reader
         if self._rest is not None:
             yield from _row_by_row(reader, self._rest, 1)
             return
@@ -65,7 +68,7 @@ class CsvSource:
                 yield from _row_by_row(reader, csv_table.continued(text, self._table, LONGEST_ROW), first)
                 return
             rows = block.count(b"\n")
-            yield _Block(reader, block, first)
+            yield Lines(reader, block, first)
             first += rows
             if is_last:
                 return
@@ -106,7 +109,7 @@ def _in_words(name: str, error: ValueError) -> Refused:
 
 
 @dataclass(frozen=True)
-class _Reader:
+class CsvReader:
     """How the rows of one file become clients."""
 
     name: str
@@ -149,7 +152,7 @@ class _Reader:
 class _Rows:
     """Rows whose cells are told apart already. `first`: the number of the first one, from 1."""
 
-    reader: _Reader
+    reader: CsvReader
     rows: Sequence[Row]
     first: int
 
@@ -162,10 +165,10 @@ class _Rows:
 
 
 @dataclass(frozen=True)
-class _Block:
+class Lines:
     """Whole lines without a quote, as bytes."""
 
-    reader: _Reader
+    reader: CsvReader
     block: bytes
     first: int
 
@@ -177,7 +180,7 @@ class _Block:
         columns = _split(self.block, self.reader.table)
         values = None if columns is None else _plain_values(columns, self.reader)
         if columns is None or values is None:
-            return self._row_by_row()
+            return self.row_by_row()
         texts = [columns[name].combine_chunks() for name in self.reader.kept]
         rows = len(columns[self.reader.features[0]])
         return Clients(
@@ -190,13 +193,20 @@ class _Block:
             csv_cells.fault,
         )
 
-    def _row_by_row(self) -> Clients:
+    def row_by_row(self) -> Clients:
         text = io.TextIOWrapper(io.BytesIO(self.block), "utf-8", newline="")
         try:
             rows = list(csv_table.continued(text, self.reader.table, LONGEST_ROW))
         except (UnicodeDecodeError, csv_table.NoCsv, csv_table.TooLong) as error:
             raise _in_words(self.reader.name, error) from error
         return self.reader.of_rows(rows, self.first)
+
+
+def of_lines(reader: CsvReader, block: bytes, first: int) -> Clients:
+    """Of rows that end where their lines end, with quotes or without."""
+    lines = Lines(reader, block, first)
+    is_plain = len(reader.table.header) > 1 and _is_plain(block, reader.table.dialect.delimiter)
+    return lines.clients() if is_plain else lines.row_by_row()
 
 
 def _record_batch(names: Sequence[str], arrays: Sequence[Any]) -> pa.RecordBatch:
@@ -227,7 +237,7 @@ def _split(block: bytes, table: Table) -> Mapping[str, Any] | None:
     return {name: column for name, column in columns if name.strip()}
 
 
-def _plain_values(columns: Mapping[str, Any], reader: _Reader) -> dict[str, Column] | None:
+def _plain_values(columns: Mapping[str, Any], reader: CsvReader) -> dict[str, Column] | None:
     """The features' doubles; None where a cell is not plainly a number."""
     values = {}
     for name in reader.features:
@@ -298,7 +308,7 @@ class _Chained(io.RawIOBase):
         return len(part)
 
 
-def _row_by_row(reader: _Reader, rows: Iterator[Row], first: int) -> Iterator[_Rows]:
+def _row_by_row(reader: CsvReader, rows: Iterator[Row], first: int) -> Iterator[_Rows]:
     found: list[Row] = []
     try:
         for row in rows:

@@ -1,5 +1,6 @@
 """All files of an input, checked before the first client is decided on, then read one after the other."""
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -56,6 +57,13 @@ class Inputs:
         if self._open is not None:
             self._open.close()
 
+    def sources(self) -> Iterator[Source]:
+        """Each file, opened again for what its beginning and its end tell."""
+        for path in self.paths:
+            source, raw = formats.opened(path, self._form, self._features)
+            with contextlib.closing(raw):
+                yield source
+
     def chunks(self, skipped: int) -> Iterator[tuple[Source, Chunk]]:
         """All but the first ones. Raises Refused."""
         return itertools.islice(self._chunks(), skipped, None)
@@ -80,6 +88,11 @@ class Inputs:
         if of_this is None or self._files_read == len(self.paths):
             return None
         return (self._files_read + of_this) / len(self.paths)
+
+    def check_unchanged(self) -> None:
+        """Raises Refused if a file was written to since it was opened."""
+        for raw in self._raws:
+            raw.check_unchanged()
 
     def digest(self) -> str:
         """SHA-256 of the file; of several, of their digests. Of standard input once it has been read."""

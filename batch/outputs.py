@@ -118,12 +118,7 @@ class FolderOutput(Output):
     ) -> None:
         self.path, self._open, self._ending, self._of = path, open_writer, ending, dict(of)
         self._folder = part_of(path)
-        with writing(path):
-            is_there = path.exists() and (not path.is_dir() or any(path.iterdir()))
-        if is_there and resume and self._is_of_this_run(path):
-            raise Finished
-        if is_there:
-            raise Refused(f"{path} is there already: name a folder that is not")
+        check_free(path, of, resume=resume)
         with writing(path):
             is_new = self._made()
             self._lock = held_folder(self._folder, path)
@@ -139,12 +134,6 @@ class FolderOutput(Output):
         except BaseException:
             os.close(self._lock)
             raise
-
-    def _is_of_this_run(self, folder: Path) -> bool:
-        try:
-            return bool(json.loads((folder / STATE).read_bytes())["of"] == self._of)
-        except (OSError, ValueError, TypeError, KeyError):
-            return False
 
     def _made(self) -> bool:
         """Whether the folder was not there."""
@@ -254,6 +243,24 @@ class FolderOutput(Output):
             return super().left()
         stay = counted(len(self._parts), "whole part stays", "whole parts stay")
         return f"{stay} in {self._folder}: --resume goes on with them"
+
+
+def check_free(folder: Path, of: Mapping[str, str], *, resume: bool) -> None:
+    """Raises Refused if something has this name, or Finished if it is what a run of the same has written."""
+    with writing(folder):
+        is_there = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if is_there and resume and is_of(folder, of):
+        raise Finished
+    if is_there:
+        raise Refused(f"{folder} is there already: name a folder that is not")
+
+
+def is_of(folder: Path, of: Mapping[str, str]) -> bool:
+    """Whether a run of the same has written there."""
+    try:
+        return bool(json.loads((folder / STATE).read_bytes())["of"] == dict(of))
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
 
 
 class StandardOutput(Output):

@@ -16,7 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from batch import deciding, explaining, features_file, formats, receipt, summary, tracking, version, writers
+from batch import (
+    deciding,
+    explaining,
+    features_file,
+    formats,
+    receipt,
+    spark_needs,
+    summary,
+    tracking,
+    version,
+    writers,
+)
 from batch.arriving import ArrivingFile, part_of, writing
 from batch.errors import Refused
 from batch.inputs import Inputs
@@ -25,11 +36,12 @@ from batch.progress import Progress
 from batch.quarantine import Quarantine
 from batch.raw_input import STANDARD
 from batch.run import Run
+from batch.spark_output import SparkFolder
 from batch.summary import Counts
 from batch.version import Version
 from batch.writers import UNDECODED
 from journal.code_version import code_version
-from mlflow_model import command
+from mlflow_model import command, machine
 from mlflow_model.bundle.decision_columns import NotADecision
 from mlflow_model.bundle.scoring import Scorer
 
@@ -40,6 +52,7 @@ if TYPE_CHECKING:
 def score(options: argparse.Namespace) -> None:
     """Score the input into the output, or raise Refused or ModelUnavailable."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # LightGBM's, which the threads of a run share out
+    spark_needs.check(options)
     if options.log:
         tracking.check()
     with command.terminable(), receipt.opened() as journal:
@@ -84,7 +97,12 @@ class _Scoring:
         try:
             self._output = self._opened_output()
             self._begin(self._output.state)
-            self._decide(self._output)
+            if isinstance(self._output, SparkFolder):
+                self._have_spark_decide(self._output)
+            else:
+                self._decide(self._output)
+            if not self._counts.clients + self._counts.set_aside:
+                raise Refused(f"{self._options.features_from or self._options.input} holds no client")
             self._finish(self._output, journal)
         except BaseException as error:
             self._abandon(isinstance(error, KeyboardInterrupt))
@@ -119,7 +137,8 @@ class _Scoring:
     def _decide(self, output: Output) -> None:
         options = self._options
         allows_bad, found = self._quarantine is not None, self._version
-        run = Run(found.scorer, self._columns, allows_bad, options.threads, options.explain, self._costs)
+        threads = options.threads or machine.cores()
+        run = Run(found.scorer, self._columns, allows_bad, threads, options.explain, self._costs)
         with Progress(self._counts.clients) as progress:
             decided = run.decided(self._inputs.chunks(self._chunks))
             with contextlib.closing(decided):
@@ -130,8 +149,14 @@ class _Scoring:
                         self._quarantine.add(one.file, one.bad)
                     output.write(one.batch, self._state)
                     progress.show(len(one.batch) + len(one.bad), self._inputs.share())
-        if not self._counts.clients + self._counts.set_aside:
-            raise Refused(f"{options.features_from or options.input} holds no client")
+
+    def _have_spark_decide(self, output: SparkFolder) -> None:
+        from batch import spark  # Spark's package, which few have
+
+        master = self._options.master or spark_needs.MASTER
+        self._counts = spark.decide(
+            master, self._version, self._inputs, self._columns, output, self._quarantine
+        )
 
     def _finish(self, output: Output, journal: "Journal | None") -> None:
         """The receipt comes when all else is on the disk, and before the output appears: no decision is given
@@ -181,6 +206,9 @@ class _Scoring:
             raise Refused(
                 "--resume needs a folder as output, whose parts it goes on from: end its name with /"
             )
+        if options.engine == spark_needs.SPARK:
+            of = self._identity(formats.PARQUET)
+            return SparkFolder(Path(options.output), of, resume=options.resume)
         default = formats.PARQUET if is_folder else None
         if options.output == STANDARD and not options.output_format:
             default = _of_stream(options)

@@ -78,13 +78,13 @@ def _report(place: Path, rounds: int) -> str:
     environment = {**os.environ, **_surroundings(place)}
     registered = [sys.executable, str(ROOT / "register.py"), "--pickle", str(PICKLE)]
     subprocess.run(registered, env=environment, check=True, capture_output=True)  # noqa: S603 - our own command
-    _write_clients(bundle, CLIENTS, place / "book.parquet", place / "book.csv")
+    write_clients(bundle, CLIENTS, place / "book.parquet", place / "book.csv")
     contenders = _contenders(place)
     costs: dict[str, list[Cost]] = {name: [] for name in contenders}
     for _ in tqdm(range(rounds), unit=" rounds", disable=None):
         for name, asked in contenders.items():
             costs[name].append(_cost(asked, environment))
-    _write_clients(bundle, EXPLAINED, place / "few.parquet")
+    write_clients(bundle, EXPLAINED, place / "few.parquet")
     for _ in range(rounds):
         for name, more in ((_FEW, []), (_EXPLAINED, ["--explain", str(REASONS)])):
             asked = [
@@ -93,7 +93,7 @@ def _report(place: Path, rounds: int) -> str:
             ]
             costs.setdefault(name, []).append(_cost(asked, environment))
     costs[_MLFLOW] = [_cost(_mlflow_predict(place), environment)]
-    _write_clients(bundle, MANY, place / "book.parquet")
+    write_clients(bundle, MANY, place / "book.parquet")
     costs[_MANY] = [_cost(contenders[_COMMAND], environment)]
     return f"{_introduction(rounds)}\n\n{_ratios(costs)}\n\n{_shown(costs)}"
 
@@ -166,7 +166,10 @@ def _cost(asked: Sequence[str], environment: Mapping[str, str]) -> Cost:
     return Cost(float(answer[-1]) if _BOOSTER in asked else seconds, kilobytes / 1024)
 
 
-def _write_clients(bundle: Bundle, count: int, parquet: Path, csv: Path | None = None) -> None:
+def write_clients(
+    bundle: Bundle, count: int, parquet: Path, csv: Path | None = None, row_group: int = 122_880
+) -> None:
+    """Clients who all differ, with numbers from 100,001 on."""
     reference = pq.read_table(ROOT / "models" / "reference.parquet")
     generator = np.random.default_rng(0)
     drawn = generator.integers(0, len(reference), count)
@@ -174,7 +177,7 @@ def _write_clients(bundle: Bundle, count: int, parquet: Path, csv: Path | None =
     for name in bundle.scorer().features:
         values = reference[name].to_numpy().astype(np.float64)[drawn]
         columns[name] = pa.array(values * (1 + NOISE * generator.standard_normal(count)), from_pandas=True)
-    pq.write_table(pa.table(columns), parquet, row_group_size=122_880)
+    pq.write_table(pa.table(columns), parquet, row_group_size=row_group)
     if csv is not None:
         pyarrow.csv.write_csv(pa.table(columns), csv)
 

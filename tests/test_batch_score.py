@@ -192,7 +192,7 @@ def test_neither_pandas_nor_lightgbm_s_package_nor_mlflow_is_imported(
         "        more = ['--explain', '1'] if out == 'o.csv' else []\n"
         "        asked = ['--input', path, '--output', out, '--model', sys.argv[1], *more]\n"
         "        assert main(['score', *asked]) == 0\n"
-        "print(sorted({'pandas', 'lightgbm', 'mlflow', 'sqlalchemy', 'scipy'} & set(sys.modules)))"
+        "print(sorted({'pandas', 'lightgbm', 'mlflow', 'pyspark', 'sqlalchemy', 'scipy'} & set(sys.modules)))"
     )
     asked = [sys.executable, "-c", code, str(bundle_folder), *map(str, sorted(tmp_path.iterdir()))]
 
@@ -356,6 +356,8 @@ def test_a_null_that_the_model_has_not_learnt_is_set_aside_from_parquet_too(
 
     assert f"row 4: la feature '{CREDIT}' ne peut pas être null" in refused.stderr
     assert (done.returncode, len(read(tmp_path / "o.parquet"))) == (0, 298)
+    (_, first, _) = (tmp_path / "bad.csv").read_text(encoding="utf-8").splitlines()
+    assert first.endswith("," + ",".join(batch_support.cells(rows)[3].values()))
     assert [row[ID] for row in read(tmp_path / "o.parquet")][2:5] == [100_003, 100_005, 100_006]
 
 

@@ -12,7 +12,7 @@ from tests.rooms import OURS
 from tests.test_architecture import packages
 
 ROOT = Path(__file__).resolve().parents[1]
-LOCKS = ("requirements", "requirements-serve", "requirements-dev")
+LOCKS = ("requirements", "requirements-serve", "requirements-dev", "requirements-spark")
 PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[a-z,]+\])?==([^\s;\\]+)", re.MULTILINE)
 
 

@@ -1,0 +1,163 @@
+"""A session of Spark: quiet, on this machine alone unless a master is named, with this project's code."""
+
+import atexit
+import contextlib
+import functools
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StructType
+
+from batch import bundle_archive
+from batch.clients import MOST_ROWS
+from batch.errors import Refused
+from journal.code_version import code_version
+from mlflow_model.bundle.bundles import Bundle
+
+ROOT = Path(__file__).resolve().parents[1]
+_ROOMS = ("batch", "explain", "features", "journal", "mlflow_model")
+_HERE = {
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+    "spark.ui.enabled": "false",
+}
+# Exact values, all rows, and files for their owner alone.
+_OURS = {
+    "spark.executorEnv.OMP_NUM_THREADS": "1",
+    "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",  # without files of checksums
+    "spark.hadoop.fs.permissions.umask-mode": "077",
+    "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "1",
+    "spark.sql.caseSensitive": "true",
+    "spark.sql.execution.arrow.maxRecordsPerBatch": str(MOST_ROWS),
+    "spark.sql.files.ignoreCorruptFiles": "false",
+    "spark.sql.files.ignoreMissingFiles": "false",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.session.timeZone": "UTC",
+}
+
+
+@contextlib.contextmanager
+def opened(master: str) -> Iterator[SparkSession]:
+    """The session that there is already, or a new one, which ends with the block. Raises Refused."""
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        for name in (name for name in _OURS if name.startswith("spark.sql.")):
+            active.conf.set(name, _OURS[name])
+        with _failures_in_words("the log of its driver has its own words"):
+            yield active
+        return
+    with _log() as log, _failures_in_words(f"its own words are in {log}"):
+        session = _started(master, log)
+        try:
+            yield session
+        finally:
+            with contextlib.suppress(Py4JError, OSError):  # of a Java process that is gone
+                session.stop()
+
+
+@contextlib.contextmanager
+def _failures_in_words(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        is_full = "No space left on device" in str(error)
+        why = "the disk is full" if is_full else "Spark did not finish"
+        raise SparkFailed(f"{why}; {where}") from error
+
+
+class SparkFailed(Refused):
+    """Spark's own words are in a file that stays."""
+
+
+@contextlib.contextmanager
+def _log() -> Iterator[Path]:
+    """Where Spark's processes write instead of standard error; it stays if Spark fails."""
+    descriptor, name = tempfile.mkstemp(prefix="spark-", suffix=".log")
+    os.close(descriptor)
+    try:
+        yield Path(name)
+    except SparkFailed:
+        raise
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    Path(name).unlink(missing_ok=True)
+
+
+def _started(master: str, log: Path) -> SparkSession:
+    for variable in ("PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON"):
+        os.environ.setdefault(variable, sys.executable)
+    builder = SparkSession.builder.master(master).appName("scoring-client")
+    is_here = master.startswith("local")
+    for name, value in {**_OURS, **(_HERE if is_here else {})}.items():
+        builder = builder.config(name, value)
+    interrupted = signal.getsignal(signal.SIGINT)
+    try:
+        with _standard_error_into(log):
+            return builder.getOrCreate()
+    finally:
+        signal.signal(signal.SIGINT, interrupted)  # Spark's own would not let the command end in order
+
+
+@contextlib.contextmanager
+def _standard_error_into(log: Path) -> Iterator[None]:
+    """Of the processes that are started meanwhile, and of theirs."""
+    kept = os.dup(2)
+    try:
+        with log.open("ab") as stream:
+            os.dup2(stream.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def mapped(rows: DataFrame, work: Callable[[Any], Any], schema: StructType | str) -> DataFrame:
+    """`DataFrame.mapInArrow`, which speaks of pandas, though it uses none of it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
+        return rows.mapInArrow(work, schema)
+
+
+# ---- What travels
+
+
+def sent(session: SparkSession, bundle: Bundle) -> str:
+    """Have the code and the bundle sent to all executors. Returns the archive's name there."""
+    context = session.sparkContext
+    code = _kept(context.applicationId, f"scoring-client-{code_version()}.zip")
+    if not code.exists():
+        modules = {
+            str(path.relative_to(ROOT)): path.read_bytes()
+            for room in _ROOMS
+            for path in sorted((ROOT / room).rglob("*.py"))
+        }
+        code.write_bytes(bundle_archive.packed(modules))
+        context.addPyFile(str(code))
+    archive = _kept(context.applicationId, f"bundle-{bundle.digest}.zip")
+    if not archive.exists():
+        archive.write_bytes(bundle_archive.pack(bundle))
+        context.addFile(str(archive))
+    return archive.name
+
+
+def _kept(application: str, name: str) -> Path:
+    return _folder(application) / name
+
+
+@functools.cache
+def _folder(application: str) -> Path:
+    """Files that Spark serves as long as it lives."""
+    folder = Path(tempfile.mkdtemp(prefix="to-executors-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
