@@ -86,10 +86,19 @@ class Loan:
     def levers(self, among: Sequence[Lever]) -> Iterator[Lever]:
         """Those that can be moved: an amount of money is known, and so is all that features are made of."""
         for lever in among:
-            now, moved = self.amount(lever.column), self._following([lever.column])
-            is_money = LEAST_AMOUNT <= now < TOO_LARGE
-            if is_money and moved and all(self._can_compute(feature) for feature in moved):
+            moved = self._following([lever.column])
+            if (
+                _is_money(self.amount(lever.column))
+                and moved
+                and all(self._can_compute(feature) for feature in moved)
+            ):
                 yield lever
+
+    def unknown(self) -> list[str]:
+        """The amounts that features are made of, and that are not known or no money: no lever moves them."""
+        columns = dict.fromkeys(lever.column for lever in LEVERS)
+        made_of = set[str]().union(*map(_made_of, self.values))
+        return [one for one in columns if one in made_of and not _is_money(self.amount(one))]
 
     def amount(self, column: str) -> float:
         """NaN where it is not known."""
@@ -153,6 +162,10 @@ def loan_of(values: Mapping[str, float], income: float = math.nan) -> Loan:
     return Loan(values, _income(values) if math.isnan(income) else income)
 
 
+def _is_money(amount: float) -> bool:
+    return LEAST_AMOUNT <= amount < TOO_LARGE
+
+
 def depends_on_a_lever(feature: str) -> bool:
     """Whether a feature is made of an amount that may change."""
     return not _made_of(feature).isdisjoint(_COLUMNS)
@@ -171,7 +184,7 @@ def _income(values: Mapping[str, float]) -> float:
     """The roundest income that gives the ratio of the annuity to it."""
     identity = IDENTITIES["ANNUITY_INCOME_PERCENT"]
     annuity, ratio = values.get(ANNUITY, math.nan), values.get("ANNUITY_INCOME_PERCENT", math.nan)
-    if not (LEAST_AMOUNT <= annuity < TOO_LARGE and 0.0 < ratio < TOO_LARGE):
+    if not (_is_money(annuity) and 0.0 < ratio < TOO_LARGE):
         return math.nan
     income = annuity / ratio
     for digits in range(1, 16):

@@ -1,6 +1,6 @@
 """Says in French what a change of a loan would bring, so that a loan officer can read it aloud."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from explain import wording
 from explain.loans import ANNUITY, CREDIT, INCOME, PRICE, Loan
@@ -23,6 +23,7 @@ _NOUNS = {
     PRICE: "un prix du bien",
     INCOME: "un revenu",
 }
+_DEFINITE = {CREDIT: "le crédit", ANNUITY: "l’échéance", PRICE: "le prix du bien", INCOME: "le revenu"}
 _TERM = "CREDIT_TERM"
 
 
@@ -32,11 +33,15 @@ def found(label: str, offers: int) -> str:
     return f"{offers} changements, dont chacun suffit, donnent la décision {_quoted(label)}."
 
 
-def impossible(label: str, possible: int, lowest: Extreme | None, loan: Loan) -> str:
-    """That no change gives this decision, and how near to it one comes."""
+def impossible(label: str, examined: int, possible: int, lowest: Extreme | None, loan: Loan) -> str:
+    """That no change gives this decision, how near to it one comes, and what could not be looked at."""
+    return " ".join([_nearest(label, examined, possible, lowest, loan), *_not_examined(loan)])
+
+
+def _nearest(label: str, examined: int, possible: int, lowest: Extreme | None, loan: Loan) -> str:
     head = f"Impossible dans ces limites{NO_BREAK}:"
     if lowest is None:
-        return f"{head} aucun autre prêt n’est possible."
+        return f"{head} aucun des {wording.number(examined)} changements examinés n’est un prêt possible."
     said = f"aucun des {wording.number(possible)} changements possibles ne donnerait"
     if possible == 1:
         said = "le seul changement possible ne donnerait pas"
@@ -45,6 +50,13 @@ def impossible(label: str, possible: int, lowest: Extreme | None, loan: Loan) ->
         f"{head} {said} la décision {_quoted(label)}. La probabilité de défaut la plus basse serait de "
         f"{probability}, avec {_all(lowest.amounts, loan)}."
     )
+
+
+def _not_examined(loan: Loan) -> Iterator[str]:
+    if unknown := [_DEFINITE[column] for column in loan.unknown()]:
+        *others, last = unknown
+        amounts = f"{', '.join(others)} et {last}" if others else last
+        yield f"Sans connaître {amounts}, d’autres changements n’ont pas pu être examinés."
 
 
 def reliable(label: str, possible: int, cost: float | None) -> str:

@@ -57,7 +57,8 @@ def _better(question: Question, levers: Sequence[Lever], label: str) -> dict[str
             (one.extreme for one in searched if one.extreme), key=lambda one: one.probability, default=None
         )
         possible = sum(one.possible for one in searched)
-        sentences = [offer_sentences.impossible(policy.reliable, possible, lowest, question.loan)]
+        examined = sum(one.examined for one in searched)
+        sentences = [offer_sentences.impossible(policy.reliable, examined, possible, lowest, question.loan)]
         aim = not_risky
         changes = _cheapest(searched, aim)
     offers = [_offer(question, aim, change) for change in changes]

@@ -182,7 +182,6 @@ def cost_of(change: dict[str, dict[str, float]]) -> float:
 
 
 @pytest.mark.parametrize("count", [15, pytest.param(300, marks=pytest.mark.slow)])
-@pytest.mark.slow
 def test_of_a_reliable_client_the_nearest_change_for_the_worse_is_told(
     scorer: Scorer, booster: lightgbm.Booster, count: int
 ) -> None:
@@ -484,6 +483,17 @@ def test_a_model_without_amounts_has_reasons_and_says_that_nothing_can_change() 
 
     assert found["offers"] == offers.none(offer_sentences.NO_LEVERS)
     assert len(found["contributions"]) == 2
+
+
+def test_that_an_unknown_annuity_keeps_changes_from_being_looked_at_is_said(scorer: Scorer) -> None:
+    [client] = with_label(scorer, scorer.policy.risky, count=1)
+
+    found = explained(scorer, client | {"AMT_ANNUITY": None})["offers"]
+
+    assert found["found"] == []
+    assert found["sentence"].endswith(
+        "Sans connaître l’échéance et le revenu, d’autres changements n’ont pas pu être examinés."
+    )
 
 
 def test_a_client_of_whom_no_amount_is_known_is_told_so() -> None:

@@ -65,6 +65,8 @@ def test_an_applicants_values_are_in_the_journal_alone_whatever_is_asked_and_goe
     with _open_to_all(), serving(live, 1, JOURNAL_URL=url, TMPDIR=str(temporary)) as door:
         servers.eventually(lambda: is_made(tmp_path) or None, "a journal")
         statuses = _ask_everything(door, marked)
+        recorded = written(url)
+        explained = {door.send("POST", "/explain", body, told).status for body, told in _single(marked)}
         with locked(url):
             away = _ask_everything(door, marked)
         seen = door.said + door.get("/metrics").body.decode() + door.get("/ready").body.decode()
@@ -73,6 +75,9 @@ def test_an_applicants_values_are_in_the_journal_alone_whatever_is_asked_and_goe
 
     assert statuses == {200, 400, 413, 415, 500}
     assert away >= {503}
+    assert explained >= {200, 400, 413, 415}
+    assert written(url)[: len(recorded)] == recorded
+    assert len(recorded) == len(written(url))
     assert [mark for mark in MARKS if mark in seen] == []
     assert elsewhere == []
     assert modes == {"journal.db": 0o600, "journal.db-wal": 0o600, "journal.db-shm": 0o600}
