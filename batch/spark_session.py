@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import functools
+import logging
 import os
 import shutil
 import signal
@@ -101,12 +102,18 @@ def _started(master: str, log: Path) -> SparkSession:
     is_here = master.startswith("local")
     for name, value in {**_OURS, **(_HERE if is_here else {})}.items():
         builder = builder.config(name, value)
+    logging.getLogger().addFilter(_is_no_interruption)
     interrupted = signal.getsignal(signal.SIGINT)
     try:
         with _standard_error_into(log):
             return builder.getOrCreate()
     finally:
         signal.signal(signal.SIGINT, interrupted)  # Spark's own would not let the command end in order
+
+
+def _is_no_interruption(record: logging.LogRecord) -> bool:
+    """Ctrl-C is no error; py4j shows a stack trace of it."""
+    return "while sending command" not in str(record.msg)
 
 
 @contextlib.contextmanager
