@@ -62,15 +62,15 @@ def _answers(chromium: Browser, url: str) -> list[float]:
         page.get_by_role("button", name=DECIDE).first.click()
         page.get_by_role("heading", name="● Fiable").wait_for()
         page.get_by_role("tab", name="Autre prêt").click()
-        slider = page.get_by_role("slider", name="Revenu")
+        slider = page.get_by_role("slider", name="Crédit")
         slider.wait_for()
-        slider.press("ArrowRight")
+        slider.press("ArrowLeft")
         page.get_by_text("Avec ce prêt").wait_for()
         for _ in range(_TIMES + 1):
             browser.settled(page)
             before = _answer(page)
             started = time.monotonic()
-            slider.press("ArrowRight")
+            slider.press("ArrowLeft")
             while _answer(page) == before:
                 time.sleep(0.005)
             found.append(time.monotonic() - started)

@@ -37,7 +37,9 @@ _STYLE = (
     ".st-key-decision-old{opacity:.55}"
     # Streamlit wraps the container in a box of its own height: only that box can stay while the page moves.
     "@media screen and (min-width:900px) and (min-height:600px){"
-    "div:has(>.st-key-decision){position:sticky;top:3.25rem;z-index:9}}</style>"
+    "div:has(>.st-key-decision){position:sticky;top:3.25rem;z-index:9}"
+    # Or what has the focus may lie behind the decision.
+    "[data-testid=stMain]{scroll-padding-top:20rem}}</style>"
 )
 
 
