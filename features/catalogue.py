@@ -242,6 +242,30 @@ TERM_LABELS = {"AMT_INCOME_TOTAL": "Revenu"}
 BY_NAME: dict[str, Feature] = {feature.name: feature for feature in CATALOGUE}
 
 
+# Amounts and ratios of one loan, which fit each other: those of the documented request do not.
+FITTING_LOAN: dict[str, float] = {
+    "AMT_CREDIT": 450_000,
+    "AMT_ANNUITY": 22_000,
+    "AMT_GOODS_PRICE": 380_000,
+    "CREDIT_TERM": 20.4545,
+    "CREDIT_GOODS_RATIO": 1.1842,
+    "ANNUITY_INCOME_PERCENT": 0.16923,
+    "ANNUITY_BIRTH_RATIO": 669.17,
+}
+_TO_EXPLAIN = FITTING_LOAN | {
+    "EXT_SOURCE_1": 0.4,
+    "EXT_SOURCE_2": 0.3,
+    "EXT_SOURCE_3": 0.3,
+    "INSTA_NUM_INSTALMENT_VERSION": 1,
+}
+
+
+def example_to_explain(names: Iterable[str]) -> dict[str, float]:
+    """A client whose values are usual and fit each other: changes of the loan can be offered."""
+    client = example_client(names)
+    return client | {name: value for name, value in _TO_EXPLAIN.items() if name in client}
+
+
 def example_client(names: Iterable[str]) -> dict[str, float]:
     """The client of the documented request, with 0 for a feature that is not in the catalogue."""
     return {name: BY_NAME[name].example if name in BY_NAME else 0 for name in names}

@@ -27,7 +27,7 @@ from api.recording.records import Asked
 from api.recording.waiting import Waiting
 from api.reviewing.desk import Desk
 from api.web.routes import flask_app
-from features.catalogue import example_client
+from features.catalogue import FITTING_LOAN, example_client
 from journal import ids, record, store
 from journal.record import Entry
 from journal.writer import Writer
@@ -35,15 +35,6 @@ from mlflow_model import command
 from mlflow_model.errors import ModelUnavailable
 from tests.looking import look_once
 
-HANGS_TOGETHER = {
-    "AMT_CREDIT": 450_000,
-    "AMT_ANNUITY": 22_000,
-    "AMT_GOODS_PRICE": 380_000,
-    "CREDIT_TERM": 20.4545,
-    "CREDIT_GOODS_RATIO": 1.1842,
-    "ANNUITY_INCOME_PERCENT": 0.16923,
-    "ANNUITY_BIRTH_RATIO": 669.17,
-}
 EXTERNAL_SCORES = ((0.4, 0.1, 0.1), (0.4, 0.3, 0.3), (0.45, 0.42, 0.38), (0.5, 0.5, 0.45))
 
 
@@ -53,7 +44,7 @@ _PAST = "019abf2e-5c40-7000-8000-00000000000{}"
 def _documented_receipt(receipts: Receipts, model: Model, scores: Sequence[float]) -> Entry:
     """Of the client whose figures hang together, with these external scores."""
     of_client = {f"EXT_SOURCE_{number}": score for number, score in enumerate(scores, 1)}
-    client = example_client(model.scorer.features) | HANGS_TOGETHER | of_client
+    client = example_client(model.scorer.features) | FITTING_LOAN | of_client
     asked = Asked("r-1", "agence", "dossier-12")
     receipt = receipts.of(model, client, model.scorer.decide(client), asked)
     assert receipt.model is not None

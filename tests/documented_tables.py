@@ -9,11 +9,11 @@ from pathlib import Path
 import yaml
 
 from api.web import openapi
-from features.catalogue import example_client
+from features.catalogue import FITTING_LOAN, example_client
 from features.identities import IDENTITIES
 from mlflow_model.errors import LoadingFailed, ModelUnavailable
 from tests import model_zoo
-from tests.documented_project import EXTERNAL_SCORES, HANGS_TOGETHER, Project
+from tests.documented_project import EXTERNAL_SCORES, Project
 
 ROOT = Path(__file__).resolve().parents[1]
 CARD = ROOT / "models" / "lgbm_final_model.md"
@@ -86,7 +86,7 @@ def _reasons(project: Project) -> str:
 def _offers(project: Project) -> str:
     """What POST /explain offers to clients whose figures hang together."""
     rows = [["Scores externes", "`prediction`", "Ce que dit `/explain`"], ["---", "---", "---"]]
-    example = example_client(project.served.model.scorer.features) | HANGS_TOGETHER
+    example = example_client(project.served.model.scorer.features) | FITTING_LOAN
     for scores in EXTERNAL_SCORES:
         of_client = {f"EXT_SOURCE_{number}": score for number, score in enumerate(scores, 1)}
         body = json.dumps(example | of_client).encode()

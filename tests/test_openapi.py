@@ -1,5 +1,6 @@
 """/openapi.json describes the model that is served, and the pages read it: in French, and offline."""
 
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -17,10 +18,10 @@ from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import DecisionPolicy
 from tests import servers
 from tests.conftest import FEATURES, SOMETIMES_MISSING
-from tests.servers import Door, FlaskDoor
+from tests.servers import JSON, Door, FlaskDoor
 from tests.test_hostile_requests import REQUESTS
 
-pytest_plugins = ["tests.api_support"]
+pytest_plugins = ["tests.api_support", "tests.explain_fixtures"]
 
 OTHER_FEATURES = ["PREV_CNT_PAYMENT", "EXT_SOURCE_2", "AGE_OF_THE_CAPTAIN"]
 LABELS = ["Classe_0 (fiable)", "Zone grise (incertain)", "Classe_1 (risqué)"]
@@ -134,6 +135,18 @@ def test_the_example_is_the_documented_request_and_is_decided_on(
 
     assert example == documented_request
     assert door.predict(example).status == 200
+
+
+def test_the_example_of_an_explanation_is_explained_with_an_offer(shipped_door: FlaskDoor) -> None:
+    asked = shipped_door.get("/openapi.json").content["paths"]["/explain"]["post"]["requestBody"]
+    example = asked["content"]["application/json"]["example"]
+
+    answer = shipped_door.send("POST", "/explain", json.dumps(example).encode(), JSON).content
+
+    assert answer["warnings"] == []
+    assert answer["reasons"]["against"] != []
+    assert answer["offers"]["found"] != []
+    assert json.dumps(example, indent=2) in html.unescape(shipped_door.get("/docs").body.decode())
 
 
 def test_the_example_of_another_model_is_decided_on_too(other_door: FlaskDoor) -> None:

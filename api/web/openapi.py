@@ -25,7 +25,7 @@ from api.paths import (
     Endpoint,
 )
 from api.web import explanation_schema, journal_schema, reference_schema
-from features.catalogue import BY_NAME, TERM_LABELS, example_client
+from features.catalogue import BY_NAME, TERM_LABELS, example_client, example_to_explain
 from features.identities import IDENTITIES
 from mlflow_model.bundle import bundles
 from mlflow_model.bundle.scoring import Scorer
@@ -53,6 +53,9 @@ def document(
     client = _client(scorer)
     shown = [one for one in PATHS if one.answers and (has_journal or not one.asks_the_journal)]
     described = {one: _operation(one, has_journal=has_journal) for one in shown}
+    described[EXPLAIN]["requestBody"]["content"]["application/json"]["example"] = example_to_explain(
+        scorer.features
+    )
     secured = [one for one in described if one.roles is not None and asks_for_tokens]
     for one in secured:
         described[one]["security"] = [{"token": []}]

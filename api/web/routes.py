@@ -46,7 +46,7 @@ from api.reviewing.desk import Desk
 from api.reviewing.errors import JournalAbsent
 from api.settings import Settings
 from api.web import openapi
-from features.catalogue import example_client
+from features.catalogue import example_client, example_to_explain
 from mlflow_model.errors import (
     BadData,
     BodyTooLarge,
@@ -174,6 +174,7 @@ class _Pages:
             "docs.html",
             document=self._document(model),
             example=_example(model),
+            example_to_explain=_indented(example_to_explain(model.scorer.features)),
             model=model.facts,
             asks_for_token=self._service.guard.asks_for_tokens,
         )
@@ -312,7 +313,11 @@ def _refused(error: ScoringError) -> Response:
 
 
 def _example(model: Model) -> str:
-    return json.dumps(example_client(model.scorer.features), indent=2)
+    return _indented(example_client(model.scorer.features))
+
+
+def _indented(client: dict[str, float]) -> str:
+    return json.dumps(client, indent=2)
 
 
 def _front_page(served: ServedModel) -> dict[str, Any]:
