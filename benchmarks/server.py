@@ -186,13 +186,10 @@ def _ratios(found: Measured) -> str:
         (f"memory of a worker, to {MLFLOW} with one", workers[WARM], memory[MLFLOW], "at most 0.125"),
         (f"memory of a worker, to one of {MLFLOW}", workers[WARM], workers[MLFLOW], ""),
         (f"memory of all processes, to {MLFLOW}", memory[WARM], memory[MLFLOW], ""),
-        (
-            f"requests/s of {found.workers} workers, to one",
-            all_workers,
-            one_worker,
-            f"at least {0.9 * found.workers:g}",
-        ),
     ]
+    if found.workers > 1:
+        aim = f"at least {0.9 * found.workers:g}"
+        rows.append((f"requests/s of {found.workers} workers, to one", all_workers, one_worker, aim))
     cells = [[name, f"{_median_ratio(ours, theirs):.3g}", aim] for name, ours, theirs, aim in rows]
     return table(["ratio", "measured", "aim"], cells)
 
