@@ -21,7 +21,6 @@ from journal import (
     export,
     french,
     ids,
-    indexes,
     listing,
     marks,
     new_files,
@@ -30,6 +29,7 @@ from journal import (
     replay,
     sentences,
     store,
+    structure,
     verification,
 )
 from journal.errors import Damaged, Refused
@@ -56,7 +56,7 @@ _BOTH_WAYS = "name the decision by its ID, or all of a client by --client-refere
 def init(options: Namespace) -> int:
     journal, is_changed = store.make()
     with closing(journal):
-        made, mended = indexes.mend(journal), marks.mend(journal)
+        made, mended = structure.mend_indexes(journal), marks.mend(journal)
     say("The journal is ready" if is_changed else "The journal was ready already")
     if made:
         say(f"{counted(made, 'index was', 'indexes were')} made again")
