@@ -61,7 +61,7 @@ def test_many_erasures_are_never_a_false_alarm(filled: Filled, erasures: int) ->
     assert found.erased in (erasures, erasures + 1)
 
 
-def test_a_page_of_records_takes_no_more_memory_than_another(filled: Filled) -> None:
+def test_each_record_is_told_to_the_progress_once(filled: Filled) -> None:
     counts: list[int] = []
     with closing(store.opened()) as opened, opened.reading() as connection:
         verification.verify(connection, progress=counts.append)
