@@ -6,7 +6,6 @@ value on the way, so each is measured both with such checks and believing what i
 
 import argparse
 import importlib
-import resource
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks import memory
 from features import aggregate, raw_tables
 from features.aggregate import FEATURES
 from mlflow_model import command
@@ -131,7 +131,7 @@ def _run_once(contender: str, folder: Path) -> None:
     start = time.perf_counter()
     work()
     seconds = time.perf_counter() - start
-    print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(seconds, memory.peak_mib())
 
 
 def compare(folder: Path, rounds: int) -> str:

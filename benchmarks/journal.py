@@ -7,7 +7,6 @@ the shipped pickle, so that no registry is counted.
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks import memory
 from benchmarks.explanations import PICKLE
 from benchmarks.markdown import table
 from journal import listing, models, replay, store, verification
@@ -148,7 +148,7 @@ def _run_once(part: str, receipts: int) -> None:
         next(stops)
         seconds += time.perf_counter() - clock
         processor += time.process_time() - own
-    print(seconds, processor, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(seconds, processor, memory.peak_mib())
 
 
 def _scorer() -> Scorer:

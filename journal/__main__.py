@@ -11,8 +11,6 @@ from journal import command_options, commands
 from journal.errors import JournalError
 from mlflow_model.bundle.signing import BadKey
 
-REFUSED = 2
-
 _COMMANDS = {
     "init": commands.init,
     "checkpoint": commands.checkpoint,
@@ -36,7 +34,7 @@ def main(given: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     except (JournalError, BadKey) as error:
         commands.say(f"Refused: {error}")
-        return REFUSED
+        return commands.REFUSED
 
 
 if __name__ == "__main__":

@@ -64,9 +64,12 @@ BY_COMMAND = {
         f"0 listed, {_REFUSED}, or no decision has this reference, 3 listed, but for damaged ones",
     ),
     "show": More(
-        "show 01890a5d-ac96-774b-bcce-b302099a8057",
-        "Prints the whole receipt in French, with what the client has told; of a client the newest first.",
-        f"0 shown, {_REFUSED}, or there is none, 3 shown, and changed since it was recorded",
+        "show 01890a5d-ac96-774b-bcce-b302099a8057 --explain",
+        "Prints the whole receipt in French, with what the client has told; of a client the newest first.\n"
+        "--explain brings the version that decided out of the registry (MLFLOW_TRACKING_URI), and adds its\n"
+        "reasons, warnings and what would change the decision, with the loans that TARIFF_FILE names.\n"
+        "What cannot be explained is shown, and standard error says why.",
+        f"0 shown, {_REFUSED}, or there is none, or it cannot be explained, 3 shown, and changed since then",
     ),
     "export": More(
         "export --since 2026-11-01 --output receipts.parquet",

@@ -114,6 +114,7 @@ def _add_reading(add: Callable[[str, str], Callable[..., argparse.Action]]) -> N
     option = add("show", "show the receipt of a decision, in French")
     option("id", type=_id, nargs="?", metavar="ID", help="of the decision")
     _add_reference(option)
+    option("--explain", action="store_true", help="add the reasons, by the version that decided")
     option = add("export", "write the receipts into a Parquet file")
     _add_wanted(option)
     option("--output", type=_path, required=True, metavar="FILE.parquet", help="new file")

@@ -17,9 +17,10 @@ from tqdm import tqdm
 from journal import (
     checkpoints,
     erasing,
+    explained,
     export,
     french,
-    indexes,
+    ids,
     listing,
     marks,
     new_files,
@@ -28,6 +29,7 @@ from journal import (
     replay,
     sentences,
     store,
+    structure,
     verification,
 )
 from journal.errors import Damaged, Refused
@@ -45,7 +47,7 @@ from mlflow_model.registry.command_options import operator
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-DONE, FOUND = 0, 3
+DONE, REFUSED, FOUND = 0, 2, 3
 
 _MICROSECONDS_A_DAY = 86_400_000_000
 _BOTH_WAYS = "name the decision by its ID, or all of a client by --client-reference"
@@ -54,7 +56,7 @@ _BOTH_WAYS = "name the decision by its ID, or all of a client by --client-refere
 def init(options: Namespace) -> int:
     journal, is_changed = store.make()
     with closing(journal):
-        made, mended = indexes.mend(journal), marks.mend(journal)
+        made, mended = structure.mend_indexes(journal), marks.mend(journal)
     say("The journal is ready" if is_changed else "The journal was ready already")
     if made:
         say(f"{counted(made, 'index was', 'indexes were')} made again")
@@ -222,8 +224,31 @@ def show(options: Namespace) -> int:
             french.shown(one, reading.about(connection, one.id), is_answered=one.id not in unanswered)
             for one in found
         ]
+    refusals = list[str]()
+    if options.explain:
+        receipts, refusals = _explained(found, receipts)
     _write(["\n\n".join(receipts)])
-    return DONE if all(one.is_intact for one in found) else FOUND
+    for sentence in refusals:
+        say(sentence)
+    if not all(one.is_intact for one in found):
+        return FOUND
+    return REFUSED if refusals else DONE
+
+
+def _explained(found: Sequence[Record], receipts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The receipts with their explanations, and a sentence for each decision that has none."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before LightGBM is loaded
+    told, refusals = [], []
+    with _progress(len(found), "explanations") as bar:
+        explanations = explained.Explanations(functools.partial(_brought, bar))
+        for one, receipt in zip(found, receipts, strict=True):
+            try:
+                told.append(f"{receipt}\n{explanations.of(one)}")
+            except (explained.CannotExplain, replay.CannotLoad) as error:
+                told.append(receipt)
+                refusals.append(f"decision {ids.written(one.id)} cannot be explained: {error}")
+            bar.update()
+    return told, refusals
 
 
 def export_(options: Namespace) -> int:

@@ -69,6 +69,14 @@ class Answered(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unanswered(Event):
+    """A refusal left in the place of this decision's answer: its receipt took too long."""
+
+    KIND = Kind.UNANSWERED
+    decision: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scored(Event):
     """A file of clients was scored by `python -m batch`; its decisions are in its output, and not here.
 

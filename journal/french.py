@@ -9,6 +9,7 @@ from journal.reading import Record
 
 _MISSING = "non renseigné"
 _ERASED = "effacées"
+_OF_A_CALL, _REFUSED = "son lot est sans réponse, ou encore en cours", "un refus est parti à sa place"
 _INTACT = "conforme à son empreinte"
 _CHANGED = "MODIFIÉ\u00a0: il n’est pas conforme à son empreinte"
 
@@ -29,7 +30,7 @@ def _decision(one: Record, is_answered: bool) -> Iterator[str]:
         yield f"  Rendue le {_moment(one.time)} par {kept.door}"
     else:
         yield f"  Calculée le {_moment(one.time)} par {kept.door}"
-        yield "  Jamais rendue\u00a0: son lot est sans réponse, ou encore en cours"
+        yield f"  Jamais rendue\u00a0: {_OF_A_CALL if kept.call_id else _REFUSED}"
     if kept.caller:
         yield f"  Jeton : {kept.caller}"
     if kept.call_id:
@@ -71,6 +72,8 @@ def _said(one: Record) -> str:
             return f"conservation imposée par {by}, « {why} »"
         case events.Release(by=by, why=why):
             return f"conservation levée par {by}, « {why} »"
+        case events.Unanswered():
+            return "inscrit qu’un refus est parti à la place de la réponse"
     return one.kind.name.lower()
 
 

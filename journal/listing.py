@@ -58,21 +58,47 @@ def _numbers(connection: sa.Connection, version: str) -> list[int]:
 
 
 def _is_answered() -> sa.ColumnElement[bool]:
-    """Whether the receipt is of no call, or all of its call's receipts came to the journal."""
-    answered = schema.record.alias("answered").c
-    tells_of_it = sa.and_(answered.subject == _columns.subject, answered.kind == int(Kind.ANSWERED))
-    return sa.or_(_columns.subject.is_(None), sa.exists(sa.select(answered.position).where(tells_of_it)))
+    """Of a call: whether all of its receipts came to the journal. Of no call: whether no refusal is known."""
+    other = schema.record.alias("other").c
+    call_is_answered = sa.and_(other.subject == _columns.subject, other.kind == int(Kind.ANSWERED))
+    is_refused = sa.and_(other.subject == _columns.id, other.kind == int(Kind.UNANSWERED))
+    return sa.or_(
+        sa.exists(sa.select(other.position).where(call_is_answered)),
+        sa.and_(_columns.subject.is_(None), ~sa.exists(sa.select(other.position).where(is_refused))),
+    )
 
 
 def unanswered(connection: sa.Connection, receipts: Sequence[Record]) -> set[bytes]:
-    """The ids of those of which no answer told: the journal could not take the rest of their call."""
+    """The ids of those of which no answer told.
+
+    The journal could not take the rest of their call, or took too long and a refusal left instead.
+    """
     calls = sorted({one.subject for one in receipts if one.subject is not None})
     answered: set[bytes] = set()
     for start in range(0, len(calls), reading.PAGE):
         of_these = _columns.subject.in_(calls[start : start + reading.PAGE])
         query = sa.select(_columns.subject).where(of_these, _columns.kind == int(Kind.ANSWERED))
         answered.update(connection.execute(query).scalars())
-    return {one.id for one in receipts if one.subject is not None and one.subject not in answered}
+    refused = _refused(connection, [one.id for one in receipts if one.subject is None])
+    return refused | {one.id for one in receipts if one.subject is not None and one.subject not in answered}
+
+
+def counting_as_answered(connection: sa.Connection, decisions: Sequence[bytes]) -> set[bytes]:
+    """Those of these decisions that have a receipt, and no event of a refusal in the place of the answer."""
+    found: set[bytes] = set()
+    for start in range(0, len(decisions), _SOUGHT):
+        of_these = _columns.id.in_(decisions[start : start + _SOUGHT])
+        found.update(connection.execute(sa.select(_columns.id).where(of_these)).scalars())
+    return found - _refused(connection, decisions)
+
+
+def _refused(connection: sa.Connection, decisions: Sequence[bytes]) -> set[bytes]:
+    found: set[bytes] = set()
+    for start in range(0, len(decisions), _SOUGHT):
+        of_these = _columns.subject.in_(decisions[start : start + _SOUGHT])
+        query = sa.select(_columns.subject).where(of_these, _columns.kind == int(Kind.UNANSWERED))
+        found.update(connection.execute(query).scalars())
+    return found
 
 
 class Place(NamedTuple):

@@ -37,6 +37,7 @@ class Kind(IntEnum):
     END = 9
     ANSWERED = 10
     SCORED = 11
+    UNANSWERED = 12
 
 
 ERASED_WITH_THE_DECISION = (Kind.RECEIPT, Kind.REVIEW)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from journal import checkpoints, ids, indexes, marks, models, reading, record, schema, tree
+from journal import checkpoints, ids, marks, models, reading, record, schema, structure, tree
 from journal.checkpoints import BadCheckpoint, Checkpoint
 from journal.errors import Damaged
 from journal.events import Erasure
@@ -88,7 +88,9 @@ def _check_file(connection: sa.Connection, report: Report) -> None:
         found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
         if found != "ok":
             report.add("the database's own check finds a damaged page or index")
-    for index in indexes.wrong(connection):
+    for kind, name in structure.foreign(connection):
+        report.add(f"the {kind} {name!r} is not the journal's own: it may change or keep what is written")
+    for index in structure.wrong_indexes(connection):
         report.add(f"the index {index.name} is missing or another one: python -m journal init makes it again")
 
 

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import pytest
 import sqlalchemy as sa
 
-from journal import ids, reading, store
+from journal import ids, listing, reading, store
+from journal.listing import Wanted
 from journal.record import Kind
 from journal.verification import verify
 from tests import servers
@@ -191,6 +192,14 @@ def written(url: str) -> list[tuple[str, str]]:
     with journal_of(url) as journal, journal.reading() as connection:
         records = [one for page in reading.records(connection) for one in page if one.kind is Kind.RECEIPT]
     return [(one.client.client_reference if one.client else "", ids.written(one.id)) for one in records]
+
+
+def answered(url: str) -> set[str]:
+    """The ids of the decisions that count as answered."""
+    with journal_of(url) as journal, journal.reading() as connection:
+        receipts = [one for page in listing.all_of(connection, Wanted()) for one in page]
+        unanswered = listing.unanswered(connection, receipts)
+    return {ids.written(one.id) for one in receipts if one.id not in unanswered}
 
 
 def held_against(url: str, *loads: Load) -> None:

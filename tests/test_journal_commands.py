@@ -18,6 +18,7 @@ import pytest
 from journal import export as exporting
 from journal import ids, reading, store
 from journal.__main__ import main
+from journal.events import Unanswered
 from tests.journal_support import (
     changed,
     id_of,
@@ -26,7 +27,9 @@ from tests.journal_support import (
     receipts,
     reviewed,
     rows,
+    typed,
     write,
+    writer,
     written_keys,
 )
 
@@ -349,6 +352,25 @@ def test_a_receipt_is_shown_in_french_with_every_digit(journal: Path, capsys: Ca
     assert "(EXT_SOURCE_1) : non renseigné" in said
     assert ": revue par léa, accordé, « revenus vérifiés »" in said
     assert said.endswith("Enregistrement 1 du journal, numéro 1 de l’écrivain 0, conforme à son empreinte\n")
+
+
+def test_a_decision_that_was_refused_late_counts_as_unanswered_and_waits_for_no_review(
+    journal: Path, capsys: Capture
+) -> None:
+    refused, given = receipt_of(0.25), receipt_of(0.25)
+    write([refused, given])
+    with writer() as one:
+        one.append([Unanswered(decision=refused.id)])
+
+    listed = typed("list", capsys)[1].splitlines()[1:]
+    assert {line.partition("\t")[0] for line in listed if "unanswered" in line} == {id_of(refused)}
+    waiting = typed("list --open", capsys)[1].splitlines()[1:]
+    assert [line.partition("\t")[0] for line in waiting] == [id_of(given)]
+    said = typed(f"show {id_of(refused)}", capsys)[1]
+    assert "Jamais rendue\u00a0: un refus est parti à sa place\n" in said
+    assert ": inscrit qu’un refus est parti à la place de la réponse\n" in said
+    assert "Rendue le" in typed(f"show {id_of(given)}", capsys)[1]
+    assert typed("verify", capsys)[0] == 0
 
 
 def test_an_erased_receipt_is_shown_without_what_was_erased(journal: Path, capsys: Capture) -> None:

@@ -86,6 +86,20 @@ def test_a_change_is_found(journal: str) -> None:
     assert finding.startswith("record 7 (")
 
 
+def test_a_trigger_that_somebody_added_is_named(journal: str) -> None:
+    with closing(store.opened()) as opened, opened.writing() as connection:
+        connection.execute(
+            sa.text("CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'")
+        )
+        connection.execute(
+            sa.text("CREATE TRIGGER keeps BEFORE UPDATE ON record FOR EACH ROW EXECUTE FUNCTION keep()")
+        )
+
+    with connected() as connection:
+        (finding,) = verification.verify(connection).findings
+    assert finding.startswith("the trigger 'keeps' is not the journal's own")
+
+
 def _write_in_turn(groups: int) -> None:
     with writer() as one:
         for _ in range(groups):

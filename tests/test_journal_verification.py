@@ -61,7 +61,7 @@ def test_many_erasures_are_never_a_false_alarm(filled: Filled, erasures: int) ->
     assert found.erased in (erasures, erasures + 1)
 
 
-def test_a_page_of_records_takes_no_more_memory_than_another(filled: Filled) -> None:
+def test_each_record_is_told_to_the_progress_once(filled: Filled) -> None:
     counts: list[int] = []
     with closing(store.opened()) as opened, opened.reading() as connection:
         verification.verify(connection, progress=counts.append)
@@ -148,3 +148,21 @@ def test_a_checkpoint_in_the_journal_must_be_signed_by_the_key(filled: Filled) -
         checkpoints.make(opened, Ed25519PrivateKey.generate(), "test")
 
     assert any("was not signed by one of these keys" in one for one in verified().findings)
+
+
+def test_what_somebody_added_to_the_database_is_named(filled: Filled) -> None:
+    changed(
+        filled.file,
+        "CREATE TABLE kept (erasable BLOB)",
+        "CREATE TRIGGER keeps BEFORE UPDATE ON record BEGIN INSERT INTO kept VALUES (OLD.erasable); END",
+        "CREATE VIEW seen AS SELECT * FROM kept",
+        "CREATE INDEX copied ON record (erasable)",
+    )
+
+    added = "is not the journal's own: it may change or keep what is written"
+    assert verified().findings == [
+        f"the index 'copied' {added}",
+        f"the table 'kept' {added}",
+        f"the trigger 'keeps' {added}",
+        f"the view 'seen' {added}",
+    ]

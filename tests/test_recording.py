@@ -252,12 +252,13 @@ def test_the_metrics_tell_of_receipts(door: SocketDoor, documented_request: Clie
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
-def test_unanswered_decisions_are_counted_from_0_on_so_that_the_first_one_is_an_increase(
+def test_what_is_not_recorded_is_counted_from_0_on_so_that_the_first_one_is_an_increase(
     door: SocketDoor, path: str
 ) -> None:
     page = door.get("/metrics").body.decode()
 
     assert f'scoring_decisions_unanswered_total{{path="{path}"}} 0.0\n' in page
+    assert f'scoring_decisions_not_recorded_total{{path="{path}"}} 0.0\n' in page
 
 
 def counted(door: SocketDoor, name: str) -> float:
@@ -394,14 +395,17 @@ def test_readiness_tells_of_a_locked_journal_and_of_its_end_though_nobody_asks_f
             computed = predict(door, documented_request)
             servers.eventually(lambda: state_at(door) == "unavailable" or None, "the state")
             refused = predict(door, documented_request)
+            batch = door.send("POST", "/predict/batch", json.dumps([documented_request] * 7).encode(), JSON)
             at_metrics = counted(door, "scoring_journal_writable")
             locking.execute("ROLLBACK")
         servers.eventually(lambda: state_at(door) == "writable" or None, "the state again")
         unanswered = counted(door, 'scoring_decisions_unanswered_total{path="/predict"}')
         answered = counted(door, 'scoring_requests_total{path="/predict",status="503"}')
+        paths = ("/predict", "/predict/batch")
+        before = [counted(door, f'scoring_decisions_not_recorded_total{{path="{one}"}}') for one in paths]
 
-    assert (computed.status, refused.status, at_metrics) == (503, 503, 0)
-    assert (unanswered, answered) == (1, 2)
+    assert (computed.status, refused.status, batch.status, at_metrics) == (503, 503, 503, 0)
+    assert (unanswered, answered, before) == (1, 2, [1, 1])
 
 
 def state_at(door: SocketDoor) -> str:

@@ -72,15 +72,25 @@ def _locked(_: SocketDoor, folder: Path) -> Iterator[None]:
 Fault = Callable[[SocketDoor, Path], AbstractContextManager[None]]
 
 
-@pytest.mark.endurance
 @pytest.mark.parametrize(
     ("fault", "is_on_a_small_disk", "sentence", "seconds"),
     [
-        (_filled, True, "no room is left for the journal", SOME_SECONDS),
-        (_limited, False, "the disk refuses to read or write the journal", SOME_SECONDS),
-        (_locked, False, "the journal is locked by another process", LOCKED_SECONDS),
+        pytest.param(
+            *(_filled, True, "no room is left for the journal", SOME_SECONDS),
+            id="full disk",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *(_limited, False, "the disk refuses to read or write the journal", SOME_SECONDS),
+            id="limit of size",
+            marks=pytest.mark.endurance,
+        ),
+        pytest.param(
+            *(_locked, False, "the journal is locked by another process", LOCKED_SECONDS),
+            id="lock",
+            marks=pytest.mark.endurance,
+        ),
     ],
-    ids=["full disk", "limit of size", "lock"],
 )
 def test_a_file_that_cannot_be_written_costs_refusals_and_no_receipt(
     documented_pickle: Path,
@@ -129,7 +139,7 @@ def test_a_service_whose_journal_is_read_only_when_it_starts_decides_as_soon_as_
         held_against(url, load)
 
 
-@pytest.mark.endurance
+@pytest.mark.slow
 def test_a_clock_that_jumps_by_years_costs_no_answer_and_doubles_no_id(
     documented_pickle: Path, documented_request: Client, tmp_path: Path
 ) -> None:

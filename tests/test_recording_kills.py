@@ -50,7 +50,7 @@ def _kill_in_turn(door: SocketDoor, load: Load, modules: tuple[str, ...]) -> Non
         load.answers_again()
 
 
-@pytest.mark.endurance
+@pytest.mark.slow
 def test_kills_of_workers_and_of_the_writer_lose_and_double_no_decision(
     documented_pickle: Path, documented_request: Client, tmp_path: Path
 ) -> None:

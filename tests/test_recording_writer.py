@@ -21,6 +21,7 @@ from tests.live import metrics
 from tests.recording_support import (
     WITHIN,
     Load,
+    answered,
     findings,
     held_against,
     make_journal,
@@ -137,6 +138,7 @@ def test_decisions_that_a_stopped_writer_leaves_unanswered_are_counted(
     assert 1 <= found["unanswered"] < found["refused"]
     assert load.longest < WITHIN
     held_against(url, load)
+    assert answered(url) == set(load.given.values())
 
 
 def _counted(page: dict[str, float], load: Load) -> dict[str, float] | None:

@@ -15,7 +15,7 @@ PROBABILITIES = tuple(step / 20 for step in range(1, 20))
 
 Key = tuple[str, ...]
 SCREENED, UNSCREENED = "screened", "unscreened"  # for warnings
-_NEW_COUNTERS = ("warnings", "screenings", "unanswered", "receipts")
+_NEW_COUNTERS = ("warnings", "screenings", "unanswered", "refused_unrecorded", "receipts")
 _COUNTERS = ("decisions", "nulls", "compared_with", *_NEW_COUNTERS)
 _HISTOGRAMS = {"seconds": SECONDS, "probabilities": PROBABILITIES, "commits": SECONDS}
 _NEW = ("commits", *_NEW_COUNTERS)
@@ -49,6 +49,7 @@ class Counts:
         self.warnings: Counter[Key] = Counter()  # by code and feature
         self.screenings: Counter[Key] = Counter()  # SCREENED and UNSCREENED decisions
         self.unanswered: Counter[Key] = Counter()  # by path: decisions whose receipts could not be written
+        self.refused_unrecorded: Counter[Key] = Counter()  # by path: requests, before anything was decided
         self.receipts: Counter[Key] = Counter()  # by path, on the disk
         self.commits: dict[Key, Histogram] = {}  # by path: seconds until a group of receipts is on the disk
         self.receipts_waiting = 0  # receipts that are not known to be on the disk

@@ -98,8 +98,10 @@ class _Collected(Collector):
             yield _gauge("scoring_checkpoint_interval_seconds", meaning, (), {(): every})
         meaning = "Decisions that were computed and not answered: their receipts could not be written."
         # From 0 on: Prometheus sees no increase in a series that begins with the first fault.
-        unanswered = dict.fromkeys([(PREDICT.path,), (BATCH.path,)], 0) | counts.unanswered
-        yield _counter("scoring_decisions_unanswered", meaning, by_path, unanswered)
+        none = dict.fromkeys([(PREDICT.path,), (BATCH.path,)], 0)
+        yield _counter("scoring_decisions_unanswered", meaning, by_path, none | counts.unanswered)
+        meaning = "Requests refused before anything was decided: the journal could not be written."
+        yield _counter("scoring_decisions_not_recorded", meaning, by_path, none | counts.refused_unrecorded)
 
     def _warnings(self) -> Iterator[Metric]:
         meaning = "Clients with a warning, of those who were screened."

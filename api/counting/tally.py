@@ -99,6 +99,12 @@ class Tally(Counts):
             self._is_saved = False
             self.unanswered[path,] += decisions
 
+    def not_recorded(self, path: str) -> None:
+        """A request that was refused before anything was decided, since the journal could not be written."""
+        with self._lock:
+            self._is_saved = False
+            self.refused_unrecorded[path,] += 1
+
     def let_wait(self, receipts: int) -> None:
         """Receipts that are not known to be on the disk now."""
         if receipts != self.receipts_waiting:

@@ -18,7 +18,7 @@ from api.deciding.many_clients import Batch
 from api.deciding.task import ModelTask
 from api.delivery.news import Copy
 from api.delivery.served import Model, ServedModel, loaded
-from api.paths import PREDICT
+from api.paths import BATCH, PREDICT
 from api.recording.records import OFF, Asked, Records
 from api.tokens import Guard
 from mlflow_model.errors import BadData, JournalUnavailable, ScoringError
@@ -70,7 +70,7 @@ class Service:
             caller = self.guard.check(PREDICT.path, authorization).name
             model = self.served.model
             if self._records is not None:
-                self._records.check()
+                self._check(self._records, PREDICT.path)
             client, decision = one_client.decide(model.scorer, content_type, content_encoding, body)
             content = one_client.written(decision)
             made = _Made(model, client, decision, started, asked_as)
@@ -85,6 +85,14 @@ class Service:
             answer = Answer.of(internal_error(error, asked_as), model)
         self.tally.answered(PREDICT.path, answer.status, time.perf_counter() - started)
         return answer
+
+    def _check(self, records: Records, path: str) -> None:
+        """Raises JournalUnavailable, and then nothing is to be decided."""
+        try:
+            records.check()
+        except JournalUnavailable:
+            self.tally.not_recorded(path)
+            raise
 
     def _record(self, records: Records, made: _Made, asked: Asked) -> str:
         """The receipt's id. Raises JournalUnavailable where it is known already that there is no receipt."""
@@ -163,7 +171,7 @@ class Service:
             if with_ids:
                 raise BadData("ids=1 demande un journal, et ce service n’en tient pas")
             return ""
-        self._records.check()
+        self._check(self._records, BATCH.path)
         if asked.client_reference is not None:
             raise BadData("X-Client-Reference nomme un seul client ; un lot demande les numéros par ids=1")
         return str(self._records.address)

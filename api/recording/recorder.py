@@ -23,8 +23,8 @@ from api.recording.receipts import Receipts
 from api.recording.records import UNAVAILABLE, WRITABLE, Asked, Heard, RecordingCounts
 from api.recording.wire import Outgoing
 from journal import ids
-from journal.events import Served
-from journal.record import Entry
+from journal.events import Served, Unanswered
+from journal.record import Entry, Kind
 from mlflow_model.errors import JournalUnavailable, ModelUnavailable
 
 LONGEST_WAIT_SECONDS = 0.8  # of an answer: its client shall hear within a second
@@ -50,6 +50,12 @@ class _Group:
         for heard in self.heard:
             heard(leaves=is_written)
 
+    @property
+    def decisions(self) -> list[bytes]:
+        """The ids of those that it holds the receipts of, or says of that they were refused."""
+        receipts = [one.id for one in self.entries if one.kind is Kind.RECEIPT]
+        return receipts + [one.subject for one in self.entries if one.kind is Kind.UNANSWERED and one.subject]
+
 
 class Recorder(asyncio.Protocol):
     """One for each worker, in its event loop. It is the barrier of the outbox."""
@@ -67,6 +73,7 @@ class Recorder(asyncio.Protocol):
         self._transport: asyncio.WriteTransport | None = None
         self._outgoing, self._unread = Outgoing(), b""
         self._is_late, self._is_writable = False, True
+        self._refused: list[bytes] = []  # decisions whose receipts the writer may write all the same
 
     def begin(self) -> None:
         """Connect, and look from now on whether answers wait too long."""
@@ -183,6 +190,7 @@ class Recorder(asyncio.Protocol):
             self._counts.recorded(PREDICT.path, len(group.heard), time.monotonic() - group.since)
         elif not is_written:
             self._announced = None  # it may have been announced in vain
+            self._refused += group.decisions
         self._count_the_waiting()
 
     def _count_the_waiting(self) -> None:
@@ -195,6 +203,7 @@ class Recorder(asyncio.Protocol):
             try:
                 await self._connect()
                 self._announce_the_served()
+                self._tell_of_the_refused()
                 self._refuse_the_late(time.monotonic())
             except Exception as error:  # noqa: BLE001 - whoever waits would wait for ever
                 _errors.error("internal error in the recorder: %s", logs.told(error))
@@ -211,6 +220,13 @@ class Recorder(asyncio.Protocol):
             self.check()
             if self._transport is not None and self._served.model is not self._announced:
                 self._take([self._announcement(self._served.model)], [], _nothing, _nothing)
+
+    def _tell_of_the_refused(self) -> None:
+        """As soon as the journal is written again: their receipts do not count as answered."""
+        if self._refused and self._transport is not None and self.state is WRITABLE:
+            refused, self._refused = self._refused, []
+            events = [Unanswered(decision=one).entry() for one in refused]
+            self._take(events, [], _nothing, _nothing)
 
     def _refuse_the_late(self, now: float) -> None:
         if self._sent is None or now - self._sent.since < LONGEST_WAIT_SECONDS:

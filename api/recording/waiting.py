@@ -19,7 +19,9 @@ from api.recording.keeper import Keeper
 from api.recording.receipts import Receipts
 from api.recording.records import UNAVAILABLE, WRITABLE, Asked, Heard, RecordingCounts
 from journal import ids
-from journal.events import Served
+from journal.events import Served, Unanswered
+from journal.record import Entry
+from mlflow_model.errors import JournalUnavailable
 
 _PATIENCE_SECONDS = 0.8  # of an answer: its client shall hear within a second
 _STARTING_SECONDS = 10.0
@@ -38,6 +40,7 @@ class Waiting:
         self._folder: Path | None = None
         self._keeper: Keeper | None = None
         self._announced: Model | None = None
+        self._refused: list[bytes] = []  # decisions whose receipts the writer may write all the same
         self._starting_until = 0.0
 
     @property
@@ -81,9 +84,21 @@ class Waiting:
         entries, started = [receipt], time.monotonic()
         if model is not self._announced:
             entries.insert(0, Served(model=self._receipts.described(model)).entry())
-        address = self.address
-        writer_client.append(address, entries, self._patience())
+        self._append(entries, receipt.id)
         self._announced, self._starting_until = model, 0.0
         self._counts.recorded(PREDICT.path, 1, time.monotonic() - started)
         heard(leaves=True)
         return ids.written(receipt.id)
+
+    def _append(self, entries: list[Entry], decision: bytes) -> None:
+        """Tell the journal of those that were refused, too. Raises JournalUnavailable."""
+        address = self.address
+        with self._lock:
+            refused, self._refused = self._refused, []
+        events = [Unanswered(decision=one).entry() for one in refused]
+        try:
+            writer_client.append(address, entries, self._patience(), closing=events)
+        except JournalUnavailable:
+            with self._lock:
+                self._refused += [*refused, decision]
+            raise

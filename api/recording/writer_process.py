@@ -16,11 +16,13 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 
+import sqlalchemy as sa
+
 from api import logs
 from api.recording import wire
 from api.recording.keeper import WRITES
 from api.recording.wire import Garbled, Group, Incoming
-from journal import store
+from journal import listing, store
 from journal.code_version import code_version
 from journal.errors import Damaged, JournalError, Refused, Twice
 from journal.models import Model
@@ -197,7 +199,8 @@ class Recording:
 
     def _holds(self, group: Group) -> bool:
         try:
-            return self._open().holds([one for one in group.entries if one.kind is not Kind.SERVED])
+            told_once = (Kind.SERVED, Kind.UNANSWERED)
+            return self._open().holds([one for one in group.entries if one.kind not in told_once])
         except JournalError:
             return False
 
@@ -231,6 +234,8 @@ class Recording:
                 new.append(entry)
                 served = entry.model if entry.kind is Kind.SERVED else served
         with self._open().group() as group:
+            if any(entry.kind is Kind.UNANSWERED for entry in new):
+                new = _of_those_that_are_there(group.connection, new)
             if new:
                 group.append(new)
         self._served = served
@@ -297,6 +302,13 @@ class Recording:
         if not is_told:
             for sender in [*self._senders]:
                 self._tell(sender, self._state())
+
+
+def _of_those_that_are_there(connection: sa.Connection, entries: Sequence[Entry]) -> list[Entry]:
+    """Without the refusals of decisions whose receipts did not come, or that the journal tells of already."""
+    own_ids = [one.subject for one in entries if one.kind is Kind.UNANSWERED and one.subject is not None]
+    wanted = listing.counting_as_answered(connection, own_ids)
+    return [one for one in entries if one.kind is not Kind.UNANSWERED or one.subject in wanted]
 
 
 def _made() -> store.Journal:
