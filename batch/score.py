@@ -173,6 +173,7 @@ class _Scoring:
         for one in (self._summary, self._quarantine, output):
             if one is not None:
                 one.publish()
+        self._output = None  # nothing is left to abandon, whatever comes
         for line in summary.lines(told):
             say(line)
         if self._options.log:
@@ -236,6 +237,7 @@ class _Scoring:
             "output format": form,
             "--bad-rows": "fail" if self._options.quarantine is None else "quarantine",
             "--explain": str(self._options.explain),
+            "--engine": self._options.engine,
         }
 
 

@@ -38,7 +38,11 @@ class SparkFolder(Output):
             self._begin(resume=resume)
             self._lock = held_folder(self._folder, path)
         self.data = self._folder / f"of-{uuid.uuid4().hex}"
-        self._keep(self._folder)
+        try:
+            self._keep(self._folder)
+        except BaseException:
+            self.abandon()
+            raise
 
     def _begin(self, *, resume: bool) -> None:
         try:
@@ -59,7 +63,10 @@ class SparkFolder(Output):
             for one in self._folder.iterdir():
                 if one.name not in _OWN and not one.name.startswith("of-"):
                     raise Refused(f"{one} is not of the run before: move it away")
-                shutil.rmtree(one) if one.is_dir() else one.unlink()
+                if one.is_dir():
+                    shutil.rmtree(one)
+                else:
+                    one.unlink()
         finally:
             os.close(lock)
 

@@ -45,7 +45,7 @@ def read(session: SparkSession, inputs: Inputs, features: Sequence[str]) -> Read
     # Otherwise it would depend on how many executors are there already where files are cut.
     session.conf.set("spark.sql.files.minPartitionNum", max(2, session.sparkContext.defaultParallelism))
     sources = list(inputs.sources())
-    paths = [str(path.absolute()) for path in inputs.paths if path is not None]
+    paths = [str(path.resolve()) for path in inputs.paths if path is not None]
     csv = [source for source in sources if isinstance(source, CsvSource)]
     parquet = [source for source in sources if isinstance(source, ParquetSource)]
     if len(csv) == len(sources):

@@ -26,7 +26,7 @@ from journal.code_version import code_version
 from mlflow_model.bundle.bundles import Bundle
 
 ROOT = Path(__file__).resolve().parents[1]
-_ROOMS = ("batch", "explain", "features", "journal", "mlflow_model")
+_ROOMS = ("batch", "explain", "features", "journal", "mlflow_model", "quality")
 _HERE = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
@@ -144,18 +144,23 @@ def sent(session: SparkSession, bundle: Bundle) -> str:
     context = session.sparkContext
     code = _kept(context.applicationId, f"scoring-client-{code_version()}.zip")
     if not code.exists():
-        modules = {
-            str(path.relative_to(ROOT)): path.read_bytes()
-            for room in _ROOMS
-            for path in sorted((ROOT / room).rglob("*.py"))
-        }
-        code.write_bytes(bundle_archive.packed(modules))
+        code.write_bytes(code_that_travels())
         context.addPyFile(str(code))
     archive = _kept(context.applicationId, f"bundle-{bundle.digest}.zip")
     if not archive.exists():
         archive.write_bytes(bundle_archive.pack(bundle))
         context.addFile(str(archive))
     return archive.name
+
+
+def code_that_travels() -> bytes:
+    """An archive of all rooms that `spark_task` imports from."""
+    modules = {
+        str(path.relative_to(ROOT)): path.read_bytes()
+        for room in _ROOMS
+        for path in sorted((ROOT / room).rglob("*.py"))
+    }
+    return bundle_archive.packed(modules)
 
 
 def _kept(application: str, name: str) -> Path:

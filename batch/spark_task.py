@@ -109,7 +109,7 @@ def _decided(task: Task, batches: Batches) -> Iterator[tuple[Place, Decided]]:
         yield last, run.decide(file, clients)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=2)
 def _loaded(archive: str, digest: str) -> tuple[Bundle, Scorer]:
     """Raises LoadingFailed."""
     bundle = bundle_archive.unpack(Path(SparkFiles.get(archive)), digest)

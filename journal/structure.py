@@ -34,12 +34,13 @@ def foreign(connection: sa.Connection) -> list[tuple[str, str]]:
 
 
 def wrong_indexes(connection: sa.Connection) -> Iterator[sa.Index]:
-    """Those that a table must have, and has not. Only their names and columns are looked at."""
+    """Those that a table must have, and has not. Their conditions are not looked at."""
     inspector = sa.inspect(connection)
     for table in schema.metadata.sorted_tables:
-        there = {(one["name"], *one["column_names"]) for one in inspector.get_indexes(table.name)}
+        found = inspector.get_indexes(table.name)
+        there = {(one["name"], bool(one["unique"]), *one["column_names"]) for one in found}
         for index in sorted(table.indexes, key=lambda one: str(one.name)):
-            if (index.name, *index.columns.keys()) not in there:
+            if (index.name, bool(index.unique), *index.columns.keys()) not in there:
                 yield index
 
 

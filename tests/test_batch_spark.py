@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -31,7 +32,7 @@ from mlflow_model.bundle.bundles import Bundle
 from tests import batch_support
 from tests.batch_support import ID, TABLE, as_csv, batch, cells, files_in
 from tests.conftest import FEATURES
-from tests.servers import ROOT, FlaskDoor
+from tests.servers import FlaskDoor
 from training.synthetic import writing
 
 pytest_plugins = ["tests.api_support"]
@@ -332,13 +333,22 @@ def test_an_input_that_changes_while_spark_reads_it_gives_no_output(
 
 
 @spark_tests
-def test_an_executor_imports_nothing_that_is_large() -> None:
+def test_an_executor_needs_the_code_that_travels_alone_and_imports_nothing_that_is_large(
+    tmp_path: Path,
+) -> None:
+    from batch.spark_session import code_that_travels
+
+    (tmp_path / "code.zip").write_bytes(code_that_travels())
     code = (
-        "import sys, batch.spark_task, batch.spark_csv\n"
+        "import sys\n"
+        "sys.path[:0] = sys.argv[1:]\n"
+        "import batch.spark_task, batch.spark_csv\n"
         "print({'pandas', 'lightgbm', 'mlflow', 'sqlalchemy', 'scipy', 'cryptography'} & set(sys.modules))"
     )
+    installed = sysconfig.get_path("purelib")  # without what its .pth files add: this project
+    asked = [sys.executable, "-I", "-S", "-c", code, str(tmp_path / "code.zip"), installed]
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    done = subprocess.run(asked, capture_output=True, text=True, cwd=tmp_path, check=True)
 
     assert done.stdout == "set()\n"
 

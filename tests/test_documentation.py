@@ -97,7 +97,7 @@ def test_no_request_and_no_session_of_a_document_is_left_unexecuted(name: str) -
 
     rest = EXAMPLE.sub("", page)
 
-    not_run = {"python"} if name == "docs/batch.md" else set()  # Airflow's, as that page says
+    not_run = {"python", "properties"} if name == "docs/batch.md" else set()  # of Airflow and Spark
     assert {language for language, _ in FENCE.findall(rest)} <= {"sh"} | not_run
     assert not re.search(r"<!-- (executed|generated)", rest)
 

@@ -13,7 +13,7 @@ from mlflow_model.errors import ScoringError
 
 _PROCESS = "api.reference.history_process"
 SECONDS = 60.0
-KEPT_SECONDS, REFUSAL_KEPT_SECONDS = 60.0, 5.0
+KEPT_SECONDS, REFUSAL_KEPT_SECONDS, SLOWNESS_KEPT_SECONDS = 60.0, 5.0, 60.0
 ROOM = Room(at_once=1, waiting=2, wait_seconds=15.0)
 OF_A_FILE: dict[str, Any] = {"card": None, "champions": [], "examination": None}
 
@@ -44,7 +44,7 @@ class History:
         return known
 
     def _asked(self, asked: _Asked) -> "_Told | ScoringError":
-        """A refusal is remembered, too: a registry that hangs would hold each request for a minute."""
+        """A refusal is remembered, too: a registry that hangs would hold one request after the other."""
         try:
             told: _Told | ScoringError = _told(*asked)
         except (EnquiryTooSlow, RegistryOutOfReach) as refused:
@@ -58,8 +58,13 @@ class History:
             if self._known is None:
                 return None
             of, since, told = self._known
-        kept = REFUSAL_KEPT_SECONDS if isinstance(told, ScoringError) else KEPT_SECONDS
-        return told if of == asked and time.monotonic() - since < kept else None
+        return told if of == asked and time.monotonic() - since < _kept_for(told) else None
+
+
+def _kept_for(told: _Told | ScoringError) -> float:
+    if isinstance(told, EnquiryTooSlow):
+        return SLOWNESS_KEPT_SECONDS
+    return REFUSAL_KEPT_SECONDS if isinstance(told, ScoringError) else KEPT_SECONDS
 
 
 def _told(name: str, version: str, alias: str | None) -> dict[str, Any]:

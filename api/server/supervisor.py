@@ -379,8 +379,9 @@ class Supervisor:
         if generation.copy is None:
             _log.error("no worker can use the model any more")
         elif generation.copy != self._serving:
-            is_new = self._serving is None or self._serving.called != generation.copy.called
-            _log.info("serving %s" if is_new else "confirmed by the registry: %s", generation.copy.called)
+            former, copy = self._serving, generation.copy
+            is_confirmed = former is not None and former == replace(copy, confirmed=False)
+            _log.info("confirmed by the registry: %s" if is_confirmed else "serving %s", copy.called)
         self._serving = generation.copy
 
     def _replace(self, worker: Worker, now: float) -> None:
