@@ -113,7 +113,7 @@ def _started(master: str, log: Path) -> SparkSession:
 
 def _is_no_interruption(record: logging.LogRecord) -> bool:
     """Ctrl-C is no error; py4j shows a stack trace of it."""
-    return "while sending command" not in str(record.msg)
+    return not str(record.msg).startswith("KeyboardInterrupt while sending command")
 
 
 @contextlib.contextmanager

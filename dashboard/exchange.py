@@ -6,6 +6,7 @@ A client's values go to the address that the operator gave, and to no other.
 import http.client
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -53,17 +54,24 @@ class Question:
 
 
 def exchange(url: str, question: Question, seconds: float, most_bytes: int) -> Answer:
-    """`url`: http or https. `seconds`: for all of it. Raises NoAnswer."""
+    """`url`: http or https. `seconds`: for all of it, from the connection on. Raises NoAnswer."""
+    until = time.monotonic() + seconds
     try:
         connection = _connection(url, seconds)
-        connection.connect()
+        connected = _connected(connection, until)
     except TimeoutError as error:
         raise TooSlow(may_have_arrived=False) from error
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (OSError, ValueError) as error:
         raise NobodyThere(may_have_arrived=False) from error
-    with closing(connection), _ended_after(connection.sock, seconds) as is_late:
+    with closing(connected), _ended_after(connected, until - time.monotonic()) as is_late:
         try:
-            answer = _answered(connection, urlsplit(url).path.rstrip("/"), question, most_bytes)
+            connection.sock = _encrypted(connection, connected.dup())
+        except OSError as error:
+            slow = is_late.is_set() or isinstance(error, TimeoutError)
+            raise (TooSlow if slow else NobodyThere)(may_have_arrived=False) from error
+        try:
+            with closing(connection):
+                answer = _answered(connection, urlsplit(url).path.rstrip("/"), question, most_bytes)
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise _reason(error, is_late=is_late.is_set()) from error
         if is_late.is_set():  # a body without a length seems to end where it was cut
@@ -79,6 +87,24 @@ def _connection(url: str, seconds: float) -> http.client.HTTPConnection:
     is_encrypted = address.scheme == "https"
     kind = http.client.HTTPSConnection if is_encrypted else http.client.HTTPConnection
     return kind(address.hostname, address.port, timeout=seconds)
+
+
+def _connected(connection: http.client.HTTPConnection, until: float) -> socket.socket:
+    """To the first of its addresses that answers. Raises OSError."""
+    problem = OSError("no address")
+    for *_, place in socket.getaddrinfo(connection.host, connection.port, type=socket.SOCK_STREAM):
+        try:
+            return socket.create_connection(place[:2], max(until - time.monotonic(), 0.001))
+        except OSError as error:
+            problem = error
+    raise problem
+
+
+def _encrypted(connection: http.client.HTTPConnection, connected: socket.socket) -> socket.socket:
+    """The same, in TLS for https. Raises OSError."""
+    if not isinstance(connection, http.client.HTTPSConnection):
+        return connected
+    return ssl.create_default_context().wrap_socket(connected, server_hostname=connection.host)
 
 
 @contextmanager

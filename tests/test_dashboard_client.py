@@ -1,5 +1,6 @@
 """How the dashboard asks the API, and what it says of answers that are late, endless or another service's."""
 
+import functools
 import socket
 import threading
 import time
@@ -85,6 +86,19 @@ def test_what_is_late_endless_or_no_api_is_told_in_time(
     assert time.monotonic() - started < 3
     assert caught.value.failure is failure
     assert caught.value.may_have_acted
+
+
+def test_a_handshake_that_drips_is_ended_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_client, "_SECONDS", 0.5)
+    started = time.monotonic()
+
+    behave = functools.partial(drip, first=b"\x16\x03\x03\x40\x00")
+    with service(behave) as url, pytest.raises(ApiError) as caught:
+        ScoringApi(url.replace("http:", "https:")).ready()
+
+    assert time.monotonic() - started < 3
+    assert caught.value.failure is Failure.SLOW
+    assert not caught.value.may_have_acted
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The page « Portefeuille »: a file of clients is decided on, shown by label, and given back."""
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ def _file(uploaded: UploadedFile | None, features: list[str]) -> ClientsFile | N
 
 
 def _forget() -> None:
-    for name in (_FILE, _RUN, _KEPT):
+    for name in (_FILE, _RUN, _KEPT, _COST):
         st.session_state.pop(name, None)
 
 
@@ -169,17 +170,14 @@ def _counts(table: pa.Table, zones: Any, probabilities: Any, run: Run) -> None:
 def _cost_of_a_default(run: Run) -> float | None:
     """As the version says that decided; None where it does not, or where the API cannot be asked."""
     known = st.session_state.get(_COST)
-    if known is None or known[0] != run.digest:
-        try:
+    if known is None or known[0] is not run:  # a failure, too, is that of this run: it may have taken long
+        cost = None
+        with contextlib.suppress(ApiError):
             policy = shell.api(run.digest).model()["policy"]
-        except ApiError:
-            return None
-        known = st.session_state[_COST] = (
-            run.digest,
-            costs.of_a_default((policy["provenance"] or {}).get("costs")),
-        )
-    cost: float | None = known[1]
-    return cost
+            cost = costs.of_a_default((policy["provenance"] or {}).get("costs"))
+        known = st.session_state[_COST] = (run, cost)
+    found: float | None = known[1]
+    return found
 
 
 def _refusals(run: Run) -> None:
