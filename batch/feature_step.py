@@ -28,6 +28,8 @@ def _problem(folder: str, file: str, features: Sequence[str]) -> str | None:
 
     if unknown := [name for name in features if name not in aggregate.FEATURES]:
         return f"no feature {unknown[0]} is made of raw tables: name a file that has it by --input"
+    if not Path(folder).is_dir():
+        return f"{folder} is not a folder"
     try:
         found = aggregate.client_features(raw_tables.read(Path(folder)).by_name)
         clients = found.select(raw_tables.KEY, *features).to_pyarrow()

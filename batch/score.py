@@ -154,6 +154,8 @@ class _Scoring:
         from batch import spark  # Spark's package, which few have
 
         master = self._options.master or spark_needs.MASTER
+        if sys.stderr.isatty():
+            say(f"Starting Spark ({master}): this takes half a minute")
         self._counts = spark.decide(
             master, self._version, self._inputs, self._columns, output, self._quarantine
         )

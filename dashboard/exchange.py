@@ -93,8 +93,9 @@ def _connected(connection: http.client.HTTPConnection, until: float) -> socket.s
     """To the first of its addresses that answers. Raises OSError."""
     problem = OSError("no address")
     for *_, place in socket.getaddrinfo(connection.host, connection.port, type=socket.SOCK_STREAM):
+        left = max(until - time.monotonic(), 0.001)
         try:
-            return socket.create_connection(place[:2], max(until - time.monotonic(), 0.001))
+            return socket.create_connection((str(place[0]), connection.port), left)
         except OSError as error:
             problem = error
     raise problem

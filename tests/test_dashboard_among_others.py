@@ -40,7 +40,7 @@ def test_a_fictitious_client_is_decided_on_and_stands_among_others(
     body, json_type = json.dumps(client["features"]).encode(), {"Content-Type": "application/json"}
     near = api.send("POST", "/neighbours", body, json_type).content["neighbours"]
     risky = sum(one["label"] == "risky" for one in near)
-    assert "Parmi les 50 clients de référence les plus proches : ● Fiable" in said
+    assert "Parmi les 50 clients de référence les plus proches, qui sont fictifs : ● Fiable" in said
     assert f"▲ Risqué {risky}." in said
     assert "des clients ont une valeur plus petite." in said
     assert "pèse le plus" in said

@@ -215,7 +215,7 @@ def test_a_client_is_typed_and_an_officer_tells_why_he_is_refused_and_what_would
         page.get_by_role("heading", name="▲ Risqué").wait_for()
         officer.go_to("Valeurs")
         officer.press("ArrowRight", "Enter")
-        page.get_by_role("heading", name="Ce qui parle contre lui").wait_for()
+        page.get_by_role("heading", name="Contre le crédit").wait_for()
         officer.press("ArrowRight", "ArrowRight", "Enter")
         page.get_by_role("heading", name="→ ● Fiable").first.wait_for()
 

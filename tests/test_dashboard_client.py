@@ -256,7 +256,7 @@ def test_a_part_of_the_page_that_failed_is_asked_for_again_and_no_decision_is(
     unbroken(reasons.button[0].click().run())
 
     _, reasons, others, *_ = shown.tabs
-    assert "Ce qui parle pour le crédit" in "".join(one.value for one in reasons.markdown)
+    assert "Pour le crédit" in "".join(one.value for one in reasons.markdown)
     assert "Parmi les 50 clients" in "".join(one.value for one in others.markdown)
     assert sum(one == "POST /predict" for one in road.asked) == 1
 

@@ -61,7 +61,8 @@ def _nearest(near: Mapping[str, Any]) -> None:
         for name, key in zip(labels.NAMES, labels.KEYS, strict=True)
     ]
     known = [one["defaulted"] for one in clients if one["defaulted"] is not None]
-    st.markdown(f"Parmi les {len(clients)} clients de référence les plus proches\u00a0: {', '.join(parts)}.")
+    nearest = f"Parmi les {len(clients)} clients de référence les plus proches, qui sont fictifs"
+    st.markdown(f"{nearest}\u00a0: {', '.join(parts)}.")
     if known:
         unpaid = counted(sum(known), "n’a pas remboursé", "n’ont pas remboursé")
         st.markdown(f"De ceux dont la suite est connue ({len(known)}), {unpaid}.")

@@ -208,9 +208,10 @@ def _reasons(answer: Mapping[str, Any]) -> None:
         return
     for one in explanation["warnings"]:
         st.warning(escaped(one["sentence"]))
-    _listed("Ce qui parle pour le crédit", [one["sentence"] for one in explanation["reasons"]["for"]])
-    _listed("Ce qui parle contre lui", [one["sentence"] for one in explanation["reasons"]["against"]])
+    _listed("Pour le crédit", [one["sentence"] for one in explanation["reasons"]["for"]])
+    _listed("Contre le crédit", [one["sentence"] for one in explanation["reasons"]["against"]])
     st.markdown("### Ce que chaque valeur ajoute")
+    st.caption("Une raison compte ensemble les valeurs d’un groupe\u00a0; le dessin les montre une à une.")
     features = answer["schemas"]["Client"]["properties"]
     steps = [
         (features.get(one["feature"], {}).get("title", one["feature"]), one["points"])
