@@ -308,6 +308,9 @@ def test_the_caption_says_what_is_still_to_do(api: SocketDoor, monkeypatch: pyte
     assert "Demandez la décision." in captions
     assert missing not in captions
 
+    shown = unbroken(shown.text_input(key="typed AMT_CREDIT").set_value("200.000").run())
+    assert "À remplir ou à corriger : « Montant du crédit »." in [plain(one.value) for one in shown.caption]
+
 
 # ---- Clients who do not exist
 

@@ -15,6 +15,8 @@ REFERENCE = "decision reference"
 _KEPT = "decision typed"  # what the session keeps when another page is shown
 _EXACT = "decision exact"  # by field: what was filled in, as it is written and to the last digit
 _FICTITIOUS = "decision fictitious"
+_LACKING = "decision lacking"  # the labels of the fields that hold nothing that can be sent
+_MOST_NAMED = 3
 _TABLES = {
     "application": "La demande",
     "bureau": "Les crédits dans d’autres banques",
@@ -123,15 +125,16 @@ def entry(schema: Mapping[str, Any], warnings: Mapping[str, Sequence[str]]) -> C
     for field in fields:
         groups.setdefault(field.table, []).append(field)
     typed: Client = {}
-    missing = False
+    lacking = st.session_state[_LACKING] = list[str]()
     for table, members in groups.items():
         st.markdown(f"### {_TABLES.get(table, 'Autres valeurs')}")
         for start in range(0, len(members), 2):
             for column, field in zip(st.columns(2), members[start : start + 2], strict=False):
                 with column:
                     read, typed[field.name] = _asked(field, warnings.get(field.name, ()))
-                    missing |= not read
-    return None if missing else _followed(typed, schema, warnings)
+                if not read:
+                    lacking.append(field.label)
+    return None if lacking else _followed(typed, schema, warnings)
 
 
 def _asked(field: Field, warnings: Sequence[str]) -> tuple[bool, float | None]:
@@ -156,6 +159,17 @@ def _asked(field: Field, warnings: Sequence[str]) -> tuple[bool, float | None]:
     for sentence in warnings:
         st.warning(escaped(sentence))
     return (True, None) if unknown else _read(field, text)
+
+
+def still_to_do() -> str:
+    """What keeps the client from being sent, of the fields that were shown last."""
+    lacking = st.session_state.get(_LACKING, [])
+    if len(lacking) > _MOST_NAMED:
+        return "Remplissez tous les champs, ou cochez «\u00a0inconnu\u00a0»."
+    if not lacking:
+        return "Corrigez ce que l’onglet «\u00a0Valeurs\u00a0» signale."
+    named = ", ".join(f"«\u00a0{label}\u00a0»" for label in lacking)
+    return f"À remplir ou à corriger\u00a0: {named}."
 
 
 def _read(field: Field, text: str) -> tuple[bool, float | None]:

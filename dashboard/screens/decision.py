@@ -129,8 +129,7 @@ def _decided(
             st.session_state[_FRESH] = True
             st.rerun()  # the warnings belong to fields that are shown already
     if answer is None:
-        missing = "Remplissez tous les champs, ou cochez «\u00a0inconnu\u00a0»."
-        st.caption(missing if client is None else "Demandez la décision.")
+        st.caption(escaped(entry.still_to_do()) if client is None else "Demandez la décision.")
         return None
     is_old = client != answer["client"]
     with st.container(key="decision-old" if is_old else "decision-now"):
