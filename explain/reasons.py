@@ -110,10 +110,9 @@ def _reason(group: _Group, feature: str, value: float, population: Population) -
 
 
 def _effect(points: float, is_usual: bool) -> str:
-    """A value that most clients have seems to say nothing: its share of the probability is a Shapley value,
-    which counts it together with all the client's other values."""
-    effect = f"e risque {'augmente' if points > 0 else 'diminue'} de {wording.points(points)}."
-    return f"Avec les autres valeurs du client, l{effect}" if is_usual else f"L{effect}"
+    """Near the median a value alone explains nothing: its share counts it with the client's other values."""
+    effect = f"risque {'augmente' if points > 0 else 'diminue'} de {wording.points(points)}."
+    return f"Avec les autres valeurs du client, le {effect}" if is_usual else f"Le {effect}"
 
 
 def _standing(feature: str, value: float, others: Distribution | None) -> tuple[str, bool]:
