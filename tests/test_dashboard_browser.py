@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FileChooser, Page, expect
 
 from dashboard import svg
 from tests import browser, servers
@@ -257,10 +257,12 @@ def test_a_file_is_scored_and_its_refused_rows_are_found(
         page.get_by_role("button", name="Choisir un fichier").wait_for()
         browser.settled(page)
         officer.go_to("Choisir un fichier")
-        page.wait_for_timeout(1_000)  # until the button, new on the page, listens
-        with page.expect_file_chooser() as chooser:
+        choosers: list[FileChooser] = []
+        page.on("filechooser", choosers.append)
+        while not choosers:  # the button, new on the page, may not listen yet
             page.keyboard.press("Enter")
-        chooser.value.set_files(file)
+            page.wait_for_timeout(1_000)
+        choosers[-1].set_files(file)
         page.get_by_role("button", name="Décider pour 3 clients").wait_for()
         browser.settled(page)
         officer.go_to("Décider pour 3")

@@ -44,8 +44,11 @@ def parameters(path: Endpoint) -> list[Schema]:
     after = "Le numéro du dernier client de la page précédente\u00a0: son next."
     limit = f"De 1 à {MOST} clients\u00a0; {USUAL_LIMIT} sans ce paramètre."
     return [
-        {"name": name, "in": "query", "description": meaning, "schema": _INTEGER}
-        for name, meaning in (("after", after), ("limit", limit))
+        {"name": name, "in": "query", "description": meaning, "schema": {**_INTEGER, **bounds}}
+        for name, meaning, bounds in (
+            ("after", after, {"minimum": 0, "maximum": 999_999_999}),
+            ("limit", limit, {"minimum": 1, "maximum": MOST}),
+        )
     ]
 
 
