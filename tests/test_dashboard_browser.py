@@ -258,7 +258,11 @@ def test_a_file_is_scored_and_its_refused_rows_are_found(
         browser.settled(page)
         officer.go_to("Choisir un fichier")
         choosers: list[FileChooser] = []
-        page.on("filechooser", choosers.append)
+
+        def chosen(one: FileChooser) -> None:  # playwright takes no method of a list
+            choosers.append(one)
+
+        page.on("filechooser", chosen)
         while not choosers:  # the button, new on the page, may not listen yet
             page.keyboard.press("Enter")
             page.wait_for_timeout(1_000)
