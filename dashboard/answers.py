@@ -351,10 +351,16 @@ class Offer(_Form):
     sentence: str
 
 
+class Searched(_Form):
+    levers: list[str]
+    ranges: dict[str, Ends]
+
+
 class Offers(_Form):
     sentence: str
     found: list[Offer]
     worse: Offer | None
+    searched: list[Searched]
 
 
 class Explanation(_Form):

@@ -37,6 +37,25 @@ def test_a_card_is_headed_by_what_changes(found: dict[str, Any], text: str) -> N
     assert plain(offers.heading(found, {"CREDIT_TERM": 13.3333})) == text
 
 
+def test_how_far_each_amount_was_moved_is_said_without_the_pairs() -> None:
+    moved = {"AMT_CREDIT": {"from": 450_000, "to": 225_000}, "AMT_INCOME_TOTAL": {"from": 1e5, "to": 2e5}}
+    searched = [
+        {"levers": ["less_credit"], "ranges": {"AMT_CREDIT": moved["AMT_CREDIT"]}},
+        {"levers": ["more_income"], "ranges": {"AMT_INCOME_TOTAL": moved["AMT_INCOME_TOTAL"]}},
+        {
+            "levers": ["less_credit", "more_income"],
+            "ranges": {"AMT_CREDIT": {"from": 450_000, "to": 440_000}},
+        },
+    ]
+
+    told = offers.limits(searched, {"AMT_CREDIT": {"title": "Montant du crédit"}})
+
+    assert plain(told) == (
+        "Limites de la recherche : Montant du crédit, 225 000 à 450 000 ; Revenu, 100 000 à 200 000."
+    )
+    assert offers.limits([], {}) == ""
+
+
 def test_offers_are_cards_with_the_api_s_own_sentences(
     api: SocketDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,6 +69,7 @@ def test_offers_are_cards_with_the_api_s_own_sentences(
     assert all(one.endswith("→ ● Fiable") for one in cards)
     written = plain("\n".join(one.value for one in shown.markdown)).replace("Fiable", "Classe_0 (fiable)")
     assert all(plain(one["sentence"]) in written for one in found)
+    assert any(one.value.startswith("Limites de la recherche\u00a0: ") for one in shown.caption)
 
 
 # ---- The client's paper

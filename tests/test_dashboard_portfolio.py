@@ -179,7 +179,10 @@ def test_bad_rows_are_listed_with_the_api_s_reasons_and_the_others_are_decided_o
     refused, good = shown.table[0].value, shown.dataframe[0].value
     credit = "« Montant du crédit » (AMT_CREDIT)"
     assert plain(shown.subheader[0].value) == "4 lignes refusées"
-    assert [(line, plain(reason)) for line, reason in refused.itertuples(index=False)] == [
+    assert [*refused.columns][1] == "dossier"
+    rows = [(line, plain(who), plain(reason)) for line, who, reason in refused.itertuples(index=False)]
+    assert [who for _, who, _ in rows] == ["000; « é\n»", "0030; « é\n»", "", "0059; « é\n»"]
+    assert [(line, reason) for line, _, reason in rows] == [
         (2, f"{credit} doit être un nombre sans séparateur de milliers."),
         (32, f"{credit} doit être un nombre sans séparateur de milliers."),
         (42, "La ligne est vide."),
