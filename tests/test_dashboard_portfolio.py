@@ -319,7 +319,7 @@ def test_a_parquet_column_that_is_no_number_is_refused_in_the_api_s_words(client
     assert [one for one in said(shown) if "'AMT_CREDIT' doit être numérique" in one] == said(shown) != []
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_texts_of_a_parquet_file_that_would_fill_the_memory_are_refused(clients: pd.DataFrame) -> None:
     """A dictionary holds the text once; as columns of plain texts it would be there for each client."""
     large = pd.concat([clients] * 50).assign(dossier="x" * 1_000_000)
