@@ -25,12 +25,11 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from batch.arriving import ArrivingFile, held_folder, part_of, writing
+from batch.arriving import ArrivingFile, held_folder, name_folder, part_of, writing
 from batch.errors import Refused
 from batch.hashed import Hashed
 from batch.writers import Writer
 from journal.plural import counted
-from mlflow_model import files
 
 ROWS_OF_A_PART = 1_000_000
 STATE = "_run.json"
@@ -216,11 +215,7 @@ class FolderOutput(Output):
         return digest_of_several(self._digests)
 
     def publish(self) -> None:
-        with writing(self.path):
-            if self.path.exists():
-                self.path.rmdir()
-            self._folder.rename(self.path)
-            files.settle(self.path.parent)
+        name_folder(self._folder, self.path)
         os.close(self._lock)
 
     def abandon(self) -> None:

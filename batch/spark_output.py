@@ -14,10 +14,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch.arriving import ArrivingFile, held_folder, part_of, writing
+from batch.arriving import ArrivingFile, held_folder, name_folder, part_of, writing
 from batch.errors import Refused
 from batch.outputs import STATE, Kept, Output, check_free, digest_of_file, digest_of_several, is_of
-from mlflow_model import files
 
 _OWN = (STATE, part_of(Path(STATE)).name)
 _PARTS = "*.parquet"
@@ -98,11 +97,7 @@ class SparkFolder(Output):
         return digest_of_several(digests)
 
     def publish(self) -> None:
-        with writing(self.path):
-            if self.path.exists():
-                self.path.rmdir()
-            self.data.rename(self.path)
-            files.settle(self.path.parent)
+        name_folder(self.data, self.path)
         self.abandon()
 
     def abandon(self) -> None:
