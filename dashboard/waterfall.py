@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from dashboard import labels
-from dashboard.numbers import in_percent
+from dashboard.numbers import in_percent, signed
 from dashboard.svg import box, picture, text
 
 _WIDTH, _LEFT, _ROW, _MOST = 660, 262, 34, 8  # narrow, so that a telephone shows readable words
+_NUMBER = 112  # the width of the longest number
 
 
 def waterfall(steps: Sequence[tuple[str, float]], start: float, end: float) -> str:
@@ -19,7 +20,7 @@ def waterfall(steps: Sequence[tuple[str, float]], start: float, end: float) -> s
     for _, points in shown:
         edges.append(edges[-1] + points)
     low, high = min(*edges, end), max(*edges, end)
-    per_share = (_WIDTH - _LEFT - 90) / ((high - low) or 1.0)
+    per_share = (_WIDTH - _LEFT - _NUMBER) / ((high - low) or 1.0)
     rows = [_total(0, "Avant de connaître le client", start, low, per_share)]
     rows += [
         _step(place, name, points, edges[place - 1], low, per_share)
@@ -37,8 +38,8 @@ def told(steps: Sequence[tuple[str, float]], start: float, end: float) -> str:
 
 
 def in_points(points: float) -> str:
-    sign = "+" if points > 0 else "\u2212"
-    return f"{sign}{100 * abs(points):.1f}".replace(".", ",") + "\u00a0pt"
+    written = signed(100 * points, 1)
+    return f"{written}\u00a0{'point' if abs(round(100 * points, 1)) < 2 else 'points'}"
 
 
 def _total(place: int, name: str, share: float, low: float, per_share: float) -> str:

@@ -28,6 +28,14 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Âge et papiers": ("DAYS_BIRTH", "DAYS_ID_PUBLISH", "DAYS_REGISTRATION"),
 }
+# With what a group's main feature adds its points, where it does not add them alone.
+_OTHERS = {
+    "Scores externes": "les autres scores externes",
+    "Crédit demandé": "les autres montants du crédit",
+    "Charge du crédit": "les autres mesures de cette charge",
+    "Crédits passés ici": "les autres données de ces crédits",
+    "Âge et papiers": "les autres dates",
+}
 _GROUP_OF = {feature: group for group, features in GROUPS.items() for feature in features}
 _LEAST = 0.0005  # of probability: less would be said as « 0,0 point »
 _NEAR_THE_MEDIAN = 0.6  # of the clients, at the most, have less, or more
@@ -69,11 +77,15 @@ def weightiest(
 
 
 class _Group(NamedTuple):
-    """What a group adds to the probability, and the place of the feature that adds most to that."""
+    """What a group adds to the probability, and the place of the feature that adds most to that.
+
+    `of_main`: what that feature adds.
+    """
 
     name: str
     points: float
     main: int
+    of_main: float
 
 
 def _weighed(features: Sequence[str], points: Sequence[float]) -> list[_Group]:
@@ -83,7 +95,7 @@ def _weighed(features: Sequence[str], points: Sequence[float]) -> list[_Group]:
         total = math.fsum([points[place] for place in members])
         if abs(total) >= _LEAST:
             main = max(members, key=lambda place: math.copysign(1.0, total) * points[place])
-            found.append(_Group(group, total, main))
+            found.append(_Group(group, total, main, points[main]))
     return sorted(found, key=lambda one: -abs(one.points))
 
 
@@ -105,14 +117,17 @@ def _told(
 def _reason(group: _Group, feature: str, value: float, population: Population) -> Reason:
     head = f"{group.name}{NO_BREAK}: " if group.name in GROUPS else ""
     standing, is_usual = _standing(feature, value, population.get(feature))
-    sentence = f"{head}{standing}. {_effect(group.points, is_usual)}"
+    sentence = f"{head}{standing}. {_effect(group, is_usual)}"
     return Reason(group.name, feature, group.points, sentence[0].upper() + sentence[1:])
 
 
-def _effect(points: float, is_usual: bool) -> str:
-    """Near the median a value alone explains nothing: its share counts it with the client's other values."""
-    effect = f"risque {'augmente' if points > 0 else 'diminue'} de {wording.points(points)}."
-    return f"Avec les autres valeurs du client, le {effect}" if is_usual else f"Le {effect}"
+def _effect(group: _Group, is_usual: bool) -> str:
+    """The points are those of the group. And near the median a value alone explains nothing: its share counts
+    it with all others of the client."""
+    effect = f"risque {'augmente' if group.points > 0 else 'diminue'} de {wording.points(group.points)}."
+    if group.name in _OTHERS and wording.points(group.points) != wording.points(group.of_main):
+        return f"Avec {_OTHERS[group.name]}, le {effect}"
+    return f"Avec les autres valeurs du dossier, le {effect}" if is_usual else f"Le {effect}"
 
 
 def _standing(feature: str, value: float, others: Distribution | None) -> tuple[str, bool]:

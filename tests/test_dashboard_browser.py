@@ -232,7 +232,7 @@ def test_the_oldest_grey_case_is_reviewed(address: str, door: SocketDoor, chromi
         officer = Keyboard(page)
         officer.go_to("Revue")
         officer.press("Enter")
-        page.get_by_role("heading", name="Dossier dossier 1").wait_for()
+        page.get_by_role("heading", name="Référence : dossier 1").wait_for()
         officer.type("Votre nom", "Anna")
         officer.type("Motif", "Revenus stables.")
         officer.go_to("Accorder le crédit")

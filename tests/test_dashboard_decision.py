@@ -74,7 +74,7 @@ def test_the_example_says_so_is_decided_on_with_its_ratios_and_is_cleared(
     share = f"{100 * expected['probability_class_1']:.2f}".replace(".", ",")
     assert f"Probabilité de défaut : {share} %." in texts(shown)
     assert "Durée du crédit : 13,33 échéances" in texts(shown)
-    assert "Le risque diminue de" in texts(shown)
+    assert "le risque diminue de" in texts(shown)
 
     assert set(typed(press(shown, CLEAR)).values()) == {""}
     assert headings(shown) == []

@@ -177,19 +177,30 @@ def test_bad_rows_are_listed_with_the_api_s_reasons_and_the_others_are_decided_o
     shown = pressed(uploaded(above + b";;\n" + below))
 
     refused, good = shown.table[0].value, shown.dataframe[0].value
+    credit = "« Montant du crédit » (AMT_CREDIT)"
     assert plain(shown.subheader[0].value) == "4 lignes refusées"
     assert [(line, plain(reason)) for line, reason in refused.itertuples(index=False)] == [
-        (2, "la variable 'AMT_CREDIT' doit être un nombre sans séparateur de milliers"),
-        (32, "la variable 'AMT_CREDIT' doit être un nombre sans séparateur de milliers"),
-        (42, "la ligne est vide"),
+        (2, f"{credit} doit être un nombre sans séparateur de milliers."),
+        (32, f"{credit} doit être un nombre sans séparateur de milliers."),
+        (42, "La ligne est vide."),
         (
             62,
-            "la feature 'DAYS_BIRTH' ne peut pas être null : le modèle n’a appris aucune valeur manquante "
-            "pour elle",
+            "« Âge » (DAYS_BIRTH) ne peut pas être null : le modèle n’a appris aucune valeur manquante "
+            "pour elle.",
         ),
     ]
     left = decided.drop([0, 30, 59])
     assert good["Probabilité de défaut"].tolist() == left["probability_class_1"].tolist()
+
+
+def test_the_example_that_can_be_downloaded_is_decided_on(door: SocketDoor) -> None:
+    schema = door.get("/openapi.json").content["components"]["schemas"]["Client"]
+
+    shown = pressed(uploaded(result.example(schema["required"], schema["example"])))
+
+    assert said(shown) == []
+    expected = door.predict(schema["example"]).content["probability_class_1"]
+    assert shown.dataframe[0].value["Probabilité de défaut"].tolist() == [expected]
 
 
 def test_after_two_hundred_bad_rows_no_more_is_sent(clients: pd.DataFrame) -> None:

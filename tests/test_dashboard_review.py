@@ -57,7 +57,7 @@ def told(shown: AppTest) -> list[str]:
 
 def case(shown: AppTest) -> str:
     (subheader,) = shown.subheader
-    return str(subheader.value)
+    return plain(subheader.value)
 
 
 def pressed(shown: AppTest, label: str, reason: str | None = "Revenus stables.") -> AppTest:
@@ -93,7 +93,7 @@ def test_the_oldest_case_comes_first_with_its_reasons_and_values(
 
     said = "\n".join(one.value for one in shown.markdown)
     reasons = explained["reasons"]["for"] + explained["reasons"]["against"] + explained["warnings"]
-    assert case(shown) == "Dossier A\\_1\\_a"
+    assert shown.subheader[0].value == "Référence\u00a0: A\\_1\\_a"
     assert reasons
     assert [one["sentence"] for one in reasons if f"- {one['sentence']}" not in said] == []
     years = f"{-receipt['inputs']['DAYS_BIRTH'] / 365:.1f}".removesuffix(".0").replace(".", ",")
@@ -141,7 +141,7 @@ def test_ten_cases_are_handled_within_a_minute(queue: Bank, monkeypatch: pytest.
     started = time.monotonic()
 
     for number in range(10):
-        assert case(shown) == f"Dossier B-{number}"
+        assert case(shown) == f"Référence : B-{number}"
         if number > 1:
             shown.pills(key="review pill").set_value("Revenus stables.")
         reason = "Revenus stables." if number == 0 else "Trop de dettes." if number == 1 else None
@@ -167,7 +167,7 @@ def test_a_second_click_decides_nothing(queue: Bank, monkeypatch: pytest.MonkeyP
     shown = pressed(page(queue, "anna", monkeypatch), ACCEPT)
     shown = pressed(shown, ACCEPT, None)
 
-    assert case(shown) == "Dossier C-2"
+    assert case(shown) == "Référence : C-2"
     assert "Écrivez un motif : aucune revue n’est inscrite sans motif." in told(shown)
     assert queue.get("anna", f"/decisions/{second}").content["reviews"] == []
 
@@ -176,11 +176,11 @@ def test_a_case_that_is_passed_stays_in_the_queue(queue: Bank, monkeypatch: pyte
     decided(queue, "D-1", "D-2")
 
     shown = pressed(page(queue, "anna", monkeypatch), PASS, None)
-    assert (case(shown), told(shown)) == ("Dossier D-2", ["Dossier laissé dans la file."])
+    assert (case(shown), told(shown)) == ("Référence : D-2", ["Dossier laissé dans la file."])
     shown = pressed(shown, PASS, None)
     shown = pressed(shown, "Actualiser", None) if not shown.text_input else shown
 
-    assert case(shown) == "Dossier D-1"
+    assert case(shown) == "Référence : D-1"
 
 
 @pytest.mark.parametrize("outcome", ["accept", "refuse"])
@@ -195,7 +195,7 @@ def test_what_somebody_else_has_reviewed_meanwhile_is_one_sentence_and_the_next_
 
     word = "accordé" if outcome == "accept" else "refusé"
     assert told(shown)[0] == f"Dossier revu entre-temps par ben (crédit {word}) : voici le suivant."
-    assert case(shown) == "Dossier E-2"
+    assert case(shown) == "Référence : E-2"
     reviews = queue.get("carla", f"/decisions/{first}").content["reviews"]
     assert [one["reviewer"] for one in reviews] == ["ben"]
 
@@ -315,7 +315,7 @@ def test_a_review_whose_answer_is_lost_is_looked_up_and_found(
         shown = pressed(shown, REFUSE, "Trop  de dettes.")
 
     assert told(shown)[0] == WRITTEN.format("refusé")
-    assert case(shown) == "Dossier G-2"
+    assert case(shown) == "Référence : G-2"
     assert len(queue.get("carla", f"/decisions/{first}").content["reviews"]) == 1
 
 

@@ -320,10 +320,22 @@ def test_a_reason_says_the_value_and_where_it_stands(
 
     plain = reason.sentence.replace("\u00a0", " ")
     assert plain.startswith(sentence)
-    usual = "Avec les autres valeurs du client, le risque augmente de 3,1 points."
+    usual = "Avec les autres valeurs du dossier, le risque augmente de 3,1 points."
     assert plain.endswith(
         f". {usual}" if "près de la médiane" in plain else ". Le risque augmente de 3,1 points."
     )
+
+
+def test_the_points_of_a_group_are_not_said_to_be_those_of_one_feature() -> None:
+    scores = ["EXT_SOURCE_1", "EXT_SOURCE_2", "EXT_SOURCE_3"]
+
+    _, (together,) = reasons.of(scores, [0.1, 0.2, 0.3], [0.02, 0.19, 0.23], NO_OTHERS)
+    _, (alone,) = reasons.of(scores, [0.1, 0.2, 0.3], [0.0, 0.0, 0.23], NO_OTHERS)
+
+    assert together.sentence.endswith(
+        "score externe 3 de 0,30. Avec les autres scores externes, le risque augmente de 44,0 points."
+    )
+    assert alone.sentence.endswith("score externe 3 de 0,30. Le risque augmente de 23,0 points.")
 
 
 def test_of_the_young_all_others_are_older() -> None:

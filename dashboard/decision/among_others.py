@@ -90,6 +90,7 @@ def _one_feature(
         alt=distribution.told(measure, totals[measure.name], value),
         width=_DRAWN,
     )
+    st.caption("La première et la dernière barre comptent aussi les valeurs qui sont au-delà.")
 
 
 def _two_features(
@@ -106,7 +107,7 @@ def _two_features(
     with right:
         up = _chosen("Vers le haut", known, "crossing up", 1)
     crossed = Crossing(across, up, others, near["neighbours"], client)
-    st.caption("Les clients les plus proches sont en couleur pleine.")
+    st.caption("Les clients les plus proches sont en couleur pleine\u00a0; au bord, ceux qui sont au-delà.")
     st.image(crossed.drawn(), alt=crossed.told(), width=_DRAWN)
 
 

@@ -8,24 +8,26 @@ from dashboard.plane import Plane, drawing, end_of
 Group = Mapping[str, float]
 
 
-def drawn(groups: Sequence[Group]) -> str:
+def drawn(groups: Sequence[Group], *, are_expected: bool) -> str:
+    """`are_expected`: nobody has seen the defaults; each client counts with the probability that is true."""
     end = end_of(max(max(one["predicted"], one["observed"]) for one in groups))
     plane = Plane(end, end)
     parts = [
         *plane.axes(_numbers(end), _numbers(end)),
         plane.straight((0.0, 0.0), (end, end)),
         *(plane.dot(one["predicted"], one["observed"]) for one in groups),
-        *plane.names("Probabilité prévue", "Taux de défaut constaté"),
+        *plane.names("Probabilité prévue", f"Taux de défaut {'attendu' if are_expected else 'constaté'}"),
     ]
-    return drawing(told(groups), parts)
+    return drawing(told(groups, are_expected=are_expected), parts)
 
 
-def told(groups: Sequence[Group]) -> str:
+def told(groups: Sequence[Group], *, are_expected: bool) -> str:
     """The drawing in words."""
     smallest, largest = (int(of(one["clients"] for one in groups)) for of in (min, max))
     size = f"de {counted(smallest, 'client', 'clients')}" if smallest == largest else "de clients"
+    seen = "attendus" if are_expected else "constatés"
     pairs = "\u00a0; ".join(
-        f"{in_percent(one['predicted'])} prévus, {in_percent(one['observed'])} constatés" for one in groups
+        f"{in_percent(one['predicted'])} prévus, {in_percent(one['observed'])} {seen}" for one in groups
     )
     return f"{len(groups)} groupes {size}, du moins au plus risqué\u00a0: {pairs}."
 

@@ -31,11 +31,6 @@ def known(model: Mapping[str, Any], examination: Mapping[str, Any] | None) -> li
     return found
 
 
-def missing() -> list[str]:
-    """The settings that name no address."""
-    return [name for name in (MLFLOW, MONITORING) if not _address(name)]
-
-
 def _address(setting: str) -> str | None:
     given = os.environ.get(setting, "").strip().rstrip("/")
     return given if given.startswith(("http://", "https://")) else None

@@ -1,6 +1,6 @@
 """Says in words what the API tells of a version: who it is, its policy, and how the service is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from dashboard.labels import WORDS
@@ -8,6 +8,10 @@ from dashboard.markdown import escaped
 from dashboard.numbers import counted, fixed, in_percent, in_thousands, write_french
 
 _UNKNOWN_ORIGIN = "La version ne dit pas comment son seuil et sa marge ont été choisis."
+_EXPECTED = (
+    "Leurs défauts ne sont pas constatés, mais attendus\u00a0: chacun compte pour la probabilité avec "
+    "laquelle il a été tiré."
+)
 _JOURNAL = {
     "writable": "Le journal inscrit chaque décision.",
     "unavailable": "Le journal ne répond pas\u00a0: aucune décision n’est rendue tant qu’il manque. Prévenez "
@@ -69,16 +73,22 @@ def reference(told: Mapping[str, Any]) -> str:
     )
     left = told["left_out"]
     lacking = f" {counted(left, 'autre est laissé', 'autres sont laissés')} de côté, faute d’une valeur."
-    expected = " Leurs défauts sont ceux qui sont attendus." if told["outcome"] == "TRUE_PROBABILITY" else ""
+    expected = f" {_EXPECTED}" if are_expected(told) else ""
     return kind + expected + (lacking if left else "")
 
 
-def figures(told: Mapping[str, float | None]) -> str:
+def are_expected(told: Mapping[str, Any]) -> bool:
+    """Whether nobody has seen the defaults of the reference clients."""
+    return bool(told["outcome"] == "TRUE_PROBABILITY")
+
+
+def figures(told: Mapping[str, float | None], *, are_expected: bool) -> str:
     """How well the version tells clients apart, and how far its probabilities are off."""
     auc, error = told["auc"], told["ece"]
     said = []
     if error is not None:
-        said.append(f"En moyenne, la prévision et le constat diffèrent de {_points(error)}.")
+        seen = "attendu" if are_expected else "constaté"
+        said.append(f"En moyenne, la prévision s’écarte du taux {seen} de {_points(error)}.")
     if auc is not None:
         said.append(
             "D’un client en défaut et d’un client qui rembourse, pris au hasard, la version donne la plus "
@@ -115,14 +125,6 @@ def _points(share: float) -> str:
     """A difference of two rates, in points of a hundred."""
     points = fixed(100 * share, 1)
     return f"{points}\u00a0{'point' if abs(100 * share) < 1.95 else 'points'}"
-
-
-def no_links(settings: Sequence[str]) -> str:
-    """The settings by which links would be here."""
-    return (
-        f"L’exploitant peut donner ici des liens, par {' et '.join(settings)}\u00a0: des adresses qui "
-        "commencent par http:// ou https://."
-    )
 
 
 def journal(state: str) -> str:

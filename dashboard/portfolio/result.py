@@ -2,31 +2,28 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dashboard.numbers import write_french
 
 
-def counted(table: pa.Table, labels: Sequence[str]) -> list[int]:
-    """How many clients have each label."""
-    found = {one["values"]: one["counts"] for one in pc.value_counts(table["prediction"]).to_pylist()}
-    return [found.get(label, 0) for label in labels]
-
-
-def chosen(table: pa.Table, labels: Sequence[str]) -> pa.Table:
-    return table.filter(pc.is_in(table["prediction"], pa.array(labels, pa.string())))
-
-
 def as_csv(table: pa.Table) -> bytes:
-    """As a French spreadsheet opens it by a double click: its mark, semicolons, decimal commas."""
+    return _of_a_spreadsheet([table.column_names, *zip(*map(_cells, table.columns), strict=True)])
+
+
+def example(features: Sequence[str], client: Mapping[str, float | None]) -> bytes:
+    """A file of one client that can be decided on."""
+    cells = ["" if (value := client.get(name)) is None else write_french(value) for name in features]
+    return _of_a_spreadsheet([features, cells])
+
+
+def _of_a_spreadsheet(rows: Iterable[Sequence[object]]) -> bytes:
+    """As a French one opens it by a double click: its mark, semicolons, decimal commas."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, delimiter=";")
-    writer.writerow(table.column_names)
-    writer.writerows(zip(*(_cells(column) for column in table.columns), strict=True))
+    csv.writer(text, delimiter=";").writerows(rows)
     return b"\xef\xbb\xbf" + text.getvalue().encode()
 
 

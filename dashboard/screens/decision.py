@@ -177,10 +177,11 @@ def _shown(answer: Mapping[str, Any], *, is_old: bool) -> None:
     decision, place = answer["decision"], answer["zone"]
     name, share = labels.NAMES[place], in_percent(decision["probability_class_1"], 2)
     old = " — valeurs modifiées" if is_old else ""
-    receipt = f" Reçu\u00a0: {escaped(answer['receipt'])}." if answer["receipt"] else ""
     words, drawing = st.columns([2, 3])
     words.markdown(f"## {name}{old}")
-    words.markdown(f"Probabilité de défaut\u00a0: {share}.{receipt}")
+    words.markdown(f"Probabilité de défaut\u00a0: {share}.")
+    if answer["receipt"]:
+        words.caption(f"Reçu\u00a0: {escaped(answer['receipt'])}")  # alone, so that it is easy to copy
     bounds = [in_percent(decision[key], 2) for key in ("lower_bound", "upper_bound")]
     drawing.image(
         scale(decision, place, labels.SHAPES[place]),

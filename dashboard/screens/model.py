@@ -94,9 +94,14 @@ def _calibration(totals: Mapping[str, Any]) -> None:
         "Chaque point est un dixième des clients, du moins au plus risqué. Sur la ligne, il y a autant de "
         "défauts que prévu."
     )
-    st.image(calibration.drawn(groups), alt=calibration.told(groups), width=_DRAWN)
+    are_expected = sentences.are_expected(totals["reference"])
+    st.image(
+        calibration.drawn(groups, are_expected=are_expected),
+        alt=calibration.told(groups, are_expected=are_expected),
+        width=_DRAWN,
+    )
     if totals["figures"]:
-        st.markdown(sentences.figures(totals["figures"]))
+        st.markdown(sentences.figures(totals["figures"], are_expected=are_expected))
 
 
 def _fairness(comparisons: list[Mapping[str, Any]] | None) -> None:
@@ -170,8 +175,6 @@ def _examination(told: Mapping[str, Any]) -> None:
 def _links(model: Mapping[str, Any], examination: Mapping[str, Any] | None) -> None:
     for name, address in links.known(model, examination):
         st.link_button(name, address)
-    if missing := links.missing():
-        st.caption(sentences.no_links(missing))
 
 
 main()

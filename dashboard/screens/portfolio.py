@@ -1,6 +1,8 @@
 """The page « Portefeuille »: a file of clients is decided on, shown by label, and given back."""
 
 import contextlib
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ _DRAWN = 660  # pixels, where there is room
 _FILE, _RUN, _KEPT, _COST = "portfolio file", "portfolio run", "portfolio kept", "portfolio cost"
 _EXPECTED = "Il est attendu si les probabilités sont justes, et si la zone grise est tranchée par le seuil."
 _CLIENTS = ("client", "clients")
+_VARIABLE = re.compile(r"la (?:variable|feature) '(\w+)'")  # as the API names a feature
 _SHOWN = _AT, _DECISION, _PROBABILITY, _RECEIPT = (
     "Ligne du fichier",
     "Décision",
@@ -46,7 +49,7 @@ def _uploaded() -> UploadedFile | None:
     """Shown before anything is asked of the API, or the file would be lost while the API is away."""
     st.write(
         "Déposez un fichier d’une ligne par client, avec les colonnes du modèle. Les points-virgules et les "
-        "virgules décimales d’un tableur français sont lus."
+        "virgules décimales d’un tableur français sont lus\u00a0; les milliers s’écrivent sans séparateur."
     )
     return st.file_uploader(
         "Fichier CSV ou Parquet\u00a0: 100\u202f000 clients et 200 Mo au plus", max_upload_size=_MEGABYTES
@@ -56,13 +59,34 @@ def _uploaded() -> UploadedFile | None:
 def _page(uploaded: UploadedFile | None) -> None:
     """Raises ApiError."""
     specification = shell.api().specification()
-    file = _file(uploaded, specification["components"]["schemas"]["Client"]["required"])
+    asked = specification["components"]["schemas"]["Client"]
+    if uploaded is None:
+        _columns(asked)
+    file = _file(uploaded, asked["required"])
     if file is None:
         return
     _ask(file, specification)
     run: Run | None = st.session_state.get(_RUN)
     if run is not None and _advanced(run):
-        _show(run)
+        _show(run, asked["properties"])
+
+
+def _columns(asked: dict[str, Any]) -> None:
+    """What a file must have, and one that has it."""
+    with st.expander(f"Les {len(asked['required'])} colonnes du modèle"):
+        lines = ["| Colonne | Donnée | Unité |", "| --- | --- | --- |"]
+        for name in asked["required"]:
+            known = asked["properties"].get(name, {})
+            cells = name, known.get("title", name), known.get("x-unit", "")
+            lines.append(f"| {' | '.join(map(escaped, cells))} |")
+        st.markdown("\n".join(lines))
+        st.download_button(
+            "Télécharger un exemple (tableur français)",
+            result.example(asked["required"], asked["example"]),
+            "exemple.csv",
+            "text/csv",
+            on_click="ignore",
+        )
 
 
 def _file(uploaded: UploadedFile | None, features: list[str]) -> ClientsFile | None:
@@ -135,14 +159,14 @@ def _advanced(run: Run) -> bool:
     return bool(run.answered or run.refused)
 
 
-def _show(run: Run) -> None:
+def _show(run: Run, features: Mapping[str, Any]) -> None:
     if run.meets_other_version:
         st.warning(
             f"Une autre version du modèle est servie depuis le début de cet envoi\u00a0: il s’est arrêté, et "
             f"{counted(run.left, *_CLIENTS)} n’ont pas de décision. Le résultat ci-dessous est de la version "
             f"d’avant. «\u00a0Décider pour…\u00a0» recommence tout le fichier par une seule version."
         )
-    _refusals(run)
+    _refusals(run, features)
     if not run.answered:
         return
     table = run.table()
@@ -180,7 +204,7 @@ def _cost_of_a_default(run: Run) -> float | None:
     return found
 
 
-def _refusals(run: Run) -> None:
+def _refusals(run: Run, features: Mapping[str, Any]) -> None:
     if run.has_too_many_refused:
         st.error(
             f"Plus de {MOST_REFUSED} lignes sont refusées : l’envoi s’est arrêté, et "
@@ -197,10 +221,24 @@ def _refusals(run: Run) -> None:
     rows = sorted(run.refused.items())
     with st.container(height="content" if len(rows) <= _SHOWN_AT_ONCE else 400):
         st.table(
-            {_AT: [run.file.line(row) for row, _ in rows], "Raison": [escaped(reason) for _, reason in rows]},
+            {
+                _AT: [run.file.line(row) for row, _ in rows],
+                "Raison": [escaped(_in_words(reason, features)) for _, reason in rows],
+            },
             hide_index=True,
             alt="Lignes refusées, avec la raison",
         )
+
+
+def _in_words(reason: str, features: Mapping[str, Any]) -> str:
+    """The API's reason with the name of the datum before that of its column."""
+
+    def named(found: re.Match[str]) -> str:
+        label = features.get(found[1], {}).get("title")
+        return f"«\u00a0{label}\u00a0» ({found[1]})" if label else found[0]
+
+    said = _VARIABLE.sub(named, reason)
+    return f"{said[0].upper()}{said[1:]}."
 
 
 def _table(table: pa.Table, zones: Any, run: Run) -> None:

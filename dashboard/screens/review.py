@@ -89,7 +89,8 @@ def _start_again() -> None:
 def _case(case: Case) -> None:
     receipt = case.receipt
     reference = receipt["client_reference"]
-    st.subheader(f"Dossier {escaped(reference)}" if reference else "Dossier sans référence", anchor=False)
+    named = f"Référence\u00a0: {escaped(reference)}" if reference else "Dossier sans référence"
+    st.subheader(named, anchor=False)
     version = receipt["model_version"]
     by = f", version {escaped(version)} du modèle" if version else ""
     st.caption(f"Décision du {moment(receipt['time'])}{by}. Reçu {escaped(receipt['id'])}.")
