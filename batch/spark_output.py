@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch.arriving import ArrivingFile, held_folder, name_folder, part_of, writing
@@ -74,9 +73,6 @@ class SparkFolder(Output):
         with writing(self.path):
             kept.stream.write(json.dumps({"of": self._of}).encode())
         kept.publish()
-
-    def write(self, batch: pa.RecordBatch, kept: Kept) -> None:
-        raise NotImplementedError("Spark's tasks write")
 
     def sealed(self, kept: Kept) -> str:
         """The digest of the parts' digests, one a line, in the order of their names."""
