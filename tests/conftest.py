@@ -2,6 +2,7 @@
 
 import fcntl
 import gc
+import json
 import os
 import pickle
 import shutil
@@ -154,6 +155,11 @@ def documented_request() -> dict[str, float]:
         "INSTA_NUM_INSTALMENT_VERSION": 3,
         "POS_CNT_INSTALMENT_FUTURE": 2,
     }
+
+
+@pytest.fixture
+def body(documented_request: dict[str, float]) -> bytes:
+    return json.dumps(documented_request).encode()
 
 
 def pytest_configure() -> None:

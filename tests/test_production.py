@@ -29,11 +29,6 @@ from tests.servers import JSON, ROOT, SocketDoor
 pytest_plugins = ["tests.api_support"]
 
 
-@pytest.fixture
-def body(documented_request: dict[str, float]) -> bytes:
-    return json.dumps(documented_request).encode()
-
-
 @contextmanager
 def production(pickle: Path, folder: Path, workers: int = 2, root: Path = ROOT) -> Iterator[SocketDoor]:
     """An API with a model and all its workers answering."""
