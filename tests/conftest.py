@@ -167,6 +167,11 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collectstart() -> None:
+    """Until everything is collected, nearly all that comes stays: to look for garbage would take seconds."""
+    gc.disable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that no process works on one of them when the others have ended.
 
@@ -183,6 +188,7 @@ def pytest_collection_finish() -> None:
     """What the tests import stays. To look through it again and again for garbage would take minutes."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

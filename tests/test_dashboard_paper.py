@@ -1,6 +1,5 @@
 """What would change a decision, as cards, and the page that is for the client."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -8,15 +7,10 @@ import pytest
 
 from dashboard.decision import offers
 from dashboard.decision.document import Request, document
-from tests import servers
 from tests.dashboard_support import page, plain, press
 from tests.servers import SocketDoor
 
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SocketDoor]:
-    with servers.shipped(tmp_path_factory.mktemp("dashboard")) as door:
-        yield door
+pytest_plugins = ["tests.dashboard_fixtures"]
 
 
 def offer(column: str, before: float, after: float, term: float) -> dict[str, Any]:
