@@ -1,4 +1,4 @@
-"""A file on its way: NAME.part, which no other run can write, until it is whole and gets its name."""
+"""A file or folder on its way: NAME.part, which no other run can write, until it is whole and is named."""
 
 import contextlib
 import fcntl
@@ -76,6 +76,15 @@ class ArrivingFile:
 def held_folder(folder: Path, name: Path) -> int:
     """A descriptor that holds the folder against other runs. Raises Refused, or OSError."""
     return _held(folder, os.O_RDONLY | os.O_DIRECTORY, name)
+
+
+def name_folder(whole: Path, name: Path) -> None:
+    """Give a folder that is whole its name, which an empty folder may have. Raises Refused."""
+    with writing(name):
+        if name.exists():
+            name.rmdir()
+        whole.rename(name)
+        files.settle(name.parent)
 
 
 def _held(place: Path, flags: int, name: Path) -> int:

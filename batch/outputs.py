@@ -25,12 +25,11 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from batch.arriving import ArrivingFile, held_folder, part_of, writing
+from batch.arriving import ArrivingFile, held_folder, name_folder, part_of, writing
 from batch.errors import Refused
 from batch.hashed import Hashed
 from batch.writers import Writer
 from journal.plural import counted
-from mlflow_model import files
 
 ROWS_OF_A_PART = 1_000_000
 STATE = "_run.json"
@@ -42,17 +41,9 @@ Kept = Callable[[], State]  # asked for where it is kept, for all that it tells 
 
 
 class Output(abc.ABC):
-    """`path`: as a sentence names it. `state`: of the run that this one goes on with; empty without one.
-
-    All raise Refused where the system refuses.
-    """
+    """`path`: as a sentence names it. All raise Refused where the system refuses."""
 
     path: Path
-    state: State = {}  # noqa: RUF012 - nobody changes it
-
-    @abc.abstractmethod
-    def write(self, batch: pa.RecordBatch, kept: Kept) -> None:
-        """`kept`: the state of the run after this batch, which another run goes on from."""
 
     @abc.abstractmethod
     def sealed(self, kept: Kept) -> str:
@@ -76,7 +67,20 @@ class Output(abc.ABC):
         return f"nothing is left of {self.path.name}"
 
 
-class FileOutput(Output):
+class WrittenHere(Output):
+    """An output that this process writes, and no executor of Spark's."""
+
+    @property
+    def state(self) -> State:
+        """Of the run that this one goes on with; empty without one."""
+        return {}
+
+    @abc.abstractmethod
+    def write(self, batch: pa.RecordBatch, kept: Kept) -> None:
+        """`kept`: the state of the run after this batch, which another run goes on from."""
+
+
+class FileOutput(WrittenHere):
     """One file. `replaces`: nothing but a file of this name."""
 
     def __init__(self, path: Path, open_writer: Open) -> None:
@@ -107,7 +111,7 @@ class Finished(Exception):
     """There is nothing to go on with: the run has ended, and its folder has its name."""
 
 
-class FolderOutput(Output):
+class FolderOutput(WrittenHere):
     """Parts. `of`: what the run is of, which must be the same for another run to go on.
 
     Raises Finished where a run of the same has ended, and is gone on with.
@@ -126,6 +130,7 @@ class FolderOutput(Output):
         self._digests: list[str] = []
         self._part: FileOutput | None = None
         self._rows = 0
+        self._state: State = {}
         try:
             if is_new:
                 self._keep({})
@@ -134,6 +139,10 @@ class FolderOutput(Output):
         except BaseException:
             os.close(self._lock)
             raise
+
+    @property
+    def state(self) -> State:
+        return self._state
 
     def _made(self) -> bool:
         """Whether the folder was not there."""
@@ -152,7 +161,7 @@ class FolderOutput(Output):
         try:
             found = json.loads((self._folder / STATE).read_bytes())
             of, self._parts, self._digests = found["of"], [*found["parts"]], [*found["digests"]]
-            self.state = dict(found["state"])
+            self._state = dict(found["state"])
             differing = next((name for name, value in self._of.items() if of.get(name) != value), None)
             is_whole = self._parts == [self._name(number) for number in range(len(self._digests))]
         except FileNotFoundError:
@@ -216,11 +225,7 @@ class FolderOutput(Output):
         return digest_of_several(self._digests)
 
     def publish(self) -> None:
-        with writing(self.path):
-            if self.path.exists():
-                self.path.rmdir()
-            self._folder.rename(self.path)
-            files.settle(self.path.parent)
+        name_folder(self._folder, self.path)
         os.close(self._lock)
 
     def abandon(self) -> None:
@@ -263,7 +268,7 @@ def is_of(folder: Path, of: Mapping[str, str]) -> bool:
         return False
 
 
-class StandardOutput(Output):
+class StandardOutput(WrittenHere):
     """What was written has left: a reader must look at the exit code."""
 
     path = Path("standard output")

@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ from batch import (
 from batch.arriving import ArrivingFile, part_of, writing
 from batch.errors import Refused
 from batch.inputs import Inputs
-from batch.outputs import FileOutput, Finished, FolderOutput, Output, StandardOutput
+from batch.outputs import FileOutput, Finished, FolderOutput, Output, StandardOutput, WrittenHere
 from batch.progress import Progress
 from batch.quarantine import Quarantine
 from batch.raw_input import STANDARD
@@ -95,12 +95,8 @@ class _Scoring:
         """Raises Refused."""
         _check_apart(self._options, self._inputs)
         try:
-            self._output = self._opened_output()
-            self._begin(self._output.state)
-            if isinstance(self._output, SparkFolder):
-                self._have_spark_decide(self._output)
-            else:
-                self._decide(self._output)
+            self._output, decide = self._opened_output()
+            decide()
             if not self._counts.clients + self._counts.set_aside:
                 raise Refused(f"{self._options.features_from or self._options.input} holds no client")
             self._finish(self._output, journal)
@@ -134,7 +130,8 @@ class _Scoring:
         if is_interrupted or self._output.has_parts:
             say(f"{'Interrupted' if is_interrupted else 'Not finished'}: {self._output.left()}")
 
-    def _decide(self, output: Output) -> None:
+    def _decide(self, output: WrittenHere) -> None:
+        self._begin(output.state)
         options = self._options
         allows_bad, found = self._quarantine is not None, self._version
         threads = options.threads or machine.cores()
@@ -153,6 +150,7 @@ class _Scoring:
     def _have_spark_decide(self, output: SparkFolder) -> None:
         from batch import spark  # Spark's package, which few have
 
+        self._begin({})
         master = self._options.master or spark_needs.MASTER
         if sys.stderr.isatty():
             say(f"Starting Spark ({master}): this takes half a minute")
@@ -202,7 +200,8 @@ class _Scoring:
             "seconds": round(time.monotonic() - self._began, 3),
         }
 
-    def _opened_output(self) -> Output:
+    def _opened_output(self) -> tuple[Output, Callable[[], None]]:
+        """The output, and what decides on the clients and fills it."""
         options = self._options
         is_folder = options.output.endswith(os.sep) or os.path.isdir(options.output)  # noqa: PTH112 - also of a name too long
         if options.resume and not is_folder:
@@ -211,7 +210,13 @@ class _Scoring:
             )
         if options.engine == spark_needs.SPARK:
             of = self._identity(formats.PARQUET)
-            return SparkFolder(Path(options.output), of, resume=options.resume)
+            parts = SparkFolder(Path(options.output), of, resume=options.resume)
+            return parts, functools.partial(self._have_spark_decide, parts)
+        output = self._opened_here(is_folder=is_folder)
+        return output, functools.partial(self._decide, output)
+
+    def _opened_here(self, *, is_folder: bool) -> WrittenHere:
+        options = self._options
         default = formats.PARQUET if is_folder else None
         if options.output == STANDARD and not options.output_format:
             default = _of_stream(options)

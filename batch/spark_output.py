@@ -11,13 +11,11 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch.arriving import ArrivingFile, held_folder, part_of, writing
+from batch.arriving import ArrivingFile, held_folder, name_folder, part_of, writing
 from batch.errors import Refused
 from batch.outputs import STATE, Kept, Output, check_free, digest_of_file, digest_of_several, is_of
-from mlflow_model import files
 
 _OWN = (STATE, part_of(Path(STATE)).name)
 _PARTS = "*.parquet"
@@ -76,9 +74,6 @@ class SparkFolder(Output):
             kept.stream.write(json.dumps({"of": self._of}).encode())
         kept.publish()
 
-    def write(self, batch: pa.RecordBatch, kept: Kept) -> None:
-        raise NotImplementedError("Spark's tasks write")
-
     def sealed(self, kept: Kept) -> str:
         """The digest of the parts' digests, one a line, in the order of their names."""
         parts = sorted(self.data.glob(_PARTS))
@@ -98,11 +93,7 @@ class SparkFolder(Output):
         return digest_of_several(digests)
 
     def publish(self) -> None:
-        with writing(self.path):
-            if self.path.exists():
-                self.path.rmdir()
-            self.data.rename(self.path)
-            files.settle(self.path.parent)
+        name_folder(self.data, self.path)
         self.abandon()
 
     def abandon(self) -> None:

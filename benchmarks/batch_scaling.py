@@ -39,7 +39,7 @@ class Cost(NamedTuple):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.batch_scaling", description=__doc__)
     parser.add_argument("--most", action="store_true", help="10 million clients, too")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="scaling-") as place:

@@ -57,14 +57,8 @@ def contenders(folder: Path, earlier: Path | None = None) -> list[Contender]:
     different = clients.different(model_files.convert(PICKLE)[0].scorer())
     bodies = clients.bodies(different)
     invocations = [json.dumps({"dataframe_records": [client]}).encode() for client in different]
-    python, registry = sys.executable, _registry(folder)
-    ours = Contender(
-        OURS,
-        lambda port, workers: [python, "api/app.py", "--port", str(port), "--workers", str(workers)],
-        bodies,
-        variables=registry,
-        worker="api.server.worker",
-    )
+    registry, plain = _registry(folder), {"PICKLE": str(PICKLE)}
+    ours = Contender(OURS, _ours, bodies, variables=registry, worker="api.server.worker")
     others = []
     if earlier is not None:
         its_own = folder / "earlier"
@@ -76,36 +70,29 @@ def contenders(folder: Path, earlier: Path | None = None) -> list[Contender]:
         ours,
         Contender(LANE, partial(_constant, "lane"), bodies),
         Contender(ASGI, partial(_constant, "asgi"), bodies),
-        Contender(
-            MLFLOW,
-            lambda port, workers: [
-                *(str(BIN / "mlflow"), "models", "serve", "-m", "models:/scoring-client@champion"),
-                *("--env-manager", "local", "--host", "127.0.0.1", "-p", str(port), "-w", str(workers)),
-            ],
-            invocations,
-            "/invocations",
-            registry,
-            worker="mlflow.pyfunc",
-        ),
-        Contender(
-            GUNICORN,
-            lambda port, workers: [
-                *(str(BIN / "gunicorn"), "--chdir", str(PLAIN_FLASK.parent), "plain_flask:app"),
-                *("--bind", f"127.0.0.1:{port}", "--workers", str(workers)),
-            ],
-            bodies,
-            variables={"PICKLE": str(PICKLE)},
-            worker="plain_flask:app",
-        ),
-        Contender(
-            FLASK,
-            lambda port, _: [python, str(PLAIN_FLASK), str(port)],
-            bodies,
-            variables={"PICKLE": str(PICKLE)},
-            scales=False,
-        ),
+        Contender(MLFLOW, _mlflow, invocations, "/invocations", registry, worker="mlflow.pyfunc"),
+        Contender(GUNICORN, _gunicorn, bodies, variables=plain, worker="plain_flask:app"),
+        Contender(FLASK, _flask, bodies, variables=plain, scales=False),
         *others,
     ]
+
+
+def _ours(port: int, workers: int) -> list[str]:
+    return [sys.executable, "api/app.py", "--port", str(port), "--workers", str(workers)]
+
+
+def _mlflow(port: int, workers: int) -> list[str]:
+    serve = [str(BIN / "mlflow"), "models", "serve", "-m", "models:/scoring-client@champion"]
+    return [*serve, "--env-manager", "local", "--host", "127.0.0.1", "-p", str(port), "-w", str(workers)]
+
+
+def _gunicorn(port: int, workers: int) -> list[str]:
+    serve = [str(BIN / "gunicorn"), "--chdir", str(PLAIN_FLASK.parent), "plain_flask:app"]
+    return [*serve, "--bind", f"127.0.0.1:{port}", "--workers", str(workers)]
+
+
+def _flask(port: int, _: int) -> list[str]:
+    return [sys.executable, str(PLAIN_FLASK), str(port)]
 
 
 def _constant(kind: str, port: int, workers: int) -> list[str]:

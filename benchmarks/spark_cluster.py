@@ -40,21 +40,8 @@ spark.sql.files.maxPartitionBytes 4m
 """
 
 
-class Done(NamedTuple):
-    scenario: str
-    outcome: str
-    is_right: bool
-    seconds: float
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clients", type=int, default=CLIENTS)
-    parser.add_argument(
-        "--packed", type=Path, metavar="FILE", help="this environment on executors, too (.tar.gz)"
-    )
-    parser.add_argument("--packed-alone", action="store_true", help="and no other scenario")
-    options = parser.parse_args()
+    options = _options()
     with tempfile.TemporaryDirectory(prefix="cluster-") as place:
         found = []
         for one in _Scenarios(Path(place), options).all():
@@ -63,6 +50,16 @@ def main() -> int:
     rows = [[one.scenario, one.outcome, f"{one.seconds:.1f}"] for one in found]
     print(table([f"{options.clients:,} clients", "outcome", "s"], rows))
     return int(not all(one.is_right for one in found))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.spark_cluster", description=__doc__)
+    parser.add_argument("--clients", type=int, default=CLIENTS)
+    parser.add_argument(
+        "--packed", type=Path, metavar="FILE", help="this environment on executors, too (.tar.gz)"
+    )
+    parser.add_argument("--packed-alone", action="store_true", help="and no other scenario")
+    return parser.parse_args()
 
 
 # ---- The cluster
@@ -154,6 +151,13 @@ def _until(holds: Callable[[], bool]) -> None:
 
 
 # ---- The scenarios
+
+
+class Done(NamedTuple):
+    scenario: str
+    outcome: str
+    is_right: bool
+    seconds: float
 
 
 class _Scenarios:

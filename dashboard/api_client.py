@@ -12,6 +12,11 @@ from pydantic import BaseModel
 
 from dashboard import answers
 from dashboard.exchange import Answer, NoAnswer, NobodyThere, Question, TooSlow, exchange
+from dashboard.forms.decisions import Decision, PastDecisions, Receipt, Review
+from dashboard.forms.explanation import Explanation
+from dashboard.forms.model import Model, ModelHistory
+from dashboard.forms.reference import Neighbours, Reference, ReferenceClients
+from dashboard.forms.service import Ready, Specification
 
 _SECONDS = 15.0  # an explanation: the API gives up after 12
 _SLOW_SECONDS = 80.0  # batches, versions brought to explain, the reference: the API gives up after 75
@@ -98,33 +103,33 @@ class ScoringApi:
 
     def specification(self) -> dict[str, Any]:
         """The OpenAPI document of the served model."""
-        return self._ask(answers.Specification, "GET", "/openapi.json")
+        return self._ask(Specification, "GET", "/openapi.json")
 
     def ready(self) -> dict[str, Any]:
         """Name, version, alias and policy of the served model."""
-        return self._ask(answers.Ready, "GET", "/ready")
+        return self._ask(Ready, "GET", "/ready")
 
     def model(self) -> dict[str, Any]:
         """Policy, features and origin of the served version."""
-        return self._ask(answers.Model, "GET", "/model", is_slow=True)
+        return self._ask(Model, "GET", "/model", is_slow=True)
 
     def model_history(self) -> dict[str, Any]:
         """What the registry says of the served version: its card, the champions, its last examination."""
-        return self._ask(answers.ModelHistory, "GET", "/model/history", is_slow=True)
+        return self._ask(ModelHistory, "GET", "/model/history", is_slow=True)
 
     def reference(self) -> dict[str, Any]:
         """What the served version does to the reference clients, in totals."""
-        return self._ask(answers.Reference, "GET", "/reference", is_slow=True)
+        return self._ask(Reference, "GET", "/reference", is_slow=True)
 
     def reference_clients(self, after: int, limit: int) -> dict[str, Any]:
         """A page of clients who do not exist, and the `next` of it."""
         query = [("after", str(after)), ("limit", str(limit))]
         path = "/reference/clients"
-        return self._ask(answers.ReferenceClients, "GET", path, is_slow=True, query=query)
+        return self._ask(ReferenceClients, "GET", path, is_slow=True, query=query)
 
     def neighbours(self, client: Mapping[str, float | None]) -> dict[str, Any]:
         """The reference clients nearest to this one, and its place in the population."""
-        return self._ask(answers.Neighbours, "POST", "/neighbours", client, is_slow=True)
+        return self._ask(Neighbours, "POST", "/neighbours", client, is_slow=True)
 
     def decide(self, client: Mapping[str, float | None], reference: str) -> Decided:
         """`reference`: the bank's own name of the client for the receipt; may be empty."""
@@ -134,11 +139,11 @@ class ScoringApi:
         headers = {"X-Client-Reference": named} if named else {}
         answer = self._send("POST", "/predict", _as_json(client), headers=headers)
         told = answer.headers
-        decision = self._read(answer, answers.Decision)
+        decision = self._read(answer, Decision)
         return Decided(decision, told.get("x-decision-id"), told.get(_DIGEST))
 
     def explain(self, client: Mapping[str, float | None]) -> dict[str, Any]:
-        return self._ask(answers.Explanation, "POST", "/explain", client)
+        return self._ask(Explanation, "POST", "/explain", client)
 
     def predict_many(
         self, body: bytes, media_type: str, keep: Sequence[str], *, with_ids: bool
@@ -149,17 +154,17 @@ class ScoringApi:
 
     def past_decisions(self, **query: str) -> dict[str, Any]:
         """A page of them, and the `next` of it."""
-        return self._ask(answers.PastDecisions, "GET", "/decisions", query=[*query.items()])
+        return self._ask(PastDecisions, "GET", "/decisions", query=[*query.items()])
 
     def past_decision(self, decision: str) -> dict[str, Any]:
-        return self._ask(answers.Receipt, "GET", f"/decisions/{decision}")
+        return self._ask(Receipt, "GET", f"/decisions/{decision}")
 
     def past_explanation(self, decision: str) -> dict[str, Any]:
         path = f"/decisions/{decision}/explanation"
-        return self._ask(answers.Explanation, "GET", path, is_slow=True)
+        return self._ask(Explanation, "GET", path, is_slow=True)
 
     def review(self, decision: str, review: Mapping[str, str]) -> dict[str, Any]:
-        return self._ask(answers.Review, "POST", f"/decisions/{decision}/review", review)
+        return self._ask(Review, "POST", f"/decisions/{decision}/review", review)
 
     def _ask(
         self,

@@ -116,16 +116,8 @@ def compare(
 
     A model does not accept a client who lacks a value that it needs. `names`: what to call the two models.
     """
-    outcome = portfolio.outcome
-    for name, answers in zip(names, (champion, candidate), strict=True):
-        _require(answers.features, portfolio)
-        if answers.refusal is not None:
-            raise BadReference(f"{name} cannot decide on the reference portfolio: {answers.refusal}")
-    accepted = champion.accepted & candidate.accepted
-    refused = _refused(dict(zip(names, (champion, candidate), strict=True)), portfolio)
-    if not accepted.any():
-        raise BadReference(f"no client of the reference portfolio is accepted by both models{refused}")
-    outcome = None if outcome is None else outcome[accepted]
+    accepted, refused = _accepted_by_both(names, (champion, candidate), portfolio)
+    outcome = None if portfolio.outcome is None else portfolio.outcome[accepted]
     attributes = {attribute: names[accepted] for attribute, names in portfolio.attributes.items()}
     before, after = (_decisions(answers, accepted, outcome, by) for answers in (champion, candidate))
     labels = tuple(dict.fromkeys(champion.labels + candidate.labels))
@@ -147,6 +139,21 @@ def compare(
         unanswered=tuple(name for name in champion.columns if name not in candidate.columns),
         refused=refused,
     )
+
+
+def _accepted_by_both(
+    names: tuple[str, str], models: tuple["Answers", "Answers"], portfolio: Portfolio
+) -> tuple[npt.NDArray[np.bool_], str]:
+    """Of each client whether both models accept it, and why others are not accepted. Raises BadReference."""
+    for name, answers in zip(names, models, strict=True):
+        _require(answers.features, portfolio)
+        if answers.refusal is not None:
+            raise BadReference(f"{name} cannot decide on the reference portfolio: {answers.refusal}")
+    accepted = models[0].accepted & models[1].accepted
+    refused = _refused(dict(zip(names, models, strict=True)), portfolio)
+    if not accepted.any():
+        raise BadReference(f"no client of the reference portfolio is accepted by both models{refused}")
+    return accepted, refused
 
 
 def _require(features: Sequence[str], portfolio: Portfolio) -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import gc
+import json
 import os
 import pickle
 import shutil
@@ -156,9 +157,19 @@ def documented_request() -> dict[str, float]:
     }
 
 
+@pytest.fixture
+def body(documented_request: dict[str, float]) -> bytes:
+    return json.dumps(documented_request).encode()
+
+
 def pytest_configure() -> None:
     """A shell has what it starts in the background ignore Ctrl-C, and so would all that the tests start."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collectstart() -> None:
+    """Until everything is collected, nearly all that comes stays: to look for garbage would take seconds."""
+    gc.disable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -177,6 +188,7 @@ def pytest_collection_finish() -> None:
     """What the tests import stays. To look through it again and again for garbage would take minutes."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

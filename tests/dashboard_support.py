@@ -1,12 +1,16 @@
 """What the tests of every page of the dashboard do: show a page, press a button, read what is said."""
 
+import functools
 import re
 
 import pytest
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from tests.servers import ROOT
 
+# Each AppTest would look for components in all that is installed, which takes as long as showing a page.
+manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
 APP = ROOT / "dashboard" / "app.py"
 
 

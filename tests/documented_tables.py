@@ -12,7 +12,7 @@ from api.web import openapi
 from features.catalogue import FITTING_LOAN, example_client
 from features.identities import IDENTITIES
 from mlflow_model.errors import LoadingFailed, ModelUnavailable
-from tests import model_zoo
+from tests import accepted_models, model_zoo, refused_models
 from tests.documented_project import EXTERNAL_SCORES, Project
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -137,7 +137,7 @@ def _is_reached(measured: float, aim: str) -> str:
 def _forms(project: Project) -> str:
     """The model files that register. Their scores are compared elsewhere: tests/test_model_files.py."""
     rows = [["file", "written by"], ["---", "---"]]
-    for name, specimen in model_zoo.FORMS.items():
+    for name, specimen in accepted_models.FORMS.items():
         model_zoo.bundle_of(specimen, project.folder)
         rows.append([name, f"`{specimen.written}`"])
     return "".join(line_of(row) + "\n" for row in rows)
@@ -145,7 +145,7 @@ def _forms(project: Project) -> str:
 
 def _refusals(project: Project) -> str:
     rows = [["file", "written by", "sentence"], ["---", "---", "---"]]
-    for name, specimen in model_zoo.REFUSED.items():
+    for name, specimen in refused_models.REFUSED.items():
         try:
             model_zoo.bundle_of(specimen, project.folder)
         except ModelUnavailable as problem:

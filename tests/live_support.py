@@ -1,6 +1,5 @@
 """Fixtures of the tests of versions that arrive."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -32,8 +31,3 @@ def live(two_versions: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("MLFLOW_TRACKING_URI", copy.environment["MLFLOW_TRACKING_URI"])
     connection.connect()
     return copy
-
-
-@pytest.fixture
-def body(documented_request: dict[str, float]) -> bytes:
-    return json.dumps(documented_request).encode()

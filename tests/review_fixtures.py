@@ -20,7 +20,7 @@ def client_of_each_label(bundle: Bundle) -> dict[str, Client]:
     return {label: found[prediction] for label, prediction in LABELS.items()}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def bank(
     documented_pickle: Path,
     client_of_each_label: dict[str, Client],
@@ -28,4 +28,16 @@ def bank(
 ) -> Iterator[Bank]:
     """One worker, tokens, and a journal that nobody harms."""
     with bank_in(tmp_path_factory.mktemp("bank"), documented_pickle, client_of_each_label) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def open_bank(
+    documented_pickle: Path,
+    client_of_each_label: dict[str, Client],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Bank]:
+    """A service without tokens."""
+    folder = tmp_path_factory.mktemp("open")
+    with bank_in(folder, documented_pickle, client_of_each_label, has_tokens=False) as found:
         yield found

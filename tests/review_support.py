@@ -1,13 +1,16 @@
 """What the tests of past decisions share: a service with a journal, and those who may ask it."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from tests import servers
+from tests.live import children_of, workers_of
 from tests.servers import JSON, Answer, SocketDoor
 from tests.test_recording import recorded
 
@@ -19,6 +22,16 @@ LABELS = {
     "risky": "Classe_1 (risqué)",
 }
 NOBODY = "01a0c0de-0000-7000-8000-000000000000"
+
+UNKNOWN = "Aucune décision du journal n’a ce numéro."
+ERASED = "Les données de cette décision ont été effacées : elle ne peut plus être ni expliquée ni revue."
+GREY_ALONE = "Le rôle de ce jeton d’accès ne donne accès qu’aux décisions de la zone grise."
+CONTRARY = (
+    "Une autre personne a revu cette décision en sens contraire : "
+    "seul un jeton du rôle audit peut la contredire."
+)
+DAMAGED = "Le journal est endommagé : « python -m journal verify » dit où."
+SILENT = "Le journal ne répond pas : réessayez dans une seconde."
 
 
 @dataclass(frozen=True)
@@ -68,3 +81,27 @@ def bank_in(
         more |= {"API_TOKENS_FILE": str(folder / "tokens")}
     with recorded(pickle, folder, **more) as door:
         yield Bank(door, tokens, clients)
+
+
+def listed(bank: Bank, who: str | None, query: str = "") -> list[dict[str, Any]]:
+    answer = bank.get(who, f"/decisions{query}")
+    assert answer.status == 200, answer.body
+    found: list[dict[str, Any]] = answer.content["decisions"]
+    return found
+
+
+def ids_of(decisions: list[dict[str, Any]]) -> list[str]:
+    return [one["id"] for one in decisions]
+
+
+def seconds_of(text: str) -> float:
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", text)
+    return datetime.fromisoformat(text).timestamp()
+
+
+def journal_processes(bank: Bank) -> list[int]:
+    """Those of the one worker, one at least."""
+    (worker,) = workers_of(bank.door)
+    found = children_of(replace(bank.door, pid=worker), "api.reviewing.journal_process")
+    assert found
+    return found

@@ -83,8 +83,9 @@ def test_no_group_of_a_pattern_has_a_possessive_quantifier() -> None:
 def test_a_fixture_that_modules_share_has_a_name_of_its_own() -> None:
     """What one module names in pytest_plugins every module gets: of two of one name the last one wins."""
     modules = ROOT.glob("tests/test_*.py")
-    named = re.compile(r'pytest_plugins = \["tests\.(\w+)"\]')
-    plugins = {name for path in modules for name in named.findall(path.read_text())}
+    lists = re.compile(r"^pytest_plugins = \[.*\]$", re.MULTILINE)
+    named = " ".join(line for path in modules for line in lists.findall(path.read_text()))
+    plugins = set(re.findall(r"tests\.(\w+)", named))
     names = [
         name for plugin in sorted({*plugins, "conftest"}) for name in fixtures(ROOT / f"tests/{plugin}.py")
     ]

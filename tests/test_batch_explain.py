@@ -16,17 +16,10 @@ from tests.batch_support import TABLE, batch, read, version_with
 from tests.conftest import FEATURES
 from tests.servers import JSON, ROOT, FlaskDoor
 
-pytest_plugins = ["tests.api_support"]
+pytest_plugins = ["tests.api_support", "tests.batch_fixtures"]
 
 CLIENTS = TABLE.slice(0, 40)
 BEFORE_EXPLANATIONS = ROOT / "tests" / "versions" / "before_the_rooms" / "artifacts" / "bundle"
-
-
-@pytest.fixture(scope="module")
-def model(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundles") / "sealed"
-    bundle.write(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +36,13 @@ def told(flask_door: FlaskDoor) -> list[list[dict[str, Any]]]:
 
 @pytest.mark.parametrize(("name", "count"), [("o.parquet", 4), ("o.csv", 2), ("o.arrow", 1)])
 def test_the_reasons_are_those_of_the_api_to_the_last_bit(
-    name: str, count: int, model: Path, told: list[list[dict[str, Any]]], tmp_path: Path
+    name: str, count: int, bundle_folder: Path, told: list[list[dict[str, Any]]], tmp_path: Path
 ) -> None:
     pq.write_table(CLIENTS, tmp_path / "in.parquet")
 
     done = batch(
-        "--input", tmp_path / "in.parquet", "--output", tmp_path / name, "--model", model, "--explain", count
+        *("--input", tmp_path / "in.parquet", "--output", tmp_path / name),
+        *("--model", bundle_folder, "--explain", count),
     )
 
     assert done.returncode == 0, done.stderr
@@ -101,9 +95,11 @@ def test_who_has_fewer_reasons_has_nothing_in_the_columns_of_the_others(
 
 
 @pytest.mark.parametrize("text", ["0", "5", "two", "", "-1"])
-def test_so_many_reasons_are_refused(text: str, model: Path, tmp_path: Path) -> None:
+def test_so_many_reasons_are_refused(text: str, bundle_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as ended:
-        batch("--input", "in.csv", "--output", tmp_path / "o.csv", "--model", model, "--explain", text)
+        batch(
+            "--input", "in.csv", "--output", tmp_path / "o.csv", "--model", bundle_folder, "--explain", text
+        )
 
     assert ended.value.code == 2
 
@@ -141,10 +137,13 @@ def test_reasons_that_do_not_sum_to_the_probability_name_the_client(bundle: Bund
     assert "in.parquet, row 1: the reasons do not sum to the version's probability" in done.stderr
 
 
-def test_a_column_that_is_called_as_a_reason_is_refused(model: Path, tmp_path: Path) -> None:
+def test_a_column_that_is_called_as_a_reason_is_refused(bundle_folder: Path, tmp_path: Path) -> None:
     taken = CLIENTS.append_column("reason_1", pa.array(["x"] * len(CLIENTS)))
     pq.write_table(taken, tmp_path / "in.parquet")
-    places = ("--input", tmp_path / "in.parquet", "--output", tmp_path / "o.parquet", "--model", model)
+    places = (
+        *("--input", tmp_path / "in.parquet", "--output", tmp_path / "o.parquet"),
+        *("--model", bundle_folder),
+    )
 
     done, without = batch(*places, "--explain", 1), batch(*places)
 

@@ -24,14 +24,9 @@ from tests.batch_support import ID, TABLE, batch, command, files_in, read, versi
 from tests.conftest import FEATURES
 from tests.servers import ROOT
 
+pytest_plugins = ["tests.batch_fixtures"]
+
 CREDIT = "AMT_CREDIT"
-
-
-@pytest.fixture(scope="module")
-def model(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundles") / "sealed"
-    bundle.write(folder)
-    return folder
 
 
 @pytest.fixture
@@ -43,11 +38,13 @@ def clients(tmp_path: Path) -> Path:
 # ---- What somebody else has put there
 
 
-def test_a_folder_that_no_run_has_made_is_left_alone(model: Path, clients: Path, tmp_path: Path) -> None:
+def test_a_folder_that_no_run_has_made_is_left_alone(
+    bundle_folder: Path, clients: Path, tmp_path: Path
+) -> None:
     (tmp_path / "out.part").mkdir()
     (tmp_path / "out.part" / "mine.txt").write_text("mine")
 
-    done = batch("--input", clients, "--output", f"{tmp_path}/out/", "--model", model, "--resume")
+    done = batch("--input", clients, "--output", f"{tmp_path}/out/", "--model", bundle_folder, "--resume")
 
     assert done.returncode == 2
     assert f"{tmp_path}/out.part is of no run that can go on: remove it, or name another" in done.stderr
@@ -55,7 +52,7 @@ def test_a_folder_that_no_run_has_made_is_left_alone(model: Path, clients: Path,
 
 
 def test_what_somebody_has_put_into_the_folder_of_a_run_stays(
-    model: Path, clients: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle_folder: Path, clients: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Visited(outputs.FolderOutput):
         def write(self, batch: pa.RecordBatch, kept: outputs.Kept) -> None:
@@ -64,7 +61,7 @@ def test_what_somebody_has_put_into_the_folder_of_a_run_stays(
 
     monkeypatch.setattr("batch.score.FolderOutput", Visited)
 
-    done = batch("--input", clients, "--output", f"{tmp_path}/out/", "--model", model)
+    done = batch("--input", clients, "--output", f"{tmp_path}/out/", "--model", bundle_folder)
 
     assert done.returncode == 130
     assert files_in(tmp_path) == ["in.csv", "out.part", "out.part/mine.txt"]
@@ -72,7 +69,7 @@ def test_what_somebody_has_put_into_the_folder_of_a_run_stays(
 
 @pytest.mark.parametrize("option", ["--output", "--summary", "--bad-rows"])
 def test_an_input_that_is_called_as_a_file_on_its_way_is_not_written_over(
-    model: Path, clients: Path, tmp_path: Path, option: str
+    bundle_folder: Path, clients: Path, tmp_path: Path, option: str
 ) -> None:
     taken = clients.rename(tmp_path / "x.csv.part")
     before = taken.read_bytes()
@@ -83,7 +80,7 @@ def test_an_input_that_is_called_as_a_file_on_its_way_is_not_written_over(
         f"quarantine={one}" if options[n - 1] == "--bad-rows" else one for n, one in enumerate(options)
     ]
 
-    done = batch("--input", taken, "--input-format", "csv", *options, "--model", model)
+    done = batch("--input", taken, "--input-format", "csv", *options, "--model", bundle_folder)
 
     assert done.returncode == 2
     assert "would be written over the input, or twice" in done.stderr
@@ -92,27 +89,29 @@ def test_an_input_that_is_called_as_a_file_on_its_way_is_not_written_over(
 
 
 def test_a_link_in_the_place_of_a_file_on_its_way_is_not_followed(
-    model: Path, clients: Path, tmp_path: Path
+    bundle_folder: Path, clients: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "target"
     target.write_text("somebody else's")
     (tmp_path / "o.csv.part").symlink_to(target)
 
-    done = batch("--input", clients, "--output", tmp_path / "o.csv", "--model", model)
+    done = batch("--input", clients, "--output", tmp_path / "o.csv", "--model", bundle_folder)
 
     assert done.returncode == 2
     assert f"{tmp_path / 'o.csv'} cannot be written" in done.stderr
     assert target.read_text() == "somebody else's"
 
 
-def test_all_that_is_written_is_for_its_owner_alone(model: Path, clients: Path, tmp_path: Path) -> None:
+def test_all_that_is_written_is_for_its_owner_alone(
+    bundle_folder: Path, clients: Path, tmp_path: Path
+) -> None:
     credit = pa.array([-1e400 if n == 3 else 1e5 for n in range(len(TABLE))], pa.float64())
     rows = TABLE.set_column(TABLE.schema.get_field_index(CREDIT), CREDIT, credit)
     batch_support.write_parquet(rows, tmp_path / "in.parquet")
     before = os.umask(0)
     try:
         done = batch(
-            *("--input", tmp_path / "in.parquet", "--output", tmp_path / "o.csv", "--model", model),
+            *("--input", tmp_path / "in.parquet", "--output", tmp_path / "o.csv", "--model", bundle_folder),
             *("--bad-rows", f"quarantine={tmp_path / 'bad.csv'}", "--summary", tmp_path / "s.json"),
         )
     finally:
@@ -127,12 +126,12 @@ def test_all_that_is_written_is_for_its_owner_alone(model: Path, clients: Path, 
 
 
 def test_a_summary_that_cannot_be_written_is_refused_at_once(
-    model: Path, clients: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle_folder: Path, clients: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JOURNAL_URL", f"sqlite:///{tmp_path}/journal.db")
 
     done = batch(
-        *("--input", clients, "--output", tmp_path / "o.csv", "--model", model),
+        *("--input", clients, "--output", tmp_path / "o.csv", "--model", bundle_folder),
         *("--summary", tmp_path / "absent" / "s.json"),
     )
 
@@ -149,12 +148,12 @@ def test_a_summary_that_cannot_be_written_is_refused_at_once(
     "content", [b"[]", b"{}", b'{"of": [], "parts": {}, "digests": 3, "state": 7}', b"\xff"], ids=repr
 )
 def test_the_state_of_a_run_that_is_damaged_is_called_that(
-    model: Path, clients: Path, tmp_path: Path, content: bytes
+    bundle_folder: Path, clients: Path, tmp_path: Path, content: bytes
 ) -> None:
     (tmp_path / "out.part").mkdir()
     (tmp_path / "out.part" / outputs.STATE).write_bytes(content)
 
-    done = batch("--input", clients, "--output", f"{tmp_path}/out/", "--model", model, "--resume")
+    done = batch("--input", clients, "--output", f"{tmp_path}/out/", "--model", bundle_folder, "--resume")
 
     assert done.returncode == 2
     assert "_run.json is damaged: remove" in done.stderr
@@ -166,13 +165,13 @@ def test_the_state_of_a_run_that_is_damaged_is_called_that(
 
 @pytest.mark.parametrize("more", ["again", "one byte"])
 def test_clients_behind_the_end_of_a_stream_are_not_lost_in_silence(
-    model: Path, tmp_path: Path, more: str
+    bundle_folder: Path, tmp_path: Path, more: str
 ) -> None:
     batch_support.write_stream(TABLE, tmp_path / "in.arrows")
     content = (tmp_path / "in.arrows").read_bytes()
     (tmp_path / "in.arrows").write_bytes(content + (content if more == "again" else b"\0"))
 
-    done = batch("--input", tmp_path / "in.arrows", "--output", tmp_path / "o.csv", "--model", model)
+    done = batch("--input", tmp_path / "in.arrows", "--output", tmp_path / "o.csv", "--model", bundle_folder)
 
     assert done.returncode == 2
     assert "in.arrows: something follows the end of the stream" in done.stderr
@@ -240,7 +239,9 @@ def test_a_version_that_refuses_a_zero_decides_on_others(bundle: Bundle, tmp_pat
 
 
 @pytest.mark.parametrize("ending", ["arrow", "arrows", "parquet"])
-def test_columns_of_categories_pass_through_as_texts(model: Path, tmp_path: Path, ending: str) -> None:
+def test_columns_of_categories_pass_through_as_texts(
+    bundle_folder: Path, tmp_path: Path, ending: str
+) -> None:
     """Two batches of a file have two dictionaries."""
     place = TABLE.schema.get_field_index("AGENCE")
     parts = [
@@ -253,14 +254,16 @@ def test_columns_of_categories_pass_through_as_texts(model: Path, tmp_path: Path
         for part in parts:
             stream.write_table(part)
 
-    done = batch("--input", tmp_path / "in.arrows", "--output", tmp_path / f"o.{ending}", "--model", model)
+    done = batch(
+        "--input", tmp_path / "in.arrows", "--output", tmp_path / f"o.{ending}", "--model", bundle_folder
+    )
 
     assert done.returncode == 0, done.stderr
     wanted = [f"{start} {n % 7}" for start in (0, 150) for n in range(150)]
     assert [row["AGENCE"] for row in read(tmp_path / f"o.{ending}")] == wanted
 
 
-def test_a_row_is_set_aside_below_its_own_names(model: Path, tmp_path: Path) -> None:
+def test_a_row_is_set_aside_below_its_own_names(bundle_folder: Path, tmp_path: Path) -> None:
     """A spreadsheet's empty column has no name, and no cell in the quarantine."""
     names = [*TABLE.schema.names[:3], "", *TABLE.schema.names[3:]]
     rows = [
@@ -270,7 +273,7 @@ def test_a_row_is_set_aside_below_its_own_names(model: Path, tmp_path: Path) -> 
     (tmp_path / "in.csv").write_text("\r\n".join(",".join(one) for one in [names, *rows]) + "\r\n")
 
     done = batch(
-        *("--input", tmp_path / "in.csv", "--output", tmp_path / "o.csv", "--model", model),
+        *("--input", tmp_path / "in.csv", "--output", tmp_path / "o.csv", "--model", bundle_folder),
         *("--bad-rows", f"quarantine={tmp_path / 'bad.csv'}"),
     )
 
@@ -293,13 +296,13 @@ TYPES = {
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_a_row_with_any_kind_of_column_is_set_aside(model: Path, tmp_path: Path, kind: str) -> None:
+def test_a_row_with_any_kind_of_column_is_set_aside(bundle_folder: Path, tmp_path: Path, kind: str) -> None:
     credit = pa.array([float("inf") if n == 3 else 1e5 for n in range(len(TABLE))], pa.float64())
     rows = TABLE.set_column(TABLE.schema.get_field_index(CREDIT), CREDIT, credit)
     batch_support.write_arrow(rows.append_column("MORE", TYPES[kind]), tmp_path / "in.arrow")
 
     done = batch(
-        *("--input", tmp_path / "in.arrow", "--output", tmp_path / "o.csv", "--model", model),
+        *("--input", tmp_path / "in.arrow", "--output", tmp_path / "o.csv", "--model", bundle_folder),
         *("--bad-rows", f"quarantine={tmp_path / 'bad.csv'}"),
     )
 
@@ -311,11 +314,15 @@ def test_a_row_with_any_kind_of_column_is_set_aside(model: Path, tmp_path: Path,
     assert (tmp_path / "o.csv").read_bytes().count(b"\r\n") == len(TABLE)
 
 
-def test_a_format_s_own_words_which_quote_a_client_are_not_repeated(model: Path, tmp_path: Path) -> None:
+def test_a_format_s_own_words_which_quote_a_client_are_not_repeated(
+    bundle_folder: Path, tmp_path: Path
+) -> None:
     far = pa.array([2**63 - 1] * len(TABLE), pa.int64()).cast(pa.timestamp("s"), safe=False)
     batch_support.write_arrow(TABLE.append_column("T", far), tmp_path / "in.arrow")
 
-    done = batch("--input", tmp_path / "in.arrow", "--output", tmp_path / "o.parquet", "--model", model)
+    done = batch(
+        "--input", tmp_path / "in.arrow", "--output", tmp_path / "o.parquet", "--model", bundle_folder
+    )
 
     assert done.returncode == 2
     assert "922337" not in done.stderr
@@ -347,16 +354,17 @@ def test_a_format_s_own_words_which_quote_a_client_are_not_repeated(model: Path,
     ids=lambda options: " ".join(options)[:40],
 )
 def test_an_odd_path_is_refused_in_one_line_and_costs_nothing(
-    model: Path, clients: Path, tmp_path: Path, options: list[str], monkeypatch: pytest.MonkeyPatch
+    bundle_folder: Path, clients: Path, tmp_path: Path, options: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "loop").symlink_to("loop")
     os.mkfifo(tmp_path / "fifo")
     before = files_in(tmp_path)
-    usual = {"--input": "in.csv", "--output": "o.csv", "--model": str(model)} | {options[0]: options[1]}
+    usual = {"--input": "in.csv", "--output": "o.csv", "--model": str(bundle_folder)}
+    given = usual | {options[0]: options[1]}
 
     done = subprocess.run(
-        batch_support.command(*(part for pair in usual.items() for part in pair)),
+        batch_support.command(*(part for pair in given.items() for part in pair)),
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -369,17 +377,17 @@ def test_an_odd_path_is_refused_in_one_line_and_costs_nothing(
 
 
 def test_a_fifo_in_the_place_of_a_file_on_its_way_keeps_nobody_waiting(
-    model: Path, clients: Path, tmp_path: Path
+    bundle_folder: Path, clients: Path, tmp_path: Path
 ) -> None:
     os.mkfifo(tmp_path / "o.csv.part")
 
-    done = batch("--input", clients, "--output", tmp_path / "o.csv", "--model", model)
+    done = batch("--input", clients, "--output", tmp_path / "o.csv", "--model", bundle_folder)
 
     assert (done.returncode, "o.csv cannot be written" in done.stderr) == (2, True)
 
 
 def test_a_name_cannot_move_the_terminal_s_cursor_and_may_be_in_no_encoding(
-    model: Path, tmp_path: Path
+    bundle_folder: Path, tmp_path: Path
 ) -> None:
     odd = tmp_path / os.fsdecode(b"no\x1b[31m\n\xe9.csv")
     batch_support.write_csv(TABLE.slice(0, 2), odd)
@@ -387,15 +395,15 @@ def test_a_name_cannot_move_the_terminal_s_cursor_and_may_be_in_no_encoding(
 
     done = subprocess.run(
         batch_support.command(
-            *("--input", odd, "--output", tmp_path / "o.csv", "--model", model, "--summary", tmp_path / "s"),
-            *("--bad-rows", f"quarantine={tmp_path / 'bad.csv'}"),
+            *("--input", odd, "--output", tmp_path / "o.csv", "--model", bundle_folder),
+            *("--summary", tmp_path / "s", "--bad-rows", f"quarantine={tmp_path / 'bad.csv'}"),
         ),
         cwd=ROOT,
         capture_output=True,
         check=False,
     )
     refused = subprocess.run(
-        batch_support.command("--input", odd, "--output", tmp_path / "p.csv", "--model", model),
+        batch_support.command("--input", odd, "--output", tmp_path / "p.csv", "--model", bundle_folder),
         cwd=ROOT,
         capture_output=True,
         check=False,
@@ -406,8 +414,8 @@ def test_a_name_cannot_move_the_terminal_s_cursor_and_may_be_in_no_encoding(
     assert (refused.returncode, b"\x1b" in refused.stderr, refused.stderr.count(b"\n")) == (2, False, 1)
 
 
-def test_closed_streams_are_told(model: Path, clients: Path, tmp_path: Path) -> None:
-    command = " ".join(batch_support.command("--model", model, "--input-format", "csv"))
+def test_closed_streams_are_told(bundle_folder: Path, clients: Path, tmp_path: Path) -> None:
+    command = " ".join(batch_support.command("--model", bundle_folder, "--input-format", "csv"))
     ways = f"--input {clients} --output - --output-format csv >&-", f"--input - --output {tmp_path}/o.csv <&-"
     said = [
         subprocess.run(
@@ -426,21 +434,25 @@ def test_closed_streams_are_told(model: Path, clients: Path, tmp_path: Path) -> 
 # ---- Blocks of a CSV
 
 
-def test_a_byte_order_mark_at_the_beginning_of_a_block_is_not_lost(model: Path, tmp_path: Path) -> None:
+def test_a_byte_order_mark_at_the_beginning_of_a_block_is_not_lost(
+    bundle_folder: Path, tmp_path: Path
+) -> None:
     header, first, *_ = batch_support.as_csv(batch_support.cells(TABLE.select([*FEATURES, ID]))).splitlines()
     (tmp_path / "in.csv").write_bytes(f"{header}\r\n\ufeff{first}\r\n".encode())
 
-    done = batch("--input", tmp_path / "in.csv", "--output", tmp_path / "o.csv", "--model", model)
+    done = batch("--input", tmp_path / "in.csv", "--output", tmp_path / "o.csv", "--model", bundle_folder)
 
     assert done.returncode == 2
     assert "'AMT_ANNUITY' doit être un nombre" in done.stderr
 
 
-def test_lines_without_a_value_take_no_memory_however_they_differ(model: Path, tmp_path: Path) -> None:
+def test_lines_without_a_value_take_no_memory_however_they_differ(
+    bundle_folder: Path, tmp_path: Path
+) -> None:
     header, *_ = batch_support.as_csv(batch_support.cells(TABLE)).splitlines()
     (tmp_path / "in.csv").write_bytes(f"{header}\r\n".encode() + b",\n,,\n" * 20_000 + b'"')
 
-    done = batch("--input", tmp_path / "in.csv", "--output", tmp_path / "o.csv", "--model", model)
+    done = batch("--input", tmp_path / "in.csv", "--output", tmp_path / "o.csv", "--model", bundle_folder)
 
     assert done.returncode == 2
     assert "thousands of lines without a value differ" in done.stderr
@@ -448,14 +460,14 @@ def test_lines_without_a_value_take_no_memory_however_they_differ(model: Path, t
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_rows_across_blocks_of_a_csv_keep_their_numbers_and_values(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+    bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     rows = batch_support.cells(TABLE)
     rows[120][CREDIT] = "beaucoup"
     rows[200]["AGENCE"] = 'dite "la grande"'
     rows[280][CREDIT] = "trop"
     (tmp_path / "in.csv").write_text(batch_support.as_csv(rows, end=end), encoding="utf-8", newline="")
-    places = ("--input", tmp_path / "in.csv", "--model", model)
+    places = ("--input", tmp_path / "in.csv", "--model", bundle_folder)
     whole = batch(
         *places, "--output", tmp_path / "whole.csv", "--bad-rows", f"quarantine={tmp_path / 'a.csv'}"
     )
@@ -479,7 +491,7 @@ def test_rows_across_blocks_of_a_csv_keep_their_numbers_and_values(
 
 
 def test_an_input_that_changes_after_it_was_read_is_told(
-    model: Path, clients: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle_folder: Path, clients: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Late(outputs.FileOutput):
         rows = 0
@@ -494,7 +506,7 @@ def test_an_input_that_changes_after_it_was_read_is_told(
     monkeypatch.setattr("batch.score.FileOutput", Late)
     batch_support.write_csv(TABLE, tmp_path / "second.csv")
 
-    done = batch("--input", f"{tmp_path}/*.csv", "--output", tmp_path / "o.parquet", "--model", model)
+    done = batch("--input", f"{tmp_path}/*.csv", "--output", tmp_path / "o.parquet", "--model", bundle_folder)
 
     assert done.returncode == 2
     assert f"{clients} was changed while it was read" in done.stderr
@@ -502,9 +514,9 @@ def test_an_input_that_changes_after_it_was_read_is_told(
 
 
 def test_standard_input_and_output_are_hashed_to_the_last_byte(
-    model: Path, clients: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle_folder: Path, clients: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = ["--input", "-", "--input-format", "csv", "--output", "-", "--model", model]
+    options = ["--input", "-", "--input-format", "csv", "--output", "-", "--model", bundle_folder]
     with clients.open("rb") as given:
         done = subprocess.run(
             batch_support.command(*options, "--summary", tmp_path / "s.json"),
@@ -540,9 +552,9 @@ def small_files(folder: Path, ending: str, bad: Mapping[int, str] | None = None)
 
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
 def test_small_files_are_decided_on_together_as_one_by_one(
-    model: Path, tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+    bundle_folder: Path, tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places = ("--input", small_files(tmp_path / "in", ending), "--model", model, "--explain", 1)
+    places = ("--input", small_files(tmp_path / "in", ending), "--model", bundle_folder, "--explain", 1)
     calls: list[int] = []
     decide = deciding.with_decisions
 
@@ -571,9 +583,11 @@ def test_small_files_are_decided_on_together_as_one_by_one(
     assert (sorted(of_groups), calls[1:]) == ([140, 160], [10] * 30)
 
 
-def test_a_bad_row_in_one_of_many_small_files_is_named_and_set_aside(model: Path, tmp_path: Path) -> None:
+def test_a_bad_row_in_one_of_many_small_files_is_named_and_set_aside(
+    bundle_folder: Path, tmp_path: Path
+) -> None:
     folder = small_files(tmp_path / "in", "csv", {47: "beaucoup", 123: "-"})
-    places = ("--input", folder, "--output", tmp_path / "o.parquet", "--model", model)
+    places = ("--input", folder, "--output", tmp_path / "o.parquet", "--model", bundle_folder)
 
     refused = batch(*places)
     done = batch(*places, "--bad-rows", f"quarantine={tmp_path / 'bad.csv'}")
@@ -591,11 +605,11 @@ def test_a_bad_row_in_one_of_many_small_files_is_named_and_set_aside(model: Path
 
 @pytest.mark.parametrize(("mebibytes", "threads"), [(200, 1), (300, 1), (500, 1), (1_023, 1), (1_200, 8)])
 def test_too_few_addresses_are_told_in_one_sentence(
-    mebibytes: int, threads: int, model: Path, clients: Path, tmp_path: Path
+    mebibytes: int, threads: int, bundle_folder: Path, clients: Path, tmp_path: Path
 ) -> None:
     """OpenBLAS, libgomp and Arrow would end the process, each in its own way and at another limit."""
     asked = command(
-        *("--input", clients, "--output", tmp_path / "o.csv", "--model", model, "--threads", threads)
+        *("--input", clients, "--output", tmp_path / "o.csv", "--model", bundle_folder, "--threads", threads)
     )
     limited = ["sh", "-c", f'ulimit -v {mebibytes * 1024}; exec "$@"', "sh", *asked]
 
@@ -608,8 +622,12 @@ def test_too_few_addresses_are_told_in_one_sentence(
     )
 
 
-def test_as_many_addresses_as_are_asked_for_are_enough(model: Path, clients: Path, tmp_path: Path) -> None:
-    asked = command("--input", clients, "--output", tmp_path / "o.csv", "--model", model, "--threads", 2)
+def test_as_many_addresses_as_are_asked_for_are_enough(
+    bundle_folder: Path, clients: Path, tmp_path: Path
+) -> None:
+    asked = command(
+        "--input", clients, "--output", tmp_path / "o.csv", "--model", bundle_folder, "--threads", 2
+    )
     limited = ["sh", "-c", f'ulimit -v {1_280 * 1024}; exec "$@"', "sh", *asked]
 
     done = subprocess.run(limited, capture_output=True, text=True, cwd=ROOT, check=False)

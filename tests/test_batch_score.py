@@ -30,29 +30,12 @@ from mlflow_model.bundle.bundles import Bundle
 from tests import batch_support
 from tests.batch_support import ID, TABLE, WRITERS, batch, command, files_in, read
 from tests.conftest import FEATURES
-from tests.servers import JSON, ROOT, FlaskDoor
+from tests.servers import ROOT, FlaskDoor
 from training.synthetic import writing
 
-pytest_plugins = ["tests.api_support"]
+pytest_plugins = ["tests.api_support", "tests.batch_fixtures"]
 
 CREDIT = "AMT_CREDIT"
-
-
-@pytest.fixture(scope="module")
-def bundle_folder(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundles") / "sealed"
-    bundle.write(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def predicted(flask_door: FlaskDoor) -> list[dict[str, Any]]:
-    """What POST /predict answers for each client of TABLE."""
-    answers = []
-    for row in TABLE.to_pylist():
-        body = json.dumps({name: row[name] for name in FEATURES}).encode()
-        answers.append(flask_door.send("POST", "/predict", body, JSON).content)
-    return answers
 
 
 @pytest.fixture(autouse=True)

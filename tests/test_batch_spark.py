@@ -35,7 +35,7 @@ from tests.conftest import FEATURES
 from tests.servers import FlaskDoor
 from training.synthetic import writing
 
-pytest_plugins = ["tests.api_support"]
+pytest_plugins = ["tests.api_support", "tests.batch_fixtures"]
 
 CREDIT = "AMT_CREDIT"
 _IS_THERE = importlib.util.find_spec("pyspark") is not None and shutil.which("java") is not None
@@ -65,15 +65,14 @@ def session() -> Iterator[Any]:
             yield found
 
 
-@pytest.fixture(scope="module")
-def bundle_folder(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundles") / "sealed"
-    bundle.write(folder)
-    return folder
-
-
 def by_spark(*arguments: object) -> subprocess.CompletedProcess[str]:
     return batch(*arguments, "--engine", "spark")
+
+
+def in_and_out(folder: Path, model: Path) -> tuple[object, ...]:
+    """The options of a run from Parquet, where TABLE is then, into a folder."""
+    batch_support.write_parquet(TABLE, folder / "in.parquet")
+    return ("--input", folder / "in.parquet", "--output", f"{folder / 'o'}/", "--model", model)
 
 
 def rows_of(output: Path) -> list[str]:
@@ -254,11 +253,8 @@ def test_an_executor_refuses_a_bundle_that_was_changed_on_its_way(
     sent.write(tmp_path / "sent")
     changed = {**sent.files, "policy.json": other_bundle.files["policy.json"], "manifest.json": sent.manifest}
     monkeypatch.setattr(bundle_archive, "pack", lambda _: bundle_archive.packed(changed))
-    batch_support.write_parquet(TABLE, tmp_path / "in.parquet")
 
-    done = by_spark(
-        "--input", tmp_path / "in.parquet", "--output", f"{tmp_path / 'o'}/", "--model", tmp_path / "sent"
-    )
+    done = by_spark(*in_and_out(tmp_path, tmp_path / "sent"))
 
     assert done.returncode == 2
     assert "l’empreinte de 'policy.json' ne correspond pas au manifeste" in done.stderr
@@ -269,8 +265,7 @@ def test_an_executor_refuses_a_bundle_that_was_changed_on_its_way(
 def test_a_run_that_was_killed_is_written_anew_and_one_that_ended_is_known(
     session: Any, bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batch_support.write_parquet(TABLE, tmp_path / "in.parquet")
-    given = ("--input", tmp_path / "in.parquet", "--output", f"{tmp_path / 'o'}/", "--model", bundle_folder)
+    given = in_and_out(tmp_path, bundle_folder)
     with monkeypatch.context() as killed, contextlib.suppress(SystemError):
         killed.setattr(SparkFolder, "sealed", lambda *_: (_ for _ in ()).throw(SystemError))
         killed.setattr(SparkFolder, "abandon", lambda output: os.close(output._lock))
@@ -292,9 +287,8 @@ def test_a_run_of_spark_has_the_record_of_one_machine_in_the_journal(
     session: Any, bundle: Bundle, bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JOURNAL_URL", f"sqlite:///{tmp_path / 'journal.db'}")
-    batch_support.write_parquet(TABLE, tmp_path / "in.parquet")
 
-    by_spark("--input", tmp_path / "in.parquet", "--output", f"{tmp_path / 'o'}/", "--model", bundle_folder)
+    by_spark(*in_and_out(tmp_path, bundle_folder))
 
     with contextlib.closing(store.opened()) as journal, journal.reading() as connection:
         (event,) = [one.event for one in reading.of_kind(connection, Kind.SCORED)]
@@ -315,18 +309,16 @@ def test_an_input_that_changes_while_spark_reads_it_gives_no_output(
 ) -> None:
     from batch import spark_session
 
-    batch_support.write_parquet(TABLE, tmp_path / "in.parquet")
+    given = in_and_out(tmp_path, bundle_folder)
     send = spark_session.sent
 
-    def changed(*given: Any) -> str:
+    def changed(*what: Any) -> str:
         (tmp_path / "in.parquet").touch()
-        return send(*given)
+        return send(*what)
 
     monkeypatch.setattr(spark_session, "sent", changed)
 
-    done = by_spark(
-        "--input", tmp_path / "in.parquet", "--output", f"{tmp_path / 'o'}/", "--model", bundle_folder
-    )
+    done = by_spark(*given)
 
     assert (done.returncode, files_in(tmp_path)) == (2, ["in.parquet"])
     assert "in.parquet was changed while it was read" in done.stderr

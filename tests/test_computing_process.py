@@ -40,8 +40,8 @@ from tests.live import (
     with_champion,
     workers_of,
 )
+from tests.predict_batch_support import ARROW, CLIENTS, CSV, JSON, THREE, WRITERS, Client, decisions, send
 from tests.servers import SocketDoor
-from tests.test_batch import ARROW, CLIENTS, CSV, JSON, THREE, WRITERS, Client, decisions, send
 
 pytest_plugins = ["tests.live_support"]
 

@@ -1,7 +1,6 @@
 """A client who does not exist is chosen, and stands among others, on AppTest against a real API."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,17 +9,12 @@ from dashboard.api_client import ScoringApi
 from dashboard.decision import distribution
 from dashboard.decision.crossing import Crossing
 from dashboard.decision.measures import Measure
-from tests import servers
 from tests.dashboard_support import page, plain, press, unbroken
 from tests.servers import SocketDoor
 
+pytest_plugins = ["tests.dashboard_fixtures"]
+
 DECIDE = "Demander la décision"
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SocketDoor]:
-    with servers.shipped(tmp_path_factory.mktemp("dashboard")) as door:
-        yield door
 
 
 def test_a_fictitious_client_is_decided_on_and_stands_among_others(

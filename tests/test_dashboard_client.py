@@ -11,20 +11,15 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import api_client
 from dashboard.api_client import ApiError, Failure, ScoringApi
-from tests import servers
 from tests.dashboard_support import page, plain, press, told, unbroken
 from tests.other_services import Road, by_version, road_to, says, service
 from tests.servers import SocketDoor
 
+pytest_plugins = ["tests.dashboard_fixtures"]
+
 EXAMPLE, DECIDE, AGAIN = "Remplir avec l’exemple", "Demander la décision", "Réessayer"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 BUSY = says('{"error": "Le service est occupé."}'.encode(), 503)
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SocketDoor]:
-    with servers.shipped(tmp_path_factory.mktemp("client")) as door:
-        yield door
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The page « Décision », on Streamlit's AppTest against a real API."""
 
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from dashboard.numbers import NotANumber
 from tests import servers
 from tests.dashboard_support import page, plain, press, told, unbroken
 from tests.servers import ROOT, SocketDoor
+
+pytest_plugins = ["tests.dashboard_fixtures"]
 
 DECIDE, EXAMPLE, CLEAR = "Demander la décision", "Remplir avec l’exemple", "Nouveau client"
 SHIPPED = ROOT / "models" / "lgbm_final_model.pkl"
@@ -35,12 +36,6 @@ BY_HAND = {
     "ANNUITY_INCOME_PERCENT": 0.1,
     "CREDIT_GOODS_RATIO": 1.1111,
 }
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SocketDoor]:
-    with servers.shipped(tmp_path_factory.mktemp("dashboard")) as door:
-        yield door
 
 
 def typed(shown: AppTest) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,9 @@ from tests.other_services import road_to, says
 from tests.promotion_support import examined, run_of
 from tests.servers import ROOT, SocketDoor
 
-pytest_plugins = ["tests.live_support"]
+pytest_plugins = ["tests.dashboard_fixtures", "tests.live_support"]
 
 SHIPPED = ROOT / "models" / "lgbm_final_model.pkl"
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SocketDoor]:
-    with servers.shipped(tmp_path_factory.mktemp("dashboard")) as door:
-        yield door
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """What would change a decision, as cards, and the page that is for the client."""
 
 import io
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,15 +11,10 @@ from dashboard.decision import offers
 from dashboard.decision.document import Request, document
 from dashboard.decision.document_html import as_html
 from dashboard.decision.document_pdf import as_pdf
-from tests import servers
 from tests.dashboard_support import page, plain, press
 from tests.servers import SocketDoor
 
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SocketDoor]:
-    with servers.shipped(tmp_path_factory.mktemp("dashboard")) as door:
-        yield door
+pytest_plugins = ["tests.dashboard_fixtures"]
 
 
 def offer(column: str, before: float, after: float, term: float) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,18 +27,6 @@ def queue(bank: Bank) -> Bank:
     for one in bank.get("carla", "/decisions?open=true&limit=500").content["decisions"]:
         bank.review("ben", one["id"], "accept")
     return bank
-
-
-@pytest.fixture(scope="module")
-def open_bank(
-    documented_pickle: Path,
-    client_of_each_label: dict[str, Client],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Bank]:
-    """A service without tokens."""
-    folder = tmp_path_factory.mktemp("open")
-    with bank_in(folder, documented_pickle, client_of_each_label, has_tokens=False) as found:
-        yield found
 
 
 def page(bank: Bank, who: str | None, monkeypatch: pytest.MonkeyPatch) -> AppTest:

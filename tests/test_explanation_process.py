@@ -34,8 +34,8 @@ from tests.live import (
     with_champion,
     workers_of,
 )
+from tests.predict_batch_support import CSV, WRITERS, holding, send
 from tests.servers import JSON, Answer, Door, FlaskDoor, SocketDoor
-from tests.test_batch import CSV, WRITERS, holding, send
 
 pytest_plugins = ["tests.live_support"]
 

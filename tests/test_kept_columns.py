@@ -15,8 +15,7 @@ from api.deciding import service
 from api.recording.records import Asked
 from mlflow_model.bundle.scoring import Scorer
 from tests import servers
-from tests.servers import Answer, Door, FlaskDoor, SocketDoor
-from tests.test_batch import (
+from tests.predict_batch_support import (
     ARROW,
     BAD,
     CLIENTS,
@@ -34,6 +33,7 @@ from tests.test_batch import (
     record_batch,
     stream,
 )
+from tests.servers import Answer, Door, FlaskDoor, SocketDoor
 from tests.test_own_columns import NOTE, own_door, scorer
 
 __all__ = ["own_door", "scorer"]  # fixtures

@@ -13,8 +13,10 @@ import pytest
 
 from mlflow_model.errors import ModelUnavailable
 from mlflow_model.handover import model_child
-from tests import model_zoo
-from tests.model_zoo import CLIENTS, FORMS, NAMES, REFUSED
+from tests import model_zoo, old_lightgbm
+from tests.accepted_models import FORMS
+from tests.model_zoo import CLIENTS, NAMES
+from tests.refused_models import REFUSED
 
 COLUMNS = {
     "a list": (NAMES, 5),
@@ -101,7 +103,7 @@ def test_another_file_is_refused_and_only_a_damaged_one_is_called_damaged(name: 
 
 @pytest.mark.parametrize("version", ["3.0", "2.3", "2.2", "2.1", "2.0.12 without sizes", "2.0.10", "2.0.5"])
 def test_lightgbm_itself_reads_the_rewritten_texts_with_the_same_doubles(version: str) -> None:
-    read = lightgbm.Booster(model_str=model_zoo.text(version).decode())
+    read = lightgbm.Booster(model_str=old_lightgbm.text(version).decode())
 
     assert np.array_equal(read.predict(CLIENTS), model_zoo.booster().predict(CLIENTS))
 

@@ -10,7 +10,7 @@ import pytest
 from mlflow_model.bundle import model_text
 from mlflow_model.bundle.model_text import BadModelText
 from mlflow_model.bundle.scoring import Booster
-from tests import model_zoo
+from tests import old_lightgbm
 
 NAMES = ["a", "b", "c", "d"]
 TREES = 12
@@ -92,7 +92,7 @@ def test_a_model_without_feature_names_passes_under_any_names() -> None:
 @pytest.mark.parametrize("parameters", [{}, {"min_data_in_leaf": 600}], ids=["gbdt", "trees of a leaf"])
 @pytest.mark.parametrize("version", ["2.0.5", "2.0.10", "2.0.12 without sizes", "2.1", "2.2", "2.3", "3.0"])
 def test_a_text_of_an_older_version_passes(version: str, parameters: dict[str, object]) -> None:
-    model_text.check(model_zoo.text(version, train(**parameters)).decode(), NAMES)
+    model_text.check(old_lightgbm.text(version, train(**parameters)).decode(), NAMES)
 
 
 def test_the_first_trees_of_a_text_without_sizes_predict_what_lightgbm_predicts_with_them() -> None:
@@ -287,7 +287,7 @@ def without(keys: str, text: str) -> str:
     return re.sub(rf"(?m)^(?:{keys})=.*\n", "", text)
 
 
-OLD = model_zoo.text("2.0.5", train()).decode()
+OLD = old_lightgbm.text("2.0.5", train()).decode()
 OLD_END = OLD.index("\nfeature importances:")
 
 

@@ -18,8 +18,8 @@ from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import DecisionPolicy
 from tests import servers
 from tests.conftest import FEATURES, SOMETIMES_MISSING
+from tests.hostile_requests import REQUESTS
 from tests.servers import JSON, Door, FlaskDoor
-from tests.test_hostile_requests import REQUESTS
 
 pytest_plugins = ["tests.api_support", "tests.explain_fixtures"]
 

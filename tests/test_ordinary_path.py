@@ -19,8 +19,8 @@ from mlflow_model.bundle.scoring import DecisionPolicy, Scorer
 from mlflow_model.errors import BadData
 from tests import careful, servers
 from tests.conftest import FEATURES, SOMETIMES_MISSING
+from tests.hostile_requests import GOOD, NULLS, REQUESTS, credit, plus, renamed
 from tests.servers import ROOT
-from tests.test_hostile_requests import GOOD, NULLS, REQUESTS, credit, plus, renamed
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,8 @@ from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.bundle.scoring import OUTPUT_COLUMNS, Scorer
 from tests import servers
 from tests.live import policy_of
+from tests.predict_batch_support import ARROW, CSV, JSON, THREE, WRITERS, send
 from tests.servers import Answer, FlaskDoor
-from tests.test_batch import ARROW, CSV, JSON, THREE, WRITERS, send
 
 Columns = dict[str, Any]
 DOORS = ["/predict", JSON, CSV, ARROW]

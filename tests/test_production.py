@@ -20,18 +20,13 @@ from typing import Any
 
 import pytest
 
-from api.server import http_protocol
+from api.server import http_deadlines
 from mlflow_model.registry import moves
 from tests import servers
 from tests.conftest import copied_registry
 from tests.servers import JSON, ROOT, SocketDoor
 
 pytest_plugins = ["tests.api_support"]
-
-
-@pytest.fixture
-def body(documented_request: dict[str, float]) -> bytes:
-    return json.dumps(documented_request).encode()
 
 
 @contextmanager
@@ -191,7 +186,7 @@ def test_slow_clients_delay_nobody_and_are_closed_at_the_deadline(
         slow = [connected(door, head + (b"X-Slow: " if place % 2 else b"\r\n{")) for place in range(200)]
         started = time.monotonic()
         with Load(door.port, body).going_on() as load:
-            while time.monotonic() < started + http_protocol.RECEIVE_SECONDS - 1:
+            while time.monotonic() < started + http_deadlines.RECEIVE_SECONDS - 1:
                 time.sleep(1)
                 for connection in slow:
                     connection.sendall(b" ")
@@ -200,7 +195,7 @@ def test_slow_clients_delay_nobody_and_are_closed_at_the_deadline(
 
     assert set(load.met) == {"200"}
     assert all(ending.startswith(b"HTTP/1.1 408 ") for ending in endings)
-    assert lasted < http_protocol.RECEIVE_SECONDS + 8  # their last byte came a second before the deadline
+    assert lasted < http_deadlines.RECEIVE_SECONDS + 8  # their last byte came a second before the deadline
 
 
 def connected(door: SocketDoor, request: bytes) -> socket.socket:

@@ -20,8 +20,8 @@ from journal.record import Kind
 from journal.verification import verify
 from tests import servers
 from tests.live import children_of
+from tests.predict_batch_support import WRITERS, decisions
 from tests.servers import JSON, Answer, SocketDoor
-from tests.test_batch import WRITERS, decisions
 
 pytest_plugins = ["tests.api_support"]
 

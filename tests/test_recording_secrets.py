@@ -13,9 +13,9 @@ import pytest
 from mlflow_model.bundle.bundles import Bundle
 from tests import servers
 from tests.live import Registry, policy_of, serving
+from tests.predict_batch_support import WRITERS
 from tests.recording_support import locked, sqlite_in, written
 from tests.servers import JSON, SocketDoor
-from tests.test_batch import WRITERS
 from tests.test_recording import is_made
 
 pytest_plugins = ["tests.live_support"]

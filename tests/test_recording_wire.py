@@ -22,7 +22,7 @@ from journal.record import Entry
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.errors import JournalUnavailable
 from tests import servers
-from tests.test_http_protocol import in_the_loop
+from tests.http_support import in_the_loop
 
 MODELS = [
     Model(name, "1", "0" * 64, 0.2, 0.1, ("a", "b", "c"), ("X", "Y"), ("prediction", "p"), "code")

@@ -18,6 +18,7 @@ from tests import servers
 from tests.faults import stopped
 from tests.journal_support import receipt_of
 from tests.live import metrics
+from tests.predict_batch_support import ARROW, as_arrow
 from tests.recording_support import (
     WITHIN,
     Load,
@@ -31,7 +32,6 @@ from tests.recording_support import (
     written,
 )
 from tests.servers import Answer
-from tests.test_batch import ARROW, as_arrow
 
 Clients = dict[str, Any]
 

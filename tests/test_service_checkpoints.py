@@ -21,19 +21,25 @@ from tests.test_recording import Client, counted, events_in, opened_in, predict,
 OFTEN = "0.02"  # minutes
 
 
+@pytest.fixture
+def handed_over(tmp_path: Path) -> Path:
+    """Where a service puts copies of its checkpoints."""
+    folder = tmp_path / "handed over"
+    folder.mkdir()
+    return folder
+
+
 def test_checkpoints_come_at_regular_times_and_are_handed_over(
-    documented_pickle: Path, documented_request: Client, tmp_path: Path
+    documented_pickle: Path, documented_request: Client, handed_over: Path, tmp_path: Path
 ) -> None:
     folder, key = places(tmp_path)
-    handed_over = tmp_path / "handed over"
-    handed_over.mkdir()
 
     with recorded(
         documented_pickle, tmp_path, **variables(folder, key), **by_copying_to(handed_over)
     ) as door:
         for _ in range(5):
             predict(door, documented_request)
-        servers.eventually(lambda: len([*handed_over.glob("*.txt")]) >= 2 or None, "two checkpoints")
+        await_checkpoints(handed_over, 2)
         told = counted(door, "scoring_last_checkpoint_timestamp_seconds")
 
     given = [checkpoints.of_file(file, [KEY.public_key()]) for file in sorted(handed_over.iterdir())]
@@ -63,6 +69,10 @@ def variables(folder: Path, key: Path) -> dict[str, str]:
 
 def by_copying_to(folder: Path) -> dict[str, str]:
     return {"JOURNAL_CHECKPOINT_COMMAND": f"cp --target-directory '{folder}'"}
+
+
+def await_checkpoints(folder: Path, count: int) -> None:
+    servers.eventually(lambda: len([*folder.glob("*.txt")]) >= count or None, f"{count} checkpoints")
 
 
 @pytest.mark.slow
@@ -95,7 +105,7 @@ def test_a_checkpoint_that_is_not_handed_over_is_handed_over_with_the_next_one(
     with recorded(documented_pickle, tmp_path, **more) as door:
         servers.eventually(lambda: "is made, and not handed over: cp: " in door.said or None, "the failure")
         handed_over.mkdir()
-        servers.eventually(lambda: len([*handed_over.iterdir()]) >= 2 or None, "two checkpoints")
+        await_checkpoints(handed_over, 2)
 
     names = {file.name for file in handed_over.iterdir()}
     assert min(names) == min(file.name for file in folder.glob("[0-9]*"))
@@ -110,13 +120,13 @@ def test_a_folder_that_is_gone_is_told_of_and_used_again_when_it_is_back(
     away = tmp_path / "away"
 
     with recorded(documented_pickle, tmp_path, **variables(folder, key)) as door:
-        servers.eventually(lambda: [*folder.glob("*.txt")] or None, "a checkpoint")
+        await_checkpoints(folder, 1)
         folder.rename(away)
         servers.eventually(lambda: "the folder for it is gone" in door.said or None, "the failure")
         is_in_its_place = folder.exists()
         before = len([*away.glob("*.txt")])
         away.rename(folder)
-        servers.eventually(lambda: len([*folder.glob("*.txt")]) > before or None, "another checkpoint")
+        await_checkpoints(folder, before + 1)
 
     assert not is_in_its_place
 
@@ -212,18 +222,16 @@ def _text(file: Path) -> str | None:
 
 @pytest.mark.slow
 def test_what_was_not_handed_over_is_handed_over_by_the_next_service(
-    documented_pickle: Path, tmp_path: Path
+    documented_pickle: Path, handed_over: Path, tmp_path: Path
 ) -> None:
     folder, key = places(tmp_path)
-    handed_over = tmp_path / "handed over"
-    handed_over.mkdir()
     more = variables(folder, key) | by_copying_to(handed_over)
     with recorded(documented_pickle, tmp_path, **more):
-        servers.eventually(lambda: [*handed_over.iterdir()] or None, "a checkpoint")
+        await_checkpoints(handed_over, 1)
     first = {one.name for one in handed_over.iterdir()}
     down = more | {"JOURNAL_CHECKPOINT_COMMAND": "false"}
     with recorded(documented_pickle, tmp_path, **down):
-        servers.eventually(lambda: len([*folder.glob("*.txt")]) > len(first) or None, "another checkpoint")
+        await_checkpoints(folder, len(first) + 1)
     kept_back = {one.name for one in folder.glob("*.txt")} - first
 
     with recorded(documented_pickle, tmp_path, **more):

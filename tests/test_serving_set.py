@@ -17,8 +17,8 @@ from mlflow_model.handover import model_files
 from tests import servers
 from tests.command_line import register_py
 from tests.live import serves
+from tests.predict_batch_support import ARROW, THREE, WRITERS, decisions, send
 from tests.servers import ROOT, FlaskDoor, SocketDoor
-from tests.test_batch import ARROW, THREE, WRITERS, decisions, send
 
 pytestmark = pytest.mark.slow
 

@@ -1,19 +1,16 @@
-"""A training, from clients to the pickle, its card and its runs in MLflow."""
+"""The command of a training, from raw tables to the pickle, its card and its runs in MLflow."""
 
 import hashlib
 import json
 import os
 import pickle
-import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import mlflow
-import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -21,16 +18,17 @@ from matplotlib.patches import StepPatch
 from mlflow import MlflowClient
 
 import register
-from features import aggregate, raw_tables
-from quality import bootstrap, measures
-from quality.scores import ScoredClients
-from tests.test_features_from_tables import ROOT, portfolio, write_portfolio, write_tables
+from features import raw_tables
+from tests.test_features_from_tables import ROOT, write_tables
 from training.__main__ import NAME, main
-from training.protocol import candidates, experiment, policy
-from training.protocol.experiment import Settings
-from training.protocol.policy import margin_rule
-from training.results import figures, report
+from training.protocol import experiment
+from training.results import figures
 from training.synthetic import writing
+
+pytest_plugins = ["tests.training_fixtures"]
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("short_training")]
+
 
 DOCUMENTED_FEATURES = [
     "AMT_ANNUITY",
@@ -51,238 +49,9 @@ DOCUMENTED_FEATURES = [
     "INSTA_NUM_INSTALMENT_VERSION",
     "POS_CNT_INSTALMENT_FUTURE",
 ]
-SETTINGS = Settings(margin_rule("0.02"))
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("short_training")]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_portfolio(tmp_path_factory.mktemp("portfolio"), portfolio(1500))
-
-
-@pytest.fixture(scope="module")
-def clients(folder: Path) -> pd.DataFrame:
-    features = aggregate.client_features(raw_tables.read(folder).by_name)
-    return features.to_pyarrow().to_pandas().set_index("SK_ID_CURR")
-
-
-def silently(_: str) -> None:
-    pass
-
-
-@pytest.fixture(scope="module")
-def findings(clients: pd.DataFrame) -> experiment.Findings:
-    return experiment.run(clients, SETTINGS, silently)
-
-
-# ---- The protocol ------------------------------------------------------------------------------------------
-
-
-def test_no_client_of_the_test_set_is_among_those_that_the_models_saw(
-    findings: experiment.Findings, clients: pd.DataFrame
-) -> None:
-    known, asked = set(findings.development.index), set(findings.test.index)
-
-    assert not known & asked
-    assert known | asked == set(clients.index)
-    assert len(asked) == 300
-    assert findings.test["TARGET"].mean() == pytest.approx(clients["TARGET"].mean(), abs=0.002)
-
-
-def test_each_client_is_scored_by_a_model_that_has_not_seen_it(clients: pd.DataFrame) -> None:
-    """A boosted model that had seen its clients would tell even their shuffled outcomes apart."""
-    shuffled = clients.assign(TARGET=clients["TARGET"].sample(frac=1, random_state=0).to_numpy())
-
-    guessed = experiment.out_of_fold(candidates.lightgbm("any"), shuffled, SETTINGS, silently)
-
-    scored = ScoredClients(shuffled["TARGET"], guessed)
-    assert measures.auc(scored.distribution()) < 0.6
-
-
-def test_no_feature_sees_the_outcome(tmp_path: Path) -> None:
-    raw = portfolio(300)
-    flipped = raw | {
-        "application_train": raw["application_train"].assign(TARGET=1 - raw["application_train"]["TARGET"])
-    }
-
-    pd.testing.assert_frame_equal(
-        _features_of(raw, tmp_path / "some"), _features_of(flipped, tmp_path / "other")
-    )
-    assert "TARGET" not in candidates.MODEL_FEATURES
-
-
-def _features_of(raw: dict[str, pd.DataFrame], folder: Path) -> pd.DataFrame:
-    folder.mkdir()
-    read = raw_tables.read(write_portfolio(folder, raw))
-    found = aggregate.client_features(read.by_name).to_pyarrow().to_pandas()
-    return found[list(candidates.MODEL_FEATURES)]
-
-
-def test_four_candidates_compete_and_a_deliverable_one_wins(findings: experiment.Findings) -> None:
-    names = [result.candidate.name for result in findings.results]
-
-    assert names == ["constant", "logistic regression", "LightGBM", "LightGBM, class weights"]
-    assert findings.champion.candidate.deliverable
-    assert findings.champion.extra_cost == (0.0, 0.0, 0.0)
-
-
-def test_the_champion_is_fitted_on_the_development_clients_alone(findings: experiment.Findings) -> None:
-    champion, development = findings.champion, findings.development
-
-    again = experiment.fitted(champion.candidate, development, SETTINGS)
-
-    assert champion.model.booster_.model_to_string() == again.booster_.model_to_string()
-
-
-def test_the_margin_of_a_capacity_leaves_no_more_development_clients_grey_than_can_be_reviewed(
-    clients: pd.DataFrame,
-) -> None:
-    """A twentieth of 1,200 is 60. They are counted out of fold, where no two clients share a probability."""
-    found = experiment.run(clients, Settings(margin_rule("auto:capacity=0.05")), silently)
-
-    chosen, scores = found.champion.policy, found.champion.out_of_fold
-    grey = (scores >= chosen.lower_bound) & (scores <= chosen.upper_bound)
-    assert len(scores) == 1200
-    assert 55 <= grey.sum() <= 60
-
-
-def draft(candidate: candidates.Candidate, probabilities: np.ndarray) -> experiment._Draft:
-    threshold = policy.Threshold(0.5, bootstrap.Interval(0.5, 0.5, 0.5), 0.5)
-    return experiment._Draft(candidate, probabilities, threshold)
-
-
-def test_the_extra_cost_is_how_much_more_than_the_champion_s() -> None:
-    """Half of 200 clients repay: refusing all costs 0.5 per client. The other candidate makes no mistake."""
-    target = pd.Series(np.repeat([0, 1], 100))
-    drafts = [
-        draft(candidates.lightgbm("refuses all"), np.ones(200)),
-        draft(candidates.lightgbm("right"), target.to_numpy(dtype=float)),
-    ]
-
-    charged = np.stack([SETTINGS.costs.of_each(one.probabilities, 0.5, target) for one in drafts])
-    refuses_all, right = experiment._compared(drafts, charged, SETTINGS)
-
-    assert (refuses_all.is_champion, right.is_champion) == (False, True)
-    assert (refuses_all.cost.value, right.cost.value) == (0.5, 0.0)
-    assert (refuses_all.extra_cost.value, right.extra_cost.value) == (0.5, 0.0)
-    assert 0.3 < refuses_all.extra_cost.low < 0.5 < refuses_all.extra_cost.high < 0.7
-
-
-def test_too_few_clients_of_one_outcome_are_refused(clients: pd.DataFrame) -> None:
-    few = clients.assign(TARGET=np.where(np.arange(len(clients)) < 4, 1, 0))
-
-    with pytest.raises(
-        experiment.TooFewClients, match=r"TARGET is 1 for 4 different client\(s\): at least 10"
-    ):
-        experiment.run(few, SETTINGS, silently)
-
-
-def test_the_same_seed_gives_the_same_trees_for_any_number_of_threads(clients: pd.DataFrame) -> None:
-    alone, together, other_seed = (
-        experiment.fitted(
-            candidates.lightgbm("any"), clients, replace(SETTINGS, seed=seed, n_jobs=threads)
-        ).booster_.model_to_string()
-        for seed, threads in ((7, 1), (7, 4), (8, 1))
-    )
-
-    assert alone == together
-    assert alone != other_seed
-
-
-def test_threads_that_wait_leave_the_cores_to_others() -> None:
-    environment = {name: value for name, value in os.environ.items() if "OMP_" not in name}
-    command = [sys.executable, "-m", "training", "--help"]
-
-    shown = subprocess.run(
-        command, cwd=ROOT, env=environment | {"OMP_DISPLAY_ENV": "verbose"}, capture_output=True, check=True
-    )
-
-    turns_of_each_openmp = re.findall(rb"GOMP_SPINCOUNT = '(\d+)'", shown.stderr)
-    assert set(turns_of_each_openmp) == {b"0"}
-
-
-def test_a_search_brings_a_fifth_candidate_into_the_same_protocol_and_the_card_tells_what_it_found(
-    clients: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(candidates.PARAMETERS, "n_estimators", 100)
-    steps: list[str] = []
-
-    searched = experiment.run(clients, Settings(margin_rule("0.02"), search_minutes=0.05), steps.append)
-
-    assert [result.candidate.name for result in searched.results][-1] == "LightGBM, searched"
-    assert any(step.startswith("search: trial 1") for step in steps)
-    found = dict(searched.results[-1].candidate.parameters)
-    card = report.card(searched, report.Source("Somebody.", {}, "python -m training"), "")
-    assert yaml.safe_load(card.split("---\n")[1])["searched_parameters"] == found
-    assert "any number of threads, but for LightGBM, searched: the search stops by the clock" in card
-    assert f"`num_leaves={found['num_leaves']}`" in card
-
-
-def test_without_a_search_the_card_promises_the_same_trees_of_every_candidate(
-    findings: experiment.Findings,
-) -> None:
-    text = report.text(findings, report.Source("Somebody.", {}, "python -m training"))
-
-    assert "the clock" not in text
-    assert text.endswith("for any number of threads.\n")
-
-
-def test_the_card_says_by_how_much_the_champion_wins(findings: experiment.Findings) -> None:
-    text = report.text(findings, report.Source("Somebody.", {}, "python -m training"))
-
-    second = min(result.extra_cost for result in findings.results if result is not findings.champion)
-    assert re.search(
-        rf"There the runner-up, .+, costs {abs(second.value):.4f} \[.+\] (more|less) per client\.", text
-    )
-
-
-# ---- Fairness ----------------------------------------------------------------------------------------------
-
-
-def test_groups_are_compared_by_approval_and_by_equal_opportunity() -> None:
-    people = pd.DataFrame(
-        {
-            "TARGET": [0, 0, 1, 0, 0, 1],
-            "CODE_GENDER": ["F", "F", "F", "M", "M", "XNA"],
-            "DAYS_BIRTH": [-25 * 366, -25 * 366, -25 * 366, -65 * 366, -65 * 366, -65 * 366],
-        }
-    )
-    refuse_above_half = policy.DecisionPolicy(0.5)
-
-    found = experiment.by_group(people, np.array([0.1, 0.6, 0.2, 0.1, 0.2, 0.9]), refuse_above_half, seed=0)
-    by_age, by_sex = found
-
-    women, men = by_sex.groups
-    assert [group.name for group in by_age.groups] == ["under 30", "60 and over"]
-    assert (women.name, women.clients) == ("women", 3)
-    assert [women.default_rate.value, women.approval_rate.value] == pytest.approx([1 / 3, 2 / 3])
-    assert women.equal_opportunity == 0.5
-    assert (men.approval_rate.value, men.equal_opportunity) == (1.0, 1.0)
-    assert (by_sex.approval_ratio, by_sex.opportunity_gap) == (None, None)
-
-
-def test_the_gap_and_the_ratio_of_large_groups_have_intervals_and_four_fifths_is_told() -> None:
-    """Of 200 women 140 are approved, of 200 men all: among repayers too."""
-    people = pd.DataFrame(
-        {
-            "TARGET": np.tile([0, 1], 200),
-            "CODE_GENDER": np.repeat(["F", "M"], 200),
-            "DAYS_BIRTH": np.repeat(-40 * 366, 400),
-        }
-    )
-    probabilities = np.where(np.arange(400) < 60, 0.9, 0.1)
-
-    (by_sex,) = experiment.by_group(people, probabilities, policy.DecisionPolicy(0.5), seed=0)
-
-    ratio, gap = by_sex.approval_ratio, by_sex.opportunity_gap
-    assert ratio is not None
-    assert gap is not None
-    assert (ratio.value, gap.value) == pytest.approx((0.7, 0.3))
-    assert ratio.low < 0.7 < ratio.high < 0.8
-    assert by_sex.is_below_four_fifths
-
-
-# ---- The command -------------------------------------------------------------------------------------------
+# ---- The command
 
 
 def test_a_missing_table_is_refused_in_one_sentence(
@@ -320,13 +89,13 @@ ARGUMENTS = ["--margin", "0.01", "--cost-fn", "4"]
 
 
 @pytest.fixture(scope="module")
-def delivered(folder: Path, migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def delivered(raw_folder: Path, migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a training with its registry, in which the pickle was registered as a candidate."""
     base = tmp_path_factory.mktemp("delivered")
     shutil.copy(migrated_store, base / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{base / 'mlflow.db'}")
-        assert main(["--data-dir", str(folder), "--out", str(base / "out"), *ARGUMENTS]) == 0
+        assert main(["--data-dir", str(raw_folder), "--out", str(base / "out"), *ARGUMENTS]) == 0
         pickled = base / "out" / "lgbm_final_model.pkl"
         assert register.main(["--pickle", str(pickled), "--alias", "candidate"]) == 0
     return base / "out"
@@ -362,10 +131,10 @@ def test_the_card_describes_the_pickle_beside_it(delivered: Path) -> None:
     )
 
 
-def test_the_card_names_its_data_as_sha256sum_does(delivered: Path, folder: Path) -> None:
+def test_the_card_names_its_data_as_sha256sum_does(delivered: Path, raw_folder: Path) -> None:
     card = front_matter(delivered / "lgbm_final_model.md")
 
-    digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+    digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in raw_folder.iterdir()}
     lines = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
     assert {name: data["sha256"] for name, data in card["data"].items()} == digests
     assert card["data"]["bureau.csv"]["rows"] == 4500
@@ -381,19 +150,19 @@ def test_the_card_tells_all_that_a_risk_committee_asks(delivered: Path, part: st
     assert part in text
 
 
-def test_training_leaves_two_files_and_no_path_of_this_machine(delivered: Path, folder: Path) -> None:
+def test_training_leaves_two_files_and_no_path_of_this_machine(delivered: Path, raw_folder: Path) -> None:
     files = sorted(delivered.iterdir())
 
     assert [file.name for file in files] == ["lgbm_final_model.md", "lgbm_final_model.pkl"]
     for file in files:
         content = file.read_bytes()
-        assert not any(str(path).encode() in content for path in (ROOT, folder, delivered))
+        assert not any(str(path).encode() in content for path in (ROOT, raw_folder, delivered))
 
 
 def test_training_again_beside_clients_without_an_outcome_gives_the_same_pickle(
-    delivered: Path, folder: Path, tmp_path: Path, store: Path
+    delivered: Path, raw_folder: Path, tmp_path: Path, store: Path
 ) -> None:
-    data = shutil.copytree(folder, tmp_path / "data")
+    data = shutil.copytree(raw_folder, tmp_path / "data")
     applicants = pd.read_csv(data / "application_train.csv").drop(columns="TARGET").head(5)
     applicants["SK_ID_CURR"] += 1_000_000
     applicants.to_csv(data / "application_test.csv", index=False)
@@ -405,11 +174,11 @@ def test_training_again_beside_clients_without_an_outcome_gives_the_same_pickle(
 
 
 def test_a_refused_margin_leaves_the_files_of_before_and_is_shown_as_failed(
-    delivered: Path, folder: Path, store: Path, capsys: pytest.CaptureFixture[str]
+    delivered: Path, raw_folder: Path, store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {file.name: file.read_bytes() for file in delivered.iterdir()}
 
-    status = main(["--data-dir", str(folder), "--out", str(delivered), "--margin", "0.5"])
+    status = main(["--data-dir", str(raw_folder), "--out", str(delivered), "--margin", "0.5"])
 
     assert status == 2
     assert "Refused: margin 0.5 is not between 0 and" in capsys.readouterr().err
@@ -418,7 +187,8 @@ def test_a_refused_margin_leaves_the_files_of_before_and_is_shown_as_failed(
     assert runs(MlflowClient())["training"].info.status == "FAILED"
 
 
-# ---- What MLflow shows -------------------------------------------------------------------------------------
+# ---- What MLflow shows
+
 
 FIGURES = ["calibration", "cost", "gains", "precision_recall", "roc", "scores"]
 
@@ -544,7 +314,7 @@ def test_the_training_tells_its_parameters(registry_of: MlflowClient, delivered:
 
 
 def test_a_registry_that_goes_away_costs_the_picture_and_not_the_model(
-    folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    raw_folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def compared(*arguments: Any) -> experiment.Findings:
         (store / "mlflow.db").write_bytes(b"no database")
@@ -553,7 +323,7 @@ def test_a_registry_that_goes_away_costs_the_picture_and_not_the_model(
     compare = experiment.run
     monkeypatch.setattr(experiment, "run", compared)
 
-    status = main(["--data-dir", str(folder), "--out", str(store / "out"), *ARGUMENTS])
+    status = main(["--data-dir", str(raw_folder), "--out", str(store / "out"), *ARGUMENTS])
 
     said = capsys.readouterr().err.splitlines()[-1]
     assert status == 2
@@ -566,14 +336,14 @@ def test_a_registry_that_goes_away_costs_the_picture_and_not_the_model(
 
 
 def test_an_interruption_while_mlflow_is_told_says_that_the_files_are_written(
-    folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    raw_folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(_: experiment.Findings) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(figures, "of_comparison", interrupted)
 
-    assert main(["--data-dir", str(folder), "--out", str(store / "out"), *ARGUMENTS]) == 130
+    assert main(["--data-dir", str(raw_folder), "--out", str(store / "out"), *ARGUMENTS]) == 130
 
     assert capsys.readouterr().err.splitlines()[-2:] == [
         "The files are written; the run in MLflow is not complete.",

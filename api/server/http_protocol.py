@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import math
 import time
 from collections import deque
 from collections.abc import MutableSet
@@ -10,35 +9,21 @@ from typing import cast
 
 from api.deciding.answer import internal_error
 from api.server import http_answer
+from api.server.http_deadlines import IDLE_SECONDS, Deadlines, Doing, Late
 from api.server.http_reader import SLICE, Reader
 from api.server.http_request import Request
 from api.server.lane import Lane
 from api.server.wsgi import Address, Response
 from mlflow_model.errors import RequestRefused, ScoringError
 
-# A request must be whole so many seconds after its first byte, plus a second for each RATE bytes that came.
-RECEIVE_SECONDS = 10.0
-RATE = 256 * 1024
-# A client that takes nothing of its answer for so long is dropped. One that is far behind has a second more
-# for each RATE bytes.
-SEND_SECONDS = 30.0
-# Longer than proxies keep an idle connection open, so that the proxy closes it and not this side.
-IDLE_SECONDS = 75.0
 # So many requests and answers of one connection may wait, and so many bytes of the requests' heads. While
 # there are as many, nothing more is read from it.
 DEPTH, WEIGHT = 64, 64 * 1024
 # One connection is read for so long, or so many bytes, before the others have their turn.
 TURN_SECONDS = 0.001
 TURN_BYTES = 64 * 1024
-# A client that is refused while it sends may go on sending for so long: the system would drop our last answer
-# if the connection were closed with bytes unread.
-LINGER_SECONDS = 2.0
-# For so long a barrier may keep answers back. Then their clients lose the connection, and know of no answer.
-KEPT_SECONDS = 30.0
+# A client that is refused while it sends may go on for so many bytes, and for LINGER_SECONDS.
 LINGER_BYTES = 1024 * 1024
-
-# What a connection does, for `keep_to_time`.
-_IDLE, _RECEIVING, _ANSWERING, _KEPT, _OVER = "idle", "receiving", "answering", "kept back", "over"
 
 
 class Connection(asyncio.Protocol):
@@ -59,10 +44,7 @@ class Connection(asyncio.Protocol):
         self._is_over = False  # the last answer has been given
         self._is_ending = False  # the whole service ends
         self._takes_nothing = False  # answers pile up
-        self._idle_seconds = RECEIVE_SECONDS  # for the first request, and longer for those that follow
-        self._state = ""  # as `keep_to_time` saw the connection last
-        self._since: float | None = None  # when it first saw that state
-        self._unsent, self._unsent_since, self._caught_up_until = 0, 0.0, math.inf
+        self._deadlines = Deadlines()
         self._dropped = 0
         self._is_paused = False
         self._reads_on = False  # in the next turn
@@ -164,7 +146,7 @@ class Connection(asyncio.Protocol):
 
     def _take(self, request: Request) -> None:
         """Take a whole request from the reader."""
-        self._since = None
+        self._deadlines.since = None
         if request.is_queued:  # it was answered, or will be, without its body
             return
         at_once = request.is_for_a_decision and not self._waiting and self._asked is None
@@ -289,8 +271,7 @@ class Connection(asyncio.Protocol):
         if not self._held or len(self._held) == self._sealed:
             self._lane.outbox.hold(self)
         self._held.append(answer)
-        self._since = None
-        self._idle_seconds = IDLE_SECONDS
+        self._deadlines.since, self._deadlines.idle_seconds = None, IDLE_SECONDS
         if not is_kept:
             self._end()
 
@@ -343,7 +324,7 @@ class Connection(asyncio.Protocol):
     def _end(self) -> None:
         """Close after the last answer. Give a client that is still sending time to read it."""
         self._hear_no_more()
-        self._is_over, self._since = True, None
+        self._is_over, self._deadlines.since = True, None
         if not self._held:
             self._leave()
         elif not self._lane.outbox.has_barrier:
@@ -414,38 +395,24 @@ class Connection(asyncio.Protocol):
             self._fail(error)
 
     def _keep_to_time(self, now: float) -> None:
-        if self._is_stuck(now):
+        unsent = self._transport.get_write_buffer_size()
+        if self._deadlines.is_stuck(now, unsent, piles_up=self._takes_nothing):
             self._transport.abort()
             return
-        state = self._present_state()
-        if self._since is None or state != self._state:
-            self._state, self._since = state, now
-        waited = now - self._since
-        lingers = state == _OVER and waited > LINGER_SECONDS and not self._unsent
-        if lingers or (state == _KEPT and waited > KEPT_SECONDS):
+        late = self._deadlines.missed(now, self._doing(), self._reader.received)
+        if late is Late.ABORT:
             self._transport.abort()
-        elif state == _IDLE and waited > self._idle_seconds:
+        elif late is Late.CLOSE:
             self._transport.close()
-        elif state == _RECEIVING and waited > RECEIVE_SECONDS + self._reader.received / RATE:
+        elif late is Late.REFUSE:
             self._refuse(RequestRefused(408))
             self._go_on()
 
-    def _present_state(self) -> str:
+    def _doing(self) -> Doing:
         if self._has_ended():
-            return _OVER
+            return Doing.OVER
         if self._sealed:
-            return _KEPT
+            return Doing.KEPT_BACK
         if self._is_answering():
-            return _ANSWERING
-        return _IDLE if self._reader.is_between_requests else _RECEIVING
-
-    def _is_stuck(self, now: float) -> bool:
-        """Whether the client has taken nothing of what is written for it, or too little of what piled up."""
-        unsent = self._transport.get_write_buffer_size()
-        if not unsent or unsent != self._unsent:
-            self._unsent, self._unsent_since = unsent, now
-        if not self._takes_nothing:
-            self._caught_up_until = math.inf
-        elif self._caught_up_until == math.inf:
-            self._caught_up_until = now + SEND_SECONDS + unsent / RATE
-        return now - self._unsent_since > SEND_SECONDS or now > self._caught_up_until
+            return Doing.ANSWERING
+        return Doing.IDLE if self._reader.is_between_requests else Doing.RECEIVING

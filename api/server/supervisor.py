@@ -4,7 +4,6 @@ Everything happens in one thread, turn by turn. First the supervisor hears what 
 the finder; then it does what follows from that. Nothing that a worker does may end it.
 """
 
-import contextlib
 import logging
 import queue
 import selectors
@@ -29,6 +28,7 @@ from api.server.bounds import Bounds
 from api.server.clock import Clock
 from api.server.generations import NONE, Generation, Generations
 from api.server.shared_number import SharedNumber
+from api.server.signals import Signals
 from api.server.worker_process import Handed, Worker
 from api.settings import JOURNAL_URL, Settings
 from mlflow_model import command, machine
@@ -135,31 +135,24 @@ class Supervisor:
     # ---- What is heard
 
     def _listen_to_signals(self) -> None:
-        """Turn signals into bytes in a socket, so that the selector takes them up in a turn."""
-        self._signals, self._wake = socket.socketpair()
-        self._signals.setblocking(False)
-        self._wake.setblocking(False)
-        signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(number, lambda *_: None)
+        self._signals = Signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
         self._selector.register(self._signals, selectors.EVENT_READ, self._obey)
 
     def _obey(self) -> None:
-        """Obey signals. SIGCHLD and the zero byte of the finder's news only begin a turn."""
-        for number in self._signals.recv(_PIECE):
+        """Obey signals. SIGCHLD only begins a turn."""
+        for number in self._signals.take():
             if number == signal.SIGHUP:
                 self._exchange_workers()
             elif number in (signal.SIGTERM, signal.SIGINT):
                 if not self._is_ending:
-                    _log.info("ending after %s", signal.Signals(number).name)
+                    _log.info("ending after %s", number.name)
                 self._is_ending = True
                 self.exit_code = command.INTERRUPTED if number == signal.SIGINT else 0
 
     def _post(self, news: News) -> bool:
         """Take news from any thread. Return True: whether workers can use the copy they say themselves."""
         self._told.put(news)
-        with contextlib.suppress(BlockingIOError):  # a turn is due already
-            self._wake.send(b"\0")
+        self._signals.begin_a_turn()
         return True
 
     def _hear_the_finder(self) -> None:

@@ -66,14 +66,7 @@ def flask_app(service: Service, desk: Desk | None = None, enquiries: Enquiries |
     `desk`: where the journal is asked, if there is one. `enquiries`: about the version and the reference; by
     default threads of this process answer them.
     """
-    app = Flask("api", root_path=str(Path(__file__).parent), static_folder=None)
-    # One more than the limit: Werkzeug cuts a chunked body there without a word, which must be seen.
-    app.config["MAX_CONTENT_LENGTH"] = PREDICT.body_limit + 1
-    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    app.url_map.merge_slashes = False  # or /predict//batch would be sent elsewhere, by the client's own Host
-    app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.json.ensure_ascii = False  # type: ignore[attr-defined]
-    app.add_template_filter(_in_french, "french")
+    app = _without_paths()
     pages, past = _Pages(service, has_journal=desk is not None), _PastDecisions(desk)
     reference = _Reference(enquiries or Enquiries(service))
     views: dict[Endpoint, Callable[..., ResponseReturnValue]] = {
@@ -100,6 +93,18 @@ def flask_app(service: Service, desk: Desk | None = None, enquiries: Enquiries |
         app.add_url_rule(one.path, view_func=views[one], methods=[one.method])
     _add_error_handlers(app)
     _add_hooks(app, service)
+    return app
+
+
+def _without_paths() -> Flask:
+    app = Flask("api", root_path=str(Path(__file__).parent), static_folder=None)
+    # One more than the limit: Werkzeug cuts a chunked body there without a word, which must be seen.
+    app.config["MAX_CONTENT_LENGTH"] = PREDICT.body_limit + 1
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.merge_slashes = False  # or /predict//batch would be sent elsewhere, by the client's own Host
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    app.add_template_filter(_in_french, "french")
     return app
 
 
