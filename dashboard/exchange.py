@@ -65,7 +65,7 @@ def exchange(url: str, question: Question, seconds: float, most_bytes: int) -> A
         raise NobodyThere(may_have_arrived=False) from error
     with closing(connected), _ended_after(connected, until - time.monotonic()) as is_late:
         try:
-            connection.sock = _encrypted(connection, connected.dup())
+            connection.sock = _encrypted(connection, connected)
         except OSError as error:
             slow = is_late.is_set() or isinstance(error, TimeoutError)
             raise (TooSlow if slow else NobodyThere)(may_have_arrived=False) from error
@@ -102,10 +102,11 @@ def _connected(connection: http.client.HTTPConnection, until: float) -> socket.s
 
 
 def _encrypted(connection: http.client.HTTPConnection, connected: socket.socket) -> socket.socket:
-    """The same, in TLS for https. Raises OSError."""
+    """Another socket of the same connection, in TLS for https. Raises OSError."""
     if not isinstance(connection, http.client.HTTPSConnection):
-        return connected
-    return ssl.create_default_context().wrap_socket(connected, server_hostname=connection.host)
+        return connected.dup()
+    connected.getpeername()  # raises if the peer has gone: wrap_socket would, too, and leave a socket open
+    return ssl.create_default_context().wrap_socket(connected.dup(), server_hostname=connection.host)
 
 
 @contextmanager
