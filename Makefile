@@ -71,10 +71,12 @@ is-a-number:
 	@case "$(CLIENTS)" in ''|*[!0-9]*) echo "CLIENTS=$(CLIENTS) is not a number of clients" >&2; exit 2;; esac
 
 ui: $(RUNTIME) ## MLflow's tracking UI on http://127.0.0.1:5001 (UI_PORT=)
+	@$(BIN)/python -m mlflow_model.free_port UI_PORT $(UI_PORT)
 	@$(BIN)/python -m mlflow_model.registry.addresses http://127.0.0.1:$(UI_PORT) & \
 	  MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false exec $(BIN)/mlflow ui --backend-store-uri "$(or $(MLFLOW_TRACKING_URI),$(STORE))" --host 127.0.0.1 --port $(UI_PORT) --workers 1
 
 invocations: $(RUNTIME) ## `mlflow models serve` of the champion on http://127.0.0.1:5002/invocations (INVOCATIONS_PORT=)
+	@$(BIN)/python -m mlflow_model.free_port INVOCATIONS_PORT $(INVOCATIONS_PORT)
 	MLFLOW_TRACKING_URI="$(or $(MLFLOW_TRACKING_URI),$(STORE))" exec $(BIN)/mlflow models serve \
 	  --model-uri models:/scoring-client@champion --env-manager local --host 127.0.0.1 --port $(INVOCATIONS_PORT)
 
@@ -84,6 +86,7 @@ notebook: $(RUNTIME) ## api/test_api.ipynb in Jupyter, which is installed first,
 	@exec $(BIN)/jupyter notebook --ip 127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) api/test_api.ipynb
 
 dashboard: $(RUNTIME) ## the loan officer's page on http://127.0.0.1:8501 (DASHBOARD_PORT=), asking API_URL (API_TOKEN=)
+	@$(BIN)/python -m mlflow_model.free_port DASHBOARD_PORT $(DASHBOARD_PORT)
 	exec $(BIN)/streamlit run dashboard/app.py --server.address 127.0.0.1 --server.port $(DASHBOARD_PORT) \
 	  --server.headless true --browser.gatherUsageStats false --client.toolbarMode minimal
 

@@ -26,14 +26,14 @@ def content(file: str) -> bytes:
         return stream.read(16 * 2**20)  # of what has no end, so much fits nothing
 
 
-def checkpoint(note: str, key: Ed25519PublicKey) -> tuple[int, bytes]:
+def checkpoint(note: str, key: Ed25519PublicKey, whose: str) -> tuple[int, bytes]:
     """The size and root in a signed note: https://c2sp.org/signed-note, https://c2sp.org/tlog-checkpoint."""
     text, _, line = str.rpartition(note, "\n\n")
     origin, size, root, *more = text.split("\n")
     _, name, signature = line.rstrip("\n").split(" ")
     check(name == origin, "a checkpoint was signed in another name")
     key.verify(b64decode(signature)[4:], text.encode() + b"\n")
-    print(f"Checkpoint of {origin}, {size} records, {' '.join(more)}")
+    print(f"Checkpoint {whose}: {origin}, {size} records, {' '.join(more)}")
     return int(size), b64decode(root)
 
 
@@ -85,10 +85,10 @@ if __name__ == "__main__":
         if not isinstance(key := load_pem_public_key(content(sys.argv[at := 2])), Ed25519PublicKey):
             raise TypeError
         at = 3
-        own = [checkpoint(content(one).decode().replace("\r\n", "\n"), key) for one in sys.argv[at:]]
+        own = [checkpoint(content(one).decode().replace("\r\n", "\n"), key, "given") for one in sys.argv[at:]]
         proof = json.loads(content(sys.argv[at := 1]))
         path = [b64decode(one) for one in proof["path"]]
-        trees = [checkpoint(proof[one], key) for one in ("since", "checkpoint") if one in proof]
+        trees = [checkpoint(proof[one], key, "proved") for one in ("since", "checkpoint") if one in proof]
         own in ([], trees[:1]) or sys.exit("THE PROOF IS OF ANOTHER CHECKPOINT: ask for one of yours")
         growth(path, *trees[0], *trees[1]) if "since" in proof else inclusion(proof, path, *trees[0])
     except InvalidSignature:

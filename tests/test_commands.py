@@ -64,6 +64,32 @@ def test_make_serve_on_a_taken_port_says_so_in_one_line(registered: Path) -> Non
     assert said == [f"Port {port} is not available (Address already in use): choose another with PORT="]
 
 
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [("ui", "UI_PORT"), ("invocations", "INVOCATIONS_PORT"), ("dashboard", "DASHBOARD_PORT")],
+)
+@pytest.mark.parametrize("port", [None, "80a", "0"])
+def test_make_says_in_one_line_that_a_port_is_taken_or_none(
+    target: str, name: str, port: str | None, newcomer: dict[str, str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        wanted = port or str(taken.getsockname()[1])
+        refused = subprocess.run(
+            ["make", target, f"{name}={wanted}"],
+            cwd=ROOT,
+            env=newcomer,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    said = [line for line in refused.stderr.splitlines() if not line.startswith("make")]
+    is_none = f"{name}={wanted} is not a port: name a number from 1 to 65535"
+    is_taken = f"Port {wanted} is not available (Address already in use): choose another with {name}="
+    assert (refused.returncode, said) == (2, [is_none if port else is_taken])
+
+
 @pytest.mark.slow
 def test_make_ui_shows_the_registry(regular: dict[str, str], tmp_path: Path) -> None:
     port = servers.free_port()
