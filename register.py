@@ -249,6 +249,7 @@ def _rollback(options: argparse.Namespace) -> None:
 
 def _sign(options: argparse.Namespace) -> None:
     signer = signing.Signer(options.key, options.valid_for)
+    _tell_who_waits()
     from mlflow_model.registry import signed_versions
 
     statement = signed_versions.sign_again(signer, options.version, options.name, options.by)

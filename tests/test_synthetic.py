@@ -125,7 +125,8 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process(
 
     again = run(*arguments, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", PYTHONHASHSEED="1")
 
-    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+    said = f"{int(CLIENTS):,} clients drawn: {tmp_path / 'again'}\n"
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", said)
     assert contents(tmp_path / "again") == contents(before)
 
 
@@ -136,7 +137,8 @@ def test_an_older_processor_draws_the_same_bytes(processor: str, folder: Path, t
 
     again = run(*arguments, **processors.OLDER[processor])
 
-    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+    said = f"{int(CLIENTS):,} clients drawn: {tmp_path / 'again'}\n"
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", said)
     assert contents(tmp_path / "again") == contents(folder)
 
 

@@ -44,6 +44,8 @@ def main(given: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted: nothing was written.\n")
         return 130
+    if not options.quiet:
+        sys.stderr.write(f"{options.clients:,} clients drawn: {options.out}\n")
     return 0
 
 
@@ -66,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--format", choices=FORMATS, default="parquet", help="(default: parquet)")
     parser.add_argument("--force", action="store_true", help="replace the portfolio that DIR holds")
-    parser.add_argument("--quiet", action="store_true", help="show no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="say nothing where all is well")
     return parser
 
 
