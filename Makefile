@@ -72,8 +72,10 @@ is-a-number:
 
 ui: $(RUNTIME) ## MLflow's tracking UI on http://127.0.0.1:5001 (UI_PORT=)
 	@$(BIN)/python -m mlflow_model.free_port UI_PORT $(UI_PORT)
-	@$(BIN)/python -m mlflow_model.registry.addresses http://127.0.0.1:$(UI_PORT) & \
-	  MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false exec $(BIN)/mlflow ui --backend-store-uri "$(or $(MLFLOW_TRACKING_URI),$(STORE))" --host 127.0.0.1 --port $(UI_PORT) --workers 1
+	@echo "Starting MLflow's server (some seconds); the pages are named here when it answers" >&2
+	@$(BIN)/python -m mlflow_model.registry.addresses http://127.0.0.1:$(UI_PORT) & store="$(or $(MLFLOW_TRACKING_URI),$(STORE))"; \
+	  PYTHONWARNINGS=ignore MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
+	  exec $(BIN)/mlflow ui --backend-store-uri "$$store" --registry-store-uri "$$store" --host 127.0.0.1 --port $(UI_PORT) --workers 1
 
 invocations: $(RUNTIME) ## `mlflow models serve` of the champion on http://127.0.0.1:5002/invocations (INVOCATIONS_PORT=)
 	@$(BIN)/python -m mlflow_model.free_port INVOCATIONS_PORT $(INVOCATIONS_PORT)
