@@ -42,8 +42,6 @@ class ArrivingFile:
     def __init__(self, path: Path, kept: int = 0) -> None:
         self.path, self.part = path, part_of(path)
         with writing(path):
-            if path.exists() and not path.is_file():
-                raise Refused(f"{path} is no file, and would have to be replaced")
             descriptor = _held(self.part, os.O_RDWR | os.O_CREAT, path)
             self.stream = os.fdopen(descriptor, "r+b")
             self.stream.truncate(kept)

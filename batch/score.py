@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from batch import (
     deciding,
+    destinations,
     explaining,
     features_file,
     formats,
@@ -53,6 +54,9 @@ def score(options: argparse.Namespace) -> None:
     """Score the input into the output, or raise Refused or ModelUnavailable."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # LightGBM's, which the threads of a run share out
     spark_needs.check(options)
+    destinations.check(
+        options.output, (("--bad-rows quarantine", options.quarantine), ("--summary", options.summary))
+    )
     if options.log:
         tracking.check()
     with command.terminable(), receipt.opened() as journal:
