@@ -23,6 +23,7 @@ from batch import bundle_archive
 from batch.clients import MOST_ROWS
 from batch.errors import Refused
 from journal.code_version import code_version
+from mlflow_model import machine
 from mlflow_model.bundle.bundles import Bundle
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,8 +72,8 @@ def _failures_in_words(where: str) -> Iterator[None]:
     try:
         yield
     except (PySparkException, Py4JError) as error:
-        is_full = "No space left on device" in str(error)
-        why = "the disk is full" if is_full else "Spark did not finish"
+        room = machine.lacks_room(error)
+        why = "Spark did not finish" if room is None else machine.NO_ROOM[room]
         raise SparkFailed(f"{why}; {where}") from error
 
 

@@ -36,6 +36,7 @@ from training.synthetic import writing
 pytest_plugins = ["tests.api_support"]
 
 CREDIT = "AMT_CREDIT"
+FULL = "a file may not become larger (ulimit -f): raise this limit"
 
 
 @pytest.fixture(scope="module")
@@ -510,7 +511,7 @@ def test_a_full_disk_leaves_the_former_output_and_nothing_half(bundle_folder: Pa
     )
 
     assert (done.returncode, (tmp_path / "o.parquet").read_text()) == (2, "of yesterday")
-    assert done.stderr == f"Refused: {tmp_path / 'o.parquet'} cannot be written: File too large\n"
+    assert done.stderr == f"Refused: {tmp_path / 'o.parquet'} cannot be written: {FULL}\n"
     assert files_in(tmp_path) == ["in.parquet", "o.parquet"]
 
 
