@@ -24,7 +24,9 @@ def _fetched(uri: str, folder: str) -> dict[str, Any]:
     except ModelUnavailable as problem:
         return {"problem": str(problem)}
     except OSError as error:
-        return {"problem": f"the model cannot be kept in {Path(folder).parent}: {machine.why_not_written(error)}"}
+        return {
+            "problem": f"the model cannot be kept in {Path(folder).parent}: {machine.why_not_written(error)}"
+        }
     return {"digest": bundle.digest, "name": name, "number": number}
 
 

@@ -50,7 +50,9 @@ _MEMORY_ENDS = (
 _WRONG_HERE = {
     (os.strerror(errno.ENOSPC), "database or disk is full"): "le disque est plein ; libérez de la place",
     (os.strerror(errno.EDQUOT),): "le quota du disque est épuisé ; libérez de la place",
-    (os.strerror(errno.EFBIG),): "un fichier ne peut pas devenir plus gros (ulimit -f) ; relevez cette limite",
+    (
+        os.strerror(errno.EFBIG),
+    ): "un fichier ne peut pas devenir plus gros (ulimit -f) ; relevez cette limite",
     (
         "disk I/O error",  # also where a limit of the system ends SQLite's file
     ): "le disque refuse d’écrire le registre ; libérez de la place, relevez la limite des fichiers (ulimit -f), ou vérifiez-le",
