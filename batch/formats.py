@@ -75,7 +75,7 @@ def _files_in(folder: Path, form: str | None) -> list[Path]:
     visible = [one for one in there if not one.name.startswith(_HIDDEN)]
     if column := next((one.name for one in visible if "=" in one.name and one.is_dir()), None):
         raise Refused(
-            f"{folder} is divided into folders such as {column}, whose names hold a column: a pattern such as "
+            f"{folder} is divided into folders such as {column}, whose names hold a column: a pattern like "
             f"'{folder}/**/*.parquet' names the files, and leaves that column out"
         )
     is_read = [one.is_file() and (bool(form) or one.suffix.lower() in _ENDINGS) for one in visible]

@@ -4,7 +4,6 @@ The parts are written into a folder of their own in OUTPUT.part, another one for
 that was killed may still write. At the end that folder gets the name. `_run.json` says what it is of.
 """
 
-import json
 import os
 import shutil
 import uuid
@@ -14,9 +13,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch.arriving import ArrivingFile, held_folder, part_of, writing
+from batch.arriving import held_folder, part_of, writing
 from batch.errors import Refused
-from batch.outputs import STATE, Kept, Output, check_free, digest_of_file, digest_of_several, is_of
+from batch.outputs import STATE, Kept, Output, check_free, digest_of_file, digest_of_several, is_of, keep
 from mlflow_model import files
 
 _OWN = (STATE, part_of(Path(STATE)).name)
@@ -39,7 +38,7 @@ class SparkFolder(Output):
             self._lock = held_folder(self._folder, path)
         self.data = self._folder / f"of-{uuid.uuid4().hex}"
         try:
-            self._keep(self._folder)
+            keep(self._folder, {"of": self._of})
         except BaseException:
             self.abandon()
             raise
@@ -70,12 +69,6 @@ class SparkFolder(Output):
         finally:
             os.close(lock)
 
-    def _keep(self, folder: Path) -> None:
-        kept = ArrivingFile(folder / STATE)
-        with writing(self.path):
-            kept.stream.write(json.dumps({"of": self._of}).encode())
-        kept.publish()
-
     def write(self, batch: pa.RecordBatch, kept: Kept) -> None:
         raise NotImplementedError("Spark's tasks write")
 
@@ -90,11 +83,13 @@ class SparkFolder(Output):
                     os.fsync(content.fileno())
                 digests.append(digest_of_file(part))
             self.data.chmod(_FOR_ITS_OWNER)
-        if rows != kept()["counts"]["clients"]:
+        state = kept()
+        if rows != state["counts"]["clients"]:
             raise Refused(
                 f"the parts of {self.path} hold {rows:,} clients, and not those that were decided on"
             )
-        self._keep(self.data)
+        names = [part.name for part in parts]
+        keep(self.data, {"of": self._of, "parts": names, "digests": digests, "state": state})
         return digest_of_several(digests)
 
     def publish(self) -> None:

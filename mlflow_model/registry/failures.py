@@ -55,7 +55,7 @@ _WRONG_HERE = {
     ): "un fichier ne peut pas devenir plus gros (ulimit -f) ; relevez cette limite",
     (
         "disk I/O error",  # also where a limit of the system ends SQLite's file
-    ): "le disque refuse d’écrire le registre ; libérez de la place, relevez la limite des fichiers (ulimit -f), ou vérifiez-le",
+    ): "le disque refuse d’écrire le registre ; libérez de la place, relevez « ulimit -f », ou vérifiez-le",
     (
         os.strerror(errno.EROFS),
         "attempt to write a readonly database",
