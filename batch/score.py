@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -25,6 +24,7 @@ from batch import (
     receipt,
     spark_needs,
     summary,
+    temporary,
     tracking,
     version,
     writers,
@@ -85,8 +85,8 @@ def _input(options: argparse.Namespace, scorer: Scorer) -> Iterator[tuple[str, s
     if options.features_from is None:
         yield options.input, options.input_format
         return
-    with tempfile.TemporaryDirectory(prefix="features-") as place:
-        file = Path(place) / "features.arrow"
+    with temporary.folder("features-") as place:
+        file = place / "features.arrow"
         features_file.make(options.features_from, file, scorer.features)
         yield str(file), formats.ARROW
 
@@ -192,11 +192,10 @@ class _Scoring:
     def _have_spark_decide(self, output: SparkFolder) -> None:
         from batch import spark  # Spark's package, which few have
 
-        master = self._options.master or spark_needs.MASTER
         if sys.stderr.isatty():
-            say(f"Starting Spark ({master}): this takes half a minute")
+            say("Starting Spark: this takes half a minute")
         self._counts = spark.decide(
-            master, self._version, self._inputs, self._columns, output, self._quarantine
+            self._options.master, self._version, self._inputs, self._columns, output, self._quarantine
         )
 
     def _finish(self, output: Output, journal: "Journal | None") -> None:

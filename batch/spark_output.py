@@ -24,7 +24,7 @@ _FOR_ITS_OWNER = 0o700
 
 
 class SparkFolder(Output):
-    """`of`: what the run is of. `data`: where Spark writes. Raises Refused, or Finished.
+    """`of`: what the run is of. `data`: where Spark writes; `log`: what it says. Raises Refused, or Finished.
 
     With `resume` the folder of a run of the same that did not end is written anew.
     """
@@ -36,6 +36,7 @@ class SparkFolder(Output):
         with writing(path):
             self._begin(resume=resume)
             self._lock = held_folder(self._folder, path)
+        self.log = path.with_name(f"{path.name}.spark.log")
         self.data = self._folder / f"of-{uuid.uuid4().hex}"
         try:
             keep(self._folder, {"of": self._of})
@@ -83,6 +84,8 @@ class SparkFolder(Output):
                     os.fsync(content.fileno())
                 digests.append(digest_of_file(part))
             self.data.chmod(_FOR_ITS_OWNER)
+            for one in self.data.iterdir():  # in a session of others their umask holds
+                one.chmod(0o600)
         state = kept()
         if rows != state["counts"]["clients"]:
             raise Refused(

@@ -28,7 +28,9 @@ from features import aggregate, raw_tables
 from journal import reading, store
 from journal.events import Scored
 from journal.record import Kind
+from mlflow_model.bundle import bundles
 from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.bundle.scoring import DecisionPolicy
 from tests import batch_support
 from tests.batch_support import ID, TABLE, as_csv, batch, cells, files_in
 from tests.conftest import FEATURES
@@ -52,13 +54,13 @@ def spark_tests(test: Callable[..., None]) -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def session() -> Iterator[Any]:
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One Spark for all tests, which cuts files into many tasks."""
     from batch import spark_session
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx1g")
-        with spark_session.opened("local[2]") as found:
+        with spark_session.opened("local[2]", tmp_path_factory.mktemp("spark") / "log") as found:
             found.conf.set("spark.sql.files.maxPartitionBytes", "96k")
             found.conf.set("spark.sql.files.openCostInBytes", "0")
             found.conf.set("spark.sql.shuffle.partitions", "2")
@@ -97,7 +99,9 @@ def compare(source: Path, model: Path, folder: Path, bad: bool = True) -> None:
     assert (here.returncode, there.returncode) == (0, 0), there.stderr
     assert pq.read_schema(folder / "here.parquet").names == pq.read_table(folder / "there").schema.names
     assert rows_of(folder / "there") == rows_of(folder / "here.parquet")
-    assert counts_in(folder / "s2") == counts_in(folder / "s1")
+    one, other = dict(counts_in(folder / "s1")), dict(counts_in(folder / "s2"))
+    assert other.pop("costs") == pytest.approx(one.pop("costs"), rel=1e-12)  # sums in another order
+    assert other == one
     assert there.stderr.splitlines()[1:-1] == here.stderr.splitlines()[1:-1]
     if bad:
         assert (folder / "b2").read_bytes() == (folder / "b1").read_bytes()
@@ -133,15 +137,21 @@ def hostile_table(count: int, seed: int) -> pa.Table:
 
 @spark_tests
 def test_spark_gives_the_rows_counts_and_sentences_of_one_machine_from_parquet(
-    session: Any, bundle_folder: Path, tmp_path: Path
+    session: Any, bundle: Bundle, tmp_path: Path
 ) -> None:
     source = tmp_path / "in 50% é"
     source.mkdir()
     for n, name in enumerate(("a[1].parquet", "b%20{x}.parquet", "c.parquet")):
         pq.write_table(hostile_table(1_200, n), source / name, row_group_size=300)
 
-    compare(source, bundle_folder, tmp_path)
+    policy, costs = DecisionPolicy(0.3, 0.1), {"false_negative": 8.0, "false_positive": 2.0}
+    text, path = bundle.files["model.txt"].decode(), bundle.source
+    made = bundles.build(text, FEATURES, policy, source=path, provenance={"costs": costs})
+    made.write(tmp_path / "model")
 
+    compare(source, tmp_path / "model", tmp_path)
+
+    assert len(counts_in(tmp_path / "s2")["costs"]) == 3
     aside = counts_in(tmp_path / "s2")["set_aside"]
     assert 15 < aside < 26  # infinities, missing credits, and an integer that no double equals
     assert len(list((tmp_path / "there").glob("*.parquet"))) > 3
