@@ -122,6 +122,8 @@ class _Scoring:
             self._finish(self._output, journal)
         except BaseException as error:
             self._abandon(isinstance(error, KeyboardInterrupt))
+            if isinstance(error, Refused):
+                self._inputs.check_unchanged()  # which would be the true reason
             raise
 
     def _begin(self, state: Mapping[str, Any]) -> None:

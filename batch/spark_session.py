@@ -137,6 +137,10 @@ def _started(master: str, log: Path) -> SparkSession:
     try:
         with _standard_error_into(log):
             return builder.getOrCreate()
+    except OSError as error:
+        why = machine.why_not_written(error)
+        way_out = f"{log} has its own words, if it said any; check SPARK_HOME and what begins with PYSPARK_"
+        raise SparkFailed(f"Spark does not start ({why}): {way_out}") from error
     finally:
         signal.signal(signal.SIGINT, interrupted)  # Spark's own would not let the command end in order
 

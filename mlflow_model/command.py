@@ -47,15 +47,22 @@ def begin(*packages: str) -> None:
 def run(main: "Callable[[], int | None]") -> NoReturn:
     """Exit with what `main` returns, the command having begun. Ctrl-C ends it in order, and quietly."""
     try:
+        code = _ended(main)
+    except KeyboardInterrupt:  # once more, while it ended
+        code = INTERRUPTED
+    sys.exit(INTERRUPTED if _interruptions and code else code)
+
+
+def _ended(main: "Callable[[], int | None]") -> "int | None":
+    try:
         _let_ctrl_c(_interrupt)
-        code = main()
+        return main()
     except BaseException:  # a library may make another error of KeyboardInterrupt
         if not _interruptions:
             raise
-        code = INTERRUPTED
+        return INTERRUPTED
     finally:
         _let_ctrl_c(_end_at_once)
-    sys.exit(INTERRUPTED if _interruptions and code else code)
 
 
 @contextlib.contextmanager

@@ -419,6 +419,24 @@ def test_the_features_of_raw_tables_are_the_same_on_spark(session: Any, tmp_path
     assert list(map(repr, on_pyspark.to_pylist())) == list(map(repr, on_duckdb.to_pylist()))
 
 
+@spark_tests
+def test_a_session_of_somebody_else_keeps_its_settings_and_takes_no_master(
+    session: Any, bundle_folder: Path, tmp_path: Path
+) -> None:
+    batch_support.write_parquet(TABLE, tmp_path / "in.parquet")
+    given = ("--input", tmp_path / "in.parquet", "--output", f"{tmp_path / 'o'}/", "--model", bundle_folder)
+    session.conf.set("spark.sql.session.timeZone", "Asia/Tokyo")
+
+    named = by_spark(*given, "--master", "local[2]")
+    done = by_spark(*given)
+
+    assert (named.returncode, done.returncode) == (2, 0)
+    assert "--master is not for the session of Spark that is there: leave it out" in named.stderr
+    assert session.conf.get("spark.sql.session.timeZone") == "Asia/Tokyo"
+    assert session.conf.get("spark.sql.files.minPartitionNum", None) is None
+    assert {one.stat().st_mode & 0o777 for one in (tmp_path / "o").iterdir()} == {0o600}
+
+
 # ---- What Spark cannot do
 
 
