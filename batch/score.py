@@ -227,7 +227,11 @@ class _Scoring:
 
     def _show(self, told: Mapping[str, Any]) -> None:
         """In MLflow, and note in the folder that it is shown, so that a repetition does not show it again."""
-        tracking.log(told, self._version.scorer.policy)
+        try:
+            tracking.log(told, self._version.scorer.policy)
+        except KeyboardInterrupt:
+            say(f"Interrupted: {self._options.output} is whole, but the run is not shown in MLflow")
+            raise
         folder = Path(self._options.output)
         if (folder / STATE).is_file():
             with contextlib.suppress(Refused):  # it would be shown twice, which is no harm

@@ -97,7 +97,7 @@ def _settings_of_ours(session: SparkSession) -> Iterator[None]:
 def _failures_in_words(where: str) -> Iterator[None]:
     try:
         yield
-    except (PySparkException, Py4JError) as error:
+    except (PySparkException, Py4JError, ConnectionError) as error:  # the last: Java is gone
         room = machine.lacks_room(error)
         why = "Spark did not finish" if room is None else machine.NO_ROOM[room]
         raise SparkFailed(f"{why}; {where}") from error

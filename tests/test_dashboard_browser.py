@@ -110,6 +110,7 @@ def test_streamlit_s_own_words_in_a_table_are_french(
         assert english(page) == []
 
 
+@pytest.mark.slow
 def test_the_names_of_the_user_s_own_columns_and_file_are_not_translated(
     address: str, chromium: Browser, documented_request: dict[str, float], tmp_path: Path
 ) -> None:
