@@ -244,24 +244,6 @@ class FolderOutput(Output):
         return f"{stay} in {self._folder}: --resume goes on with them"
 
 
-def check_free(folder: Path, of: Mapping[str, str], *, resume: bool) -> None:
-    """Raises Refused if something has this name, or Finished if it is what a run of the same has written."""
-    with writing(folder):
-        is_there = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    if is_there and resume and is_of(folder, of):
-        raise Finished(_whole(folder))
-    if is_there:
-        raise Refused(f"{folder} is there already: name a folder that is not")
-
-
-def is_of(folder: Path, of: Mapping[str, str]) -> bool:
-    """Whether a run of the same has written there."""
-    try:
-        return bool(_record(folder)["of"] == dict(of))
-    except (OSError, ValueError, TypeError, KeyError):
-        return False
-
-
 def _record(folder: Path) -> Any:
     return json.loads((folder / STATE).read_bytes())
 
@@ -301,6 +283,24 @@ def _check_parts(folder: Path, parts: Sequence[str], digests: Sequence[str]) -> 
             raise Refused(f"{part} cannot be read: remove {folder}, and begin anew") from error
         if not is_the_same:
             raise Refused(f"{part} was changed: remove {folder}, and begin anew")
+
+
+def check_free(folder: Path, of: Mapping[str, str], *, resume: bool) -> None:
+    """Raises Refused if something has this name, or Finished if it is what a run of the same has written."""
+    with writing(folder):
+        is_there = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if is_there and resume and is_of(folder, of):
+        raise Finished(_whole(folder))
+    if is_there:
+        raise Refused(f"{folder} is there already: name a folder that is not")
+
+
+def is_of(folder: Path, of: Mapping[str, str]) -> bool:
+    """Whether a run of the same has written there."""
+    try:
+        return bool(_record(folder)["of"] == dict(of))
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
 
 
 class StandardOutput(Output):

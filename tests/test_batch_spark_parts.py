@@ -1,7 +1,9 @@
 """What Spark's tasks do with rows, lines and what they tell, without a Spark: it needs no Java."""
 
+import contextlib
 import importlib.util
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -14,7 +16,10 @@ from features.csv_table import Table
 if importlib.util.find_spec("pyspark") is None:
     pytest.skip("pyspark (requirements-spark.txt) is not installed", allow_module_level=True)
 
-from batch import spark_csv, spark_task
+from py4j.protocol import Py4JNetworkError
+from pyspark.errors import PySparkException
+
+from batch import spark_csv, spark_session, spark_task
 from batch.csv_source import CsvReader
 
 Block = dict[str, Any]
@@ -128,3 +133,49 @@ def test_a_task_that_is_tried_again_counts_once() -> None:
     told = union.addInPlace(told, {place: counts})
 
     assert told == {place: counts, other: counts}
+
+
+# ---- A Spark that fails
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (ConnectionRefusedError(111, "Connection refused"), "Spark did not finish"),
+        (Py4JNetworkError("Answer from Java side is empty"), "Spark did not finish"),
+        (
+            PySparkException("java.io.IOException: No space left on device"),
+            "the disk is full: free some space",
+        ),
+        (PySparkException("java.io.IOException: File too large"), "a file may not become larger"),
+    ],
+)
+def test_what_spark_says_stays_in_a_file_that_is_named(error: Exception, why: str, tmp_path: Path) -> None:
+    log = tmp_path / "o.spark.log"
+    log.write_text("of yesterday")
+
+    def fail() -> None:
+        where = spark_session._failures_in_words(f"its own words are in {log}")
+        with spark_session._kept_if_spark_fails(log), where:
+            log.write_text("Spark's")
+            raise error
+
+    with pytest.raises(Refused, match=f"{why}.*; its own words are in {log}"):
+        fail()
+
+    assert (log.read_text(), log.stat().st_mode & 0o777) == ("Spark's", 0o600)
+
+
+@pytest.mark.parametrize("ended", [Refused("a client's value"), KeyboardInterrupt(), None])
+def test_a_run_that_spark_has_not_failed_leaves_no_such_file(
+    ended: BaseException | None, tmp_path: Path
+) -> None:
+    with (
+        contextlib.suppress(Refused, KeyboardInterrupt),
+        spark_session._kept_if_spark_fails(tmp_path / "log"),
+    ):
+        assert (tmp_path / "log").exists()
+        if ended is not None:
+            raise ended
+
+    assert not (tmp_path / "log").exists()
