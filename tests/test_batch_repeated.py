@@ -74,22 +74,53 @@ def test_the_summary_of_the_run_that_has_ended_is_written(given: tuple[object, .
     assert 0 < other["seconds"] < 60
 
 
-def test_a_run_that_was_not_shown_in_mlflow_is_shown_once(
-    given: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shown: list[Mapping[str, Any]] = []
-    problems = iter(["the registry is gone", None, None])
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[Mapping[str, Any]]:
+    """The summaries that MLflow gets, which is out of reach at first."""
+    found: list[Mapping[str, Any]] = []
+    problems = iter(["the registry is gone"])
 
     def show(_: str, question: Mapping[str, Any], *__: object) -> str | None:
-        if problem := next(problems):
+        if problem := next(problems, None):
             return problem
-        shown.append(question["summary"])
+        found.append(question["summary"])
         return None
 
     monkeypatch.setattr("batch.tracking.processes.ask", show)
+    return found
 
+
+def test_a_run_that_was_not_shown_in_mlflow_is_shown_once(
+    given: tuple[object, ...], shown: list[Mapping[str, Any]]
+) -> None:
     tries = [batch(*given, "--log") for _ in range(3)]
 
     assert [one.returncode for one in tries] == [2, 0, 0]
     assert "is whole, but the run is not shown in MLflow: the registry is gone" in tries[0].stderr
     assert [one["counts"]["clients"] for one in shown] == [19]
+
+
+def test_a_run_that_was_shown_at_its_end_is_not_shown_again(
+    given: tuple[object, ...], shown: list[Mapping[str, Any]]
+) -> None:
+    anew = [str(one).replace("/o/", "/p/").replace("bad.csv", "p.csv") for one in given]
+    batch(*given, "--log")
+
+    tries = [batch(*anew, "--log") for _ in range(2)]
+
+    assert [one.returncode for one in tries] == [0, 0]
+    assert [Path(one["output"]["name"]).name for one in shown] == ["p"]
+
+
+def test_an_interruption_while_mlflow_is_asked_says_that_the_output_is_whole(
+    given: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("batch.tracking.processes.ask", hang)
+
+    done = batch(*given, "--log")
+
+    assert done.returncode == 130
+    assert f"Interrupted: {tmp_path}/o/ is whole, but the run is not shown in MLflow" in done.stderr

@@ -19,7 +19,7 @@ if importlib.util.find_spec("pyspark") is None:
 from py4j.protocol import Py4JNetworkError
 from pyspark.errors import PySparkException
 
-from batch import spark_csv, spark_session, spark_task
+from batch import spark, spark_csv, spark_needs, spark_session, spark_task
 from batch.csv_source import CsvReader
 
 Block = dict[str, Any]
@@ -179,3 +179,23 @@ def test_a_run_that_spark_has_not_failed_leaves_no_such_file(
             raise ended
 
     assert not (tmp_path / "log").exists()
+
+
+def test_clients_that_spark_has_lost_are_counted() -> None:
+    spark._require_all(7, 7, "clients")
+
+    with pytest.raises(Refused, match="Spark has given 1,006 clients, and there are 1,007: begin anew"):
+        spark._require_all(1_007, 1_006, "clients")
+
+
+@pytest.mark.parametrize(("master", "is_refused"), [("local[2]", True), ("spark://10.0.0.1:7077", False)])
+def test_a_python_that_is_not_there_is_named_before_spark_starts(
+    master: str, is_refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYSPARK_PYTHON", "./environment/bin/python")
+    wanted = pytest.raises(
+        Refused, match=r"PYSPARK_PYTHON names \./environment/bin/python, which is no program"
+    )
+
+    with wanted if is_refused else contextlib.nullcontext():
+        spark_needs._check_python(master)
