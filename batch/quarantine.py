@@ -46,7 +46,7 @@ class Quarantine:
         with writing(path):
             is_whole = path.is_file() and path.stat().st_size == state.get("bytes")
             if not is_whole or digest_of_file(path) != state.get("sha256"):
-                raise Refused(f"{path} is not there as the run before has left it: remove its output, too")
+                raise Refused(f"{path} is not there as the run before has left it: remove the output, too")
 
     def add(self, file: str, bad: Sequence[Bad]) -> None:
         if bad:

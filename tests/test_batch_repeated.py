@@ -42,8 +42,8 @@ def cut(file: Path) -> None:
         (remove, "o/part-00000.parquet", "part-00000.parquet is gone: remove {0}/o, and begin anew"),
         (cut, "o/part-00000.parquet", "part-00000.parquet was changed: remove {0}/o, and begin anew"),
         (cut, "o/_run.json", "{0}/o is there already: name a folder that is not"),
-        (remove, "bad.csv", "{0}/bad.csv is not there as the run before has left it: remove its output, too"),
-        (cut, "bad.csv", "{0}/bad.csv is not there as the run before has left it: remove its output, too"),
+        (remove, "bad.csv", "{0}/bad.csv is not there as the run before has left it: remove the output, too"),
+        (cut, "bad.csv", "{0}/bad.csv is not there as the run before has left it: remove the output, too"),
     ],
 )
 def test_what_is_missing_is_said_and_not_that_all_is_whole(
