@@ -28,7 +28,7 @@ _OF_AN_EMPTY_ENVIRONMENT = {"pip", "setuptools"}
 _CONNECTION_FAILED = "Retrying (Retry("
 _REASONS = {
     _CONNECTION_FAILED: "no package index answers: go online, and try again",
-    "No space left on device": "the disk is full: free some space, and try again",
+    **{os.strerror(number): f"{sentence}, and try again" for number, sentence in machine.NO_ROOM.items()},
     "DO NOT MATCH THE HASHES": "a package is not the one that the lock names: do not trust the index",
 }
 

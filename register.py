@@ -99,8 +99,8 @@ def _say_that_it_opens() -> None:
     _say("Opening the registry (the first time takes a few seconds)")
 
 
-def _tell_who_waits() -> None:
-    """Where it matters to a person alone why nothing happens for some seconds."""
+def _say_that_it_opens_to_a_person() -> None:
+    """On a terminal only: a script's standard error stays as it was."""
     if sys.stderr.isatty():
         _say_that_it_opens()
 
@@ -132,7 +132,7 @@ def _fine_cuts(built: Bundle) -> Iterator[cuts.FineCut]:
 
 
 def _list(options: argparse.Namespace) -> None:
-    _tell_who_waits()
+    _say_that_it_opens_to_a_person()
     from mlflow_model.registry import listing, moves
 
     found = listing.listed(options.name)
@@ -234,7 +234,7 @@ def _because(left: Sequence[gate.Objection], objections: Sequence[gate.Objection
 
 def _rollback(options: argparse.Namespace) -> None:
     signer = _signer(options)
-    _tell_who_waits()
+    _say_that_it_opens_to_a_person()
     from promotion import promoting
 
     number = promoting.rollback(
@@ -249,7 +249,7 @@ def _rollback(options: argparse.Namespace) -> None:
 
 def _sign(options: argparse.Namespace) -> None:
     signer = signing.Signer(options.key, options.valid_for)
-    _tell_who_waits()
+    _say_that_it_opens_to_a_person()
     from mlflow_model.registry import signed_versions
 
     statement = signed_versions.sign_again(signer, options.version, options.name, options.by)

@@ -54,9 +54,7 @@ def main(given: Sequence[str] | None = None) -> None:
     options = _parser(settings).parse_args(given)
     from api import logs
     from api.server import kept_files
-    from mlflow_model import processes
 
-    processes.open_standard_streams()
     if settings.log_format not in ("", "json", "text"):
         sys.exit(f"LOG_FORMAT must be json or text, not {settings.log_format!r}")
     logs.configure()

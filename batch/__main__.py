@@ -4,16 +4,17 @@ import os
 
 from mlflow_model import command, machine
 
-_MEBIBYTES, _MEBIBYTES_A_THREAD = 768, 256  # of addresses. Few of them become memory
+# Of addresses. Few of them become memory.
+_MEBIBYTES, _MEBIBYTES_A_THREAD = 768, 256
+_MEBIBYTES_OF_SPARK = 4_096  # Java's
 
 
-def _require_addresses(threads: int) -> None:
-    named = f"--threads {threads}"
-    machine.require_addresses(_MEBIBYTES + threads * _MEBIBYTES_A_THREAD, named)
+def _require_addresses(threads: int, what_for: str) -> None:
+    machine.require_addresses(_MEBIBYTES + threads * _MEBIBYTES_A_THREAD, what_for)
 
 
 if __name__ == "__main__":
-    _require_addresses(1)
+    _require_addresses(1, "one thread")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here multiplies matrices
     command.begin("numpy", "pyarrow", "lightgbm", "sqlalchemy", "cryptography")
 
@@ -22,6 +23,7 @@ from collections.abc import Sequence
 from batch import command_options
 from batch.errors import Refused
 from batch.score import say, score
+from batch.spark_needs import SPARK
 from mlflow_model.bundle.signing import BadKey
 from mlflow_model.errors import ModelUnavailable
 
@@ -31,7 +33,12 @@ REFUSED = 2
 def main(given: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code; the help explains each."""
     options = command_options.parser().parse_args(given)
-    _require_addresses(options.threads or machine.cores())
+    if options.engine == SPARK:
+        machine.require_addresses(_MEBIBYTES_OF_SPARK, "--engine spark")
+    elif options.threads is not None:
+        _require_addresses(options.threads, f"--threads {options.threads}")
+    else:
+        _require_addresses(machine.cores(), f"a thread for each core (--threads {machine.cores()})")
     try:
         score(options)
     except (Refused, ModelUnavailable, BadKey) as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from batch.errors import Refused
-from mlflow_model import files
+from mlflow_model import files, machine
 
 UNFINISHED = ".part"
 
@@ -22,8 +22,7 @@ def writing(name: object) -> Iterator[None]:
     except (BrokenPipeError, MemoryError):
         raise
     except OSError as error:
-        why = os.strerror(error.errno) if error.errno else "the system refuses it"
-        raise Refused(f"{name} cannot be written: {why}") from error
+        raise Refused(f"{name} cannot be written: {machine.why_not_written(error)}") from error
     except pa.ArrowException as error:  # its words may quote a client
         raise Refused(f"{name} cannot be written: its format has no place for what is there") from error
 
@@ -42,8 +41,6 @@ class ArrivingFile:
     def __init__(self, path: Path, kept: int = 0) -> None:
         self.path, self.part = path, part_of(path)
         with writing(path):
-            if path.exists() and not path.is_file():
-                raise Refused(f"{path} is no file, and would have to be replaced")
             descriptor = _held(self.part, os.O_RDWR | os.O_CREAT, path)
             self.stream = os.fdopen(descriptor, "r+b")
             self.stream.truncate(kept)

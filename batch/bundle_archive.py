@@ -11,7 +11,7 @@ from mlflow_model.bundle.bundles import MANIFEST, Bundle
 from mlflow_model.bundle.limits import MOST_BYTES
 from mlflow_model.errors import LoadingFailed
 
-_DAMAGED = "l’archive du modèle est illisible ou n’est pas celle de cette exécution"
+_DAMAGED = "l’archive du modèle est illisible ou n’est pas celle de cette exécution ; relancez la commande"
 
 
 def packed(files: Mapping[str, bytes]) -> bytes:

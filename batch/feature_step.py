@@ -38,7 +38,7 @@ def _problem(folder: str, file: str, features: Sequence[str]) -> str | None:
     except raw_tables.BadTable as error:
         return str(error)
     except OSError as error:
-        return f"the features cannot be written: {error.strerror}"
+        return f"the features cannot be written: {machine.why_not_written(error)}"
     return None
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from mlflow_model import processes
+from mlflow_model import machine, processes
 from mlflow_model.bundle import signing
 from mlflow_model.bundle.bundles import Bundle
 from mlflow_model.errors import LoadingFailed, ModelUnavailable
@@ -24,7 +24,9 @@ def _fetched(uri: str, folder: str) -> dict[str, Any]:
     except ModelUnavailable as problem:
         return {"problem": str(problem)}
     except OSError as error:
-        return {"problem": f"the model cannot be kept in {Path(folder).parent}: {error.strerror}"}
+        return {
+            "problem": f"the model cannot be kept in {Path(folder).parent}: {machine.why_not_written(error)}"
+        }
     return {"digest": bundle.digest, "name": name, "number": number}
 
 

@@ -28,6 +28,12 @@ _SOURCES: Mapping[str, Callable[[RawInput, Sequence[str]], Source]] = {
     ARROW: ArrowFileSource,
     ARROW_STREAM: ArrowStreamSource,
 }
+_HIDDEN = (".", "_")  # what Spark and others write beside the rows: _SUCCESS, .crc
+_NO_ROWS_ALONE = {
+    "_delta_log": "Delta Lake keeps rows there that are deleted: write the table as Parquet elsewhere",
+    ".hoodie": "Hudi keeps rows there that are deleted: write the table as Parquet elsewhere",
+    "_temporary": "Spark still writes there, or its job has failed: have it end first",
+}
 INPUT_OPTION, OUTPUT_OPTION = "--input-format", "--output-format"
 _FILE_BEGINS = b"ARROW1"
 
@@ -48,8 +54,7 @@ def files(given: str, form: str | None) -> list[Path | None]:
     path = Path(given)
     try:
         if path.is_dir():
-            visible = sorted(one for one in path.iterdir() if not one.name.startswith((".", "_")))
-            found = [one for one in visible if one.is_file() and (form or one.suffix.lower() in _ENDINGS)]
+            found = _files_in(path, form)
         elif path.exists() or not glob.has_magic(given):
             return [path]
         else:
@@ -59,6 +64,28 @@ def files(given: str, form: str | None) -> list[Path | None]:
     if not found:
         raise Refused(f"{given} names no file")
     return [*found]
+
+
+def _files_in(folder: Path, form: str | None) -> list[Path]:
+    """All that is not hidden. Raises Refused where some of it would not be read, or is not the rows alone."""
+    there = sorted(folder.iterdir())
+    for one in there:
+        if one.name in _NO_ROWS_ALONE:
+            raise Refused(f"{folder} holds {one.name}: {_NO_ROWS_ALONE[one.name]}")
+    visible = [one for one in there if not one.name.startswith(_HIDDEN)]
+    if column := next((one.name for one in visible if "=" in one.name and one.is_dir()), None):
+        raise Refused(
+            f"{folder} is divided into folders such as {column}, whose names hold a column: a pattern like "
+            f"'{folder}/**/*.parquet' names the files, and leaves that column out"
+        )
+    is_read = [one.is_file() and (bool(form) or one.suffix.lower() in _ENDINGS) for one in visible]
+    if unread := [one.name for one, read in zip(visible, is_read, strict=True) if not read]:
+        more = f" and {len(unread) - 1:,} more" if len(unread) > 1 else ""
+        raise Refused(
+            f"{folder} holds {unread[0]}{more}, which would not be read: take that away, or name the files "
+            f"by a pattern such as '{folder}/*.parquet'"
+        )
+    return visible
 
 
 def opened(path: Path | None, form: str | None, features: Sequence[str]) -> tuple[Source, RawInput]:

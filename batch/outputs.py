@@ -19,7 +19,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -108,7 +108,14 @@ class FileOutput(WrittenHere):
 
 
 class Finished(Exception):
-    """There is nothing to go on with: the run has ended, and its folder has its name."""
+    """There is nothing to go on with: the run has ended, and its folder has its name, and all its parts.
+
+    `record`: what the run has told of itself.
+    """
+
+    def __init__(self, record: State) -> None:
+        super().__init__()
+        self.record = record
 
 
 class FolderOutput(WrittenHere):
@@ -185,21 +192,13 @@ class FolderOutput(WrittenHere):
         own = {*self._parts, STATE, next_part, part_of(Path(STATE)).name, part_of(Path(next_part)).name}
         if others := sorted({one.name for one in self._folder.iterdir()} - own):
             raise Refused(f"{self._folder / others[0]} is not of the run before: move it away")
-        for name, digest in zip(self._parts, self._digests, strict=True):
-            part = self._folder / name
-            try:
-                is_the_same = digest_of_file(part) == digest
-            except OSError as error:
-                raise Refused(f"{part} cannot be read: remove {self._folder}, and begin anew") from error
-            if not is_the_same:
-                raise Refused(f"{part} was changed: remove {self._folder}, and begin anew")
+        _check_parts(self._folder, self._parts, self._digests)
 
     def _keep(self, state: State) -> None:
-        content = {"of": self._of, "parts": self._parts, "digests": self._digests, "state": state}
-        kept = ArrivingFile(self._folder / STATE)
-        with writing(self.path):
-            kept.stream.write(json.dumps(content).encode())
-        kept.publish()
+        keep(
+            self._folder,
+            {"of": self._of, "parts": self._parts, "digests": self._digests, "state": state},
+        )
 
     def write(self, batch: pa.RecordBatch, kept: Kept) -> None:
         if self._part is None:
@@ -250,12 +249,53 @@ class FolderOutput(WrittenHere):
         return f"{stay} in {self._folder}: --resume goes on with them"
 
 
+def _record(folder: Path) -> Any:
+    return json.loads((folder / STATE).read_bytes())
+
+
+def _whole(folder: Path) -> State:
+    """The record of a run that has ended, all of whose parts are there. Raises Refused."""
+    try:
+        record = _record(folder)
+        _check_parts(folder, record["parts"], record["digests"])
+        return {**record, "state": {**record["state"]}}
+    except (OSError, ValueError, TypeError, KeyError):
+        raise Refused(f"{folder / STATE} is damaged: remove {folder}, and begin anew") from None
+
+
+def note(folder: Path, what: str) -> None:
+    """In the record of a run that has ended. Raises Refused."""
+    keep(folder, {**_record(folder), what: True})
+
+
+def keep(folder: Path, record: State) -> None:
+    """What a run tells of itself to another one. Raises Refused."""
+    kept = ArrivingFile(folder / STATE)
+    with writing(folder):
+        kept.stream.write(json.dumps(record).encode())
+    kept.publish()
+
+
+def _check_parts(folder: Path, parts: Sequence[str], digests: Sequence[str]) -> None:
+    """Raises Refused unless they are what a run has written there."""
+    for name, digest in zip(parts, digests, strict=True):
+        part = folder / name
+        try:
+            is_the_same = digest_of_file(part) == digest
+        except FileNotFoundError:
+            raise Refused(f"{part} is gone: remove {folder}, and begin anew") from None
+        except OSError as error:
+            raise Refused(f"{part} cannot be read: remove {folder}, and begin anew") from error
+        if not is_the_same:
+            raise Refused(f"{part} was changed: remove {folder}, and begin anew")
+
+
 def check_free(folder: Path, of: Mapping[str, str], *, resume: bool) -> None:
     """Raises Refused if something has this name, or Finished if it is what a run of the same has written."""
     with writing(folder):
         is_there = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if is_there and resume and is_of(folder, of):
-        raise Finished
+        raise Finished(_whole(folder))
     if is_there:
         raise Refused(f"{folder} is there already: name a folder that is not")
 
@@ -263,7 +303,7 @@ def check_free(folder: Path, of: Mapping[str, str], *, resume: bool) -> None:
 def is_of(folder: Path, of: Mapping[str, str]) -> bool:
     """Whether a run of the same has written there."""
     try:
-        return bool(json.loads((folder / STATE).read_bytes())["of"] == dict(of))
+        return bool(_record(folder)["of"] == dict(of))
     except (OSError, ValueError, TypeError, KeyError):
         return False
 

@@ -40,6 +40,14 @@ class Quarantine:
         if not is_the_same:
             raise Refused(f"{part} is not there as the run before has left it: begin anew")
 
+    @staticmethod
+    def check_whole(path: Path, state: Mapping[str, Any]) -> None:
+        """That the file of a run that has ended is there, as `state` told it then. Raises Refused."""
+        with writing(path):
+            is_whole = path.is_file() and path.stat().st_size == state.get("bytes")
+            if not is_whole or digest_of_file(path) != state.get("sha256"):
+                raise Refused(f"{path} is not there as the run before has left it: remove the output, too")
+
     def add(self, file: str, bad: Sequence[Bad]) -> None:
         if bad:
             with writing(self.path):

@@ -59,7 +59,7 @@ class Run:
                 yield from group
 
     def _decided_group(self, group: Sequence[tuple[Source, Chunk]]) -> list[Decided]:
-        """Together, or one by one where a row is bad: its chunk is then the first one that tells."""
+        """All at once. If a row is bad, chunk by chunk, so that the first bad row of the input is told."""
         found, problem = [], None
         try:
             for source, chunk in group:

@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
@@ -18,12 +17,14 @@ import pyarrow as pa
 
 from batch import (
     deciding,
+    destinations,
     explaining,
     features_file,
     formats,
     receipt,
     spark_needs,
     summary,
+    temporary,
     tracking,
     version,
     writers,
@@ -31,7 +32,17 @@ from batch import (
 from batch.arriving import ArrivingFile, part_of, writing
 from batch.errors import Refused
 from batch.inputs import Inputs
-from batch.outputs import FileOutput, Finished, FolderOutput, Output, StandardOutput, WrittenHere
+from batch.outputs import (
+    STATE,
+    FileOutput,
+    Finished,
+    FolderOutput,
+    Output,
+    StandardOutput,
+    WrittenHere,
+    digest_of_several,
+    note,
+)
 from batch.progress import Progress
 from batch.quarantine import Quarantine
 from batch.raw_input import STANDARD
@@ -48,11 +59,16 @@ from mlflow_model.bundle.scoring import Scorer
 if TYPE_CHECKING:
     from journal.store import Journal
 
+_SHOWN = "shown in MLflow"
+
 
 def score(options: argparse.Namespace) -> None:
     """Score the input into the output, or raise Refused or ModelUnavailable."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # LightGBM's, which the threads of a run share out
     spark_needs.check(options)
+    destinations.check(
+        options.output, (("--bad-rows quarantine", options.quarantine), ("--summary", options.summary))
+    )
     if options.log:
         tracking.check()
     with command.terminable(), receipt.opened() as journal:
@@ -61,10 +77,7 @@ def score(options: argparse.Namespace) -> None:
             _input(options, found.scorer) as (given, form),
             contextlib.closing(Inputs(given, form, found.scorer.features)) as inputs,
         ):
-            try:
-                _Scoring(options, found, inputs).run(journal)
-            except Finished:
-                say(f"{options.output} is there already, whole: of this input, model and code")
+            _Scoring(options, found, inputs).run(journal)
 
 
 @contextlib.contextmanager
@@ -73,8 +86,8 @@ def _input(options: argparse.Namespace, scorer: Scorer) -> Iterator[tuple[str, s
     if options.features_from is None:
         yield options.input, options.input_format
         return
-    with tempfile.TemporaryDirectory(prefix="features-") as place:
-        file = Path(place) / "features.arrow"
+    with temporary.folder("features-") as place:
+        file = place / "features.arrow"
         features_file.make(options.features_from, file, scorer.features)
         yield str(file), formats.ARROW
 
@@ -96,28 +109,57 @@ class _Scoring:
         _check_apart(self._options, self._inputs)
         try:
             self._output, decide = self._opened_output()
+        except Finished as ended:
+            self._tell_again(ended.record)
+            return
+        try:
             decide()
             if not self._counts.clients + self._counts.set_aside:
                 raise Refused(f"{self._options.features_from or self._options.input} holds no client")
             self._finish(self._output, journal)
         except BaseException as error:
             self._abandon(isinstance(error, KeyboardInterrupt))
+            if isinstance(error, Refused):
+                self._inputs.check_unchanged()  # which would be the true reason
             raise
 
     def _begin(self, state: Mapping[str, Any]) -> None:
         """`state`: of the run that this one goes on with, or empty."""
-        if state:
-            try:
-                self._chunks, self._counts = int(state["chunks"]), Counts.of_state(state["counts"])
-                quarantine = {**state["quarantine"]}
-                if self._chunks < 0:
-                    raise ValueError("no number of chunks")
-            except (KeyError, TypeError, ValueError, AttributeError):
-                raise Refused("what the run before has left is damaged: remove it, and begin anew") from None
+        quarantine = self._take_up(state) if state else {}
         if self._options.quarantine is not None:
-            self._quarantine = Quarantine(self._options.quarantine, self._inputs, quarantine if state else {})
+            self._quarantine = Quarantine(self._options.quarantine, self._inputs, quarantine)
         if self._options.summary is not None:  # now: at the end all work would be lost
             self._summary = ArrivingFile(self._options.summary)
+
+    def _take_up(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Chunks and counts of another run. Returns the state of its quarantine. Raises Refused."""
+        try:
+            self._chunks, self._counts = int(state["chunks"]), Counts.of_state(state["counts"])
+            if self._chunks < 0:
+                raise ValueError("no number of chunks")
+            return {**state["quarantine"]}
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise Refused("what the run before has left is damaged: remove it, and begin anew") from None
+
+    def _tell_again(self, record: Mapping[str, Any]) -> None:
+        """Of a run that has ended: what may have failed after its output had its name. Raises Refused."""
+        options, state = self._options, record["state"]
+        quarantine = self._take_up(state)
+        if options.quarantine is not None:
+            Quarantine.check_whole(options.quarantine, quarantine)
+        say(f"{options.output} is there already, whole: of this input, model and code")
+        digests = self._inputs.digest(), digest_of_several(record["digests"])
+        told = self._told(digests, state.get("seconds", 0.0))
+        if options.summary is not None:
+            self._summary = ArrivingFile(options.summary)
+            try:
+                self._write_summary(told)
+                self._summary.publish()
+            except BaseException:
+                self._summary.abandon()
+                raise
+        if options.log and not record.get(_SHOWN):
+            self._show(told)
 
     def _abandon(self, is_interrupted: bool) -> None:
         if self._output is None:
@@ -151,24 +193,18 @@ class _Scoring:
         from batch import spark  # Spark's package, which few have
 
         self._begin({})
-        master = self._options.master or spark_needs.MASTER
         if sys.stderr.isatty():
-            say(f"Starting Spark ({master}): this takes half a minute")
+            say("Starting Spark: this takes half a minute")
         self._counts = spark.decide(
-            master, self._version, self._inputs, self._columns, output, self._quarantine
+            self._options.master, self._version, self._inputs, self._columns, output, self._quarantine
         )
 
     def _finish(self, output: Output, journal: "Journal | None") -> None:
         """The receipt comes when all else is on the disk, and before the output appears: no decision is given
         away without one."""
         digests = self._inputs.digest(), output.sealed(self._state)
-        told = self._told(digests)
-        if self._summary is not None:
-            with writing(self._summary.path):
-                self._summary.stream.write(
-                    f"{json.dumps(told, ensure_ascii=False, indent=1)}\n".encode(errors=UNDECODED)
-                )
-            self._summary.settle()
+        told = self._told(digests, self._seconds())
+        self._write_summary(told)
         receipt.write(journal, self._version, digests, self._counts)
         for one in (self._summary, self._quarantine, output):
             if one is not None:
@@ -177,13 +213,42 @@ class _Scoring:
         for line in summary.lines(told):
             say(line)
         if self._options.log:
+            self._show(told)
+
+    def _write_summary(self, told: Mapping[str, Any]) -> None:
+        if self._summary is None:
+            return
+        with writing(self._summary.path):
+            self._summary.stream.write(
+                f"{json.dumps(told, ensure_ascii=False, indent=1)}\n".encode(errors=UNDECODED)
+            )
+        self._summary.settle()
+
+    def _show(self, told: Mapping[str, Any]) -> None:
+        """In MLflow, and note in the folder that it is shown, so that a repetition does not show it again."""
+        try:
             tracking.log(told, self._version.scorer.policy)
+        except KeyboardInterrupt:
+            say(f"Interrupted: {self._options.output} is whole, but the run is not shown in MLflow")
+            raise
+        folder = Path(self._options.output)
+        if (folder / STATE).is_file():
+            with contextlib.suppress(Refused):  # it would be shown twice, which is no harm
+                note(folder, _SHOWN)
+
+    def _seconds(self) -> float:
+        return round(time.monotonic() - self._began, 3)
 
     def _state(self) -> dict[str, Any]:
         quarantine = {} if self._quarantine is None else self._quarantine.state()
-        return {"chunks": self._chunks, "counts": self._counts.state(), "quarantine": quarantine}
+        return {
+            "chunks": self._chunks,
+            "counts": self._counts.state(),
+            "quarantine": quarantine,
+            "seconds": self._seconds(),
+        }
 
-    def _told(self, digests: tuple[str, str]) -> dict[str, Any]:
+    def _told(self, digests: tuple[str, str], seconds: float) -> dict[str, Any]:
         found, options = self._version, self._options
         return {
             "model": {"name": found.name, "version": found.number, "digest": found.digest},
@@ -194,10 +259,10 @@ class _Scoring:
                 "sha256": digests[0],
             },
             "output": {"name": options.output, "sha256": digests[1]},
-            "quarantine": None if self._quarantine is None else str(self._quarantine.path),
+            "quarantine": None if options.quarantine is None else str(options.quarantine),
             "counts": self._counts.state(),
             "costs": None if self._costs is None else asdict(self._costs),
-            "seconds": round(time.monotonic() - self._began, 3),
+            "seconds": seconds,
         }
 
     def _opened_output(self) -> tuple[Output, Callable[[], None]]:

@@ -25,8 +25,8 @@ from batch.version import Version
 _LOOK_SECONDS = 0.2
 _LEAVE_SECONDS = 20.0
 _GROUP = "scoring-client"
+_COMMITTER = ("mapreduce.fileoutputcommitter.algorithm.version", 1)  # in a session of others, too
 _AT_ONCE = 1_000  # rows that were set aside
-_SET_ASIDE = "place int, file string, row long, reason string, cells array<string>"
 _KINDS: Mapping[Any, kinds.DataType] = {
     pa.float64(): kinds.DoubleType(),
     pa.int64(): kinds.LongType(),
@@ -35,7 +35,7 @@ _KINDS: Mapping[Any, kinds.DataType] = {
 
 
 def decide(
-    master: str,
+    master: str | None,
     found: Version,
     inputs: Inputs,
     columns: pa.Schema,
@@ -43,7 +43,7 @@ def decide(
     quarantine: Quarantine | None,
 ) -> Counts:
     """Write the decisions on all clients into `output`. `columns`: those that come out. Raises Refused."""
-    with spark_session.opened(master) as session:
+    with spark_session.opened(master, output.log) as session:
         archive = spark_session.sent(session, found.bundle)
         read = spark_reading.read(session, inputs, found.scorer.features)
         task = Task(archive, found.digest, read.chunks, quarantine is not None)
@@ -73,22 +73,19 @@ class _Decision:
     def write(self, schema: kinds.StructType, output: SparkFolder) -> Counts:
         """Raises Refused, or what Spark raises."""
         decided = spark_session.mapped(self._read.rows, spark_task.decide(self._task, self._told), schema)
-        writer = decided.write.option("compression", "zstd").mode("append")
+        writer = decided.write.option("compression", "zstd").option(*_COMMITTER).mode("append")
         self._watch(lambda: writer.parquet(f"file://{output.data.absolute()}"))
         counts = Counts()
         for _, told in self._pieces():
             counts.add(Counts.of_state(told["counts"]))
-        if counts.clients + counts.set_aside != self._read.count:
-            raise Refused(
-                "Spark has read more or fewer clients than there are: the input was changed meanwhile"
-            )
+        _require_all(self._read.count, counts.clients + counts.set_aside, "clients")
         return counts
 
     def _watch(self, job: Callable[[], None]) -> None:
         """Until it has ended. What a task refuses ends it at once."""
         context = self._session.sparkContext
         context.setJobGroup(_GROUP, "score")
-        thread = InheritableThread(target=self._run, args=(job,), daemon=True)
+        thread = InheritableThread(target=self._do, args=(job,), daemon=True)
         thread.start()
         try:
             with Progress(0) as progress:
@@ -100,7 +97,7 @@ class _Decision:
         if self._failed is not None:
             raise self._failed
 
-    def _run(self, job: Callable[[], None]) -> None:
+    def _do(self, job: Callable[[], None]) -> None:
         try:
             job()
         except Exception as error:  # noqa: BLE001 - raised again in the main thread
@@ -136,14 +133,19 @@ def _refuse(place: Place, told: Mapping[str, Any]) -> None:
 def _set_aside(read: Read, task: Task, inputs: Inputs, quarantine: Quarantine, expected: int) -> None:
     """A second pass, of which the driver takes each row once. Raises Refused."""
     order = {str(path): n for n, path in enumerate(inputs.paths)}
-    found = spark_session.mapped(read.rows, spark_task.set_aside(task, order), _SET_ASIDE)
+    found = spark_session.mapped(read.rows, spark_task.set_aside(task, order), spark_task.SET_ASIDE)
     rows = found.repartition(1).sortWithinPartitions("place", "row").toLocalIterator()
     taken = 0
     for file, bad in _by_file(rows):
         quarantine.add(file, bad)
         taken += len(bad)
-    if taken != expected:
-        raise Refused("the input was changed while it was read")
+    _require_all(expected, taken, "rows that are not decided on")
+
+
+def _require_all(expected: int, found: int, of_what: str) -> None:
+    """Raises Refused."""
+    if found != expected:
+        raise Refused(f"Spark has given {found:,} {of_what}, and there are {expected:,}: begin anew")
 
 
 def _by_file(rows: Iterator[Any]) -> Iterator[tuple[str, Sequence[Bad]]]:

@@ -19,7 +19,9 @@ from features.csv_dialect import Dialect
 from features.csv_table import Table
 
 LINE_END = "\n"
-COUNTED = "path string, start long, lines long, filled long, torn boolean"
+COUNTED = pa.schema(
+    {"path": pa.utf8(), "start": pa.int64(), "lines": pa.int64(), "filled": pa.int64(), "torn": pa.bool_()}
+)
 
 _WAY_OUT = "score it without --engine spark, or save it as Parquet"
 
@@ -81,12 +83,8 @@ def count(delimiters: Mapping[str, str]) -> Callable[[Any], Any]:
                 one[1] = one[0] + filled
             one[0] += len(lines)
             one[2] = one[2] or _is_torn(lines)
-        rows = [(*place, *one) for place, one in found.items()]
-        names = [part.split()[0] for part in COUNTED.split(", ")]
-        yield pa.RecordBatch.from_pylist(
-            [dict(zip(names, row, strict=True)) for row in rows],
-            pa.schema(zip(names, [pa.utf8(), *[pa.int64()] * 3, pa.bool_()], strict=True)),
-        )
+        rows = [dict(zip(COUNTED.names, (*place, *one), strict=True)) for place, one in found.items()]
+        yield pa.RecordBatch.from_pylist(rows, COUNTED)
 
     return counted
 

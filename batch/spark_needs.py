@@ -29,6 +29,7 @@ def check(options: argparse.Namespace) -> None:
     if machine.missing_packages("pyspark"):
         raise Refused(command.named_here(f"--engine spark needs pyspark, which is not installed: {_INSTALL}"))
     _check_java()
+    _check_python(options.master or MASTER)
 
 
 def _check_options(options: argparse.Namespace) -> None:
@@ -63,3 +64,10 @@ def _check_java() -> None:
     number = 0 if found is None else int((found[2] or 0) if found[1] == "1" else found[1])
     if number < OLDEST_JAVA:
         raise Refused(f"Spark needs Java {OLDEST_JAVA} or newer, and {java} is {number or 'another one'}")
+
+
+def _check_python(master: str) -> None:
+    """Of executors on this machine; others may have it where this one has not."""
+    python = os.environ.get("PYSPARK_PYTHON")
+    if python and master.startswith("local") and shutil.which(python) is None:
+        raise Refused(f"PYSPARK_PYTHON names {python}, which is no program here: correct or unset it")

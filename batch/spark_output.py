@@ -4,7 +4,6 @@ The parts are written into a folder of their own in OUTPUT.part, another one for
 that was killed may still write. At the end that folder gets the name. `_run.json` says what it is of.
 """
 
-import json
 import os
 import shutil
 import uuid
@@ -13,9 +12,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from batch.arriving import ArrivingFile, held_folder, name_folder, part_of, writing
+from batch.arriving import held_folder, name_folder, part_of, writing
 from batch.errors import Refused
-from batch.outputs import STATE, Kept, Output, check_free, digest_of_file, digest_of_several, is_of
+from batch.outputs import STATE, Kept, Output, check_free, digest_of_file, digest_of_several, is_of, keep
 
 _OWN = (STATE, part_of(Path(STATE)).name)
 _PARTS = "*.parquet"
@@ -23,7 +22,7 @@ _FOR_ITS_OWNER = 0o700
 
 
 class SparkFolder(Output):
-    """`of`: what the run is of. `data`: where Spark writes. Raises Refused, or Finished.
+    """`of`: what the run is of. `data`: where Spark writes; `log`: what it says. Raises Refused, or Finished.
 
     With `resume` the folder of a run of the same that did not end is written anew.
     """
@@ -35,9 +34,10 @@ class SparkFolder(Output):
         with writing(path):
             self._begin(resume=resume)
             self._lock = held_folder(self._folder, path)
+        self.log = path.with_name(f"{path.name}.spark.log")
         self.data = self._folder / f"of-{uuid.uuid4().hex}"
         try:
-            self._keep(self._folder)
+            keep(self._folder, {"of": self._of})
         except BaseException:
             self.abandon()
             raise
@@ -68,12 +68,6 @@ class SparkFolder(Output):
         finally:
             os.close(lock)
 
-    def _keep(self, folder: Path) -> None:
-        kept = ArrivingFile(folder / STATE)
-        with writing(self.path):
-            kept.stream.write(json.dumps({"of": self._of}).encode())
-        kept.publish()
-
     def sealed(self, kept: Kept) -> str:
         """The digest of the parts' digests, one a line, in the order of their names."""
         parts = sorted(self.data.glob(_PARTS))
@@ -85,11 +79,18 @@ class SparkFolder(Output):
                     os.fsync(content.fileno())
                 digests.append(digest_of_file(part))
             self.data.chmod(_FOR_ITS_OWNER)
-        if rows != kept()["counts"]["clients"]:
+            for one in self.data.iterdir():  # a session of somebody else's has another umask, and checksums
+                if one.suffix == ".crc":
+                    one.unlink()
+                else:
+                    one.chmod(0o600)
+        state = kept()
+        if rows != state["counts"]["clients"]:
             raise Refused(
                 f"the parts of {self.path} hold {rows:,} clients, and not those that were decided on"
             )
-        self._keep(self.data)
+        names = [part.name for part in parts]
+        keep(self.data, {"of": self._of, "parts": names, "digests": digests, "state": state})
         return digest_of_several(digests)
 
     def publish(self) -> None:

@@ -43,7 +43,7 @@ class Read:
 def read(session: SparkSession, inputs: Inputs, features: Sequence[str]) -> Read:
     """Raises Refused."""
     # Otherwise it would depend on how many executors are there already where files are cut.
-    session.conf.set("spark.sql.files.minPartitionNum", max(2, session.sparkContext.defaultParallelism))
+    session.conf.set(spark_session.PARTITIONS, max(2, session.sparkContext.defaultParallelism))
     sources = list(inputs.sources())
     paths = [str(path.resolve()) for path in inputs.paths if path is not None]
     csv = [source for source in sources if isinstance(source, CsvSource)]

@@ -32,6 +32,15 @@ Place = tuple[str, int]  # a file, as a sentence names it, and a row in it, from
 Told = dict[Place, dict[str, Any]]  # `counts`, or `bad`, or `problem`
 Batches = Iterator[pa.RecordBatch]
 Located = Iterator[tuple[Place, Chunk]]
+SET_ASIDE = pa.schema(
+    {
+        "place": pa.int32(),
+        "file": pa.utf8(),
+        "row": pa.int64(),
+        "reason": pa.utf8(),
+        "cells": pa.list_(pa.utf8()),
+    }
+)
 _NOWHERE: Place = ("", 0)
 _DELIMITER = ","  # which no number holds here
 
@@ -165,13 +174,17 @@ def stretches(uris: Any, numbers: Any, step: int) -> Iterator[tuple[int, int]]:
 
 
 def _as_batch(place: int, file: str, bad: Sequence[Bad]) -> pa.RecordBatch:
-    rows = pa.array([one.row for one in bad], pa.int64())
-    cells = pa.array([[*map(_cell, one.cells)] for one in bad], pa.list_(pa.utf8()))
-    places = pa.array([place] * len(bad), pa.int32())
-    files = pa.array([file] * len(bad), pa.utf8())
-    reasons = pa.array([one.reason for one in bad], pa.utf8())
-    columns = {"place": places, "file": files, "row": rows, "reason": reasons, "cells": cells}
-    return pa.RecordBatch.from_arrays([*columns.values()], [*columns])
+    rows = [
+        {
+            "place": place,
+            "file": file,
+            "row": one.row,
+            "reason": one.reason,
+            "cells": [*map(_cell, one.cells)],
+        }
+        for one in bad
+    ]
+    return pa.RecordBatch.from_pylist(rows, SET_ASIDE)
 
 
 def _cell(value: object) -> str | None:

@@ -6,10 +6,10 @@ if MODEL_PUBLIC_KEY asks for one, and verifies the bundle; this one reads the fi
 
 import os
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from batch import temporary
 from batch.errors import Refused
 from mlflow_model import processes
 from mlflow_model.bundle import bundles, signing
@@ -47,9 +47,9 @@ def of(uri: str) -> Version:
         return Version(folder.name, None, bundle, bundle.scorer())
     if sys.stderr.isatty():
         sys.stderr.write("Fetching the model\n")
-    with tempfile.TemporaryDirectory(prefix="arriving-") as place:
-        fetched = _fetched(uri, Path(place))
-        bundle = bundles.read(Path(place) / "bundle", fetched["digest"])
+    with temporary.folder("arriving-") as place:
+        fetched = _fetched(uri, place)
+        bundle = bundles.read(place / "bundle", fetched["digest"])
     return Version(str(fetched["name"]), fetched["number"], bundle, bundle.scorer())
 
 

@@ -65,17 +65,21 @@ def _cost(place: Path, engine: str, cores: int, rows: int) -> Cost:
         if engine != "Spark"
         else ["--engine", "spark", "--master", f"local[{cores}]"]
     )
-    asked = ["--input", "book.parquet", "--output", "out/", "--model", "bundle", *way]
+    places = ["--input", "book.parquet", "--output", "out/", "--model", "bundle"]
+    command = [sys.executable, "-m", "batch", "score", *places, *way]
     environment = {**os.environ, "JOURNAL_URL": "off", "PYTHONPATH": str(ROOT), "SPARK_CONF_DIR": str(place)}
     began = time.monotonic()
-    process = subprocess.Popen(  # noqa: S603 - our own command
-        ["taskset", "-c", ",".join(map(str, range(cores))), sys.executable, "-m", "batch", "score", *asked],  # noqa: S607
-        cwd=place,
-        env=environment,
-        stderr=subprocess.DEVNULL,
-    )
-    processor, kilobytes = _watched(process)
+    with (place / "said").open("wb") as said:
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            ["taskset", "-c", ",".join(map(str, range(cores))), *command],  # noqa: S607
+            cwd=place,
+            env=environment,
+            stderr=said,
+        )
+        processor, kilobytes = _watched(process)
     seconds = time.monotonic() - began
+    if process.returncode:
+        sys.exit((place / "said").read_text(errors="replace"))
     shutil.rmtree(place / "out")
     cost = Cost(engine, cores, rows, seconds, processor, kilobytes / 1024)
     print(cost, file=sys.stderr)

@@ -192,8 +192,11 @@ class _Scenarios:
 
     def _alone(self, book: str, scenario: str) -> Done:
         began = time.monotonic()
-        self._run(book, f"{book}.here.parquet", {**os.environ, "JOURNAL_URL": "off"}).wait()
+        running = self._run(book, f"{book}.here.parquet", {**os.environ, "JOURNAL_URL": "off"})
+        _, said = running.communicate()
         seconds = time.monotonic() - began
+        if running.returncode:
+            sys.exit(said)
         return Done(
             scenario, f"{pq.read_metadata(self._place / f'{book}.here.parquet').num_rows:,}", True, seconds
         )

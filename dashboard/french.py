@@ -85,6 +85,8 @@ if (!window.saysFrench) {
   const forms = FORMS.map(([form, french]) => [new RegExp(form), french]);
   const ours = '[data-testid=stMarkdownContainer], textarea, script, style';
   const theirs = '[data-testid=stFileUploaderDropzone]';
+  const users = ['stMultiSelectTagsContainer', 'stFileChipName'].map((id) => `[data-testid=${id}]`)
+    .concat('[role=option]').join();
   const size = /(^|, )([0-9.]+) ?([KMG]?)B( per file)?$/;
   const inFrench = (_, before, number, unit, each) =>
     `${before}${number.replace('.', ',')}\u00a0${unit === 'K' ? 'k' : unit}o${each ? ' par fichier' : ''}`;
@@ -96,11 +98,13 @@ if (!window.saysFrench) {
   };
   const sayText = (node) => {
     const within = node.parentElement;
+    if (within?.closest(users)) return;
     if (within?.closest(ours) && !within.closest(theirs)) return;
     const said = french(node.nodeValue);
     if (said !== node.nodeValue) node.nodeValue = said;
   };
   const sayAttribute = (element, name) => {
+    if (element.matches('[data-tag]') || (name === 'title' && element.closest(users))) return;
     const now = element.getAttribute(name), said = now && french(now);
     if (said !== now) element.setAttribute(name, said);
   };

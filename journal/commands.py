@@ -39,7 +39,7 @@ from journal.plural import counted
 from journal.reading import Record
 from journal.record import Kind
 from journal.store import Journal
-from mlflow_model import command
+from mlflow_model import command, machine
 from mlflow_model.bundle import signing
 from mlflow_model.bundle.scoring import Scorer
 from mlflow_model.registry.command_options import operator
@@ -346,7 +346,7 @@ def _write(lines: Iterable[str]) -> None:
         raise
     except OSError as error:
         sys.stdout = io.StringIO()  # Python would write the rest again at its end
-        raise Refused(f"standard output cannot be written: {error.strerror}") from error
+        raise Refused(f"standard output cannot be written: {machine.why_not_written(error)}") from error
 
 
 def say(message: str) -> None:

@@ -1,11 +1,12 @@
 """Why a journal cannot be read, written or believed: one sentence each, with the way out."""
 
-import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+
+from mlflow_model import machine
 
 
 class JournalError(Exception):
@@ -96,8 +97,7 @@ def opening_in_words() -> Iterator[None]:
             "and pip install 'psycopg[binary]'"
         ) from None
     except OSError as error:
-        is_full = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-        raise Unavailable(_FULL if is_full else _ABSENT) from None
+        raise Unavailable(_ABSENT if machine.lacks_room(error) is None else _FULL) from None
 
 
 def _is_an_id_taken(error: IntegrityError) -> bool:

@@ -14,6 +14,7 @@ from journal.errors import Refused
 from journal.listing import Wanted
 from journal.models import Model
 from journal.reading import Record
+from mlflow_model import machine
 
 SUFFIX = ".parquet"
 _TIME = pa.timestamp("us", tz="UTC")
@@ -62,7 +63,7 @@ def write(connection: sa.Connection, wanted: Wanted, file: Path, progress: Calla
                 progress(len(page))
         unfinished.rename(file)
     except OSError as error:
-        raise Refused(f"{file.name} cannot be written: {error.strerror or 'the disk refuses'}") from None
+        raise Refused(f"{file.name} cannot be written: {machine.why_not_written(error)}") from None
     finally:
         unfinished.unlink(missing_ok=True)
     return count

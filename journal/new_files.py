@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from journal.errors import Refused
-from mlflow_model import files
+from mlflow_model import files, machine
 
 
 def require_new(file: Path) -> None:
@@ -28,4 +28,4 @@ def write(file: Path, content: bytes) -> None:
         files.write(file, content)
         files.settle(file)
     except OSError as error:
-        raise Refused(f"{file.name} cannot be written: {error.strerror}") from None
+        raise Refused(f"{file.name} cannot be written: {machine.why_not_written(error)}") from None

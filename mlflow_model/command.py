@@ -7,6 +7,7 @@ The standard library alone, in what any Python 3 can read, as `mlflow_model.mach
 
 import atexit
 import contextlib
+import io
 import os
 import re
 import select
@@ -17,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import NoReturn
+from typing import Any, NoReturn, TextIO
 
 from mlflow_model import machine
 
@@ -35,6 +36,8 @@ def begin(*packages: str) -> None:
 
     While it imports, Ctrl-C ends it at once: a package may turn `KeyboardInterrupt` into another error.
     """
+    _open_standard_streams()
+    sys.stderr = _unbreakable(sys.stderr)
     sys.excepthook = _end_quietly
     atexit.register(_flush)
     _let_ctrl_c(_end_at_once)
@@ -44,15 +47,22 @@ def begin(*packages: str) -> None:
 def run(main: "Callable[[], int | None]") -> NoReturn:
     """Exit with what `main` returns, the command having begun. Ctrl-C ends it in order, and quietly."""
     try:
+        code = _ended(main)
+    except KeyboardInterrupt:  # once more, while it ended
+        code = INTERRUPTED
+    sys.exit(INTERRUPTED if _interruptions and code else code)
+
+
+def _ended(main: "Callable[[], int | None]") -> "int | None":
+    try:
         _let_ctrl_c(_interrupt)
-        code = main()
+        return main()
     except BaseException:  # a library may make another error of KeyboardInterrupt
         if not _interruptions:
             raise
-        code = INTERRUPTED
+        return INTERRUPTED
     finally:
         _let_ctrl_c(_end_at_once)
-    sys.exit(INTERRUPTED if _interruptions and code else code)
 
 
 @contextlib.contextmanager
@@ -70,6 +80,33 @@ def terminable() -> "Iterator[None]":
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _open_standard_streams() -> None:
+    """Open closed standard streams on the null device, here and for children.
+
+    Otherwise the next file that is opened would become a standard stream.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+def _unbreakable(before: "TextIO | None") -> "TextIO":
+    """Standard error, through which no work ends: what cannot be written there is lost."""
+    encoding = "utf-8" if before is None else before.encoding
+    stream = io.BufferedWriter(_Lossy(2, "wb", closefd=False))
+    return io.TextIOWrapper(stream, encoding, "backslashreplace", line_buffering=True)
+
+
+class _Lossy(io.FileIO):
+    def write(self, content: "Any") -> int:
+        try:
+            return super().write(content) or len(content)
+        except OSError:  # closed, full, or nobody reads
+            return len(content)
 
 
 def _let_ctrl_c(act: "Callable[[int, FrameType | None], object]") -> None:

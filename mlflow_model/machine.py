@@ -19,6 +19,12 @@ WITHOUT_PACKAGES, WITHOUT_LIBRARY = 3, 4
 LIBRARY, ITS_PACKAGE = "libgomp.so.1", "libgomp1"
 # What the system says where it has no memory, and its loader about a library.
 NO_MEMORY = (os.strerror(errno.ENOMEM), "failed to map segment")
+# Where no byte more can be written, by the system's number: three causes, of which only one is a full disk.
+NO_ROOM = {
+    errno.ENOSPC: "the disk is full: free some space",
+    errno.EDQUOT: "the quota of the disk is used up: free some space, or raise it",
+    errno.EFBIG: "a file may not become larger (ulimit -f): raise this limit",
+}
 
 _PACKAGES_ARE_MISSING = "packages are missing: run make serve, or source .venv/bin/activate"
 
@@ -76,6 +82,24 @@ def lacks_memory(error: "BaseException | None") -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def lacks_room(error: "BaseException | None") -> "int | None":
+    """The number in NO_ROOM that is the cause, also of an error that quotes the system. None: another one."""
+    while error is not None:
+        for number in NO_ROOM:
+            if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
+                return number
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def why_not_written(error: "OSError") -> str:
+    """In words that go on a sentence behind a colon or in brackets."""
+    room = lacks_room(error)
+    if room is not None:
+        return NO_ROOM[room]
+    return os.strerror(error.errno) if error.errno else "the system refuses it"
 
 
 def _has_a_limit_of_memory() -> bool:

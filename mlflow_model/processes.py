@@ -217,18 +217,6 @@ def _end_all(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def open_standard_streams() -> None:
-    """Open closed standard streams on the null device, here and for children.
-
-    Otherwise the next file that is opened would become a standard stream.
-    """
-    for number in (0, 1, 2):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-
-
 def set_aside(descriptor: int) -> int:
     """A private duplicate of an output. What is then written to the output itself, also from C, is lost."""
     private = os.dup(descriptor)

@@ -617,7 +617,8 @@ def test_too_few_addresses_are_told_in_one_sentence(
 
     assert (done.returncode, done.stdout, (tmp_path / "o.csv").exists()) == (2, "", False)
     assert done.stderr == (
-        f"the memory is not enough for this command: --threads {threads} needs {768 + 256 * threads:,} MiB "
+        "the memory is not enough for this command: "
+        f"{'one thread' if threads == 1 else f'--threads {threads}'} needs {768 + 256 * threads:,} MiB "
         f"of addresses, and the limit (ulimit -v) is {mebibytes:,} MiB\n"
     )
 

@@ -28,7 +28,9 @@ from features import aggregate, raw_tables
 from journal import reading, store
 from journal.events import Scored
 from journal.record import Kind
+from mlflow_model.bundle import bundles
 from mlflow_model.bundle.bundles import Bundle
+from mlflow_model.bundle.scoring import DecisionPolicy
 from tests import batch_support
 from tests.batch_support import ID, TABLE, as_csv, batch, cells, files_in
 from tests.conftest import FEATURES
@@ -52,13 +54,13 @@ def spark_tests(test: Callable[..., None]) -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def session() -> Iterator[Any]:
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One Spark for all tests, which cuts files into many tasks."""
     from batch import spark_session
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx1g")
-        with spark_session.opened("local[2]") as found:
+        with spark_session.opened("local[2]", tmp_path_factory.mktemp("spark") / "log") as found:
             found.conf.set("spark.sql.files.maxPartitionBytes", "96k")
             found.conf.set("spark.sql.files.openCostInBytes", "0")
             found.conf.set("spark.sql.shuffle.partitions", "2")
@@ -96,7 +98,9 @@ def compare(source: Path, model: Path, folder: Path, bad: bool = True) -> None:
     assert (here.returncode, there.returncode) == (0, 0), there.stderr
     assert pq.read_schema(folder / "here.parquet").names == pq.read_table(folder / "there").schema.names
     assert rows_of(folder / "there") == rows_of(folder / "here.parquet")
-    assert counts_in(folder / "s2") == counts_in(folder / "s1")
+    one, other = dict(counts_in(folder / "s1")), dict(counts_in(folder / "s2"))
+    assert other.pop("costs") == pytest.approx(one.pop("costs"), rel=1e-12)  # sums in another order
+    assert other == one
     assert there.stderr.splitlines()[1:-1] == here.stderr.splitlines()[1:-1]
     if bad:
         assert (folder / "b2").read_bytes() == (folder / "b1").read_bytes()
@@ -132,15 +136,21 @@ def hostile_table(count: int, seed: int) -> pa.Table:
 
 @spark_tests
 def test_spark_gives_the_rows_counts_and_sentences_of_one_machine_from_parquet(
-    session: Any, bundle_folder: Path, tmp_path: Path
+    session: Any, bundle: Bundle, tmp_path: Path
 ) -> None:
     source = tmp_path / "in 50% é"
     source.mkdir()
     for n, name in enumerate(("a[1].parquet", "b%20{x}.parquet", "c.parquet")):
         pq.write_table(hostile_table(1_200, n), source / name, row_group_size=300)
 
-    compare(source, bundle_folder, tmp_path)
+    policy, costs = DecisionPolicy(0.3, 0.1), {"false_negative": 8.0, "false_positive": 2.0}
+    text, path = bundle.files["model.txt"].decode(), bundle.source
+    made = bundles.build(text, FEATURES, policy, source=path, provenance={"costs": costs})
+    made.write(tmp_path / "model")
 
+    compare(source, tmp_path / "model", tmp_path)
+
+    assert len(counts_in(tmp_path / "s2")["costs"]) == 3
     aside = counts_in(tmp_path / "s2")["set_aside"]
     assert 15 < aside < 26  # infinities, missing credits, and an integer that no double equals
     assert len(list((tmp_path / "there").glob("*.parquet"))) > 3
@@ -399,6 +409,24 @@ def test_the_features_of_raw_tables_are_the_same_on_spark(session: Any, tmp_path
     assert len(on_duckdb.column_names) == 21
     assert on_pyspark.column_names == on_duckdb.column_names
     assert list(map(repr, on_pyspark.to_pylist())) == list(map(repr, on_duckdb.to_pylist()))
+
+
+@spark_tests
+def test_a_session_of_somebody_else_keeps_its_settings_and_takes_no_master(
+    session: Any, bundle_folder: Path, tmp_path: Path
+) -> None:
+    batch_support.write_parquet(TABLE, tmp_path / "in.parquet")
+    given = ("--input", tmp_path / "in.parquet", "--output", f"{tmp_path / 'o'}/", "--model", bundle_folder)
+    session.conf.set("spark.sql.session.timeZone", "Asia/Tokyo")
+
+    named = by_spark(*given, "--master", "local[2]")
+    done = by_spark(*given)
+
+    assert (named.returncode, done.returncode) == (2, 0)
+    assert "--master is not for the session of Spark that is there: leave it out" in named.stderr
+    assert session.conf.get("spark.sql.session.timeZone") == "Asia/Tokyo"
+    assert session.conf.get("spark.sql.files.minPartitionNum", None) is None
+    assert {one.stat().st_mode & 0o777 for one in (tmp_path / "o").iterdir()} == {0o600}
 
 
 # ---- What Spark cannot do

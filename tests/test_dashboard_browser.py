@@ -112,6 +112,24 @@ def test_streamlit_s_own_words_in_a_table_are_french(
         assert english(page) == []
 
 
+@pytest.mark.slow
+def test_the_names_of_the_user_s_own_columns_and_file_are_not_translated(
+    address: str, chromium: Browser, documented_request: dict[str, float], tmp_path: Path
+) -> None:
+    file = tmp_path / "Remove me.csv"
+    columns = {"Open": "a", "Search": "b", "Remove x": "c"} | documented_request
+    file.write_text(",".join(columns) + "\n" + ",".join(map(str, columns.values())))
+    with browser.opened(chromium, f"{address}/portfolio") as page:
+        page.locator("input[type=file]").set_input_files(file)
+        page.get_by_label("Retirer Open").wait_for()
+        page.get_by_test_id("stMultiSelect").get_by_role("combobox").click()
+        page.get_by_role("option").first.wait_for()
+
+        assert page.get_by_test_id("stMultiSelectTagsContainer").all_inner_texts() == ["Open"]
+        assert page.get_by_role("option").all_inner_texts()[1:] == ["Search", "Remove x"]  # behind "all"
+        assert page.get_by_test_id("stFileChipName").get_attribute("title") == "Remove me.csv"
+
+
 def test_the_choice_of_a_fictitious_client_closes_its_window(address: str, chromium: Browser) -> None:
     with browser.opened(chromium, address) as page:
         page.get_by_role("button", name="Client fictif").click()

@@ -407,7 +407,7 @@ def test_a_full_standard_output_is_not_called_a_full_journal(journal: Path, argu
         )
 
     assert done.returncode == 2
-    assert done.stderr == "Refused: standard output cannot be written: No space left on device\n"
+    assert done.stderr == "Refused: standard output cannot be written: the disk is full: free some space\n"
 
 
 def test_receipts_are_exported_with_every_bit(journal: Path, tmp_path: Path, capsys: Capture) -> None:

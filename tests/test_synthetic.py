@@ -539,6 +539,6 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     )
 
     assert stopped.returncode == 2
-    assert "File too large" in stopped.stderr
+    assert "a file may not become larger (ulimit -f): raise this limit" in stopped.stderr
     assert "Traceback" not in stopped.stderr
     assert list(tmp_path.iterdir()) == []

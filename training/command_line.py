@@ -4,6 +4,8 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from mlflow_model import machine
+
 MOST_CLIENTS = 100_000_000
 
 
@@ -28,7 +30,7 @@ def _whole(text: str, lowest: int, highest: int) -> int:
 
 class NotWritable(OSError):
     def __init__(self, folder: Path, error: OSError) -> None:
-        super().__init__(f"{folder} cannot be written to: {error.strerror or error}")
+        super().__init__(f"{folder} cannot be written to: {machine.why_not_written(error)}")
 
 
 def try_writing(folder: Path, asked: Path) -> None:

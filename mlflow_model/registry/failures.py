@@ -48,13 +48,14 @@ _MEMORY_ENDS = (
 )
 # What the system, SQLite and MLflow say, and the sentence for it.
 _WRONG_HERE = {
+    (os.strerror(errno.ENOSPC), "database or disk is full"): "le disque est plein ; libérez de la place",
+    (os.strerror(errno.EDQUOT),): "le quota du disque est épuisé ; libérez de la place",
     (
-        *(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)),
-        "database or disk is full",
-    ): "le disque est plein ; libérez de la place",
+        os.strerror(errno.EFBIG),
+    ): "un fichier ne peut pas devenir plus gros (ulimit -f) ; relevez cette limite",
     (
-        "disk I/O error",  # also where a limit of the system ends a file
-    ): "le disque refuse d’écrire le registre ; libérez de la place, ou vérifiez-le",
+        "disk I/O error",  # also where a limit of the system ends SQLite's file
+    ): "le disque refuse d’écrire le registre ; libérez de la place, relevez « ulimit -f », ou vérifiez-le",
     (
         os.strerror(errno.EROFS),
         "attempt to write a readonly database",
