@@ -10,7 +10,8 @@ from journal.models import Model
 from journal.record import Entry, Kind, now
 
 # Fields that have a place of their own in an entry. All others are its lasting part, as canonical JSON.
-_APART = frozenset({"id", "time", "model", "decision", "call", "reason"})
+_APART = frozenset({"id", "time", "model", "reason", "decision", "call", "subject"})
+_ABOUT = ("decision", "call", "subject")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class Event:
             json.dumps(lasting, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(),
             getattr(self, "reason", "").encode(),
             getattr(self, "model", None),
-            subject=getattr(self, "decision", None) or getattr(self, "call", None),
+            subject=next(filter(None, (getattr(self, name, None) for name in _ABOUT)), None),
         )
 
 
@@ -70,10 +71,11 @@ class Answered(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Unanswered(Event):
-    """A refusal left in the place of this decision's answer: its receipt took too long."""
+    """A refusal left in the place of an answer. `subject`: a decision, or the call of a batch."""
 
     KIND = Kind.UNANSWERED
-    decision: bytes
+    subject: bytes
+    is_of_a_call: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +158,7 @@ def read(entry: Entry) -> Event:
     content: dict[str, Any] = json.loads(entry.lasting)
     kind = _BY_KIND[entry.kind]
     names = {one.name for one in fields(kind)}
-    about = {"decision": entry.subject, "call": entry.subject}
+    about = dict.fromkeys(_ABOUT, entry.subject)
     apart = {"model": entry.model, "reason": entry.erasable.decode(), **about}
     content |= {name: value for name, value in apart.items() if name in names}
     if "ranges" in content:

@@ -58,13 +58,20 @@ def _numbers(connection: sa.Connection, version: str) -> list[int]:
 
 
 def _is_answered() -> sa.ColumnElement[bool]:
-    """Of a call: whether all of its receipts came to the journal. Of no call: whether no refusal is known."""
+    """Whether no refusal is known and, of a call, whether all of its receipts came to the journal."""
     other = schema.record.alias("other").c
-    call_is_answered = sa.and_(other.subject == _columns.subject, other.kind == int(Kind.ANSWERED))
-    is_refused = sa.and_(other.subject == _columns.id, other.kind == int(Kind.UNANSWERED))
+
+    def is_told(subject: sa.ColumnElement[bytes], kind: Kind) -> sa.ColumnElement[bool]:
+        return sa.exists(sa.select(other.position).where(other.subject == subject, other.kind == int(kind)))
+
+    of_a_call, of_none = _columns.subject.is_not(None), _columns.subject.is_(None)
     return sa.or_(
-        sa.exists(sa.select(other.position).where(call_is_answered)),
-        sa.and_(_columns.subject.is_(None), ~sa.exists(sa.select(other.position).where(is_refused))),
+        sa.and_(of_none, ~is_told(_columns.id, Kind.UNANSWERED)),
+        sa.and_(
+            of_a_call,
+            is_told(_columns.subject, Kind.ANSWERED),
+            ~is_told(_columns.subject, Kind.UNANSWERED),
+        ),
     )
 
 
@@ -74,13 +81,9 @@ def unanswered(connection: sa.Connection, receipts: Sequence[Record]) -> set[byt
     The journal could not take the rest of their call, or took too long and a refusal left instead.
     """
     calls = sorted({one.subject for one in receipts if one.subject is not None})
-    answered: set[bytes] = set()
-    for start in range(0, len(calls), reading.PAGE):
-        of_these = _columns.subject.in_(calls[start : start + reading.PAGE])
-        query = sa.select(_columns.subject).where(of_these, _columns.kind == int(Kind.ANSWERED))
-        answered.update(connection.execute(query).scalars())
-    refused = _refused(connection, [one.id for one in receipts if one.subject is None])
-    return refused | {one.id for one in receipts if one.subject is not None and one.subject not in answered}
+    answered = _told(connection, calls, Kind.ANSWERED) - refused(connection, calls)
+    alone = refused(connection, [one.id for one in receipts if one.subject is None])
+    return alone | {one.id for one in receipts if one.subject is not None and one.subject not in answered}
 
 
 def counting_as_answered(connection: sa.Connection, decisions: Sequence[bytes]) -> set[bytes]:
@@ -89,14 +92,20 @@ def counting_as_answered(connection: sa.Connection, decisions: Sequence[bytes]) 
     for start in range(0, len(decisions), _SOUGHT):
         of_these = _columns.id.in_(decisions[start : start + _SOUGHT])
         found.update(connection.execute(sa.select(_columns.id).where(of_these)).scalars())
-    return found - _refused(connection, decisions)
+    return found - refused(connection, decisions)
 
 
-def _refused(connection: sa.Connection, decisions: Sequence[bytes]) -> set[bytes]:
+def refused(connection: sa.Connection, subjects: Sequence[bytes]) -> set[bytes]:
+    """Those of these decisions and calls of which the journal tells that a refusal left."""
+    return _told(connection, subjects, Kind.UNANSWERED)
+
+
+def _told(connection: sa.Connection, subjects: Sequence[bytes], kind: Kind) -> set[bytes]:
+    """Those of the subjects about which there is an event of this kind."""
     found: set[bytes] = set()
-    for start in range(0, len(decisions), _SOUGHT):
-        of_these = _columns.subject.in_(decisions[start : start + _SOUGHT])
-        query = sa.select(_columns.subject).where(of_these, _columns.kind == int(Kind.UNANSWERED))
+    for start in range(0, len(subjects), _SOUGHT):
+        of_these = _columns.subject.in_(subjects[start : start + _SOUGHT])
+        query = sa.select(_columns.subject).where(of_these, _columns.kind == int(kind))
         found.update(connection.execute(query).scalars())
     return found
 

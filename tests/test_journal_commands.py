@@ -360,7 +360,7 @@ def test_a_decision_that_was_refused_late_counts_as_unanswered_and_waits_for_no_
     refused, given = receipt_of(0.25), receipt_of(0.25)
     write([refused, given])
     with writer() as one:
-        one.append([Unanswered(decision=refused.id)])
+        one.append([Unanswered(subject=refused.id)])
 
     listed = typed("list", capsys)[1].splitlines()[1:]
     assert {line.partition("\t")[0] for line in listed if "unanswered" in line} == {id_of(refused)}
