@@ -3,7 +3,8 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from types import UnionType
+from typing import Any, ClassVar, get_origin
 
 from journal import ids
 from journal.models import Model
@@ -154,13 +155,26 @@ _BY_KIND: Mapping[int, type[Event]] = {one.KIND: one for one in Event.__subclass
 
 
 def read(entry: Entry) -> Event:
-    """The event in an entry, whose erasable part is empty if it was erased."""
+    """The event in an entry, whose erasable part is empty if it was erased.
+
+    Raises KeyError, TypeError, ValueError or RecursionError for what is none.
+    """
     content: dict[str, Any] = json.loads(entry.lasting)
+    json.dumps(content, ensure_ascii=False).encode()  # fails for text that no bytes can hold
     kind = _BY_KIND[entry.kind]
     names = {one.name for one in fields(kind)}
     about = dict.fromkeys(_ABOUT, entry.subject)
     apart = {"model": entry.model, "reason": entry.erasable.decode(), **about}
     content |= {name: value for name, value in apart.items() if name in names}
     if "ranges" in content:
-        content["ranges"] = tuple(tuple(one) for one in content["ranges"])
-    return kind(id=entry.id, time=entry.time, **content)
+        content["ranges"] = tuple((int(first), int(last)) for first, last in content["ranges"])
+    event = kind(id=entry.id, time=entry.time, **content)
+    for one in fields(kind):
+        if not isinstance(getattr(event, one.name), _class_of(one.type)):
+            raise TypeError(f"{one.name} is of another type")
+    return event
+
+
+def _class_of(declared: Any) -> Any:
+    """What a value of this type is an instance of: a `Mapping[str, int]` is a Mapping."""
+    return declared if isinstance(declared, UnionType) else get_origin(declared) or declared

@@ -171,21 +171,32 @@ class Unread(NamedTuple):
     place: Place
     position: int
 
+    @classmethod
+    def at(cls, position: int) -> "Unread":
+        """A record of which nothing else can be read."""
+        return cls(Place(position, 0, b""), position)
+
+
+Decision = TypeVar("Decision", Place, Record)
+
 
 def each_readable(
-    places: Sequence[Place], lines: Callable[[Sequence[Place]], list[Line]]
+    decisions: Sequence[Decision], lines: Callable[[Sequence[Decision]], list[Line]]
 ) -> tuple[list[Line], list[Unread]]:
     """The lines of the decisions that can be read, and the others, which are found by halves.
 
     `lines`: of several decisions. Raises Damaged where one of them cannot be read.
     """
+    if not decisions:
+        return [], []
     try:
-        return lines(places), []
+        return lines(decisions), []
     except Damaged as error:
-        if len(places) == 1:
-            return [], [Unread(places[0], places[0].position if error.position is None else error.position)]
-        middle = len(places) // 2
-        first, second = (each_readable(half, lines) for half in (places[:middle], places[middle:]))
+        if len(decisions) == 1:
+            place = Place(decisions[0].position, decisions[0].time, decisions[0].id)
+            return [], [Unread(place, place.position if error.position is None else error.position)]
+        middle = len(decisions) // 2
+        first, second = (each_readable(half, lines) for half in (decisions[:middle], decisions[middle:]))
         return first[0] + second[0], first[1] + second[1]
 
 
@@ -204,32 +215,39 @@ def of_reference(
     reference: str,
     *conditions: sa.ColumnElement[bool],
     progress: Callable[[int], object] = lambda receipts: None,
+    damages: reading.Damages,
 ) -> list[Record]:
     """The decisions with this client reference, in their order; an erased one has none.
 
-    All receipts are read, of which `progress` is told: no index holds a copy of theirs.
+    All receipts are read, of which `progress` is told: no index holds a copy of theirs. `damages` is told the
+    position of each that cannot be read, and may be one of them.
     """
     found: list[int] = []
     wanted = (_columns.position, _columns.erasable)
     unerased = (_columns.kind == int(Kind.RECEIPT), _columns.is_erased == 0)
     for page in reading.pages(connection, wanted, *unerased, *conditions):
-        found += [
-            position
-            for position, salted in page
-            if receipt.ends_with_reference(salted[SALT_BYTES:], reference)
-        ]
+        for position, salted in page:
+            if not isinstance(salted, bytes):
+                damages(position)
+            elif receipt.ends_with_reference(salted[SALT_BYTES:], reference):
+                found.append(position)
         progress(len(page))
-    return [
-        one
-        for one in _at(connection, found)
-        if one.client is not None and one.client.client_reference == reference
-    ]
+    with_it = []
+    for one in _at(connection, found, damages):
+        try:
+            if one.client is not None and one.client.client_reference == reference:
+                with_it.append(one)
+        except Damaged:
+            damages(one.position)
+    return with_it
 
 
-def _at(connection: sa.Connection, positions: Sequence[int]) -> Iterator[Record]:
+def _at(
+    connection: sa.Connection, positions: Sequence[int], damages: reading.Damages | None = None
+) -> Iterator[Record]:
     for start in range(0, len(positions), reading.PAGE):
         places = positions[start : start + reading.PAGE]
-        for page in reading.records(connection, _columns.position.in_(places)):
+        for page in reading.records(connection, _columns.position.in_(places), damages=damages):
             yield from page
 
 
@@ -238,9 +256,11 @@ def count(connection: sa.Connection, wanted: Wanted) -> int:
     return connection.execute(query).scalar_one()
 
 
-def all_of(connection: sa.Connection, wanted: Wanted) -> Iterator[list[Record]]:
-    """All such decisions in their order, a page at a time."""
-    return reading.records(connection, *wanted.conditions(connection))
+def all_of(
+    connection: sa.Connection, wanted: Wanted, damages: reading.Damages | None = None
+) -> Iterator[list[Record]]:
+    """All such decisions in their order, a page at a time. `damages`: as of `reading.records`."""
+    return reading.records(connection, *wanted.conditions(connection), damages=damages)
 
 
 def positions(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> Iterator[int]:

@@ -345,11 +345,11 @@ def test_a_receipt_is_shown_in_french_with_every_digit(journal: Path, capsys: Ca
         f"  Modèle : scoring-client, version 3, empreinte {'ab' * 32}, code 0.2.0",
         "Réponse : Classe_1 (risqué)",
         "  probability_class_1 : 0,30000000000000004",
-        "  Montant du crédit (AMT_CREDIT) : 200000",
-        "  DAYS_BIRTH) : −12000,25",
+        "  Montant du crédit (AMT_CREDIT, unité monétaire) : 200000",
+        "  Âge (DAYS_BIRTH, jours négatifs) : −12000,25, soit 32 ans",
     ):
-        assert line.removeprefix("  DAYS") in said
-    assert "(EXT_SOURCE_1) : non renseigné" in said
+        assert f"{line}\n" in said
+    assert "(EXT_SOURCE_1, de 0 à 1) : non renseigné" in said
     assert ": revue par léa, accordé, « revenus vérifiés »" in said
     assert said.endswith("Enregistrement 1 du journal, numéro 1 de l’écrivain 0, conforme à son empreinte\n")
 

@@ -1,14 +1,16 @@
 """Past decisions are read and reviewed over HTTP, by those who may, whatever becomes of the journal."""
 
+import math
 import os
 import re
 import signal
 import sqlite3
+import struct
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -25,11 +27,12 @@ from journal.ids import written
 from journal.verification import verify
 from mlflow_model.bundle.bundles import Bundle
 from tests import servers
-from tests.journal_support import changed, erased, journal_at, receipt_of, write
+from tests.journal_support import changed, erased, journal_at, receipt_of, rows, write
 from tests.live import children_of, workers_of
+from tests.recording_support import WRITER
 from tests.review_support import LABELS, NOBODY, Bank, Client, bank_in
 from tests.servers import Answer, FlaskDoor
-from tests.test_recording import opened_in
+from tests.test_recording import UNRECORDED, opened_in
 
 pytest_plugins = ["tests.api_support", "tests.review_fixtures"]
 
@@ -599,6 +602,74 @@ def test_without_a_journal_there_is_no_past_decision(
         "Ce service ne tient pas de journal : il ne connaît aucune décision passée."
     }
     assert b"/decisions" not in described
+
+
+# ---- The journal is damaged
+
+NOTHING_ELSE = bytes(2)  # no door, and no name of a token
+# What is harmed, how, and of which column.
+HARMS = {
+    "no date": ("record", f"time = {2**62}"),
+    "no call": ("record", "subject = 'x'"),
+    "no bytes": ("record", "erasable = 5"),
+    "no text": ("record", "lasting = CAST(x'ff' AS text)"),
+    "no number": ("record", f"lasting = x'{(struct.pack('>6d', *[math.nan] * 6) + NOTHING_ELSE).hex()}'"),
+    "no model": ("model", f"description = CAST('{'[' * 50_000}' AS blob)"),
+}
+
+
+@contextmanager
+def harmed(bank: Bank, table: str, change: str, where: str = "TRUE") -> Iterator[None]:
+    """The rows are given back as they were."""
+    file, column = bank.folder / "journal.db", change.partition(" ")[0]
+    before = rows(file, f"SELECT rowid, {column} FROM {table} WHERE {where}")  # noqa: S608 - our own text
+    changed(file, f"UPDATE {table} SET {change} WHERE {where}")  # noqa: S608
+    try:
+        yield
+    finally:
+        with closing(sqlite3.connect(file)) as database, database:
+            for row, value in before:
+                database.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (value, row))  # noqa: S608
+
+
+@pytest.mark.parametrize("kind", HARMS)
+def test_what_cannot_be_read_is_told_as_damage_is_not_reviewed_and_takes_nothing_away(
+    bank: Bank, kind: str
+) -> None:
+    table, change = HARMS[kind]
+    decision, other = bank.decided("grey"), bank.decided("grey")
+    where = f"id = x'{_hex(decision)}'" if table == "record" else "TRUE"
+
+    with harmed(bank, table, change, where):
+        asked = [bank.get("anna", f"/decisions/{decision}{more}") for more in ("", "/explanation")]
+        asked.append(bank.review("anna", decision, "accept"))
+        page = bank.get("anna", "/decisions?limit=3")
+
+    assert [(one.status, one.error) for one in asked] == [(500, DAMAGED)] * 3
+    assert not any("Retry-After" in one.headers for one in asked)
+    assert page.status == 200
+    assert decision in ids_of(page.content["damaged"])
+    assert (other in ids_of(page.content["decisions"])) == (table == "record")
+    assert bank.review("anna", decision, "accept").status == 201
+
+
+def test_a_writer_says_what_is_wrong_with_the_journals_own_row_and_goes_on_when_it_is_sound(
+    bank: Bank,
+) -> None:
+    decision = bank.decided("grey")
+    (writer,) = children_of(bank.door, WRITER)
+
+    with harmed(bank, "journal", "writers = 'x'"):
+        refused = [bank.send("scorer", "POST", "/predict", bank.clients["grey"]) for _ in range(2)]
+        review = bank.review("anna", decision, "accept")
+    servers.eventually(lambda: bank.get(None, "/ready").content["journal"] == "writable" or None, "a journal")
+    again = bank.decided("grey")
+
+    assert [(one.status, one.error) for one in refused] == [(503, UNRECORDED)] * 2
+    assert (review.status, review.error) == (500, DAMAGED)
+    assert bank.door.said.count("the journal cannot be written: the journal's tables do not fit") == 1
+    assert [writer] == children_of(bank.door, WRITER)
+    assert bank.get("anna", f"/decisions/{again}").status == 200
 
 
 # ---- The journal is away
