@@ -153,11 +153,12 @@ def erase(options: Namespace) -> int:
                 raise
         with _progress(len(decisions), "decisions") as bar:
             count = erasing.erase(journal, decisions, operator(), options.why, _process(options), bar.update)
+        exit_code = _copies_said(journal)
     if not count:
         erased = counted(len(decisions), "decision was", "decisions were")
         raise Refused(f"nothing to erase: {erased} erased before, and no log holds anything of it")
     say(sentences.erased(count, len(decisions)))
-    return _damages_said([Unread.at(position) for position in damaged])
+    return _damages_said([Unread.at(position) for position in damaged]) or exit_code
 
 
 def retain(options: Namespace) -> int:
@@ -169,8 +170,9 @@ def retain(options: Namespace) -> int:
             taken = erasing.erase_before(
                 journal, moment, operator(), options.why, _process(options), bar.update
             )
+        exit_code = _copies_said(journal)
     say(sentences.erased_by_age(taken, options.days))
-    return _damages_said([Unread.at(position) for position in taken.damaged])
+    return _damages_said([Unread.at(position) for position in taken.damaged]) or exit_code
 
 
 def hold(options: Namespace) -> int:
@@ -345,6 +347,15 @@ def _of_client(
         _damages_said([Unread.at(position) for position in damaged])
         raise Refused("no decision that is not erased has this reference")
     return found
+
+
+def _copies_said(journal: Journal) -> int:
+    """Name what may still hold what was erased. Returns the exit code."""
+    with journal.reading() as connection:
+        found = structure.foreign(connection)
+    for sentence in found:
+        say(f"Found: {sentence}")
+    return FOUND if found else DONE
 
 
 def _damages_said(damaged: Sequence[Unread]) -> int:

@@ -51,8 +51,16 @@ def _fault_of_the_end(connection: sa.Connection) -> str | None:
     return f"the journal has {counted(size, 'record')} by its own count, and its records end elsewhere"
 
 
-def foreign(connection: sa.Connection) -> list[tuple[str, str]]:
-    """What is not the journal's own, as its kind and name.
+def foreign(connection: sa.Connection) -> list[str]:
+    """What is not the journal's own, each as a sentence."""
+    return [
+        f"the {kind} {name!r} is not the journal's own: it may change or keep what is written"
+        for kind, name in _foreign(connection)
+    ]
+
+
+def _foreign(connection: sa.Connection) -> list[tuple[str, str]]:
+    """As its kind and name.
 
     A SQLite file is the journal's alone. In PostgreSQL its tables' columns and triggers count alone.
     """

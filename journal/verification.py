@@ -95,8 +95,8 @@ def _check_file(connection: sa.Connection, report: Report) -> None:
         found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
         if found != "ok":
             report.add("the database's own check finds a damaged page or index")
-    for kind, name in structure.foreign(connection):
-        report.add(f"the {kind} {name!r} is not the journal's own: it may change or keep what is written")
+    for sentence in structure.foreign(connection):
+        report.add(sentence)
     for index in structure.wrong_indexes(connection) if report.has_tables else ():
         report.add(f"the index {index.name} is missing or another one: python -m journal init makes it again")
 

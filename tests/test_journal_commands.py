@@ -20,6 +20,7 @@ from journal import ids, reading, store
 from journal.__main__ import main
 from journal.events import Unanswered
 from tests.journal_support import (
+    INTO_FORM_0003,
     changed,
     id_of,
     journal_at,
@@ -323,6 +324,22 @@ def test_decisions_are_found_by_label_version_and_time(
 
     found = [line.partition("\t")[0] for line in capsys.readouterr().out.splitlines()[1:]]
     assert found == [id_of(made[place]) for place in reversed(expected)]
+
+
+def test_init_says_what_may_take_long_before_it_says_that_the_journal_is_ready(
+    journal: Path, capsys: Capture
+) -> None:
+    changed(journal, *INTO_FORM_0003, "DROP INDEX record_by_time")
+
+    code, _, err = typed("init", capsys)
+
+    assert code == 0
+    assert [line.partition(",")[0] for line in err.splitlines()] == [
+        "Bringing the journal from the form 0003 to 0004",
+        "Making the index record_by_time",
+        "The journal is ready",
+        "1 index was made again",
+    ]
 
 
 def test_a_receipt_is_shown_in_french_with_every_digit(journal: Path, capsys: Capture) -> None:

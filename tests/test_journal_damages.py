@@ -201,12 +201,24 @@ def test_what_no_writer_can_go_on_from_is_named_and_never_ready(
         assert "JOURNAL_URL" not in err
 
 
-def test_a_column_more_is_named_and_so_is_one_of_the_form(journal: Path, capsys: Capture) -> None:
+def test_a_column_more_is_named_by_a_verification_and_by_an_erasure(journal: Path, capsys: Capture) -> None:
     changed(journal, "ALTER TABLE record ADD COLUMN copy blob", "UPDATE record SET copy = erasable")
 
-    code, _, err = typed("verify", capsys)
+    said = [typed(one, capsys) for one in ("verify", "erase --client-reference ana --why asked")]
 
-    assert (code, err) == (
-        3,
-        "Found: the column 'record.copy' is not the journal's own: it may change or keep what is written\n",
+    sentence = (
+        "Found: the column 'record.copy' is not the journal's own: it may change or keep what is written\n"
     )
+    assert [(code, sentence in err) for code, _, err in said] == [(3, True)] * 2
+
+
+def test_old_decisions_are_erased_but_for_one_that_holds_nothing_to_erase(
+    journal: Path, capsys: Capture
+) -> None:
+    changed(journal, "UPDATE record SET time = 1", "UPDATE record SET erasable = 5 WHERE position = 2")
+
+    code, _, err = typed("retain --days 1", capsys)
+
+    assert code == 3
+    assert "2 decisions older than 1 day erased, 1 held and kept" in err
+    assert "Damaged: record 2 cannot be read" in err
