@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from pyarrow import parquet
 
 from journal import export as exporting
 from journal import ids, reading, store
 from journal.__main__ import main
-from journal.events import Unanswered
+from journal.events import Answered, Unanswered
 from tests.journal_support import (
     INTO_FORM_0003,
     changed,
@@ -387,6 +388,30 @@ def test_a_decision_that_was_refused_late_counts_as_unanswered_and_waits_for_no_
     assert "Jamais rendue\u00a0: un refus est parti à sa place\n" in said
     assert ": inscrit qu’un refus est parti à la place de la réponse\n" in said
     assert "Rendue le" in typed(f"show {id_of(given)}", capsys)[1]
+    assert typed("verify", capsys)[0] == 0
+
+
+def test_a_batch_that_was_refused_late_counts_as_unanswered_though_all_of_it_is_there(
+    journal: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    refused, given = ([receipt_of(0.25, call_id=call) for _ in range(2)] for call in (ids.new(), ids.new()))
+    with writer() as one:
+        one.append([Unanswered(subject=refused[0].call_id, is_of_a_call=True)])  # before the last receipts
+        for call in (refused, given):
+            one.append([*call, Answered(call=call[0].call_id, receipts=2)])
+
+    listed = typed("list", capsys)[1].splitlines()[1:]
+    assert {line.partition("\t")[0] for line in listed if "unanswered" in line} == {*map(id_of, refused)}
+    waiting = typed("list --open", capsys)[1].splitlines()[1:]
+    assert {line.partition("\t")[0] for line in waiting} == {*map(id_of, given)}
+    assert "Jamais rendue" in typed(f"show {id_of(refused[0])}", capsys)[1]
+    typed(f"export --output {tmp_path}/all.parquet", capsys)
+    assert parquet.read_table(tmp_path / "all.parquet").column("is_answered").to_pylist() == [
+        False,
+        False,
+        True,
+        True,
+    ]
     assert typed("verify", capsys)[0] == 0
 
 

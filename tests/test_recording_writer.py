@@ -163,6 +163,7 @@ def _counted(page: dict[str, float], load: Load) -> dict[str, float] | None:
 # ---- What was refused, and came to the journal all the same
 
 
+@pytest.mark.slow
 def test_what_was_refused_counts_as_never_answered_however_late_its_receipts_come(
     documented_pickle: Path, documented_request: Clients, tmp_path: Path
 ) -> None:

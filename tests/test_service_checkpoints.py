@@ -235,6 +235,7 @@ def test_what_was_not_handed_over_is_handed_over_by_the_next_service(
     assert kept_back
 
 
+@pytest.mark.slow
 def test_a_mark_that_cannot_be_written_is_one_sentence_and_nothing_is_handed_over_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
