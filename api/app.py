@@ -48,7 +48,7 @@ def create_app(served: ServedModel | None = None) -> Flask:
 
 def main(given: Sequence[str] | None = None) -> None:
     """Serve until interrupted or terminated."""
-    from api.settings import Settings
+    from api.settings import Settings, refuse
 
     settings = Settings.from_environment()
     options = _parser(settings).parse_args(given)
@@ -56,7 +56,7 @@ def main(given: Sequence[str] | None = None) -> None:
     from api.server import kept_files
 
     if settings.log_format not in ("", "json", "text"):
-        sys.exit(f"LOG_FORMAT must be json or text, not {settings.log_format!r}")
+        refuse(f"LOG_FORMAT must be json or text, not {settings.log_format!r}")
     logs.configure()
     _check_access(options, settings)
     with kept_files.kept():
@@ -72,7 +72,7 @@ def main(given: Sequence[str] | None = None) -> None:
 
 def _check_access(options: argparse.Namespace, settings: Settings) -> None:
     """Refuse to serve decisions to a network unless tokens are asked for, or --no-auth says so."""
-    from api.settings import TOKENS_FILE
+    from api.settings import TOKENS_FILE, refuse
     from mlflow_model import command
 
     if settings.tokens_file:
@@ -82,18 +82,19 @@ def _check_access(options: argparse.Namespace, settings: Settings) -> None:
             f"--host {options.host} is open to others: set {TOKENS_FILE} (python -m api.tokens --help), "
             "or say --no-auth where something else lets only the right ones pass"
         )
-        sys.exit(command.named_here(sentence))
+        refuse(command.named_here(sentence))
 
 
 def _check_tokens(file: Path) -> None:
     """Read the file once: the workers follow it, and a service that nobody may use is not started."""
     from api.followed_file import BadFile
+    from api.settings import refuse
     from api.tokens import Guard
 
     try:
         Guard(file)
     except BadFile as error:
-        sys.exit(str(error))
+        refuse(str(error))
 
 
 def _is_loopback(host: str) -> bool:

@@ -7,10 +7,12 @@ MLFLOW_TRACKING_URI and MODEL_PUBLIC_KEY are read by mlflow_model: they concern 
 
 import math
 import os
+import re
 import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from mlflow_model import machine, processes
 from mlflow_model.registry.store import DEFAULT_MODEL_URI
@@ -20,6 +22,9 @@ JOURNAL_URL = "JOURNAL_URL"  # read by the journal itself
 CHECKPOINTS, KEY, MINUTES = "JOURNAL_CHECKPOINTS", "JOURNAL_KEY", "JOURNAL_CHECKPOINT_MINUTES"
 COMMAND = "JOURNAL_CHECKPOINT_COMMAND"
 
+REFUSED = 2  # the exit code, as that of a wrong option
+
+_DECIMAL = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", re.ASCII)
 _DEFAULT_CACHE = processes.ROOT / ".cache" / "bundles"
 _DEFAULT_REFERENCE = processes.ROOT / "models" / "reference.parquet"
 _DEFAULT_PORT = "5000"
@@ -87,7 +92,7 @@ class Settings:
         """How often to look whether the alias has moved; 0 looks once. Ends the process if not valid."""
         found = _number(self.reload_text, _DEFAULT_RELOAD_SECONDS)
         if not 0 <= found <= _LONGEST_RELOAD_SECONDS:
-            sys.exit(
+            refuse(
                 f"RELOAD_SECONDS must be a number of seconds up to {_LONGEST_RELOAD_SECONDS:,}, or 0 to look "
                 f"only once, not {self.reload_text!r}"
             )
@@ -98,7 +103,7 @@ class Settings:
         """The share of clients that a challenger decides on too. Ends the process if not valid."""
         found = _number(self.share_text, _DEFAULT_CHALLENGER_SHARE)
         if not 0 <= found <= 1:
-            sys.exit(f"SHADOW_SHARE must be a share from 0 to 1, not {self.share_text!r}")
+            refuse(f"SHADOW_SHARE must be a share from 0 to 1, not {self.share_text!r}")
         return found
 
     @property
@@ -108,7 +113,7 @@ class Settings:
             return None
         minutes = _number(self.minutes_text, _DEFAULT_MINUTES)
         if not 0 < minutes <= _MOST_MINUTES:
-            sys.exit(
+            refuse(
                 f"{MINUTES} must be a number of minutes up to {_MOST_MINUTES:,}, not {self.minutes_text!r}"
             )
         return minutes
@@ -119,26 +124,33 @@ class Settings:
         if not self.checkpoints:
             return None
         if not self.records:
-            sys.exit(f"{CHECKPOINTS} needs a journal: {JOURNAL_URL}=off says that there is none")
+            refuse(f"{CHECKPOINTS} needs a journal: {JOURNAL_URL}=off says that there is none")
         key, folder = os.environ.get(KEY), Path(self.checkpoints)
-        if not key or not Path(key).is_file():
-            sys.exit(f"{CHECKPOINTS} needs {KEY}, the file of the private Ed25519 key that signs checkpoints")
+        if not key:
+            refuse(f"{CHECKPOINTS} needs {KEY}, the file of the private Ed25519 key that signs checkpoints")
+        if not Path(key).is_file():
+            refuse(f"{KEY} must name a file that is there, of the private Ed25519 key: {key} is none")
         if not folder.is_dir():
-            sys.exit(f"{CHECKPOINTS} must name a folder that is there: make it first")
+            refuse(f"{CHECKPOINTS} must name a folder that is there: make it first")
         minutes = self.checkpoint_minutes or _DEFAULT_MINUTES
         command = os.environ.get(COMMAND, "")
         try:
             is_command = not command or bool([*shlex.split(command), ""][0])
         except ValueError:
-            sys.exit(f"{COMMAND} must be a command as in a shell: a quote is not closed in it")
+            refuse(f"{COMMAND} must be a command as in a shell: a quote is not closed in it")
         if not is_command:
-            sys.exit(f"{COMMAND} must be a command, and names none: leave it unset for none")
+            refuse(f"{COMMAND} must be a command, and names none: leave it unset for none")
         return Checkpointing(Path(key).absolute(), folder.absolute(), minutes, command)
+
+
+def refuse(sentence: str) -> NoReturn:
+    """End the process before it serves: what it was told makes no sense."""
+    print(sentence, file=sys.stderr)  # noqa: T201 - nothing is logged yet
+    sys.exit(REFUSED)
 
 
 def _number(text: str, default: float) -> float:
     """The number in a text, the default if it is empty, NaN if it is none."""
-    try:
-        return float(text) if text else default
-    except ValueError:
-        return math.nan
+    if not text:
+        return default
+    return float(text) if _DECIMAL.fullmatch(text) else math.nan

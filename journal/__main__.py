@@ -8,7 +8,7 @@ if __name__ == "__main__":
 from collections.abc import Sequence
 
 from journal import command_options, commands
-from journal.errors import JournalError
+from journal.errors import Damaged, JournalError
 from mlflow_model.bundle.signing import BadKey
 
 _COMMANDS = {
@@ -32,6 +32,9 @@ def main(given: Sequence[str] | None = None) -> int:
     options = command_options.parser(_COMMANDS).parse_args(given)
     try:
         return int(options.run(options))
+    except Damaged as error:
+        commands.say(f"Found: {error}")
+        return commands.FOUND
     except (JournalError, BadKey) as error:
         commands.say(f"Refused: {error}")
         return commands.REFUSED

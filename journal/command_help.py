@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-_REFUSED = "2 refused"
+_REFUSED, _DAMAGED = "2 refused", "3 the journal is damaged"
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,10 @@ class More:
 
 BY_COMMAND = {
     "init": More(
-        "init", "Says on standard error that the journal is ready.", f"0 the journal is ready, {_REFUSED}"
+        "init",
+        "Says on standard error that the journal is ready: something is written to it, and taken back.\n"
+        "Before it works for long on a large one, it says at what.",
+        f"0 the journal is ready, {_REFUSED}",
     ),
     "checkpoint": More(
         "checkpoint --key journal-key.pem --out checkpoints/",
@@ -39,12 +42,12 @@ BY_COMMAND = {
     "erase": More(
         'erase --client-reference REF --why "asked for on 2026-11-26"',
         "Says on standard error how many decisions were erased, all of them or none.",
-        f"0 erased, {_REFUSED}, or nothing was there to erase",
+        f"0 erased, {_REFUSED}, or nothing was there to erase, 3 erased, but for damaged ones",
     ),
     "retain": More(
         "retain --days 3650",
         "Says on standard error how many decisions were erased, and how many were held and kept.",
-        f"0 done, also where nothing was old enough, {_REFUSED}",
+        f"0 done, also where nothing was old enough, {_REFUSED}, 3 done, but for damaged ones",
     ),
     "hold": More(
         'hold --decision 01890a5d-ac96-774b-bcce-b302099a8057 --why "a complaint is before a court"',
@@ -69,13 +72,14 @@ BY_COMMAND = {
         "--explain brings the version that decided out of the registry (MLFLOW_TRACKING_URI), and adds its\n"
         "reasons, warnings and what would change the decision, with the loans that TARIFF_FILE names.\n"
         "What cannot be explained is shown, and standard error says why.",
-        f"0 shown, {_REFUSED}, or there is none, or it cannot be explained, 3 shown, and changed since then",
+        f"0 shown, {_REFUSED}, or there is none, or it cannot be explained, 3 changed since, or damaged",
     ),
     "export": More(
         "export --since 2026-11-01 --output receipts.parquet",
         "Says on standard error how many receipts the file holds. It is Parquet, a row for each decision:\n"
-        "decision_id, time, model_version, the last review and others, then the features and the outputs.",
-        f"0 the file is whole, {_REFUSED}",
+        "decision_id, time, model_version, the last review and others, then the features and the outputs.\n"
+        "Damaged receipts are named on standard error, and the others are in the file.",
+        f"0 the file is whole, {_REFUSED}, 3 it is, but for damaged ones",
     ),
     "replay": More(
         "replay --since 2026-11-01 --sample 1000",
@@ -89,4 +93,5 @@ BY_COMMAND = {
 def epilog(command: str) -> str:
     more = BY_COMMAND[command]
     example = f"Example: python -m journal {more.example}"
-    return f"{more.says}\n\n{example}\nExit codes: {more.codes}, 130 interrupted."
+    codes = more.codes if "3 " in more.codes else f"{more.codes}, {_DAMAGED}"
+    return f"{more.says}\n\n{example}\nExit codes: {codes}, 130 interrupted."

@@ -27,18 +27,21 @@ from journal import (
     proofs,
     reading,
     replay,
+    schema,
     sentences,
     store,
     structure,
     verification,
 )
-from journal.errors import Damaged, Refused
-from journal.listing import Place, Wanted
+from journal.code_version import code_version
+from journal.errors import Refused
+from journal.listing import Place, Unread, Wanted
 from journal.models import Model
 from journal.plural import counted
 from journal.reading import Record
 from journal.record import Kind
 from journal.store import Journal
+from journal.writer import Writer
 from mlflow_model import command, machine
 from mlflow_model.bundle import signing
 from mlflow_model.bundle.scoring import Scorer
@@ -54,15 +57,28 @@ _BOTH_WAYS = "name the decision by its ID, or all of a client by --client-refere
 
 
 def init(options: Namespace) -> int:
-    journal, is_changed = store.make()
+    journal, is_changed = store.make(begins=_say_that_it_is_brought_up_to_date)
     with closing(journal):
-        made, mended = structure.mend_indexes(journal), marks.mend(journal)
+        structure.require_sound(journal)
+        made, mended = structure.mend_indexes(journal, _say_that_it_is_made), marks.mend(journal)
+        Writer(journal, _process(options), code_version()).rehearse([])
     say("The journal is ready" if is_changed else "The journal was ready already")
     if made:
         say(f"{counted(made, 'index was', 'indexes were')} made again")
     if mended:
         say(f"{counted(mended, 'mark of a review was', 'marks of reviews were')} mended")
     return DONE
+
+
+def _say_that_it_is_brought_up_to_date(form: str) -> None:
+    say(
+        f"Bringing the journal from the form {form} to {schema.REVISION}, a million records in some seconds: "
+        "decisions are refused meanwhile"
+    )
+
+
+def _say_that_it_is_made(index: str) -> None:
+    say(f"Making the index {index}, a million records in some seconds: decisions are refused meanwhile")
 
 
 # ---- Evidence
@@ -84,16 +100,10 @@ def verify(options: Namespace) -> int:
     keys = _keys(options)
     files = [file for place in options.checkpoint for file in checkpoints.files_at(place)]
     given = [checkpoints.of_file(file, keys) for file in files]
-    try:
-        with (
-            _opened() as journal,
-            journal.reading() as connection,
-            _progress(reading.size(connection), "records") as bar,
-        ):
+    with _opened() as journal, journal.reading() as connection:
+        total = 0 if structure.missing(connection) else reading.size(connection)
+        with _progress(total, "records") as bar:
             report = verification.verify(connection, given, keys, bar.update)
-    except Damaged as error:
-        say(f"Found: {error}")
-        return FOUND
     _print(sentences.verified(report, given, bool(keys)))
     for sentence in sentences.found(report):
         say(sentence)
@@ -131,22 +141,24 @@ def erase(options: Namespace) -> int:
         raise Refused("erase --decision ID, or all of one --client-reference")
     if options.client_reference and options.client_reference in options.why:
         raise Refused("--why names the client, and would stay: say it without the reference")
+    damaged = list[int]()
     with _opened() as journal:
         decisions = list(dict.fromkeys(options.decision))
         if options.client_reference is not None:
             try:
                 with journal.reading() as connection:
-                    decisions = [one.id for one in _of_client(connection, options.client_reference)]
+                    decisions = [one.id for one in _of_client(connection, options.client_reference, damaged)]
             except Refused:  # perhaps erased before, by one who could not clear the log
                 erasing.leave_no_trace(journal)
                 raise
         with _progress(len(decisions), "decisions") as bar:
             count = erasing.erase(journal, decisions, operator(), options.why, _process(options), bar.update)
+        exit_code = _copies_said(journal)
     if not count:
         erased = counted(len(decisions), "decision was", "decisions were")
         raise Refused(f"nothing to erase: {erased} erased before, and no log holds anything of it")
     say(sentences.erased(count, len(decisions)))
-    return DONE
+    return _damages_said([Unread.at(position) for position in damaged]) or exit_code
 
 
 def retain(options: Namespace) -> int:
@@ -158,8 +170,9 @@ def retain(options: Namespace) -> int:
             taken = erasing.erase_before(
                 journal, moment, operator(), options.why, _process(options), bar.update
             )
+        exit_code = _copies_said(journal)
     say(sentences.erased_by_age(taken, options.days))
-    return DONE
+    return _damages_said([Unread.at(position) for position in taken.damaged]) or exit_code
 
 
 def hold(options: Namespace) -> int:
@@ -180,22 +193,21 @@ def release(options: Namespace) -> int:
 
 
 def list_(options: Namespace) -> int:
-    wanted = _wanted(options, options.label, options.open)
+    wanted, unread = _wanted(options, options.label, options.open), list[int]()
     with _opened() as journal, journal.reading() as connection:
         if options.client_reference is None:
             found = listing.places(connection, wanted, options.limit)
             total = listing.count(connection, wanted)
         else:
-            own = _of_client(connection, options.client_reference, wanted)
+            own = _of_client(connection, options.client_reference, unread, wanted)
             found = [Place(one.position, one.time, one.id) for one in own[: -options.limit - 1 : -1]]
             total = len(own)
         held = erasing.held_decisions(connection)
         lines, damaged = listing.each_readable(found, functools.partial(_lines, connection, held))
     _print(sentences.listed(lines, sys.stdout.isatty()))
-    for sentence in sentences.unreadable(damaged):
-        say(sentence)
+    exit_code = _damages_said([*damaged, *map(Unread.at, unread)])
     say(sentences.shown_of(len(lines), len(damaged), total))
-    return FOUND if damaged else DONE
+    return exit_code
 
 
 def _lines(connection: sa.Connection, held: set[bytes], places: Sequence[Place]) -> list[tuple[str, ...]]:
@@ -214,25 +226,35 @@ def _lines(connection: sa.Connection, held: set[bytes], places: Sequence[Place])
 def show(options: Namespace) -> int:
     if (options.id is None) == (options.client_reference is None):
         raise Refused(_BOTH_WAYS)
+    unread = list[int]()
     with _opened() as journal, journal.reading() as connection:
         if options.id is not None:
             found = [_decision(connection, options.id)]
         else:
-            found = _of_client(connection, options.client_reference)[::-1]
-        unanswered = listing.unanswered(connection, found)
-        receipts = [
-            french.shown(one, reading.about(connection, one.id), is_answered=one.id not in unanswered)
-            for one in found
-        ]
+            found = _of_client(connection, options.client_reference, unread)[::-1]
+        told, damaged = listing.each_readable(found, functools.partial(_shown, connection))
+    found, receipts = [one for one, _ in told], [receipt for _, receipt in told]
     refusals = list[str]()
     if options.explain:
         receipts, refusals = _explained(found, receipts)
-    _write(["\n\n".join(receipts)])
+    _write(["\n\n".join(receipts)] if receipts else [])
     for sentence in refusals:
         say(sentence)
+    exit_code = _damages_said([*damaged, *map(Unread.at, unread)])
     if not all(one.is_intact for one in found):
         return FOUND
-    return REFUSED if refusals else DONE
+    return exit_code or (REFUSED if refusals else DONE)
+
+
+def _shown(connection: sa.Connection, decisions: Sequence[Record]) -> list[tuple[Record, str]]:
+    """Each with its receipt. Raises Damaged."""
+    unanswered = listing.unanswered(connection, decisions)
+    told = []
+    for one in decisions:
+        about, is_answered = reading.about(connection, one.id), one.id not in unanswered
+        with reading.readable(one.position):
+            told.append((one, french.shown(one, about, is_answered=is_answered)))
+    return told
 
 
 def _explained(found: Sequence[Record], receipts: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -259,11 +281,11 @@ def export_(options: Namespace) -> int:
         journal.reading() as connection,
         _progress(listing.count(connection, wanted), "receipts") as bar,
     ):
-        count = export.write(connection, wanted, options.output, bar.update)
+        count, damaged = export.write(connection, wanted, options.output, bar.update)
     name = options.output.name
     told = ", with what clients have told: keep it as the journal" if count else ""
     say(f"{name} holds {counted(count, 'receipt')}{told}")
-    return DONE
+    return _damages_said(damaged)
 
 
 def replay_(options: Namespace) -> int:
@@ -309,14 +331,38 @@ def _decision(connection: sa.Connection, own_id: bytes) -> Record:
     return found
 
 
-def _of_client(connection: sa.Connection, reference: str, wanted: Wanted | None = None) -> list[Record]:
-    """The decisions with this reference, in their order. Raises Refused if there are none."""
+def _of_client(
+    connection: sa.Connection, reference: str, damaged: list[int], wanted: Wanted | None = None
+) -> list[Record]:
+    """The decisions with this reference, in their order. Raises Refused if there are none.
+
+    `damaged` gets the positions of those that cannot be read.
+    """
     with _progress(listing.count(connection, Wanted()), "receipts") as bar:
         conditions = [] if wanted is None else wanted.conditions(connection)
-        found = listing.of_reference(connection, reference, *conditions, progress=bar.update)
+        found = listing.of_reference(
+            connection, reference, *conditions, progress=bar.update, damages=damaged.append
+        )
     if not found:
+        _damages_said([Unread.at(position) for position in damaged])
         raise Refused("no decision that is not erased has this reference")
     return found
+
+
+def _copies_said(journal: Journal) -> int:
+    """Name what may still hold what was erased. Returns the exit code."""
+    with journal.reading() as connection:
+        found = structure.foreign(connection)
+    for sentence in found:
+        say(f"Found: {sentence}")
+    return FOUND if found else DONE
+
+
+def _damages_said(damaged: Sequence[Unread]) -> int:
+    """Name what cannot be read and was left out. Returns the exit code."""
+    for sentence in sentences.unreadable(damaged):
+        say(sentence)
+    return FOUND if damaged else DONE
 
 
 def _progress(total: int, unit: str) -> "tqdm":

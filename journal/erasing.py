@@ -5,6 +5,7 @@ What SQLite's log and PostgreSQL's old rows still hold is removed afterwards.
 """
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -15,7 +16,6 @@ from journal import events, ids, ranges, reading, record, schema
 from journal.code_version import code_version
 from journal.errors import JournalError, Refused, Unavailable
 from journal.plural import counted
-from journal.reading import Record
 from journal.record import Kind
 from journal.store import Journal
 from journal.writer import Group, Writer
@@ -36,10 +36,32 @@ _ERASABLE = (
 
 
 class ByAge(NamedTuple):
-    """How many decisions were erased, and how many were old enough and held."""
+    """How many decisions were erased, and how many were old enough and held.
+
+    `damaged`: the positions of records that were old enough, and hold nothing that could be erased.
+    """
 
     erased: int
     held: int
+    damaged: tuple[int, ...] = ()
+
+
+class _Erasable(NamedTuple):
+    """What an erasure has to know of a record, whatever else of it is damaged."""
+
+    position: int
+    kind: int
+    id: bytes
+    subject: bytes | None
+    salted: bytes
+
+    @property
+    def decision(self) -> bytes | None:
+        return self.id if self.kind == Kind.RECEIPT else self.subject
+
+    @property
+    def is_erasable(self) -> bool:
+        return isinstance(self.salted, bytes) and len(self.salted) >= record.SALT_BYTES
 
 
 class Held(Refused):
@@ -105,9 +127,11 @@ def _erased_of(
     connection: sa.Connection, decisions: Sequence[bytes], by: str, why: str
 ) -> list[events.Erasure]:
     """Overwrite what is left of these. Return what is to be told of it."""
-    found: dict[bytes | None, list[Record]] = {}
+    found: dict[bytes | None, list[_Erasable]] = {}
     of_them = sa.or_(_columns.id.in_(decisions), _columns.subject.in_(decisions))
     for one in _erasable_records(connection, of_them):
+        if not one.is_erasable:
+            raise reading.damaged(one.position)
         found.setdefault(one.decision, []).append(one)
     told = []
     for decision, records in found.items():
@@ -129,15 +153,17 @@ def erase_before(
 
     A page of records is erased in a transaction: who breaks off has erased the pages so far.
     """
-    count, kept, after = 0, 0, -1
+    count, kept, after, damaged = 0, 0, -1, list[int]()
     with Writer(journal, process, code_version()) as writer:
         while places := _places_before(journal, moment, after):
             began = time.monotonic()
             with writer.group() as group:
                 held = held_decisions(group.connection)
                 page = [*_erasable_records(group.connection, _columns.position.in_(places))]
-                free = [one for one in page if one.decision not in held]
-                found = {one.position: one for one in (*free, *_reviews_of(group.connection, free))}
+                damaged += [one.position for one in page if not one.is_erasable]
+                free = [one for one in page if one.is_erasable and one.decision not in held]
+                reviews = [one for one in _reviews_of(group.connection, free) if one.is_erasable]
+                found = {one.position: one for one in (*free, *reviews)}
                 if found:
                     _overwrite(group.connection, found.values())
                     _tell(group, events.Erasure(by=by, why=why, ranges=ranges.of(sorted(found))))
@@ -147,7 +173,7 @@ def erase_before(
             progress(len(places))
             _let_others_write(began)
     leave_no_trace(journal)
-    return ByAge(count, kept)
+    return ByAge(count, kept, tuple(damaged))
 
 
 def count_before(connection: sa.Connection, moment: int) -> int:
@@ -157,10 +183,14 @@ def count_before(connection: sa.Connection, moment: int) -> int:
 
 
 def held_decisions(connection: sa.Connection) -> set[bytes]:
+    """Also by a hold of which nothing can be read but that it is one, and of which decision."""
+    about = (_columns.position, _columns.kind, _columns.subject)
+    is_about_holds = _columns.kind.in_([int(Kind.HOLD), int(Kind.RELEASE)])
     held: set[bytes] = set()
-    for one in reading.about_holds(connection):
-        if one.subject is not None:
-            (held.add if one.kind == Kind.HOLD else held.discard)(one.subject)
+    for page in reading.pages(connection, about, is_about_holds, _columns.kind != int(Kind.RECEIPT)):
+        for _, kind, subject in page:
+            if subject is not None:
+                (held.add if kind == Kind.HOLD else held.discard)(subject)
     return held
 
 
@@ -215,9 +245,10 @@ def _require_decisions(connection: sa.Connection, decisions: Sequence[bytes]) ->
             raise Refused(f"no decision of the journal has the id {ids.written(decision)}")
 
 
-def _erasable_records(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> Iterable[Record]:
-    for page in reading.records(connection, *_ERASABLE, *conditions):
-        yield from page
+def _erasable_records(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> Iterable[_Erasable]:
+    wanted = (_columns.position, _columns.kind, _columns.id, _columns.subject, _columns.erasable)
+    for page in reading.pages(connection, wanted, *_ERASABLE, *conditions):
+        yield from itertools.starmap(_Erasable, page)
 
 
 def _places_before(journal: Journal, moment: int, after: int) -> list[int]:
@@ -230,12 +261,13 @@ def _places_before(journal: Journal, moment: int, after: int) -> list[int]:
         ]
 
 
-def _reviews_of(connection: sa.Connection, decisions: Iterable[Record]) -> Iterable[Record]:
+def _reviews_of(connection: sa.Connection, decisions: Iterable[_Erasable]) -> Iterable[_Erasable]:
     """Also the younger ones: their reasons speak of what the decisions hold."""
-    return _erasable_records(connection, _columns.subject.in_([one.id for one in decisions]))
+    own_ids = [one.id for one in decisions if isinstance(one.id, bytes)]
+    return _erasable_records(connection, _columns.subject.in_(own_ids))
 
 
-def _overwrite(connection: sa.Connection, found: Iterable[Record]) -> None:
+def _overwrite(connection: sa.Connection, found: Iterable[_Erasable]) -> None:
     rows = [{"place": one.position, "rest": record.erased(one.salted)} for one in found]
     statement = schema.record.update().where(_columns.position == sa.bindparam("place"))
     connection.execute(statement.values(is_erased=1, erasable=sa.bindparam("rest")), rows)

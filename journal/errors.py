@@ -4,7 +4,15 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DBAPIError,
+    IntegrityError,
+    MultipleResultsFound,
+    NoResultFound,
+    NoSuchTableError,
+    SQLAlchemyError,
+    StatementError,
+)
 
 from mlflow_model import machine
 
@@ -53,6 +61,9 @@ _SILENT = "the journal's database does not answer as it should: check JOURNAL_UR
 _NO_DATABASE = "the file is no database, or its beginning is damaged: check JOURNAL_URL, or restore a backup"
 _DAMAGED = "the journal's file is damaged: restore the last backup beside it, and compare the two"
 UNFIT = "the journal's tables do not fit each other: python -m journal verify says more"
+# Of tables that are missing, or hold what the journal never writes. A DBAPIError is a StatementError, too.
+_OF_DAMAGED_TABLES = (MultipleResultsFound, NoResultFound, NoSuchTableError, StatementError)
+_OF_AN_UNKNOWN_NAME = ("SQLITE_ERROR", "42P01", "42703")  # of a table or a column: SQLite's, PostgreSQL's
 # By the beginning of SQLite's extended code, or PostgreSQL's SQLSTATE.
 _BY_CODE = {
     "SQLITE_BUSY": _LOCKED,
@@ -81,6 +92,8 @@ def in_words() -> Iterator[None]:
         raise _said(error) from None
     except UnicodeDecodeError:  # of a damaged name in SQLite's own words
         raise Damaged(_DAMAGED) from None
+    except _OF_DAMAGED_TABLES:
+        raise Damaged(UNFIT) from None
     except SQLAlchemyError:
         raise Unavailable(_SILENT) from None
 
@@ -114,6 +127,8 @@ def _said(error: DBAPIError) -> JournalError:
     code = next((found for name in names if (found := getattr(error.orig, name, None))), "")
     if code.startswith("SQLITE_NOTADB"):
         return Damaged(_NO_DATABASE)
+    if code in _OF_AN_UNKNOWN_NAME:
+        return Damaged(UNFIT)
     for beginning, sentence in _BY_CODE.items():
         if code.startswith(beginning):
             return Unavailable(sentence)

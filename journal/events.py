@@ -3,14 +3,16 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from types import UnionType
+from typing import Any, ClassVar, get_origin
 
 from journal import ids
 from journal.models import Model
 from journal.record import Entry, Kind, now
 
 # Fields that have a place of their own in an entry. All others are its lasting part, as canonical JSON.
-_APART = frozenset({"id", "time", "model", "decision", "call", "reason"})
+_APART = frozenset({"id", "time", "model", "reason", "decision", "call", "subject"})
+_ABOUT = ("decision", "call", "subject")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,7 @@ class Event:
             json.dumps(lasting, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(),
             getattr(self, "reason", "").encode(),
             getattr(self, "model", None),
-            subject=getattr(self, "decision", None) or getattr(self, "call", None),
+            subject=next(filter(None, (getattr(self, name, None) for name in _ABOUT)), None),
         )
 
 
@@ -70,10 +72,11 @@ class Answered(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Unanswered(Event):
-    """A refusal left in the place of this decision's answer: its receipt took too long."""
+    """A refusal left in the place of an answer. `subject`: a decision, or the call of a batch."""
 
     KIND = Kind.UNANSWERED
-    decision: bytes
+    subject: bytes
+    is_of_a_call: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,13 +155,26 @@ _BY_KIND: Mapping[int, type[Event]] = {one.KIND: one for one in Event.__subclass
 
 
 def read(entry: Entry) -> Event:
-    """The event in an entry, whose erasable part is empty if it was erased."""
+    """The event in an entry, whose erasable part is empty if it was erased.
+
+    Raises KeyError, TypeError, ValueError or RecursionError for what is none.
+    """
     content: dict[str, Any] = json.loads(entry.lasting)
+    json.dumps(content, ensure_ascii=False).encode()  # fails for text that no bytes can hold
     kind = _BY_KIND[entry.kind]
     names = {one.name for one in fields(kind)}
-    about = {"decision": entry.subject, "call": entry.subject}
+    about = dict.fromkeys(_ABOUT, entry.subject)
     apart = {"model": entry.model, "reason": entry.erasable.decode(), **about}
     content |= {name: value for name, value in apart.items() if name in names}
     if "ranges" in content:
-        content["ranges"] = tuple(tuple(one) for one in content["ranges"])
-    return kind(id=entry.id, time=entry.time, **content)
+        content["ranges"] = tuple((int(first), int(last)) for first, last in content["ranges"])
+    event = kind(id=entry.id, time=entry.time, **content)
+    for one in fields(kind):
+        if not isinstance(getattr(event, one.name), _class_of(one.type)):
+            raise TypeError(f"{one.name} is of another type")
+    return event
+
+
+def _class_of(declared: Any) -> Any:
+    """What a value of this type is an instance of: a `Mapping[str, int]` is a Mapping."""
+    return declared if isinstance(declared, UnionType) else get_origin(declared) or declared

@@ -1,5 +1,6 @@
 """Writes the receipts into a Parquet file: one row a decision, the features and outputs as columns."""
 
+import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from pyarrow import parquet
 
 from journal import events, ids, listing, new_files, reading
 from journal.errors import Refused
-from journal.listing import Wanted
+from journal.listing import Unread, Wanted
 from journal.models import Model
 from journal.reading import Record
 from mlflow_model import machine
@@ -46,30 +47,36 @@ def require_place(file: Path) -> None:
     new_files.require_new(file)
 
 
-def write(connection: sa.Connection, wanted: Wanted, file: Path, progress: Callable[[int], object]) -> int:
-    """Write a new file for its owner alone, whole or not at all. Returns the number of rows. Raises Refused.
+def write(
+    connection: sa.Connection, wanted: Wanted, file: Path, progress: Callable[[int], object]
+) -> tuple[int, list[Unread]]:
+    """Write a new file for its owner alone, whole or not at all. Raises Refused.
 
-    A feature or an output that a decision's model does not have is null in its row.
+    Returns the number of rows, and the decisions that are left out because they cannot be read. A feature or
+    an output that a decision's model does not have is null in its row.
     """
     schema = _schema(reading.all_models(connection).values())
     unfinished = file.with_name(f".{file.name}.unfinished")
-    count = 0
+    count, damaged = 0, list[int]()
+    unread: list[Unread] = []
     try:
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as stream, parquet.ParquetWriter(stream, schema) as writer:
-            for page in listing.all_of(connection, wanted):
-                writer.write_batch(pa.RecordBatch.from_pylist(_rows(connection, page), schema))
-                count += len(page)
+            for page in listing.all_of(connection, wanted, damaged.append):
+                rows, more = listing.each_readable(page, functools.partial(_rows, connection))
+                writer.write_batch(pa.RecordBatch.from_pylist(rows, schema))
+                count, unread = count + len(rows), unread + more
                 progress(len(page))
         unfinished.rename(file)
     except OSError as error:
         raise Refused(f"{file.name} cannot be written: {machine.why_not_written(error)}") from None
     finally:
         unfinished.unlink(missing_ok=True)
-    return count
+    return count, unread + [Unread.at(position) for position in damaged]
 
 
 def _rows(connection: sa.Connection, page: Sequence[Record]) -> list[dict[str, Any]]:
+    """Raises Damaged."""
     unanswered = listing.unanswered(connection, page)
     reviews = listing.last_reviews(connection, [one.id for one in page])
     return [

@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
+from explain import wording
 from features.catalogue import BY_NAME
 from journal import events, ids
 from journal.reading import Record
 
-_MISSING = "non renseigné"
+_MISSING, _DAYS = "non renseigné", "jours négatifs"
 _ERASED = "effacées"
 _OF_A_CALL, _REFUSED = "son lot est sans réponse, ou encore en cours", "un refus est parti à sa place"
 _INTACT = "conforme à son empreinte"
@@ -52,8 +53,19 @@ def _inputs(one: Record) -> Iterator[str]:
         return
     yield "Données"
     for name, value in zip(model.features, client.inputs, strict=True):
-        label = f"{BY_NAME[name].label} ({name})" if name in BY_NAME else name
-        yield f"  {label} : {_number(value)}"
+        yield f"  {_label(name)} : {_number(value)}{_in_years(name, value)}"
+
+
+def _label(name: str) -> str:
+    """With the feature's unit, where it is one of the catalogue."""
+    known = BY_NAME.get(name)
+    return name if known is None else f"{known.label} ({name}, {known.unit})"
+
+
+def _in_years(name: str, value: float) -> str:
+    """What reasons say of negative days, beside all their digits."""
+    is_past = name in BY_NAME and BY_NAME[name].unit == _DAYS and value < 0
+    return f", soit {wording.of(name).said(value)}" if is_past else ""
 
 
 def _sequel(about: Iterable[Record]) -> Iterator[str]:

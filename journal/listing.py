@@ -58,13 +58,20 @@ def _numbers(connection: sa.Connection, version: str) -> list[int]:
 
 
 def _is_answered() -> sa.ColumnElement[bool]:
-    """Of a call: whether all of its receipts came to the journal. Of no call: whether no refusal is known."""
+    """Whether no refusal is known and, of a call, whether all of its receipts came to the journal."""
     other = schema.record.alias("other").c
-    call_is_answered = sa.and_(other.subject == _columns.subject, other.kind == int(Kind.ANSWERED))
-    is_refused = sa.and_(other.subject == _columns.id, other.kind == int(Kind.UNANSWERED))
+
+    def is_told(subject: sa.ColumnElement[bytes], kind: Kind) -> sa.ColumnElement[bool]:
+        return sa.exists(sa.select(other.position).where(other.subject == subject, other.kind == int(kind)))
+
+    of_a_call, of_none = _columns.subject.is_not(None), _columns.subject.is_(None)
     return sa.or_(
-        sa.exists(sa.select(other.position).where(call_is_answered)),
-        sa.and_(_columns.subject.is_(None), ~sa.exists(sa.select(other.position).where(is_refused))),
+        sa.and_(of_none, ~is_told(_columns.id, Kind.UNANSWERED)),
+        sa.and_(
+            of_a_call,
+            is_told(_columns.subject, Kind.ANSWERED),
+            ~is_told(_columns.subject, Kind.UNANSWERED),
+        ),
     )
 
 
@@ -74,13 +81,9 @@ def unanswered(connection: sa.Connection, receipts: Sequence[Record]) -> set[byt
     The journal could not take the rest of their call, or took too long and a refusal left instead.
     """
     calls = sorted({one.subject for one in receipts if one.subject is not None})
-    answered: set[bytes] = set()
-    for start in range(0, len(calls), reading.PAGE):
-        of_these = _columns.subject.in_(calls[start : start + reading.PAGE])
-        query = sa.select(_columns.subject).where(of_these, _columns.kind == int(Kind.ANSWERED))
-        answered.update(connection.execute(query).scalars())
-    refused = _refused(connection, [one.id for one in receipts if one.subject is None])
-    return refused | {one.id for one in receipts if one.subject is not None and one.subject not in answered}
+    answered = _told(connection, calls, Kind.ANSWERED) - refused(connection, calls)
+    alone = refused(connection, [one.id for one in receipts if one.subject is None])
+    return alone | {one.id for one in receipts if one.subject is not None and one.subject not in answered}
 
 
 def counting_as_answered(connection: sa.Connection, decisions: Sequence[bytes]) -> set[bytes]:
@@ -89,14 +92,20 @@ def counting_as_answered(connection: sa.Connection, decisions: Sequence[bytes]) 
     for start in range(0, len(decisions), _SOUGHT):
         of_these = _columns.id.in_(decisions[start : start + _SOUGHT])
         found.update(connection.execute(sa.select(_columns.id).where(of_these)).scalars())
-    return found - _refused(connection, decisions)
+    return found - refused(connection, decisions)
 
 
-def _refused(connection: sa.Connection, decisions: Sequence[bytes]) -> set[bytes]:
+def refused(connection: sa.Connection, subjects: Sequence[bytes]) -> set[bytes]:
+    """Those of these decisions and calls of which the journal tells that a refusal left."""
+    return _told(connection, subjects, Kind.UNANSWERED)
+
+
+def _told(connection: sa.Connection, subjects: Sequence[bytes], kind: Kind) -> set[bytes]:
+    """Those of the subjects about which there is an event of this kind."""
     found: set[bytes] = set()
-    for start in range(0, len(decisions), _SOUGHT):
-        of_these = _columns.subject.in_(decisions[start : start + _SOUGHT])
-        query = sa.select(_columns.subject).where(of_these, _columns.kind == int(Kind.UNANSWERED))
+    for start in range(0, len(subjects), _SOUGHT):
+        of_these = _columns.subject.in_(subjects[start : start + _SOUGHT])
+        query = sa.select(_columns.subject).where(of_these, _columns.kind == int(kind))
         found.update(connection.execute(query).scalars())
     return found
 
@@ -162,21 +171,32 @@ class Unread(NamedTuple):
     place: Place
     position: int
 
+    @classmethod
+    def at(cls, position: int) -> "Unread":
+        """A record of which nothing else can be read."""
+        return cls(Place(position, 0, b""), position)
+
+
+Decision = TypeVar("Decision", Place, Record)
+
 
 def each_readable(
-    places: Sequence[Place], lines: Callable[[Sequence[Place]], list[Line]]
+    decisions: Sequence[Decision], lines: Callable[[Sequence[Decision]], list[Line]]
 ) -> tuple[list[Line], list[Unread]]:
     """The lines of the decisions that can be read, and the others, which are found by halves.
 
     `lines`: of several decisions. Raises Damaged where one of them cannot be read.
     """
+    if not decisions:
+        return [], []
     try:
-        return lines(places), []
+        return lines(decisions), []
     except Damaged as error:
-        if len(places) == 1:
-            return [], [Unread(places[0], places[0].position if error.position is None else error.position)]
-        middle = len(places) // 2
-        first, second = (each_readable(half, lines) for half in (places[:middle], places[middle:]))
+        if len(decisions) == 1:
+            place = Place(decisions[0].position, decisions[0].time, decisions[0].id)
+            return [], [Unread(place, place.position if error.position is None else error.position)]
+        middle = len(decisions) // 2
+        first, second = (each_readable(half, lines) for half in (decisions[:middle], decisions[middle:]))
         return first[0] + second[0], first[1] + second[1]
 
 
@@ -195,32 +215,39 @@ def of_reference(
     reference: str,
     *conditions: sa.ColumnElement[bool],
     progress: Callable[[int], object] = lambda receipts: None,
+    damages: reading.Damages,
 ) -> list[Record]:
     """The decisions with this client reference, in their order; an erased one has none.
 
-    All receipts are read, of which `progress` is told: no index holds a copy of theirs.
+    All receipts are read, of which `progress` is told: no index holds a copy of theirs. `damages` is told the
+    position of each that cannot be read, and may be one of them.
     """
     found: list[int] = []
     wanted = (_columns.position, _columns.erasable)
     unerased = (_columns.kind == int(Kind.RECEIPT), _columns.is_erased == 0)
     for page in reading.pages(connection, wanted, *unerased, *conditions):
-        found += [
-            position
-            for position, salted in page
-            if receipt.ends_with_reference(salted[SALT_BYTES:], reference)
-        ]
+        for position, salted in page:
+            if not isinstance(salted, bytes):
+                damages(position)
+            elif receipt.ends_with_reference(salted[SALT_BYTES:], reference):
+                found.append(position)
         progress(len(page))
-    return [
-        one
-        for one in _at(connection, found)
-        if one.client is not None and one.client.client_reference == reference
-    ]
+    with_it = []
+    for one in _at(connection, found, damages):
+        try:
+            if one.client is not None and one.client.client_reference == reference:
+                with_it.append(one)
+        except Damaged:
+            damages(one.position)
+    return with_it
 
 
-def _at(connection: sa.Connection, positions: Sequence[int]) -> Iterator[Record]:
+def _at(
+    connection: sa.Connection, positions: Sequence[int], damages: reading.Damages | None = None
+) -> Iterator[Record]:
     for start in range(0, len(positions), reading.PAGE):
         places = positions[start : start + reading.PAGE]
-        for page in reading.records(connection, _columns.position.in_(places)):
+        for page in reading.records(connection, _columns.position.in_(places), damages=damages):
             yield from page
 
 
@@ -229,9 +256,11 @@ def count(connection: sa.Connection, wanted: Wanted) -> int:
     return connection.execute(query).scalar_one()
 
 
-def all_of(connection: sa.Connection, wanted: Wanted) -> Iterator[list[Record]]:
-    """All such decisions in their order, a page at a time."""
-    return reading.records(connection, *wanted.conditions(connection))
+def all_of(
+    connection: sa.Connection, wanted: Wanted, damages: reading.Damages | None = None
+) -> Iterator[list[Record]]:
+    """All such decisions in their order, a page at a time. `damages`: as of `reading.records`."""
+    return reading.records(connection, *wanted.conditions(connection), damages=damages)
 
 
 def positions(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> Iterator[int]:

@@ -61,6 +61,17 @@ def digest_of(description: bytes) -> bytes:
 
 
 def read(description: bytes) -> Model:
+    """Raises ValueError, KeyError, TypeError or RecursionError for what describes no model."""
     content = json.loads(description)
     lists = {name: tuple(content[name]) for name in ("labels", "features", "columns")}
-    return Model(**(content | lists))
+    model = Model(**(content | lists))
+    texts = model.name, model.version or "", model.digest, model.code, *model.labels, *model.features
+    numbers = model.threshold, model.margin
+    if not all(isinstance(one, str) for one in (*texts, *model.columns)):
+        raise TypeError("a name is no text")
+    if not all(isinstance(one, int | float) for one in numbers):
+        raise TypeError("a bound is no number")
+    if len(model.labels) != len(LABELS) or not model.features or not model.columns:
+        raise ValueError("labels, features or columns are missing")
+    _ = model.description  # fails for text that no bytes can hold
+    return model

@@ -3,14 +3,15 @@ of a checkpoint, or that the tree of a later checkpoint only grew.
 """
 
 import base64
+import contextlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from journal import checkpoints, events, reading, schema, subtrees, tree
-from journal.checkpoints import Checkpoint
-from journal.errors import Refused
+from journal import checkpoints, events, own_row, reading, schema, subtrees, tree
+from journal.checkpoints import BadCheckpoint, Checkpoint
+from journal.errors import UNFIT, Damaged, Refused
 from journal.plural import counted
 from journal.reading import Record
 from journal.record import Kind
@@ -74,10 +75,15 @@ def _opened(found: Record) -> dict[str, Any]:
 
 
 def _newest(connection: sa.Connection, keys: "Sequence[Ed25519PublicKey]") -> Checkpoint | None:
-    """The newest checkpoint in the journal. Raises Refused, where there are keys and none has signed it."""
-    made = (one.event for one in reading.of_kind(connection, Kind.CHECKPOINT))
-    notes = [one.note for one in made if isinstance(one, events.Checkpoint)]
-    newest = checkpoints.read(notes[-1]) if notes else None
+    """The newest checkpoint in the journal that can be read.
+
+    Raises Refused, where there are keys and none has signed it.
+    """
+    newest = None
+    for one in reading.of_kind(connection, Kind.CHECKPOINT):
+        with contextlib.suppress(Damaged, BadCheckpoint):  # `verification` names it
+            if isinstance(event := one.event, events.Checkpoint):
+                newest = checkpoints.read(event.note)
     if newest is not None and keys and not checkpoints.is_genuine(newest, keys):
         raise Refused(
             f"the journal's newest checkpoint, of {newest.time:%Y-%m-%d %H:%M:%S}, was not signed by this key"
@@ -87,6 +93,8 @@ def _newest(connection: sa.Connection, keys: "Sequence[Ed25519PublicKey]") -> Ch
 
 def _require_ours(connection: sa.Connection, checkpoint: Checkpoint) -> None:
     row = connection.execute(sa.select(schema.journal)).one()
+    if own_row.fault([tuple(row)]):
+        raise Damaged(UNFIT)
     if checkpoint.origin != row.origin:
         raise Refused(f"the checkpoint is of another journal, {checkpoint.origin}")
     if checkpoint.size > row.size:

@@ -1,30 +1,33 @@
 """Reads records: one by its id, those about a decision, or all in their order, some thousand at a time."""
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from journal import events, models, receipt, record, schema
+from journal import events, ids, models, receipt, record, schema
 from journal.errors import Damaged
-from journal.models import NO_MODEL, Model
-from journal.record import SALT_BYTES, Entry, Kind
+from journal.models import LABELS, NO_MODEL, Model
+from journal.record import HASH_BYTES, SALT_BYTES, Entry, Kind
 
 PAGE = 5_000  # records in memory at a time
 
 _columns = schema.record.c
-_OF_A_DAMAGED_ROW = (
+OF_A_DAMAGED_ROW = (
     struct.error,
     AttributeError,
     IndexError,
     KeyError,
     OverflowError,
+    RecursionError,
     TypeError,
     ValueError,
 )
+_FIRST_TIME_WITHOUT_A_DATE = 253_402_300_800_000_000  # the year 10000, in microseconds since 1970
+Damages = Callable[[int], object]
 Models = Mapping[int | None, Model]
 
 
@@ -65,7 +68,7 @@ class Record:
         """Whether it is what its commitment says. Whether that is in the tree, `verification` finds."""
         try:
             found = record.commitment(self.head, self.model_digest, self.seal, self.lasting)
-        except _OF_A_DAMAGED_ROW:
+        except OF_A_DAMAGED_ROW:
             return False
         return found == self.commitment
 
@@ -111,14 +114,15 @@ def all_models(connection: sa.Connection) -> dict[int | None, Model]:
     for number, description in connection.execute(
         sa.select(schema.model.c.number, schema.model.c.description)
     ):
-        with suppress(*_OF_A_DAMAGED_ROW):
+        with suppress(*OF_A_DAMAGED_ROW):
             found[number] = models.read(description)
     return found
 
 
 def size(connection: sa.Connection) -> int:
-    """How many records the journal says that it has."""
-    return connection.execute(sa.select(schema.journal.c.size)).scalar() or 0
+    """How many records the journal says that it has; 0 where it says nothing of the kind."""
+    found = connection.execute(sa.select(schema.journal.c.size)).scalar()
+    return found if isinstance(found, int) else 0
 
 
 def find(connection: sa.Connection, own_id: bytes) -> Record | None:
@@ -132,14 +136,10 @@ def about(connection: sa.Connection, decision: bytes) -> list[Record]:
 
 
 def of_kind(connection: sa.Connection, kind: Kind) -> Iterator[Record]:
-    """All events of a kind, in their order."""
-    return _records(connection, _columns.kind == int(kind), _columns.kind != int(Kind.RECEIPT))
-
-
-def about_holds(connection: sa.Connection) -> Iterator[Record]:
-    """All holds and releases, in their order."""
-    kinds = [int(Kind.HOLD), int(Kind.RELEASE)]
-    return _records(connection, _columns.kind.in_(kinds), _columns.kind != int(Kind.RECEIPT))
+    """All events of a kind that can be read, in their order. `verification` names the others."""
+    is_of_it = (_columns.kind == int(kind), _columns.kind != int(Kind.RECEIPT))
+    for page in records(connection, *is_of_it, damages=lambda position: None):
+        yield from page
 
 
 def pages(
@@ -157,12 +157,29 @@ def pages(
 
 
 def records(
-    connection: sa.Connection, *conditions: sa.ColumnElement[bool], size: int = PAGE
+    connection: sa.Connection,
+    *conditions: sa.ColumnElement[bool],
+    size: int = PAGE,
+    damages: Damages | None = None,
 ) -> Iterator[list[Record]]:
-    """All records that meet the conditions, in the order of positions, a page at a time."""
+    """All records that meet the conditions, in the order of positions, a page at a time.
+
+    `damages` is told the position of each that cannot be read, which is left out. Without it, it is raised as
+    Damaged.
+    """
     known = all_models(connection)
     for rows in pages(connection, list(_columns), *conditions, size=size):
-        yield [_record(row, known) for row in rows]
+        yield [*_readable(rows, known, damages)]
+
+
+def _readable(rows: Sequence[sa.Row[Any]], known: Models, damages: Damages | None) -> Iterator[Record]:
+    for row in rows:
+        try:
+            yield _record(row, known)
+        except Damaged:
+            if damages is None:
+                raise
+            damages(row.position)
 
 
 def _records(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> Iterator[Record]:
@@ -175,6 +192,7 @@ def _record(row: sa.Row[Any], known: Models) -> Record:
     model = content.pop("model")
     del content["is_reviewed"]  # its reviews tell it
     with readable(row.position):
+        _check_form(row)
         content |= {
             "kind": Kind(row.kind),
             "is_erased": bool(row.is_erased),
@@ -184,12 +202,30 @@ def _record(row: sa.Row[Any], known: Models) -> Record:
     return Record(**content)
 
 
+def _check_form(row: sa.Row[Any]) -> None:
+    """Raises ValueError or TypeError, where a column holds what no writer puts there."""
+    head = record.head(row.kind, row.label, row.writer, row.sequence, row.time, row.id, row.subject)
+    own_ids = [row.id] if row.subject is None else [row.id, row.subject]
+    if any(len(one) != ids.LENGTH for one in own_ids) or len(row.commitment) != HASH_BYTES:
+        raise ValueError("an id or a hash is of another length")
+    if not 0 <= row.time < _FIRST_TIME_WITHOUT_A_DATE:
+        raise ValueError("there is no such date")
+    if row.label is not None and row.label >= len(LABELS):
+        raise ValueError("there is no such label")
+    if row.is_erased not in (0, 1) or len(row.erasable) < SALT_BYTES:
+        raise ValueError("an erasable part is none")
+    b"".join((head, row.id, row.subject or b"", row.commitment, row.lasting, row.erasable))  # only bytes fit
+
+
 @contextmanager
 def readable(position: int) -> Iterator[None]:
     """Raises Damaged, where a record has not the form that a writer gives it."""
     try:
         yield
-    except _OF_A_DAMAGED_ROW:
-        raise Damaged(
-            f"record {position} is damaged and cannot be read: python -m journal verify says more", position
-        ) from None
+    except OF_A_DAMAGED_ROW:
+        raise damaged(position) from None
+
+
+def damaged(position: int) -> Damaged:
+    said = f"record {position} is damaged and cannot be read: python -m journal verify says more"
+    return Damaged(said, position)

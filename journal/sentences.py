@@ -20,7 +20,7 @@ exclude that somebody who may write to the database changed, removed, inserted o
 off or took a writer away, and computed all the rest anew: python -m journal checkpoint makes what does."""
 _COPIES = "Backups, replicas and exports may still hold what they told: see docs/journal.md"
 _HEADS = ("id", "time (UTC)", "version", "label", "door", "state", "review")
-_MOST_WRITERS = 10
+_MOST_WRITERS, _MOST_UNREADABLE = 10, 20
 
 
 # ---- Verified
@@ -28,6 +28,9 @@ _MOST_WRITERS = 10
 
 def verified(report: Report, given: Sequence[Checkpoint], are_signatures_checked: bool) -> Iterator[str]:
     """What was looked at, then what that does and does not exclude."""
+    if not report.has_tables:
+        yield "No record was compared: the journal's tables are not there, or have lost columns."
+        return
     yield _content(report)
     yield _compared(report, given, are_signatures_checked)
     if report.unended:
@@ -39,12 +42,13 @@ def verified(report: Report, given: Sequence[Checkpoint], are_signatures_checked
 
 
 def _content(report: Report) -> str:
+    name = report.origin or "A journal that does not tell its name"
     if not report.size:
-        return f"{report.origin}: no records, because nobody has written to it yet."
+        return f"{name}: no records{'.' if report.count else ', because nobody has written to it yet.'}"
     events = counted(report.size - report.receipts, "event")
     erased = f" ({report.erased:,} of them erased)" if report.erased else ""
     return (
-        f"{report.origin}: {counted(report.size, 'record')} by {counted(report.writers, 'writer')}: "
+        f"{name}: {counted(report.size, 'record')} by {counted(report.writers, 'writer')}: "
         f"{counted(report.receipts, 'receipt')}{erased} and {events}."
     )
 
@@ -141,12 +145,15 @@ def _reviewed(last: Record | None) -> str:
     return f"{event.outcome} by {event.reviewer}"
 
 
-def unreadable(decisions: Iterable[Unread]) -> Iterator[str]:
-    for one in decisions:
+def unreadable(decisions: Sequence[Unread]) -> Iterator[str]:
+    """Of many the first ones, and how many more there are."""
+    for one in decisions[:_MOST_UNREADABLE]:
         said = f"record {one.position}"
         if one.position != one.place.position:
             said += f", which tells of decision {ids.written(one.place.id)},"
         yield f"Damaged: {said} cannot be read: python -m journal verify says more"
+    if more := len(decisions[_MOST_UNREADABLE:]):
+        yield f"Damaged: {more:,} more"
 
 
 def shown_of(shown: int, damaged: int, total: int) -> str:

@@ -7,9 +7,8 @@ is deleted.
 
 import contextlib
 import os
-import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from journal import schema
-from journal.errors import NoJournal, OtherSchema, Unavailable, in_words, opening_in_words
+from journal import forms, schema
+from journal.errors import NoJournal, Unavailable, in_words, opening_in_words
 from mlflow_model import files
 
 VARIABLE = "JOURNAL_URL"
@@ -28,7 +27,6 @@ ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_SECONDS = 30.0  # of a command that waits for a lock
 IDLE_SECONDS = 5  # after which PostgreSQL takes the lock from a writer whose machine has vanished
 
-_MIGRATIONS = Path(__file__).with_name("migrations")
 Place = tuple[int, int]  # device and number, which tell a file from another one of its name
 
 _DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
@@ -216,10 +214,16 @@ def _of_postgresql(patience: float) -> dict[str, Any]:
 
 
 def _prepare(connection: Any, _: object) -> None:
+    connection.text_factory = _text
     connection.isolation_level = None  # the driver would begin transactions at moments of its own
     with closing(connection.cursor()) as cursor:
         for pragma in _PRAGMAS:
             cursor.execute(pragma)
+
+
+def _text(content: bytes) -> str:
+    """Also of bytes that are no text: one damaged value must not take away what is read with it."""
+    return content.decode(errors="surrogateescape")
 
 
 def _begin(connection: sa.Connection) -> None:
@@ -242,7 +246,7 @@ def opened(patience: float = PATIENCE_SECONDS) -> Journal:
     found = Journal(url, patience)
     try:
         with found.reading() as connection:
-            _check_schema(_revision(connection))
+            forms.require_current(connection)
         if file is not None and os.access(file, os.W_OK):
             found.keep_log()
         _tighten(file)
@@ -264,8 +268,13 @@ def reopened(former: Journal, patience: float = PATIENCE_SECONDS) -> Journal:
         raise Unavailable(_MOVED) from None
 
 
-def make(patience: float = PATIENCE_SECONDS) -> tuple[Journal, bool]:
-    """The journal, made or brought up to date, and whether there was anything to do. Raises JournalError."""
+def make(
+    patience: float = PATIENCE_SECONDS, begins: Callable[[str], object] = lambda form: None
+) -> tuple[Journal, bool]:
+    """The journal, made or brought up to date, and whether there was anything to do. Raises JournalError.
+
+    `begins` is told the form of an older one before it is brought up to date.
+    """
     url = address()
     file = _file(url)
     if file is not None and not file.exists():
@@ -274,12 +283,14 @@ def make(patience: float = PATIENCE_SECONDS) -> tuple[Journal, bool]:
     found = Journal(url, patience)
     try:
         with found.writing() as connection:
-            before = _revision(connection)
+            before = forms.revision(connection)
             if before is None:
-                _check_empty(connection)
+                forms.require_empty(connection)
             if before != schema.REVISION:
-                _check_not_newer(before)
-                _migrate(connection)
+                forms.require_not_newer(before)
+                if before is not None:
+                    begins(before)
+                forms.migrate(connection, is_new=before is None)
         found.keep_log()
         _tighten(file)
         return found, before != schema.REVISION
@@ -334,51 +345,3 @@ def _tighten(file: Path | None) -> None:
             is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
             if is_ours and found.st_mode & 0o077:
                 one.chmod(0o600)
-
-
-def _revision(connection: sa.Connection) -> str | None:
-    if not sa.inspect(connection).has_table(schema.VERSION_TABLE):
-        return None
-    return connection.execute(sa.select(schema.version.c.version_num)).scalar_one_or_none()
-
-
-def _check_empty(connection: sa.Connection) -> None:
-    """Make no journal among the tables of somebody else, such as MLflow's."""
-    if tables := sa.inspect(connection).get_table_names():
-        raise NoJournal(
-            f"the database holds tables of something else ({min(tables)}, for instance): name an empty one"
-        )
-
-
-def _check_schema(revision: str | None) -> None:
-    if revision is None:
-        raise NoJournal("the database holds no journal: python -m journal init makes one")
-    _check_not_newer(revision)
-    if revision != schema.REVISION:
-        raise OtherSchema(
-            f"the journal has the older form {revision}: python -m journal init brings it to "
-            f"{schema.REVISION}"
-        )
-
-
-def _check_not_newer(revision: str | None) -> None:
-    if revision is not None and revision > schema.REVISION:
-        raise OtherSchema(
-            f"the journal has the newer form {revision}, and this code knows {schema.REVISION}: "
-            "update the code"
-        )
-
-
-def _migrate(connection: sa.Connection) -> None:
-    # Imported here: who opens a journal that is up to date starts sooner without it.
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-    if connection.execute(sa.select(schema.journal.c.size)).first() is None:
-        origin = f"scoring-client/{secrets.token_hex(8)}"
-        values = {"origin": origin, "size": 0, "writers": 0, "frontier": b""}
-        connection.execute(schema.journal.insert(), values)

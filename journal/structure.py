@@ -1,14 +1,15 @@
-"""What the database has beside rows: indexes that are missing, and what is not the journal's own.
+"""What the database has beside records: tables, an own row, indexes, and what is not the journal's own.
 
-A trigger could keep elsewhere what an erasure takes, and no record would show it.
+A trigger, or a column more, could keep elsewhere what an erasure takes, and no record would show it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import sqlalchemy as sa
 
-from journal import schema
+from journal import own_row, schema
 from journal.errors import Damaged
+from journal.plural import counted
 from journal.store import Journal
 
 _OF_SQLITE = sa.text("SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!'")
@@ -16,21 +17,72 @@ _OF_POSTGRESQL = sa.text(
     "SELECT 'trigger', tgname FROM pg_trigger WHERE NOT tgisinternal AND tgrelid = ANY("
     "SELECT to_regclass(one) FROM unnest(CAST(:tables AS text[])) AS one)"
 )
+_COLUMNS = {table.name: set(table.c.keys()) for table in (*schema.metadata.sorted_tables, schema.version)}
 
 
-def foreign(connection: sa.Connection) -> list[tuple[str, str]]:
-    """What is not the journal's own, as its kind and name.
+def missing(connection: sa.Connection) -> list[str]:
+    """The tables and columns without which no record is read, each as a sentence."""
+    there = _columns(connection)
+    found = [f"the table {name!r} is missing" for name in sorted(_COLUMNS.keys() - there.keys())]
+    for table, columns in there.items():
+        found += [f"the column '{table}.{name}' is missing" for name in sorted(_COLUMNS[table] - columns)]
+    return found
 
-    A SQLite file is the journal's alone. In PostgreSQL triggers on its tables count alone.
+
+def fault_of_own_row(connection: sa.Connection) -> str | None:
+    """Why nothing can be appended to what the journal's own row tells. The table must be there."""
+    return own_row.fault([tuple(row) for row in connection.execute(sa.select(schema.journal))])
+
+
+def require_sound(journal: Journal) -> None:
+    """Raises Damaged with the first reason why no writer may go on. The records are not looked at."""
+    with journal.reading() as connection:
+        found = next(iter(missing(connection)), None) or fault_of_own_row(connection)
+        found = found or _fault_of_the_end(connection)
+    if found is not None:
+        raise Damaged(f"{found}: restore a backup; python -m journal verify says more")
+
+
+def _fault_of_the_end(connection: sa.Connection) -> str | None:
+    size = connection.execute(sa.select(schema.journal.c.size)).scalar_one()
+    last = connection.execute(sa.select(sa.func.max(schema.record.c.position))).scalar()
+    if size == (0 if last is None else last + 1):
+        return None
+    return f"the journal has {counted(size, 'record')} by its own count, and its records end elsewhere"
+
+
+def foreign(connection: sa.Connection) -> list[str]:
+    """What is not the journal's own, each as a sentence."""
+    return [
+        f"the {kind} {name!r} is not the journal's own: it may change or keep what is written"
+        for kind, name in _foreign(connection)
+    ]
+
+
+def _foreign(connection: sa.Connection) -> list[tuple[str, str]]:
+    """As its kind and name.
+
+    A SQLite file is the journal's alone. In PostgreSQL its tables' columns and triggers count alone.
     """
-    tables = [*schema.metadata.tables, schema.VERSION_TABLE]
+    columns = [
+        ("column", f"{table}.{name}")
+        for table, names in _columns(connection).items()
+        for name in names - _COLUMNS[table]
+    ]
     if connection.dialect.name != "sqlite":
-        found = connection.execute(_OF_POSTGRESQL, {"tables": tables})
-        return sorted((str(kind), str(name)) for kind, name in found)
+        found = connection.execute(_OF_POSTGRESQL, {"tables": [*_COLUMNS]})
+        return sorted([(str(kind), str(name)) for kind, name in found] + columns)
     indexes = {str(index.name) for table in schema.metadata.tables.values() for index in table.indexes}
-    own = {("table", name) for name in tables} | {("index", name) for name in indexes}
+    own = {("table", name) for name in _COLUMNS} | {("index", name) for name in indexes}
     found = connection.execute(_OF_SQLITE)
-    return sorted({(str(kind), str(name)) for kind, name in found} - own)
+    return sorted([*({(str(kind), str(name)) for kind, name in found} - own), *columns])
+
+
+def _columns(connection: sa.Connection) -> dict[str, set[str]]:
+    """Those of each table of the journal that is there."""
+    inspector = sa.inspect(connection)
+    tables = _COLUMNS.keys() & {*inspector.get_table_names()}
+    return {name: {column["name"] for column in inspector.get_columns(name)} for name in sorted(tables)}
 
 
 def wrong_indexes(connection: sa.Connection) -> Iterator[sa.Index]:
@@ -44,11 +96,15 @@ def wrong_indexes(connection: sa.Connection) -> Iterator[sa.Index]:
                 yield index
 
 
-def mend_indexes(journal: Journal) -> int:
-    """Make those again that `wrong_indexes` tells. Returns how many. Raises JournalError."""
+def mend_indexes(journal: Journal, begins: Callable[[str], object] = lambda name: None) -> int:
+    """Make those again that `wrong_indexes` tells. Returns how many. Raises JournalError.
+
+    `begins` is told the name of each before it is made: a million records take seconds.
+    """
     with journal.writing() as connection:
         made = list(wrong_indexes(connection))
         for index in made:
+            begins(str(index.name))
             connection.execute(sa.schema.DropIndex(index, if_exists=True))
             try:
                 index.create(connection)

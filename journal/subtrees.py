@@ -5,20 +5,24 @@ import functools
 import sqlalchemy as sa
 
 from journal import schema, tree
+from journal.errors import UNFIT, Damaged
 from journal.tree import LEVELS_APART, Subtree
 
 
 def of(connection: sa.Connection) -> Subtree:
-    """Reads at most 256 hashes for a subtree, whatever its size."""
+    """Reads at most 256 hashes for a subtree, whatever its size. It raises Damaged."""
 
     @functools.lru_cache(maxsize=256)
     def subtree(level: int, number: int) -> bytes:
         stored = level - level % LEVELS_APART
         below = level - stored
-        roots = _roots(connection, stored, number << below, 1 << below)
-        while len(roots) > 1:
-            roots = [tree.node(left, right) for left, right in zip(roots[::2], roots[1::2], strict=True)]
-        return roots[0]
+        try:
+            roots = _roots(connection, stored, number << below, 1 << below)
+            while len(roots) > 1:
+                roots = [tree.node(left, right) for left, right in zip(roots[::2], roots[1::2], strict=True)]
+            return roots[0]
+        except (IndexError, TypeError, ValueError):  # some are missing, or are no hashes
+            raise Damaged(UNFIT) from None
 
     return subtree
 

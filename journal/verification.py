@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import struct
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 MOST_NAMED = 20
 
 _ERASABLE_KINDS = frozenset(int(kind) for kind in record.ERASED_WITH_THE_DECISION)
-_FOUND_IN_A_ROW = (struct.error, KeyError, TypeError, ValueError)
 _NO_EVENT = (AttributeError, Damaged)
 
 
@@ -37,8 +35,10 @@ class Report:
     """What a verification found. `findings` names the first of them, `count` counts all.
 
     `unended`: the writers that have not said that they ended. `checkpoints`: how many the journal holds.
+    `has_tables`: whether there was anything to read.
     """
 
+    has_tables: bool = True
     origin: str = ""
     size: int = 0
     receipts: int = 0
@@ -69,7 +69,14 @@ def verify(
     records were read.
     """
     report = Report()
+    for sentence in structure.missing(connection):
+        report.has_tables = False
+        report.add(sentence)
+    if report.has_tables and (fault := structure.fault_of_own_row(connection)):
+        report.add(fault)
     _check_file(connection, report)
+    if not report.has_tables:
+        return report
     kept = _kept_checkpoints(connection, list(keys), report)
     report.checkpoints = len(kept)
     walk = _Walk(connection, report, {one.size for one in [*kept, *given]})
@@ -88,9 +95,9 @@ def _check_file(connection: sa.Connection, report: Report) -> None:
         found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
         if found != "ok":
             report.add("the database's own check finds a damaged page or index")
-    for kind, name in structure.foreign(connection):
-        report.add(f"the {kind} {name!r} is not the journal's own: it may change or keep what is written")
-    for index in structure.wrong_indexes(connection):
+    for sentence in structure.foreign(connection):
+        report.add(sentence)
+    for index in structure.wrong_indexes(connection) if report.has_tables else ():
         report.add(f"the index {index.name} is missing or another one: python -m journal init makes it again")
 
 
@@ -112,8 +119,8 @@ def _kept_checkpoints(
 
 
 def _events(connection: sa.Connection, kind: Kind) -> Iterator[Any]:
-    with suppress(*_NO_EVENT):  # the walk names what cannot be read
-        yield from reading.of_kind(connection, kind)
+    """Those that can be read. The walk names the others."""
+    return reading.of_kind(connection, kind)
 
 
 class _Walk:
@@ -143,7 +150,7 @@ class _Walk:
         """Check one record by itself, and its place. Returns its commitment."""
         try:
             self._check(*row)
-        except _FOUND_IN_A_ROW:
+        except reading.OF_A_DAMAGED_ROW:
             self._report.add(f"record {row.position} cannot be read")
         return row.commitment if isinstance(row.commitment, bytes) else b""
 
@@ -164,7 +171,7 @@ class _Walk:
         erasable: bytes,
         is_reviewed: int,
     ) -> None:
-        """Raises one of _FOUND_IN_A_ROW for a row that no writer can have written."""
+        """Raises one of reading.OF_A_DAMAGED_ROW for a row that no writer can have written."""
         head = record.head(kind, label, writer, sequence, time, own_id, subject)
         self._check_place(position, own_id, writer, sequence)
         if is_reviewed not in (0, kind == Kind.RECEIPT):
@@ -235,14 +242,15 @@ def _span(first: int, last: int) -> str:
 
 
 def _named(position: int, own_id: bytes) -> str:
-    return f"record {position} ({ids.written(own_id)})"
+    """Also where the id is damaged: only a writer's has bytes."""
+    return f"record {position} ({ids.written(own_id)})" if isinstance(own_id, bytes) else f"record {position}"
 
 
 def _model_digests(connection: sa.Connection, report: Report) -> dict[int, bytes]:
     """Computed from the descriptions: a description that was changed fits none of its receipts."""
     found = {}
     for number, description, digest in connection.execute(sa.select(schema.model)):
-        found[number] = models.digest_of(description)
+        found[number] = models.digest_of(description) if isinstance(description, bytes) else b""
         if found[number] != digest:
             report.add(f"the description of model {number} was changed")
     return found
@@ -270,10 +278,9 @@ def _stored_subtrees(
 
 def _check_own_row(connection: sa.Connection, walk: _Walk, report: Report) -> None:
     """The journal's own row, and what the tables hold beyond the records."""
-    row = connection.execute(sa.select(schema.journal)).first()
-    if row is None:
-        report.add("the journal has lost its own row")
+    if structure.fault_of_own_row(connection):  # which is said already
         return
+    row = connection.execute(sa.select(schema.journal)).one()
     report.origin = row.origin
     if row.size != report.size:
         report.add(_miscounted("the journal", row.size, "record", report.size))

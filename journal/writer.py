@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from journal import events, record, schema
+from journal import events, own_row, record, schema
 from journal.errors import UNFIT, Damaged, OtherSchema, Twice
 from journal.events import Event
 from journal.models import NO_MODEL, Model
@@ -227,6 +227,8 @@ class Group:
             ).scalar_one()
             values = {"number": number, "description": model.description, "digest": model.description_digest}
             self.connection.execute(schema.model.insert(), values)
+        if not isinstance(number, int):
+            raise Damaged(UNFIT)
         return number
 
 
@@ -236,9 +238,11 @@ def _state(connection: sa.Connection, own: int | None) -> _State:
     Raises Damaged, or OtherSchema.
     """
     rows = _STATE.read(connection, (own,))
-    if len(rows) != 1:
+    if own_row.fault([row[:-2] for row in rows]):
         raise Damaged(UNFIT)
     found = _State(*rows[0])
+    if not (isinstance(found.form, str) and isinstance(found.last, int | None)):
+        raise Damaged(UNFIT)
     if found.form != schema.REVISION:
         raise OtherSchema(f"the journal has got the form {found.form} meanwhile: start again with its code")
     return found
@@ -265,18 +269,19 @@ def _is_there(connection: sa.Connection, entry: Entry) -> bool:
     found = connection.execute(query).one_or_none()
     if found is None or found[:3] != (int(entry.kind), entry.time, entry.lasting):
         return False
-    return bool(found.is_erased) or found.erasable[SALT_BYTES:] == entry.erasable
+    if found.is_erased:
+        return True
+    return isinstance(found.erasable, bytes) and found.erasable[SALT_BYTES:] == entry.erasable
 
 
 def _frontier(size: int, joined: bytes) -> Frontier:
     """Raises Damaged."""
     try:
-        joined = bytes(memoryview(joined))
         if len(joined) % HASH_BYTES:
             raise ValueError("no whole hashes")
         roots = [joined[start : start + HASH_BYTES] for start in range(0, len(joined), HASH_BYTES)]
         return Frontier(size, roots)
-    except (AttributeError, TypeError, ValueError):
+    except ValueError:
         raise Damaged(UNFIT) from None
 
 

@@ -169,7 +169,7 @@ def ended(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]
 def test_it_does_not_open_to_others_by_mistake(host: str) -> None:
     refused = ended("--host", host)
 
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert refused.stderr.startswith(f"--host {host} is open to others: set API_TOKENS_FILE")
 
 
@@ -190,7 +190,7 @@ def test_a_bad_tokens_file_is_one_line(tmp_path: Path, content: str | None, comp
 
     refused = ended(API_TOKENS_FILE=str(tmp_path / "tokens"))
 
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert len(refused.stderr.splitlines()) == 1
     assert complaint in refused.stderr
 
@@ -236,7 +236,7 @@ def test_a_bad_public_key_is_one_line_and_no_service(tmp_path: Path, kind: str) 
 
     refused = ended(MODEL_PUBLIC_KEY=str(tmp_path / "key.pem"))
 
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert len(refused.stderr.splitlines()) == 1
     assert refused.stderr == f"MODEL_PUBLIC_KEY {complaint}\n"
 
@@ -248,7 +248,7 @@ def test_a_bad_public_key_is_one_line_and_no_service(tmp_path: Path, kind: str) 
 def test_a_setting_that_makes_no_sense_is_one_line(variable: str, value: str) -> None:
     refused = ended(**{variable: value})
 
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert len(refused.stderr.splitlines()) == 1
     assert refused.stderr.startswith(f"{variable} must be")
 

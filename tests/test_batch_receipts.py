@@ -71,6 +71,13 @@ def unanswered(bank: Bank, answered: list[str]) -> list[str]:
     return found
 
 
+def test_a_refused_batch_is_told_by_one_event_of_its_call(bank: Bank, unanswered: list[str]) -> None:
+    (event,) = servers.eventually(lambda: events_in(bank.folder, Kind.UNANSWERED) or None, "the event")
+
+    receipts = [one for one in events_in(bank.folder, Kind.RECEIPT) if ids.written(one.id) in unanswered]
+    assert {one.subject for one in receipts} == {event.subject}
+
+
 def test_a_call_is_closed_by_an_event_that_counts_its_receipts(bank: Bank, answered: list[str]) -> None:
     kinds = rows(bank.folder / "journal.db", "SELECT kind, subject FROM record ORDER BY position")
     events = events_in(bank.folder, Kind.ANSWERED)

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from pyarrow import parquet
 
 from journal import export as exporting
 from journal import ids, reading, store
 from journal.__main__ import main
-from journal.events import Unanswered
+from journal.events import Answered, Unanswered
 from tests.journal_support import (
+    INTO_FORM_0003,
     changed,
     id_of,
     journal_at,
@@ -325,6 +327,22 @@ def test_decisions_are_found_by_label_version_and_time(
     assert found == [id_of(made[place]) for place in reversed(expected)]
 
 
+def test_init_says_what_may_take_long_before_it_says_that_the_journal_is_ready(
+    journal: Path, capsys: Capture
+) -> None:
+    changed(journal, *INTO_FORM_0003, "DROP INDEX record_by_time")
+
+    code, _, err = typed("init", capsys)
+
+    assert code == 0
+    assert [line.partition(",")[0] for line in err.splitlines()] == [
+        "Bringing the journal from the form 0003 to 0004",
+        "Making the index record_by_time",
+        "The journal is ready",
+        "1 index was made again",
+    ]
+
+
 def test_a_receipt_is_shown_in_french_with_every_digit(journal: Path, capsys: Capture) -> None:
     one = receipt_of(
         0.1 + 0.2,
@@ -345,11 +363,11 @@ def test_a_receipt_is_shown_in_french_with_every_digit(journal: Path, capsys: Ca
         f"  Modèle : scoring-client, version 3, empreinte {'ab' * 32}, code 0.2.0",
         "Réponse : Classe_1 (risqué)",
         "  probability_class_1 : 0,30000000000000004",
-        "  Montant du crédit (AMT_CREDIT) : 200000",
-        "  DAYS_BIRTH) : −12000,25",
+        "  Montant du crédit (AMT_CREDIT, unité monétaire) : 200000",
+        "  Âge (DAYS_BIRTH, jours négatifs) : −12000,25, soit 32 ans",
     ):
-        assert line.removeprefix("  DAYS") in said
-    assert "(EXT_SOURCE_1) : non renseigné" in said
+        assert f"{line}\n" in said
+    assert "(EXT_SOURCE_1, de 0 à 1) : non renseigné" in said
     assert ": revue par léa, accordé, « revenus vérifiés »" in said
     assert said.endswith("Enregistrement 1 du journal, numéro 1 de l’écrivain 0, conforme à son empreinte\n")
 
@@ -360,7 +378,7 @@ def test_a_decision_that_was_refused_late_counts_as_unanswered_and_waits_for_no_
     refused, given = receipt_of(0.25), receipt_of(0.25)
     write([refused, given])
     with writer() as one:
-        one.append([Unanswered(decision=refused.id)])
+        one.append([Unanswered(subject=refused.id)])
 
     listed = typed("list", capsys)[1].splitlines()[1:]
     assert {line.partition("\t")[0] for line in listed if "unanswered" in line} == {id_of(refused)}
@@ -370,6 +388,30 @@ def test_a_decision_that_was_refused_late_counts_as_unanswered_and_waits_for_no_
     assert "Jamais rendue\u00a0: un refus est parti à sa place\n" in said
     assert ": inscrit qu’un refus est parti à la place de la réponse\n" in said
     assert "Rendue le" in typed(f"show {id_of(given)}", capsys)[1]
+    assert typed("verify", capsys)[0] == 0
+
+
+def test_a_batch_that_was_refused_late_counts_as_unanswered_though_all_of_it_is_there(
+    journal: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    refused, given = ([receipt_of(0.25, call_id=call) for _ in range(2)] for call in (ids.new(), ids.new()))
+    with writer() as one:
+        one.append([Unanswered(subject=refused[0].call_id, is_of_a_call=True)])  # before the last receipts
+        for call in (refused, given):
+            one.append([*call, Answered(call=call[0].call_id, receipts=2)])
+
+    listed = typed("list", capsys)[1].splitlines()[1:]
+    assert {line.partition("\t")[0] for line in listed if "unanswered" in line} == {*map(id_of, refused)}
+    waiting = typed("list --open", capsys)[1].splitlines()[1:]
+    assert {line.partition("\t")[0] for line in waiting} == {*map(id_of, given)}
+    assert "Jamais rendue" in typed(f"show {id_of(refused[0])}", capsys)[1]
+    typed(f"export --output {tmp_path}/all.parquet", capsys)
+    assert parquet.read_table(tmp_path / "all.parquet").column("is_answered").to_pylist() == [
+        False,
+        False,
+        True,
+        True,
+    ]
     assert typed("verify", capsys)[0] == 0
 
 

@@ -15,7 +15,7 @@ from api.delivery.served import ServedModel
 from api.recording import client, recorder, wire
 from api.recording.recorder import Recorder
 from api.recording.wire import Garbled, Incoming, Outgoing
-from journal import ids
+from journal import events, ids
 from journal.models import Model
 from journal.receipt import Receipt
 from journal.record import Entry
@@ -286,6 +286,35 @@ async def test_receipts_are_sent_again_to_the_next_writer(writer: Writer) -> Non
         await writer.tell((2, True))
 
         assert turns.left == ["1", "2"]
+
+
+@in_the_loop
+async def test_the_next_writer_is_told_of_a_refused_batch_before_the_end(writer: Writer) -> None:
+    call = ids.new()
+    async with connected(writer) as (made, _):
+        writer.hang_up()
+        made.refused_call(call)
+        ending = asyncio.create_task(made.finish(10.0))
+        await writer.accept()
+        await asyncio.sleep(0.3)
+        (group,) = writer.received()
+        (told,) = [events.read(one) for one in group.entries]
+        is_waited_for = not ending.done()
+        await writer.tell((group.number, True))
+        await asyncio.wait_for(ending, 1.0)
+
+    assert isinstance(told, events.Unanswered)
+    assert (told.subject, told.is_of_a_call, is_waited_for) == (call, True, True)
+
+
+@in_the_loop
+async def test_the_end_waits_no_longer_for_a_writer_than_it_was_told(writer: Writer) -> None:
+    async with connected(writer) as (made, turns):
+        turns.take("1", [entry()])
+
+        await asyncio.wait_for(made.finish(0.1), 0.5)
+
+    assert turns.left == []
 
 
 @in_the_loop

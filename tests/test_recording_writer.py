@@ -1,9 +1,15 @@
 """What the writer promises to those who decide: short turns, the truth on each receipt, counted refusals."""
 
 import dataclasses
+import json
+import os
+import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +18,13 @@ import pytest
 from api.recording import client
 from api.recording.keeper import Keeper
 from journal.receipt import Receipt
-from journal.record import Entry
+from journal.record import Entry, Kind
 from mlflow_model.errors import JournalUnavailable
 from tests import servers
 from tests.faults import stopped
 from tests.journal_support import receipt_of
 from tests.live import metrics
-from tests.predict_batch_support import ARROW, as_arrow
+from tests.predict_batch_support import ARROW, CSV, WRITERS, as_arrow
 from tests.recording_support import (
     WITHIN,
     Load,
@@ -31,7 +37,7 @@ from tests.recording_support import (
     writer_of,
     written,
 )
-from tests.servers import Answer
+from tests.servers import JSON, Answer, SocketDoor
 
 Clients = dict[str, Any]
 
@@ -152,3 +158,63 @@ def _counted(page: dict[str, float], load: Load) -> dict[str, float] | None:
         "decided": sum(count for name, count in page.items() if name.startswith("scoring_decisions_total")),
         "unanswered": page['scoring_decisions_unanswered_total{path="/predict"}'],
     }
+
+
+# ---- What was refused, and came to the journal all the same
+
+
+@pytest.mark.slow
+def test_what_was_refused_counts_as_never_answered_however_late_its_receipts_come(
+    documented_pickle: Path, documented_request: Clients, tmp_path: Path
+) -> None:
+    """Two batches, in a thread and in a process, and a decision of a worker that ends meanwhile."""
+    url = sqlite_in(tmp_path)
+    with recording(documented_pickle, tmp_path, url) as door:
+        given = _batch(door, documented_request, 2)
+        first = answered(url)
+        for clients in (600, 1_000):  # a body of less than 64 KiB, and one of more
+            _refused_in_its_last_group(door, url, [documented_request] * clients)
+        servers.eventually(lambda: _count(url, Kind.UNANSWERED) >= 2 or None, "the refusals")
+        assert answered(url) == first
+        receipts = _count(url, Kind.RECEIPT)
+        with stopped(writer_of(door)):
+            alone = door.send("POST", "/predict", json.dumps(documented_request).encode(), JSON)
+            os.kill(door.pid, signal.SIGTERM)
+            time.sleep(0.5)
+
+    assert (given.status, alone.status) == (200, 503)
+    assert len(first) == 2
+    assert _count(url, Kind.RECEIPT) == receipts + 1
+    assert answered(url) == first
+    assert findings(url) == []
+
+
+def _batch(door: SocketDoor, client: Clients, clients: int) -> Answer:
+    return door.send("POST", "/predict/batch", WRITERS[CSV]([client] * clients), {"Content-Type": CSV})
+
+
+def _refused_in_its_last_group(door: SocketDoor, url: str, clients: list[Clients]) -> None:
+    """Until the writer is stopped in time: all receipts come, and the event that an answer may leave."""
+    for _ in range(10):
+        size, told = _size(url), _count(url, Kind.ANSWERED)
+        with ThreadPoolExecutor() as beside:
+            asked = beside.submit(_batch, door, clients[0], len(clients))
+            while _size(url) < size + 500:
+                time.sleep(0.0005)
+            with stopped(writer_of(door)):
+                status = asked.result().status
+        time.sleep(0.5)
+        if status == 503 and _count(url, Kind.ANSWERED) > told:
+            return
+    raise AssertionError("the last group was never late")
+
+
+def _size(url: str) -> int:
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
+        return int(database.execute("SELECT size FROM journal").fetchone()[0])
+
+
+def _count(url: str, kind: Kind) -> int:
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
+        query = "SELECT count(*) FROM record WHERE kind = ?"
+        return int(database.execute(query, (int(kind),)).fetchone()[0])

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from api.recording import last_checkpoint
+from api.recording.checkpointing import Checkpoints
+from api.settings import Checkpointing
 from journal import checkpoints
 from journal.record import Kind
 from journal.verification import verify
 from mlflow_model import processes
 from tests import servers
-from tests.journal_support import KEY, written_keys
+from tests.journal_support import KEY, journal_at, written_keys
 from tests.test_recording import Client, counted, events_in, opened_in, predict, recorded
 
 OFTEN = "0.02"  # minutes
@@ -145,9 +147,10 @@ def test_a_folder_that_is_gone_is_told_of_and_used_again_when_it_is_back(
             {"JOURNAL_CHECKPOINT_COMMAND": "  "},
             "must be a command, and names none",
         ),
-        ({"JOURNAL_CHECKPOINT_MINUTES": "often"}, "not 'often'"),
+        ({"JOURNAL_CHECKPOINT_MINUTES": "1_0"}, "not '1_0'"),
+        ({"JOURNAL_KEY": "/dev"}, "JOURNAL_KEY must name a file that is there"),
     ],
-    ids=["no journal", "no key", "no folder", "no command", "an empty command", "no number"],
+    ids=["no journal", "no key", "no folder", "no command", "an empty command", "no number", "no file"],
 )
 def test_a_service_that_is_told_nonsense_does_not_start(
     tmp_path: Path, more: dict[str, str], sentence: str
@@ -165,7 +168,7 @@ def test_a_service_that_is_told_nonsense_does_not_start(
         timeout=servers.PATIENCE,
     )
 
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert sentence in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
@@ -238,6 +241,37 @@ def test_what_was_not_handed_over_is_handed_over_by_the_next_service(
         servers.eventually(lambda: kept_back <= {one.name for one in handed_over.iterdir()} or None, "them")
 
     assert kept_back
+
+
+@pytest.mark.slow
+def test_a_mark_that_cannot_be_written_is_one_sentence_and_nothing_is_handed_over_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal_at(tmp_path, monkeypatch)
+    folder, key = places(tmp_path)
+    handed_over = tmp_path / "handed over"
+    handed_over.mkdir()
+    (folder / ".handed-over").mkdir()
+    command = by_copying_to(handed_over)["JOURNAL_CHECKPOINT_COMMAND"]
+    service = Checkpoints(Checkpointing(key, folder, minutes=1_000.0, command=command))
+    caplog.set_level("INFO", "scoring_client")
+
+    try:
+        service.make()
+        (first,) = handed_over.iterdir()
+        first.unlink()
+        (folder / ".handed-over").rmdir()
+        service.make()
+    finally:
+        service.stop()
+
+    assert [one.getMessage() for one in caplog.records] == [
+        "a checkpoint of the journal is handed over, and .handed-over in its folder cannot be written "
+        "(Is a directory): the next start does not know of it",
+        "checkpoints of the journal are made again",
+    ]
+    (second,) = handed_over.iterdir()
+    assert (folder / ".handed-over").read_text() == f"{second.name}\n"
 
 
 @pytest.mark.parametrize("minutes", ["abc", "0", "-1"])

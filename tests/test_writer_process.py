@@ -93,14 +93,14 @@ MIGRATING_UNTIL_THE_FILE_IS_THERE = """
 import sys, time
 from pathlib import Path
 from api.recording import writer_process
-from journal import store
-migrate = store._migrate
-def migrate_at_last(connection):
+from journal import forms
+migrate = forms.migrate
+def migrate_at_last(connection, **more):
     print("migrating", file=sys.stderr, flush=True)
     while not Path(sys.argv[2]).exists():
         time.sleep(0.05)
-    migrate(connection)
-store._migrate = migrate_at_last
+    migrate(connection, **more)
+forms.migrate = migrate_at_last
 writer_process.main()
 """
 

@@ -56,7 +56,8 @@ _ARROW = "application/vnd.apache.arrow.stream"
 class Batch(ModelTask):
     """A request to POST /predict/batch. `keep` names columns to return; `with_ids`: the receipts' ids, too.
 
-    `journal`: where its writer listens, empty without a journal. `caller`: the name of the token.
+    `journal`: where its writer listens, empty without a journal. `caller`: the name of the token. `call`: the
+    id that its receipts share.
     """
 
     called = "a batch"
@@ -70,6 +71,7 @@ class Batch(ModelTask):
     with_ids: bool = False
     journal: str = ""
     caller: str = ""
+    call: str = ""
 
     @property
     def is_small(self) -> bool:
@@ -101,7 +103,7 @@ class Batch(ModelTask):
             raise TooMuchMemory from error
 
     def _record(self, receipts: Sequence[Entry], answered: Entry, listeners: Sequence[Listener]) -> None:
-        """Return when all are on the disk. Raises JournalUnavailable, and then nothing tells of an answer."""
+        """Return when all are on the disk. Raises JournalUnavailable."""
 
         def written(count: int, seconds: float) -> None:
             for listener in listeners:
@@ -118,7 +120,7 @@ class Batch(ModelTask):
         self, model: Model, clients: Mapping[str, Column], decisions: Mapping[str, Column]
     ) -> tuple[list[Entry], Entry]:
         asked = Asked(self.asked_as, self.caller)
-        return Receipts("predict/batch").of_many(model, clients, decisions, asked)
+        return Receipts("predict/batch").of_many(model, clients, decisions, asked, ids.read(self.call))
 
     def _ids(self, receipts: Sequence[Entry]) -> dict[str, Column]:
         if not self.with_ids:

@@ -21,6 +21,7 @@ from api.delivery.served import Model, ServedModel, loaded
 from api.paths import BATCH, PREDICT
 from api.recording.records import OFF, Asked, Records
 from api.tokens import Guard
+from journal import ids
 from mlflow_model.errors import BadData, JournalUnavailable, ScoringError
 
 
@@ -154,12 +155,27 @@ class Service:
 
         def answer() -> Answer:
             names, journal = kept_columns.checked(keep), self._journal_for(asked, with_ids=with_ids)
-            batch = Batch(
-                body, asked.request_id, content_type, content_encoding, names, with_ids, journal, asked.caller
-            )
-            return self.computed(model, batch)
+            headers = content_type, content_encoding
+            call = ids.written(ids.new())
+            batch = Batch(body, asked.request_id, *headers, names, with_ids, journal, asked.caller, call=call)
+            with batch.places.taken():
+                return self._recorded(model, batch)
 
         return in_words(answer, model, asked.request_id)
+
+    def _recorded(self, model: Model, batch: Batch) -> Answer:
+        """As `_computed`. The journal is told of a refusal: the event of an answer may come all the same."""
+        status = 500
+        try:
+            answer = self._computed(model, batch)
+            status = answer.status
+            return answer
+        except ScoringError as error:
+            status = error.status
+            raise
+        finally:
+            if self._records is not None and status >= 500:
+                self._records.refused_call(ids.read(batch.call))
 
     @property
     def journal_state(self) -> str:
@@ -179,13 +195,16 @@ class Service:
     def computed(self, model: Model, task: ModelTask) -> Answer:
         """Compute in a process if one takes the task up, otherwise in this thread."""
         with task.places.taken():
-            answer = None if model.copy is None else self._elsewhere(model.copy, task)
-            return self._here(model, task) if answer is None else answer._replace(model=model)
+            return self._computed(model, task)
 
     def computed_by(self, copy: Copy, task: ModelTask) -> Answer:
         """The same by a model that is not served, and is loaded here only if no process takes the task up."""
         with task.places.taken():
             return self._elsewhere(copy, task) or self._here(loaded(copy), task)
+
+    def _computed(self, model: Model, task: ModelTask) -> Answer:
+        answer = None if model.copy is None else self._elsewhere(model.copy, task)
+        return self._here(model, task) if answer is None else answer._replace(model=model)
 
     def _elsewhere(self, copy: Copy, task: ModelTask) -> Answer | None:
         return None if self._pool is None else self._pool.answer(copy, task, self.tally)

@@ -60,24 +60,31 @@ class Checkpoints:
             return
         if wanted.command:
             self._not_handed_over += sorted(_checkpoints_in(wanted.folder) - before)
-        failure = self._hand_over()
-        self._say(f"a checkpoint of the journal is made, and not handed over: {failure}" if failure else "")
+        self._say(self._hand_over())
 
     def _hand_over(self) -> str:
-        """Give the operator's command what it has not taken yet. Return why that failed."""
+        """Give the operator's command what it has not taken yet. Return what went wrong."""
+        unmarked = ""
         while self._not_handed_over:
             command = [*shlex.split(self._settings.command), str(self._not_handed_over[0])]
             if failure := self._failure_of(command):
-                return failure
-            self._mark(self._not_handed_over.pop(0))
-        return ""
+                return f"a checkpoint of the journal is made, and not handed over: {failure}"
+            unmarked = self._mark(self._not_handed_over.pop(0))
+        return unmarked
 
-    def _mark(self, handed_over: Path) -> None:
-        """Remember for the next start what was handed over last."""
+    def _mark(self, handed_over: Path) -> str:
+        """Remember for the next start what was handed over last. Return what went wrong."""
         mark = self._settings.folder / _MARK
         arriving = mark.with_name(f"{_MARK}.part")
-        arriving.write_text(f"{handed_over.name}\n")
-        arriving.replace(mark)
+        try:
+            arriving.write_text(f"{handed_over.name}\n")
+            arriving.replace(mark)
+        except OSError as error:
+            return (
+                f"a checkpoint of the journal is handed over, and {_MARK} in its folder cannot be written "
+                f"({error.strerror}): the next start does not know of it"
+            )
+        return ""
 
     def _failure_of(self, command: list[str]) -> str:
         try:

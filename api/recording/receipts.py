@@ -10,7 +10,7 @@ import numpy as np
 
 from api.delivery.served import Model
 from api.recording.records import Asked
-from journal import ids, models
+from journal import models
 from journal.code_version import code_version
 from journal.events import Answered
 from journal.receipt import Form
@@ -40,20 +40,25 @@ class Receipts:
         return form.entry(values, [*decision.values()], asked.request_id, asked.caller, reference or "")
 
     def of_many(
-        self, model: Model, clients: Mapping[str, Any], decisions: Mapping[str, Any], asked: Asked
+        self,
+        model: Model,
+        clients: Mapping[str, Any],
+        decisions: Mapping[str, Any],
+        asked: Asked,
+        call: bytes,
     ) -> tuple[list[Entry], Entry]:
         """The receipts of one call, which share its id, and the event that all of them are there.
 
         Clients, decisions: columns. Raises CannotKeep.
         """
-        form, call_id = self._made_for(model)[0], ids.new()
+        form = self._made_for(model)[0]
         columns = [np.asarray(column).tolist() for column in decisions.values()]
         rows = zip(model.scorer.matrix(clients).tolist(), zip(*columns, strict=True), strict=True)
         receipts = [
-            form.entry(inputs, outputs, asked.request_id, asked.caller, call_id=call_id)
+            form.entry(inputs, outputs, asked.request_id, asked.caller, call_id=call)
             for inputs, outputs in rows
         ]
-        return receipts, Answered(call=call_id, receipts=len(receipts)).entry()
+        return receipts, Answered(call=call, receipts=len(receipts)).entry()
 
     def described(self, model: Model) -> models.Model:
         """The version as the journal describes it."""

@@ -29,7 +29,7 @@ from mlflow_model.errors import JournalUnavailable, ModelUnavailable
 
 LONGEST_WAIT_SECONDS = 0.8  # of an answer: its client shall hear within a second
 ENOUGH = 64  # receipts, not to wait for more
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS, _END_LOOK_SECONDS = 0.1, 0.02
 
 _errors = logging.getLogger(logs.ERRORS)
 
@@ -51,10 +51,10 @@ class _Group:
             heard(leaves=is_written)
 
     @property
-    def decisions(self) -> list[bytes]:
-        """The ids of those that it holds the receipts of, or says of that they were refused."""
-        receipts = [one.id for one in self.entries if one.kind is Kind.RECEIPT]
-        return receipts + [one.subject for one in self.entries if one.kind is Kind.UNANSWERED and one.subject]
+    def refusals(self) -> list[Entry]:
+        """What the journal has to be told if this group is refused, or was to be told by it."""
+        told = [one for one in self.entries if one.kind is Kind.UNANSWERED]
+        return told + [Unanswered(subject=one.id).entry() for one in self.entries if one.kind is Kind.RECEIPT]
 
 
 class Recorder(asyncio.Protocol):
@@ -73,11 +73,25 @@ class Recorder(asyncio.Protocol):
         self._transport: asyncio.WriteTransport | None = None
         self._outgoing, self._unread = Outgoing(), b""
         self._is_late, self._is_writable = False, True
-        self._refused: list[bytes] = []  # decisions whose receipts the writer may write all the same
+        self._refusals: list[Entry] = []  # of what the writer may write all the same
 
     def begin(self) -> None:
         """Connect, and look from now on whether answers wait too long."""
-        self._task = asyncio.get_running_loop().create_task(self._look())
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._look())
+
+    async def finish(self, seconds: float) -> None:
+        """At the end, wait until the writer has answered and knows of all refusals, or so long."""
+        until = time.monotonic() + seconds
+        while (self._sent or self._next or self._refusals) and time.monotonic() < until:
+            await asyncio.sleep(_END_LOOK_SECONDS)
+
+    def refused_call(self, call: bytes) -> None:
+        event = Unanswered(subject=call, is_of_a_call=True).entry()
+        self._loop.call_soon_threadsafe(self._remember, event)
+
+    def _remember(self, refusal: Entry) -> None:
+        self._refusals.append(refusal)
 
     @property
     def state(self) -> str:
@@ -190,7 +204,7 @@ class Recorder(asyncio.Protocol):
             self._counts.recorded(PREDICT.path, len(group.heard), time.monotonic() - group.since)
         elif not is_written:
             self._announced = None  # it may have been announced in vain
-            self._refused += group.decisions
+            self._refusals += group.refusals
         self._count_the_waiting()
 
     def _count_the_waiting(self) -> None:
@@ -223,10 +237,9 @@ class Recorder(asyncio.Protocol):
 
     def _tell_of_the_refused(self) -> None:
         """As soon as the journal is written again: their receipts do not count as answered."""
-        if self._refused and self._transport is not None and self.state is WRITABLE:
-            refused, self._refused = self._refused, []
-            events = [Unanswered(decision=one).entry() for one in refused]
-            self._take(events, [], _nothing, _nothing)
+        if self._refusals and self._transport is not None and self.state is WRITABLE:
+            refusals, self._refusals = self._refusals, []
+            self._take(refusals, [], _nothing, _nothing)
 
     def _refuse_the_late(self, now: float) -> None:
         if self._sent is None or now - self._sent.since < LONGEST_WAIT_SECONDS:

@@ -46,6 +46,12 @@ class Records(Protocol):
     def check(self) -> None:
         """Raises JournalUnavailable where no receipt can be written now: then nothing is to be decided."""
 
+    def refused_call(self, call: bytes) -> None:
+        """Have the journal told that a refusal left in the place of the answer to a batch, in any thread.
+
+        Its receipts may come all the same, and the event that all of them are there.
+        """
+
     def record(
         self,
         model: Model,

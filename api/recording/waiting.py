@@ -4,6 +4,7 @@ So `gunicorn api.app:app` and `--debug` keep the journal, too. Each process that
 """
 
 import atexit
+import contextlib
 import os
 import threading
 import time
@@ -40,7 +41,7 @@ class Waiting:
         self._folder: Path | None = None
         self._keeper: Keeper | None = None
         self._announced: Model | None = None
-        self._refused: list[bytes] = []  # decisions whose receipts the writer may write all the same
+        self._refusals: list[Entry] = []  # of what the writer may write all the same
         self._starting_until = 0.0
 
     @property
@@ -55,6 +56,9 @@ class Waiting:
 
     def _end(self, pid: int) -> None:
         if pid == os.getpid() and self._keeper is not None and self._folder is not None:
+            if self._refusals:
+                with contextlib.suppress(JournalUnavailable):
+                    writer_client.append(self._keeper.address, self._refusals)
             self._keeper.stop()
             private_folder.remove(self._folder)
 
@@ -70,6 +74,10 @@ class Waiting:
 
     def check(self) -> None:
         """Every decision tries anew."""
+
+    def refused_call(self, call: bytes) -> None:
+        with self._lock:
+            self._refusals.append(Unanswered(subject=call, is_of_a_call=True).entry())
 
     def record(
         self,
@@ -94,11 +102,10 @@ class Waiting:
         """Tell the journal of those that were refused, too. Raises JournalUnavailable."""
         address = self.address
         with self._lock:
-            refused, self._refused = self._refused, []
-        events = [Unanswered(decision=one).entry() for one in refused]
+            refusals, self._refusals = self._refusals, []
         try:
-            writer_client.append(address, entries, self._patience(), closing=events)
+            writer_client.append(address, entries, self._patience(), closing=refusals)
         except JournalUnavailable:
             with self._lock:
-                self._refused += [*refused, decision]
+                self._refusals += [*refusals, Unanswered(subject=decision).entry()]
             raise

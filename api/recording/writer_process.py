@@ -22,7 +22,7 @@ from api import logs
 from api.recording import wire
 from api.recording.keeper import WRITES
 from api.recording.wire import Garbled, Group, Incoming
-from journal import listing, store
+from journal import events, listing, store
 from journal.code_version import code_version
 from journal.errors import Damaged, JournalError, Refused, Twice
 from journal.models import Model
@@ -235,7 +235,7 @@ class Recording:
                 served = entry.model if entry.kind is Kind.SERVED else served
         with self._open().group() as group:
             if any(entry.kind is Kind.UNANSWERED for entry in new):
-                new = _of_those_that_are_there(group.connection, new)
+                new = _with_news_of_refusals(group.connection, new)
             if new:
                 group.append(new)
         self._served = served
@@ -304,10 +304,17 @@ class Recording:
                 self._tell(sender, self._state())
 
 
-def _of_those_that_are_there(connection: sa.Connection, entries: Sequence[Entry]) -> list[Entry]:
-    """Without the refusals of decisions whose receipts did not come, or that the journal tells of already."""
-    own_ids = [one.subject for one in entries if one.kind is Kind.UNANSWERED and one.subject is not None]
-    wanted = listing.counting_as_answered(connection, own_ids)
+def _with_news_of_refusals(connection: sa.Connection, entries: Sequence[Entry]) -> list[Entry]:
+    """Without the refusals that the journal tells of, and those of decisions whose receipts did not come.
+
+    Those of a call stay: its last receipts may come later, by the connection of another process.
+    """
+    calls, decisions = list[bytes](), list[bytes]()
+    for one in entries:
+        if one.kind is Kind.UNANSWERED and isinstance(event := events.read(one), events.Unanswered):
+            (calls if event.is_of_a_call else decisions).append(event.subject)
+    wanted = {*calls} - listing.refused(connection, calls)
+    wanted |= listing.counting_as_answered(connection, decisions)
     return [one for one in entries if one.kind is not Kind.UNANSWERED or one.subject in wanted]
 
 

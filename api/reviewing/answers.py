@@ -104,8 +104,10 @@ def review(decision: str, outcome: str, reason: str, reviewer: str, *, sees_all:
             found = _found(group.connection, decision, sees_all=sees_all)
             if found.is_erased:
                 raise DecisionErased
+            about = reading.about(group.connection, found.id)
+            shown.whole(found, about, is_answered=True)  # whoever could not see it has judged nothing
             if not sees_all:
-                _check_agreement(new, reading.about(group.connection, found.id))
+                _check_agreement(new, about)
             group.append(entries)
     told = {"id": ids.written(new.id), "time": shown.moment(new.time), "decision": decision}
     return _answer(201, {**told, "reviewer": reviewer, "outcome": outcome, "reason": reason})

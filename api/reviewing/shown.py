@@ -1,10 +1,11 @@
 """Decisions as JSON: in a list without the client's values, by themselves with all that the journal knows."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from journal import events, ids
+from journal import events, ids, reading
 from journal.listing import Place, Unread
 from journal.models import LABELS, Model
 from journal.reading import Record
@@ -60,7 +61,7 @@ def whole(one: Record, about: Sequence[Record], *, is_answered: bool) -> dict[st
         "batch": ids.written(kept.call_id) if kept.call_id else None,
         "request_id": client.request_id if client else None,
         "client_reference": (client.client_reference or None) if client else None,
-        "inputs": _inputs(model, client.inputs) if client else None,
+        "inputs": _inputs(one, model, client.inputs) if client else None,
         "reviews": [_review(other) for other in reviews],
         "is_held": is_held(about),
         "custody": [_custody(other) for other in about if other.kind in _CUSTODY],
@@ -84,9 +85,10 @@ def moment(time: int) -> str:
 def _answered(one: Record) -> tuple[Model, dict[str, str | float]]:
     """The model, and its answer by the names of its columns. Raises Damaged."""
     kept, model = one.kept, one.model
-    if model is None:
-        raise ValueError("no receipt")
-    return model, dict(zip(model.columns, kept.outputs, strict=True))
+    with reading.readable(one.position):
+        if model is None or not all(math.isfinite(float(one)) for one in kept.outputs[1:]):
+            raise ValueError("no receipt")
+        return model, dict(zip(model.columns, kept.outputs, strict=True))
 
 
 def _leaning(answered: Mapping[str, str | float]) -> str | None:
@@ -98,7 +100,10 @@ def _leaning(answered: Mapping[str, str | float]) -> str | None:
     return events.ACCEPT if probability < threshold else events.REFUSE
 
 
-def _inputs(model: Model, inputs: Sequence[float]) -> dict[str, float | None]:
+def _inputs(one: Record, model: Model, inputs: Sequence[float]) -> dict[str, float | None]:
+    """Raises Damaged: no client has an infinite value."""
+    if any(map(math.isinf, inputs)):
+        raise reading.damaged(one.position)
     return {
         name: None if value != value else value for name, value in zip(model.features, inputs, strict=True)
     }

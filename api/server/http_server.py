@@ -5,7 +5,7 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -29,11 +29,16 @@ _LAST_SAVE_SECONDS = 1.5
 _log = logging.getLogger("scoring_client")
 
 
+async def _nothing_is_left(seconds: float) -> None:
+    """Whoever serves what nobody records ends at once."""
+
+
 class Server:
     """Accepts connections at a listening socket until SIGTERM.
 
     All of these are called in the event loop: `started` once it accepts connections, `beat` every half
-    second, and `give_up` at the end, when requests that are still unanswered are to be refused.
+    second, `give_up` at the end, when requests that are still unanswered are to be refused, and `finish`
+    after it, with the seconds that are left for what became of them.
     """
 
     def __init__(
@@ -42,8 +47,10 @@ class Server:
         started: Callable[[], None],
         beat: Callable[[], None],
         give_up: Callable[[], None],
+        finish: Callable[[float], Awaitable[None]] = _nothing_is_left,
     ) -> None:
-        self._lane, self._started, self._beat, self._give_up = lane, started, beat, give_up
+        self._lane, self._started, self._beat = lane, started, beat
+        self._give_up, self._finish = give_up, finish
         self._connections: set[Connection] = set()
         # One thread: a disk that hangs stops the saving, not the event loop.
         self._saver = ThreadPoolExecutor(1, "tally")
@@ -70,13 +77,15 @@ class Server:
         importing = asyncio.create_task(self._import_flask())
         self._started()
         await self._ending.wait()
+        until = self._loop.time() + IDLE_SECONDS + ANSWER_SECONDS + _LEAVE_SECONDS
         importing.cancel()
         server.close()
         await asyncio.sleep(_SETTLED_SECONDS)  # until uvloop has closed its socket
         for accepted in _accept_waiting(queue):
             await self._loop.connect_accepted_socket(self._connection, accepted)
         await self._close_all()
-        await asyncio.wait([self._save()], timeout=_LAST_SAVE_SECONDS)
+        last_save = asyncio.wait([self._save()], timeout=_LAST_SAVE_SECONDS)
+        await asyncio.gather(last_save, self._finish(max(_LAST_SAVE_SECONDS, until - self._loop.time())))
 
     def _connection(self) -> Connection:
         return Connection(self._lane, self._connections)

@@ -16,7 +16,7 @@ from api import private_folder, tokens
 from api.deciding import bank_tariff
 from api.followed_file import FollowedFile
 from api.repeated import Repeated
-from api.settings import TARIFF_FILE, TOKENS_FILE
+from api.settings import TARIFF_FILE, TOKENS_FILE, refuse
 from mlflow_model.bundle import signing
 
 _LOOK_SECONDS = 0.25
@@ -56,7 +56,7 @@ def _copied(named: Mapping[str, Path], folder: Path) -> "list[_KeptFile]":
     try:
         return [_KeptFile(name, file, folder / name) for name, file in named.items()]
     except ValueError as error:
-        sys.exit(str(error))
+        refuse(str(error))
     except OSError as error:
         sys.exit(f"temporary files cannot be written ({error.strerror}): set TMPDIR")
 

@@ -6,6 +6,8 @@ import os
 import socket
 import sys
 
+from api.settings import refuse
+
 # More than most systems allow: then their own limit holds (net.core.somaxconn).
 BACKLOG = 8192
 
@@ -18,11 +20,11 @@ def listener(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OverflowError:
-        sys.exit(f"Port {port} does not exist: choose one from 1 to 65535 with PORT=")
+        refuse(f"Port {port} does not exist: choose one from 1 to 65535 with PORT=")
     except OSError as error:
         number = error.errno or 0  # that of a name without an address is negative
         if number < 0 or number == errno.EADDRNOTAVAIL:
-            sys.exit(f"--host {host} is no address of this machine")
+            refuse(f"--host {host} is no address of this machine")
         reason = os.strerror(number)
         sys.exit(f"Port {port} is not available ({reason}): choose another with PORT=")
     # Accepted connections inherit this. Without it an answer waits 40 ms for an acknowledgement.

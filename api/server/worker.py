@@ -128,7 +128,12 @@ def main() -> None:
             one.end()
         processes.end_asked()
 
-    server = Server(lane, started, beat, end)
+    async def finish(seconds: float) -> None:
+        """Have the journal told what was refused, before nobody is left who knows."""
+        if recorder is not None:
+            await recorder.finish(seconds)
+
+    server = Server(lane, started, beat, end, finish)
     server.run([listener])
 
 

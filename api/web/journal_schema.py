@@ -85,7 +85,8 @@ def _line() -> Schema:
         "is_erased": _BOOLEAN,
         "is_answered": {
             "type": "boolean",
-            "description": "false\u00a0: son lot est sans réponse, et personne n’a reçu cette décision.",
+            "description": "false\u00a0: un refus est parti à la place de la réponse, ou son lot n’a pas été "
+            "inscrit en entier ; personne n’a reçu cette décision.",
         },
     }
 
