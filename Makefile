@@ -49,9 +49,9 @@ test: $(DEVELOPMENT) ## run the tests, but for those of `make proofs` and `make 
 	$(TESTS) -m "not slow and not endurance"
 
 proofs: $(DEVELOPMENT) $(SPARK) ## run the slow tests: whole trainings, faults, moves under load
-	$(TESTS) -m slow
+	$(TESTS) -m "slow and not endurance"
 
-endurance: $(DEVELOPMENT) $(SPARK) ## run the tests that take minutes of full load, faults, kills, or millions of rows
+endurance: $(DEVELOPMENT) $(SPARK) ## run what is too long for .ci/run: minutes of load, whole trainings, the largest numbers
 	$(TESTS) -m endurance
 
 check: $(DEVELOPMENT) ## lint, formatting, types, and who may import whom

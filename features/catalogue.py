@@ -204,7 +204,7 @@ CATALOGUE: tuple[Feature, ...] = (
     Feature(
         "INSTA_NUM_INSTALMENT_VERSION",
         label="Échéancier",
-        meaning="Numéro de version moyen de l’échéancier des crédits précédents.",
+        meaning="Numéro de version moyen, qui change avec l’échéancier, des crédits précédents.",
         unit="numéro de version",
         table="installments_payments",
         formula="mean(NUM_INSTALMENT_VERSION)",

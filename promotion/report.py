@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from promotion.comparison import Change, Difference
+from promotion.comparison import APPROVAL_RATIO, Change, Difference
+from quality.fairness import FOUR_FIFTHS
 from quality.portfolio import TARGET, TRUE_PROBABILITY, Portfolio
 
 if TYPE_CHECKING:
@@ -71,9 +72,10 @@ def _moves(difference: Difference) -> str:
 
 def _change(change: Change) -> str:
     interval = "" if change.low != change.low else f" [{change.low:+.4f}, {change.high:+.4f}]"
+    is_low = change.name.startswith(APPROVAL_RATIO) and change.candidate < FOUR_FIFTHS
     return (
         f"{change.name.ljust(34)}{change.champion:.4f} -> {change.candidate:.4f}  "
-        f"({change.difference:+.4f}{interval})"
+        f"({change.difference:+.4f}{interval}){', below four fifths' if is_low else ''}"
     )
 
 

@@ -305,6 +305,7 @@ def test_the_model_that_answered_is_named_by_both_doors(
     assert [one.headers["X-Model-Digest"] for one in (answer, refusal, batch)] == [digest] * 3
 
 
+@pytest.mark.slow
 def test_a_socket_is_refused_nothing_by_the_guard_without_a_file(socket_door: SocketDoor) -> None:
     answer = socket_door.send("GET", "/metrics", headers={"Authorization": "Bearer whatever"})
 

@@ -9,7 +9,7 @@ from tests.live import THRESHOLDS, Load, Registry, all_serve, serving
 pytest_plugins = ["tests.live_support"]
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_a_move_every_second_for_a_minute_confuses_no_answer(live: Registry, body: bytes) -> None:
     """Faster than some of them are noticed."""
     with serving(live, workers=2) as door, Load(door, body, THRESHOLDS).going_on(clients=2) as load:

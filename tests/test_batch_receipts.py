@@ -95,6 +95,7 @@ def test_a_call_that_failed_waits_for_no_review(
     assert found == set(answered)
 
 
+@pytest.mark.slow
 def test_a_call_that_failed_is_shown_as_one(bank: Bank, answered: list[str], unanswered: list[str]) -> None:
     given, failed = (bank.get(None, f"/decisions/{one[-1]}").content for one in (answered, unanswered))
     newest = bank.get(None, "/decisions?limit=1").content["decisions"]

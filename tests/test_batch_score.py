@@ -221,6 +221,7 @@ def test_a_model_that_is_not_there_is_named(
     assert sentence in done.stderr
 
 
+@pytest.mark.slow
 def test_raw_tables_become_decisions_in_one_command(
     bundle_folder: Path, bundle: Bundle, tmp_path: Path
 ) -> None:

@@ -84,6 +84,7 @@ def test_a_policy_that_states_no_costs_is_said_to_state_none(bundle: Bundle, tmp
 # ---- In MLflow
 
 
+@pytest.mark.slow
 def test_a_run_is_shown_in_mlflow(places: tuple[object, ...], store: Path, tmp_path: Path) -> None:
     from mlflow_model.registry import connection
 
@@ -106,6 +107,7 @@ def test_a_run_is_shown_in_mlflow(places: tuple[object, ...], store: Path, tmp_p
     assert json.loads(Path(kept).read_text(encoding="utf-8")) == summary
 
 
+@pytest.mark.slow
 def test_where_mlflow_cannot_be_asked_the_output_is_whole_and_the_exit_code_tells(
     places: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

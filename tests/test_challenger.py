@@ -26,6 +26,7 @@ from tests.servers import JSON, SocketDoor
 pytest_plugins = ["tests.live_support"]
 
 
+@pytest.mark.slow
 def test_a_challenger_decides_beside_is_counted_and_decides_no_more_without_its_alias(
     live: Registry, body: bytes
 ) -> None:

@@ -111,7 +111,7 @@ def test_mlflow_run_registers_the_shipped_pickle(regular: dict[str, str]) -> Non
     assert "scoring-client version 1 registered; champion points at it" in ended.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_mlflow_run_draws_trains_and_registers_a_candidate(regular: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "trained"
 
@@ -135,7 +135,7 @@ def test_make_train_runs_what_mlflow_run_does() -> None:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_mlflow_run_train_only_writes_the_pickle_and_its_card_and_registers_nothing(
     regular: dict[str, str], tmp_path: Path
 ) -> None:

@@ -270,7 +270,7 @@ def hurried(of_its_own: Registry, bundle: Bundle, monkeypatch: pytest.MonkeyPatc
         of_its_own.point("3")
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_batches_that_are_not_answered_when_the_end_is_over_are_asked_to_come_back(
     hurried: SocketDoor,
 ) -> None:
@@ -473,6 +473,7 @@ def test_what_is_no_json_is_refused() -> None:
         heard(messages._SIZES.pack(4, 0) + b"nope")
 
 
+@pytest.mark.slow
 def test_a_body_of_16_mib_goes_through_whole() -> None:
     ours, theirs = socket.socketpair()
     body = os.urandom(1024) * 16 * 1024

@@ -15,6 +15,8 @@ from tests.servers import JSON, SocketDoor
 EXAMPLE, DECIDE = "Remplir avec l’exemple", "Demander la décision"
 TABS = ("Valeurs", "Raisons", "Parmi les autres", "Autre prêt", "Pour le client")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SocketDoor]:
@@ -201,7 +203,6 @@ class Keyboard:
         self.keys += 1
 
 
-@pytest.mark.slow
 def test_a_client_is_typed_and_an_officer_tells_why_he_is_refused_and_what_would_change_it(
     address: str, chromium: Browser
 ) -> None:
@@ -222,7 +223,6 @@ def test_a_client_is_typed_and_an_officer_tells_why_he_is_refused_and_what_would
     assert officer.keys <= 95
 
 
-@pytest.mark.slow
 def test_the_oldest_grey_case_is_reviewed(address: str, door: SocketDoor, chromium: Browser) -> None:
     clients = door.get("/reference/clients?after=0&limit=100").content["clients"]
     grey = next(one for one in clients if one["label"] == "grey")
@@ -243,7 +243,6 @@ def test_the_oldest_grey_case_is_reviewed(address: str, door: SocketDoor, chromi
     assert officer.keys <= 30
 
 
-@pytest.mark.slow
 def test_a_file_is_scored_and_its_refused_rows_are_found(
     address: str, chromium: Browser, documented_request: dict[str, float], tmp_path: Path
 ) -> None:
@@ -282,7 +281,6 @@ def test_a_file_is_scored_and_its_refused_rows_are_found(
 # ---- WCAG
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", browser.WIDTHS)
 def test_no_page_fails_an_important_rule_of_wcag(

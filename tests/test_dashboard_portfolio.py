@@ -179,7 +179,10 @@ def test_bad_rows_are_listed_with_the_api_s_reasons_and_the_others_are_decided_o
     refused, good = shown.table[0].value, shown.dataframe[0].value
     credit = "« Montant du crédit » (AMT_CREDIT)"
     assert plain(shown.subheader[0].value) == "4 lignes refusées"
-    assert [(line, plain(reason)) for line, reason in refused.itertuples(index=False)] == [
+    assert [*refused.columns][1] == "dossier"
+    rows = [(line, plain(who), plain(reason)) for line, who, reason in refused.itertuples(index=False)]
+    assert [who for _, who, _ in rows] == ["000; « é\n»", "0030; « é\n»", "", "0059; « é\n»"]
+    assert [(line, reason) for line, _, reason in rows] == [
         (2, f"{credit} doit être un nombre sans séparateur de milliers."),
         (32, f"{credit} doit être un nombre sans séparateur de milliers."),
         (42, "La ligne est vide."),
@@ -316,7 +319,7 @@ def test_a_parquet_column_that_is_no_number_is_refused_in_the_api_s_words(client
     assert [one for one in said(shown) if "'AMT_CREDIT' doit être numérique" in one] == said(shown) != []
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_texts_of_a_parquet_file_that_would_fill_the_memory_are_refused(clients: pd.DataFrame) -> None:
     """A dictionary holds the text once; as columns of plain texts it would be there for each client."""
     large = pd.concat([clients] * 50).assign(dossier="x" * 1_000_000)

@@ -211,6 +211,7 @@ def test_without_tokens_the_reviewer_writes_a_name_once(
 
     shown = pressed(page(open_bank, None, monkeypatch), ACCEPT)
     assert "Écrivez votre nom : la revue le garde." in told(shown)
+    assert len(told(shown)) == 1
     shown.text_input(key="review name").set_value("Anna B.")
     shown = pressed(pressed(shown, ACCEPT), REFUSE)
 

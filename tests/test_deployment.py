@@ -363,7 +363,7 @@ def _forward(caller: socket.socket, server: socket.socket) -> None:
             server.sendall(piece)
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_postgresql_behind_an_mlflow_server_is_a_registry_that_may_hang_and_be_killed(
     documented_pickle: Path,
     documented_request: dict[str, float],

@@ -311,6 +311,7 @@ def test_what_predict_refuses_is_refused_in_process(
         pyfuncs[CHAMPION].predict(client.assign(AMT_CREDIT=[value]))
 
 
+@pytest.mark.slow
 def test_an_absent_feature_is_refused_in_the_same_words_by_mlflow(
     running: Running, pyfuncs: dict[str, Any], client: pd.DataFrame
 ) -> None:

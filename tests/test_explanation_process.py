@@ -334,6 +334,7 @@ def test_without_a_process_a_thread_explains(model: Model, documented_request: C
     assert answered(Pool(no_process), without, documented_request).status == 200
 
 
+@pytest.mark.slow
 def test_after_the_end_of_the_pool_an_explanation_is_asked_to_come_back(
     model: Model, documented_request: Client
 ) -> None:

@@ -49,7 +49,7 @@ def test_both_workers_that_gunicorn_forks_get_the_model_and_follow_the_alias(liv
         servers.eventually(lambda: both_are_ready(door, "2"), "both workers with version 2")
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_the_factory_of_a_preloading_gunicorn_gets_the_model_too(
     documented_pickle: Path, tmp_path: Path
 ) -> None:

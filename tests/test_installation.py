@@ -120,7 +120,7 @@ def test_without_a_network_one_sentence_says_so(project: Path) -> None:
     assert not is_whole(project)
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_a_package_with_another_hash_is_refused(project: Path) -> None:
     lock = project / "requirements.txt"
     lock.write_text(f"tiny==1.0 --hash=sha256:{'0' * 64}\n")
@@ -231,7 +231,7 @@ def test_where_nobody_names_a_python_that_of_venv_is_good(of_another_python: Pat
     assert (gone_on.returncode, gone_on.stderr) == (0, "")
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_the_python_that_venv_has_may_be_named(project: Path) -> None:
     shutil.copy(ROOT / "Makefile", project)
 
@@ -286,7 +286,7 @@ def silent_index() -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}/simple"
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_the_second_of_two_waits_for_the_first_and_goes_on_where_that_is_killed(
     project: Path, silent_index: str
 ) -> None:

@@ -91,7 +91,7 @@ def hexed(path: list[bytes]) -> list[str]:
     return [one.hex() for one in path]
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_the_roots_of_all_sizes_are_the_same(asked: dict[str, Any], answered: dict[str, Any]) -> None:
     frontier, grown = tree.Frontier(), {0: tree.EMPTY.hex()}
     for number in range(MOST):

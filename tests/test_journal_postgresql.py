@@ -170,6 +170,7 @@ def test_a_writer_waits_for_a_lock_no_longer_than_its_patience(journal: str) -> 
         assert verification.verify(connection).findings == []
 
 
+@pytest.mark.slow
 def test_nothing_of_the_erased_is_left_in_the_files_of_the_tables(journal: str) -> None:
     marked = [receipt_of(client_reference=f"MARKER-{number:03d}-") for number in range(200)]
     gone = range(3, 200, 7)

@@ -299,6 +299,7 @@ def test_a_column_of_the_bundle_s_own_decision_cannot_be_kept(own_door: FlaskDoo
     assert (answer.status, answer.error) == (400, BAD + kept("fait déjà partie de la réponse", f" '{NOTE}'"))
 
 
+@pytest.mark.slow
 def test_an_answer_over_16_mib_is_refused(flask_door: FlaskDoor) -> None:
     """Nearly all of a body of this size is kept, and the decisions come in addition."""
     row: Client = dict.fromkeys(THREE[0], 1)

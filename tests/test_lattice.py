@@ -85,6 +85,7 @@ def amounts(most: int) -> st.SearchStrategy[list[int]]:
     decimals=st.integers(0, 4),
     fixed=st.sampled_from([0.0, 1.0, np.nan]),
 )
+@pytest.mark.slow
 def test_scores_are_those_of_a_walk_for_each_point(
     roots: list[Node | float], rows: list[int], columns: list[int], decimals: int, fixed: float
 ) -> None:

@@ -37,7 +37,7 @@ from tests.servers import ROOT, SocketDoor
 pytest_plugins = ["tests.live_support"]
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_two_hundred_corruptions_of_a_registered_model_give_the_true_bundle_or_a_refusal(
     live: Registry,
 ) -> None:
@@ -199,7 +199,7 @@ def test_without_cache_and_registry_a_killed_worker_waits_and_the_others_answer(
     assert (during, after_exchange, still_there) == ({200}, {200}, True)
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_a_clock_that_jumps_by_years_delays_no_version(
     live: Registry, documented_request: dict[str, float]
 ) -> None:
@@ -254,7 +254,7 @@ if "api.server.worker" in sys.orig_argv:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_a_refused_version_that_spoils_its_process_keeps_no_good_one_from_being_served(
     live: Registry, bundle: Bundle, documented_request: dict[str, float]
 ) -> None:
@@ -272,7 +272,7 @@ def test_a_refused_version_that_spoils_its_process_keeps_no_good_one_from_being_
     assert (answered.status, answered.headers["X-Model-Version"]) == (200, "2")
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_without_a_model_workers_that_a_version_has_spoilt_keep_no_good_one_away(
     live: Registry, bundle: Bundle
 ) -> None:

@@ -57,7 +57,7 @@ def test_a_worker_killed_in_the_middle_of_a_swap_comes_back_on_the_new_version(
     assert load.met["lost"] <= 4 * 8
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_old_models_are_freed(bundle: Bundle, tmp_path: Path) -> None:
     """A process that goes on swapping two models does not grow."""
     other = policy_of(bundle, 0.5)

@@ -69,6 +69,7 @@ def logging_to(pipe: int, environment: dict[str, str], *options: str) -> Iterato
         child.wait(timeout=10)
 
 
+@pytest.mark.slow
 def test_a_reader_of_the_log_that_stops_stops_neither_answers_nor_new_workers_nor_the_end(
     documented_pickle: Path, tmp_path: Path, pipe: tuple[int, int]
 ) -> None:
@@ -310,7 +311,7 @@ logging.getLogger().error("at its import")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_what_a_bundle_says_of_a_client_reaches_no_log_and_is_counted(
     live: Registry, bundle: Bundle, documented_request: dict[str, float]
 ) -> None:

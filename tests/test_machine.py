@@ -347,6 +347,7 @@ def test_a_word_that_begins_as_a_command_does_is_left_as_it_is(clone: Path) -> N
     ],
     ids=["register.py", "api/app.py", "python -m training"],
 )
+@pytest.mark.endurance
 def test_a_command_line_names_its_own_python_where_none_is_on_the_path(
     store: Path, arguments: list[str], named: str
 ) -> None:
@@ -357,7 +358,7 @@ def test_a_command_line_names_its_own_python_where_none_is_on_the_path(
     assert named.format(sys.executable.removeprefix(f"{ROOT}/")) in said.stdout + said.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_the_command_that_register_py_names_works_where_no_python_is_on_the_path(store: Path) -> None:
     variables = {"MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlflow.db", "PATH": str(store)}
     told = ended_with(sys.executable, "register.py", "list", **variables).stderr

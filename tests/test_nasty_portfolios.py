@@ -57,7 +57,7 @@ def test_noise_is_no_skill_and_leaves_the_threshold_where_theory_has_it() -> Non
     assert any(doubt.startswith("the champion is not surely cheaper than one") for doubt in doubts.of(found))
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_the_same_clients_under_new_numbers_do_not_seem_to_be_known() -> None:
     """Their outcomes are noise: a model that has seen a client's twin would know the client's."""
     once = clients(2_000, 0.3)
@@ -303,7 +303,7 @@ def test_a_parquet_file_may_hold_dates(tmp_path: Path) -> None:
     assert found.argsort().tolist() == [1, 2, 0]
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_the_command_on_the_card_has_all_digits(store: Path, tmp_path: Path) -> None:
     folder, out = write_portfolio(tmp_path, portfolio(1_500)), tmp_path / "out"
     options = ["--cost-fn", "1234567.5", "--cost-fp", "246913.5", "--hide-history", "0.0040000001"]
@@ -314,7 +314,7 @@ def test_the_command_on_the_card_has_all_digits(store: Path, tmp_path: Path) -> 
     assert "--cost-fn 1234567.5 --cost-fp 246913.5 --hide-history 0.0040000001\n" in card
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_the_command_splits_by_a_column_and_says_so_in_the_card(store: Path, tmp_path: Path) -> None:
     raw = portfolio(1_500)
     table = raw["application_train"]

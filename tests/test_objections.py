@@ -283,3 +283,16 @@ def test_figures_of_observed_outcomes_lead_the_report(bundle: Bundle) -> None:
     assert cost < labels
     cost, labels = places(TRUE_PROBABILITY=np.full(50, 0.1))
     assert labels < cost
+
+
+def test_an_approval_ratio_below_four_fifths_is_marked_in_the_report(twins: comparison.Difference) -> None:
+    name = f"{comparison.APPROVAL_RATIO}sex"
+    figures = {0.7999: True, 0.8: False}
+
+    lines = {
+        ratio: report.summary(with_change(twins, name, ratio - 0.5, -0.1, 0.1)).splitlines()[-1]
+        for ratio in figures
+    }
+
+    assert {ratio: line.endswith(", below four fifths") for ratio, line in lines.items()} == figures
+    assert "0.5000 -> 0.7999" in lines[0.7999]

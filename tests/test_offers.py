@@ -92,7 +92,9 @@ def enumeration(booster: lightgbm.Booster, asked: Question) -> Enumeration:
 # ---- Proofs: nothing cheaper exists, and nothing exists where none is found
 
 
-@pytest.mark.parametrize("count", [12, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "count", [12, pytest.param(100, marks=pytest.mark.slow), pytest.param(500, marks=pytest.mark.endurance)]
+)
 @pytest.mark.parametrize("is_below", [True, False], ids=["to the better", "to the worse"])
 def test_one_lever_finds_what_looking_at_every_amount_finds(
     scorer: Scorer, booster: lightgbm.Booster, count: int, is_below: bool
@@ -114,7 +116,9 @@ def test_one_lever_finds_what_looking_at_every_amount_finds(
             assert near(extreme and logit(extreme.probability), best.extreme)
 
 
-@pytest.mark.parametrize("count", [4, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "count", [4, pytest.param(100, marks=pytest.mark.slow), pytest.param(500, marks=pytest.mark.endurance)]
+)
 def test_two_levers_find_what_looking_at_every_pair_finds(
     scorer: Scorer, booster: lightgbm.Booster, count: int
 ) -> None:
@@ -137,7 +141,9 @@ def test_two_levers_find_what_looking_at_every_pair_finds(
             assert near(extreme and logit(extreme.probability), best.extreme)
 
 
-@pytest.mark.parametrize("count", [8, pytest.param(120, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "count", [8, pytest.param(40, marks=pytest.mark.slow), pytest.param(120, marks=pytest.mark.endurance)]
+)
 def test_the_answer_holds_the_cheapest_changes_there_are(
     scorer: Scorer, booster: lightgbm.Booster, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
@@ -181,7 +187,9 @@ def cost_of(change: dict[str, dict[str, float]]) -> float:
     return sum(abs(one["to"] / one["from"] - 1) for one in change.values())
 
 
-@pytest.mark.parametrize("count", [15, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "count", [15, pytest.param(60, marks=pytest.mark.slow), pytest.param(300, marks=pytest.mark.endurance)]
+)
 def test_of_a_reliable_client_the_nearest_change_for_the_worse_is_told(
     scorer: Scorer, booster: lightgbm.Booster, count: int
 ) -> None:
@@ -249,7 +257,9 @@ def amounts_that_give(asked: Question, lever: loans.Lever, wanted: Wanted) -> di
 # ---- What is answered
 
 
-@pytest.mark.parametrize("count", [25, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "count", [25, pytest.param(100, marks=pytest.mark.slow), pytest.param(500, marks=pytest.mark.endurance)]
+)
 def test_every_offer_sent_to_predict_gets_the_promised_decision(
     scorer: Scorer, door: FlaskDoor, count: int
 ) -> None:
@@ -268,7 +278,9 @@ def test_every_offer_sent_to_predict_gets_the_promised_decision(
     assert labels == {scorer.policy.reliable, scorer.policy.uncertain}
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(2_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "count", [40, pytest.param(400, marks=pytest.mark.slow), pytest.param(2_000, marks=pytest.mark.endurance)]
+)
 def test_labels_reasons_and_offers_never_disagree(scorer: Scorer, count: int) -> None:
     policy = scorer.policy
     better_than = {policy.risky: {policy.uncertain, policy.reliable}, policy.uncertain: {policy.reliable}}

@@ -53,6 +53,7 @@ scored = st.lists(
 
 
 @given(scored)
+@pytest.mark.slow
 def test_the_measures_are_scikit_learn_s_with_ties_too(clients: list[tuple[bool, float]]) -> None:
     outcomes, probabilities = np.array([c[0] for c in clients], int), np.array([c[1] for c in clients])
     counted = ScoredClients(outcomes, probabilities).distribution()

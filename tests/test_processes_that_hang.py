@@ -80,7 +80,7 @@ Scorer.decide = _looping(Scorer.decide)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_a_version_whose_code_loops_stops_the_service_for_seconds_only(
     live: Registry, bundle: Bundle, documented_request: dict[str, float]
 ) -> None:
@@ -113,6 +113,7 @@ def ask_in_vain(door: SocketDoor, client: dict[str, float]) -> socket.socket:
     return connection
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_is_replaced_but_none_because_the_supervisor_was_stopped(
     documented_pickle: Path, tmp_path: Path
 ) -> None:
@@ -134,6 +135,7 @@ def test_a_stopped_worker_is_replaced_but_none_because_the_supervisor_was_stoppe
     assert f"worker {stopped} does not answer any more: it is killed" in door.said
 
 
+@pytest.mark.slow
 def test_a_supervisor_that_is_killed_frees_the_port_even_if_a_worker_is_stopped(
     documented_pickle: Path, tmp_path: Path
 ) -> None:
@@ -231,6 +233,7 @@ def test_a_worker_that_cannot_load_what_the_others_can_is_replaced(
     assert content["doubt"] is None
 
 
+@pytest.mark.slow
 def test_without_a_model_one_worker_says_so_and_another_takes_its_place(tmp_path: Path) -> None:
     environment = servers.alone(tmp_path / "absent.pkl", tmp_path)
     with servers.api(environment, tmp_path / "log", options=("--workers", "3")) as door:
@@ -253,7 +256,7 @@ def test_without_a_model_one_worker_says_so_and_another_takes_its_place(tmp_path
 # ---- SIGHUP
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_new_workers_that_hang_or_fail_are_given_up_and_cost_no_worker(
     documented_pickle: Path, tmp_path: Path
 ) -> None:

@@ -249,6 +249,7 @@ def test_a_body_without_an_end_is_cut(socket_door: SocketDoor) -> None:
 # ---- Light workers
 
 
+@pytest.mark.slow
 def test_a_worker_loads_nothing_heavy(documented_pickle: Path, tmp_path: Path, body: bytes) -> None:
     code = f"""
 import asyncio, sys

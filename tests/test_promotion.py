@@ -57,6 +57,7 @@ def assert_reported(version: str, outcome: str) -> None:
     assert "changed" in run.data.metrics
 
 
+@pytest.mark.slow
 def test_force_needs_a_reason_and_keeps_it(candidates: Path) -> None:
     without = register_py("promote", "3", "--force")
     forced = register_py("promote", "3", "--force", "--why", "the new costs")
@@ -198,6 +199,7 @@ def test_the_reference_and_the_operator_are_recorded_and_a_changed_reference_is_
     )
 
 
+@pytest.mark.slow
 def test_the_candidate_s_code_runs_in_no_process_of_the_operator(registered: Path, bundle: Bundle) -> None:
     import builtins
 
@@ -249,6 +251,7 @@ def test_what_a_tag_holds_does_not_write_to_the_terminal(candidates: Path) -> No
 # ---- A champion that cannot be loaded
 
 
+@pytest.mark.slow
 def test_a_damaged_champion_is_an_objection_and_is_replaced_with_a_word_which_is_recorded(
     candidates: Path,
 ) -> None:

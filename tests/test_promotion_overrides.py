@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("few_resamplings")
 # ---- An anchor
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_small_steps_do_not_lead_far_from_the_first_champion(
     registered: Path, bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -57,6 +57,7 @@ def test_small_steps_do_not_lead_far_from_the_first_champion(
     )
 
 
+@pytest.mark.slow
 def test_the_anchor_is_the_version_that_is_named(candidates: Path) -> None:
     moves.promote(2)
 
@@ -115,6 +116,7 @@ def test_what_the_portfolio_lacks_is_said_once(twins: Difference) -> None:
 
 
 @pytest.mark.parametrize("anchor", ["damaged", pytest.param("gone", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_an_anchor_that_cannot_be_loaded_is_an_objection_that_force_overrides(
     candidates: Path, anchor: str
 ) -> None:
@@ -147,7 +149,7 @@ def test_an_anchor_that_is_exchanged_meanwhile_stops_the_promotion(candidates: P
 # ---- Overrides by name
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_only_the_named_objections_are_overridden(candidates: Path) -> None:
     names = names_of(register_py("promote", "3", "--dry-run").stderr)
     first, *others = names
@@ -249,6 +251,7 @@ LENIENT = {"false_negative": 0.0, "false_positive": 1.0}
         ({"false_negative": 5.0, "false_positive": 1.0}, "5:1, not 4:1"),
     ],
 )
+@pytest.mark.slow
 def test_a_candidate_made_for_other_costs_than_the_champion_s_needs_a_word(
     store: Path, bundle: Bundle, costs: object, sentence: str
 ) -> None:

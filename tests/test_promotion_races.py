@@ -20,7 +20,7 @@ pytest_plugins = ["tests.promotion_fixtures"]
 pytestmark = pytest.mark.usefixtures("few_resamplings")
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_of_two_promotions_that_examined_the_same_champion_one_is_made(candidates: Path) -> None:
     first, second = examined(2), examined(3)
     promoting.promote(first, None)

@@ -188,6 +188,7 @@ def _empty_folder(folder: Path) -> Path:
     ],
     ids=["database", "text", "folder"],
 )
+@pytest.mark.slow
 def test_what_is_no_journal_is_refused_in_one_sentence_at_the_start_and_left_as_it_is(
     documented_pickle: Path,
     documented_request: Client,

@@ -55,6 +55,7 @@ def marked(documented_request: Client) -> Client:
     return documented_request | {"AMT_CREDIT": 271_828.25, "EXT_SOURCE_1": 0.314159}
 
 
+@pytest.mark.slow
 def test_an_applicants_values_are_in_the_journal_alone_whatever_is_asked_and_goes_wrong(
     live: Registry, bundle: Bundle, marked: Client, tmp_path: Path
 ) -> None:

@@ -36,7 +36,7 @@ from tests.servers import Answer
 Clients = dict[str, Any]
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_a_large_batch_keeps_nobody_at_predict_waiting_for_a_second(
     documented_pickle: Path, documented_request: Clients, tmp_path: Path
 ) -> None:

@@ -140,12 +140,14 @@ def test_where_no_process_can_be_started_no_thread_reads_the_reference(
     assert is_refused(asking(model, Pool(no_process)).get("/reference"))
 
 
+@pytest.mark.slow
 def test_after_the_end_of_the_pool_a_question_is_asked_to_come_back(model: Model, pool: Pool) -> None:
     pool.end()
 
     assert is_refused(asking(model, pool).get("/reference"))
 
 
+@pytest.mark.slow
 def test_a_question_that_takes_too_long_is_asked_to_come_back_and_its_process_is_ended(
     model: Model, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,7 @@ def test_the_same_bundle_twice_is_registered_once(store: Path, bundle: Bundle) -
     assert (again.number, again.is_new, again.alias) == (1, False, "champion")
 
 
+@pytest.mark.slow
 def test_a_margin_alone_is_a_new_version_and_a_candidate(registered: Path, documented_pickle: Path) -> None:
     done = registration.register(*with_margin(documented_pickle, 0.05))
 

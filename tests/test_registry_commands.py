@@ -138,7 +138,7 @@ def test_the_registered_model_says_what_its_aliases_mean(registered: Path) -> No
     assert all(f"`{alias}`" in described for alias in ("champion", "candidate", "challenger"))
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_two_first_registrations_at_once_make_one_registry_and_one_version(tmp_path: Path) -> None:
     environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"}
     command = [sys.executable, "register.py", "--unless-champion"]

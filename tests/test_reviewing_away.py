@@ -239,6 +239,7 @@ def test_after_the_end_of_the_pool_a_question_is_asked_to_come_back(bundle: Bund
     assert answer.error == "Trop de questions sont posées au journal à la fois : réessayez dans une seconde."
 
 
+@pytest.mark.slow
 def test_a_question_that_takes_too_long_is_asked_to_come_back(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -240,9 +240,8 @@ def test_what_was_not_handed_over_is_handed_over_by_the_next_service(
     assert kept_back
 
 
-@pytest.mark.parametrize(
-    "minutes", ["abc", *(pytest.param(other, marks=pytest.mark.slow) for other in ("0", "-1"))]
-)
+@pytest.mark.parametrize("minutes", ["abc", "0", "-1"])
+@pytest.mark.slow
 def test_minutes_between_no_checkpoints_are_of_no_concern(
     documented_pickle: Path, tmp_path: Path, minutes: str
 ) -> None:

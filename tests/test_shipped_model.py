@@ -47,7 +47,7 @@ def split(portfolio: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return portfolio.iloc[parts.development], portfolio.iloc[parts.test]
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_training_again_gives_the_shipped_trees(split: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     development, _ = split
 

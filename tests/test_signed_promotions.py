@@ -220,6 +220,7 @@ def test_a_candidate_with_another_version_s_statement_was_never_signed(
     assert f"its signature is older than that of version 3; {REGISTER_SIGNED}\n" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_signed_promotion_is_served(three_signed: Path, key: Key) -> None:
     followed = model(three_signed)
     point(3)

@@ -352,6 +352,7 @@ def log_odds(client: pd.Series) -> float:
     return model["intercept"] - 0.2656 + sum(effects) + 0.466 * np.isnan(client["EXT_SOURCE_1"])
 
 
+@pytest.mark.slow
 def test_the_true_probability_is_that_of_the_features_which_the_rows_aggregate_to(
     tables: Tables, applications: pd.DataFrame
 ) -> None:

@@ -190,6 +190,7 @@ def test_an_incomplete_sum_is_a_503_at_metrics(
     assert answer.error == "Les compteurs sont incomplets : réessayez dans quelques secondes."
 
 
+@pytest.mark.slow
 def test_counts_survive_the_workers_end_and_the_cleaning_of_temporary_files(
     documented_pickle: Path, documented_request: dict[str, float], tmp_path: Path
 ) -> None:

@@ -114,7 +114,7 @@ def test_offers_are_loans_that_the_bank_sells(scorer: Scorer, count: int, few: i
     assert offered > few
 
 
-@pytest.mark.parametrize(("count", "few"), [(120, 1), pytest.param(400, 3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("count", "few"), [(120, 1), pytest.param(400, 3, marks=pytest.mark.endurance)])
 def test_a_bank_of_one_rate_sells_loans_of_round_amounts(scorer: Scorer, count: int, few: int) -> None:
     one_rate = {"lowest_rate": 0.08, "highest_rate": 0.08}
     sold = of(*(one_rate | {"instalments": instalments} for instalments in (12, 24, 36, 48, 60)))

@@ -158,6 +158,7 @@ def test_the_same_seed_gives_the_same_trees_for_any_number_of_threads(clients: p
     assert alone != other_seed
 
 
+@pytest.mark.endurance
 def test_threads_that_wait_leave_the_cores_to_others() -> None:
     environment = {name: value for name, value in os.environ.items() if "OMP_" not in name}
     command = [sys.executable, "-m", "training", "--help"]

@@ -159,6 +159,7 @@ def test_training_leaves_two_files_and_no_path_of_this_machine(delivered: Path, 
         assert not any(str(path).encode() in content for path in (ROOT, raw_folder, delivered))
 
 
+@pytest.mark.endurance
 def test_training_again_beside_clients_without_an_outcome_gives_the_same_pickle(
     delivered: Path, raw_folder: Path, tmp_path: Path, store: Path
 ) -> None:
@@ -379,6 +380,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_read(
     assert capsys.readouterr().err == f"Refused: {out} cannot be written to: Not a directory\n"
 
 
+@pytest.mark.endurance
 def test_a_training_that_is_terminated_leaves_no_file_and_no_run_that_seems_to_go_on(
     store: Path, tmp_path: Path
 ) -> None:
@@ -401,6 +403,7 @@ def test_a_training_that_is_terminated_leaves_no_file_and_no_run_that_seems_to_g
     assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.endurance
 def test_a_portfolio_that_was_drawn_before_is_described_as_such_and_compared_with_its_truth(
     store: Path, tmp_path: Path
 ) -> None:

@@ -1,6 +1,6 @@
 """The loans that would change the decision, each as a card: what changes, and the API's sentence."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -8,8 +8,9 @@ import streamlit as st
 from dashboard import labels
 from dashboard.api_client import zone
 from dashboard.markdown import escaped
-from dashboard.values import AMOUNT, digits, shown
+from dashboard.values import AMOUNT, digits, shown, span
 
+_OTHER_NAMES = {"AMT_INCOME_TOTAL": "Revenu"}  # an amount that is moved, and no feature
 _TERM, _ANNUITY = "CREDIT_TERM", "AMT_ANNUITY"
 _CHANGES = {
     "AMT_CREDIT": "{amount} de crédit en {sign}",
@@ -28,11 +29,31 @@ def cards(
     """`offers`: of an explanation, by the version of these `schemas`. `said`: how officers say a sentence."""
     st.markdown("### Ce qui changerait la décision")
     st.write(escaped(said(offers["sentence"])))
+    if searched := limits(offers["searched"], schemas["Client"]["properties"]):
+        st.caption(escaped(searched))
     for one in [*offers["found"], *([offers["worse"]] if offers["worse"] else [])]:
         with st.container(border=True):
             name = labels.NAMES[zone(one["prediction"], schemas)]
             st.markdown(f"#### {escaped(heading(one, client))} → {name}")
             st.write(escaped(said(one["sentence"])))
+
+
+def limits(searched: Sequence[Mapping[str, Any]], known: Mapping[str, Any]) -> str:
+    """How far each amount was moved alone: « Limites de la recherche : Prix du bien, 190 000 à 380 000. »"""
+    ranges = {
+        column: (ends["from"], ends["to"])
+        for one in searched
+        if len(one["levers"]) == 1
+        for column, ends in one["ranges"].items()
+    }
+    told = [f"{_name(column, known)}, {span(ends, AMOUNT)}" for column, ends in ranges.items()]
+    listed = "\u00a0; ".join(told)
+    return f"Limites de la recherche\u00a0: {listed}." if told else ""
+
+
+def _name(column: str, known: Mapping[str, Any]) -> str:
+    title: str = known.get(column, {}).get("title", _OTHER_NAMES.get(column, column))
+    return title
 
 
 def heading(offer: Mapping[str, Any], client: Mapping[str, float | None]) -> str:

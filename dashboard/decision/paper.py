@@ -1,4 +1,4 @@
-"""The tab « Pour le client »: a page for the client's hands, to download."""
+"""The tab « Pour le client »: a document for the client's hands, to download."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -6,7 +6,8 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.decision.document import WORDS, Request, document
+from dashboard.decision.document import WORDS, Document, Request, document
+from dashboard.decision.document_html import as_html
 from dashboard.numbers import counted
 from dashboard.values import AMOUNT, shown
 
@@ -34,9 +35,24 @@ def paper(answer: Mapping[str, Any], said: Callable[[str, tuple[str, ...]], str]
         answer["receipt"],
         answer["is_fictitious"],
     )
+    written = document(answer["zone"], request, parts)
     st.write(
         "Une page à imprimer ou à envoyer\u00a0: le résultat, ses raisons, le reçu et les droits du client."
     )
-    st.download_button(
-        "Télécharger le document", document(answer["zone"], request, parts), "decision.html", "text/html"
-    )
+    with st.container(horizontal=True):
+        st.download_button(
+            "Télécharger en PDF",
+            lambda: _pdf(written),
+            "decision.pdf",
+            "application/pdf",
+            on_click="ignore",
+        )
+        st.download_button(
+            "Télécharger en HTML", as_html(written), "decision.html", "text/html", on_click="ignore"
+        )
+
+
+def _pdf(written: Document) -> bytes:
+    from dashboard.decision.document_pdf import as_pdf  # half a second, for those who want it
+
+    return as_pdf(written)

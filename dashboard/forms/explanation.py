@@ -37,10 +37,16 @@ class Offer(Form):
     sentence: str
 
 
+class Searched(Form):
+    levers: list[str]
+    ranges: dict[str, Ends]
+
+
 class Offers(Form):
     sentence: str
     found: list[Offer]
     worse: Offer | None
+    searched: list[Searched]
 
 
 class Explanation(Form):

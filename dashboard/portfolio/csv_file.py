@@ -63,6 +63,15 @@ class CsvFile:
         point = "," if self._delimiter != "," else "."
         return pa.array([float(cell.replace(point, ".")) for cell in cells], pa.float64())
 
+    def cells(self, row: int, names: Sequence[str]) -> list[str]:
+        record = self._content[self._starts[row] : self._starts[row + 1]].decode(errors="replace")
+        try:
+            found = next(csv.reader(io.StringIO(record, newline=""), delimiter=self._delimiter), [])
+        except csv.Error:
+            found = []
+        of_names = dict(zip(self._names, found, strict=False))  # a row that is refused may be short or long
+        return [of_names.get(name, "") for name in names]
+
     def line(self, row: int) -> int:
         """Records that hold line ends count once, as the rows of a spreadsheet do."""
         return row + 1 + self._lines_above

@@ -37,6 +37,9 @@ class ClientsFile(Protocol):
         Raises BadAnswer.
         """
 
+    def cells(self, row: int, names: Sequence[str]) -> list[str]:
+        """What stands in these columns of a row; "" where nothing does, or where it cannot be told."""
+
     def line(self, row: int) -> int:
         """Where a person finds a client: its line in a spreadsheet, its number in a Parquet file."""
 

@@ -48,6 +48,12 @@ class ParquetFile:
         except (pa.ArrowException, OSError) as error:
             raise BadAnswer from error
 
+    def cells(self, row: int, names: Sequence[str]) -> list[str]:
+        if self._table is None:
+            return [""] * len(names)
+        found = [self._table.column(name)[row].as_py() for name in names]
+        return ["" if value is None else str(value) for value in found]
+
     def line(self, row: int) -> int:
         return row + 1
 

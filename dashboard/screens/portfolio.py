@@ -29,11 +29,12 @@ _FILE, _RUN, _KEPT, _COST = "portfolio file", "portfolio run", "portfolio kept",
 _EXPECTED = "Il est attendu si les probabilités sont justes, et si la zone grise est tranchée par le seuil."
 _CLIENTS = ("client", "clients")
 _VARIABLE = re.compile(r"la (?:variable|feature) '(\w+)'")  # as the API names a feature
-_SHOWN = _AT, _DECISION, _PROBABILITY, _RECEIPT = (
+_SHOWN = _AT, _DECISION, _PROBABILITY, _RECEIPT, _REASON = (
     "Ligne du fichier",
     "Décision",
     "Probabilité de défaut",
     "Reçu",
+    "Raison",
 )
 
 
@@ -219,11 +220,14 @@ def _refusals(run: Run, features: Mapping[str, Any]) -> None:
         + _where(run.file)
     )
     rows = sorted(run.refused.items())
+    cells = zip(*(run.file.cells(row, run.keep) for row, _ in rows), strict=True)
+    kept = dict(zip(map(escaped, run.keep), (list(map(escaped, one)) for one in cells), strict=True))
     with st.container(height="content" if len(rows) <= _SHOWN_AT_ONCE else 400):
         st.table(
             {
                 _AT: [run.file.line(row) for row, _ in rows],
-                "Raison": [escaped(_in_words(reason, features)) for _, reason in rows],
+                **kept,
+                _REASON: [escaped(_in_words(reason, features)) for _, reason in rows],
             },
             hide_index=True,
             alt="Lignes refusées, avec la raison",

@@ -16,6 +16,7 @@ from dashboard.review import record
 from dashboard.review.queue import Case, Queue
 
 _QUEUE, _REASONS, _WHO = "review queue", "review reasons", "review who"  # what the session keeps
+_PROBLEMS = "review problems"  # by the field that they stand at, or of the whole form
 _CASE = "review-case"
 _VIEWS = _WAITING, _DONE = ("Dossiers à examiner", "Revues faites")
 _GREY = 1
@@ -121,9 +122,11 @@ def _listed(title: str, found: Sequence[Mapping[str, Any]]) -> None:
 def _form(*, has_tokens: bool) -> None:
     """The reason is asked for each case anew, so that a second click on a button decides nothing."""
     reasons = st.session_state.setdefault(_REASONS, [])
+    problems: Mapping[str, str] = st.session_state.pop(_PROBLEMS, {})
     with st.form("review", clear_on_submit=False, enter_to_submit=False):
         if not has_tokens:
             st.text_input("Votre nom", key="review name", max_chars=64, persist_state="session")
+            _problem(problems.get("review name"))
         if reasons:
             st.pills(
                 "Motif déjà donné", reasons, format_func=escaped, key="review pill", persist_state="page"
@@ -135,29 +138,37 @@ def _form(*, has_tokens: bool) -> None:
             persist_state="page",
             placeholder="Ce qui fonde votre décision",
         )
+        _problem(problems.get("review reason"))
         with st.container(horizontal=True):
             st.form_submit_button("Accorder le crédit", on_click=_review, args=("accept",))
             st.form_submit_button("Refuser le crédit", on_click=_review, args=("refuse",))
             st.form_submit_button("Passer au suivant", on_click=_pass, type="tertiary")
-    if problem := st.session_state.pop("review problem", None):
-        st.error(problem)
+    _problem(problems.get("review"))
+
+
+def _problem(told: str | None) -> None:
+    if told:
+        st.error(told)
 
 
 def _review(outcome: str) -> None:
     state = st.session_state
     typed = (state.get("review reason") or "").strip()
     reason, reviewer = typed or state.get("review pill"), (state.get("review name") or "").strip()
+    problems = {}
     if "review name" in state and not reviewer:
-        state["review problem"] = "Écrivez votre nom : la revue le garde."
-        return
+        problems["review name"] = "Écrivez votre nom\u00a0: la revue le garde."
     if not reason:
-        state["review problem"] = "Écrivez un motif : aucune revue n’est inscrite sans motif."
+        problems["review reason"] = "Écrivez un motif\u00a0: aucune revue n’est inscrite sans motif."
+    if problems:
+        state[_PROBLEMS] = problems
         return
     try:
         state[_QUEUE].review(shell.api(), outcome, reason, reviewer or None)
     except ApiError as error:
         is_open = state[_QUEUE].may_be_written
-        state["review problem"] = f"{escaped(str(error))} {_PERHAPS_WRITTEN if is_open else _NOT_WRITTEN}"
+        told = f"{escaped(str(error))} {_PERHAPS_WRITTEN if is_open else _NOT_WRITTEN}"
+        state[_PROBLEMS] = {"review": told}
         return
     state[_REASONS] = list(dict.fromkeys([reason, *state[_REASONS]]))[:_MOST_REASONS]
     _clear()
