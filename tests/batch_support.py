@@ -118,7 +118,10 @@ def batch(*arguments: object) -> subprocess.CompletedProcess[str]:
     """`python -m batch score` in this process."""
     told = io.StringIO()
     with contextlib.redirect_stderr(told):
-        code = main(["score", *map(str, arguments)])
+        try:
+            code = main(["score", *map(str, arguments)])
+        except SystemExit as refused:  # an option that is none
+            code = int(str(refused.code))
     return subprocess.CompletedProcess([*map(str, arguments)], code, "", told.getvalue())
 
 
