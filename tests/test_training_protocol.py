@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from matplotlib.patches import StepPatch
 
 from features import aggregate, raw_tables
 from quality import bootstrap, measures
@@ -19,7 +20,7 @@ from tests.test_features_from_tables import ROOT, portfolio, write_portfolio
 from training.protocol import candidates, experiment, policy
 from training.protocol.experiment import Settings
 from training.protocol.policy import margin_rule
-from training.results import report
+from training.results import figures, report
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -250,3 +251,18 @@ def test_the_gap_and_the_ratio_of_large_groups_have_intervals_and_four_fifths_is
     assert (ratio.value, gap.value) == pytest.approx((0.7, 0.3))
     assert ratio.low < 0.7 < ratio.high < 0.8
     assert by_sex.is_below_four_fifths
+
+
+# ---- What is drawn
+
+
+def test_the_cost_curve_that_is_drawn_is_the_out_of_fold_one_with_the_test_set_s_beside_it(
+    findings: experiment.Findings,
+) -> None:
+    figure = figures.of_candidate(findings, findings.champion)["cost"]
+
+    (panel,) = figure.axes
+    steps = {curve.get_label(): curve for curve in panel.patches if isinstance(curve, StepPatch)}
+    assert len(steps["out of fold"].get_data()[0]) > 900  # 1,200 clients, 300 in the test set
+    assert len(steps["test set"].get_data()[0]) <= 301
+    assert steps["test set"].get_alpha() == 0.3

@@ -14,7 +14,6 @@ import mlflow
 import pandas as pd
 import pytest
 import yaml
-from matplotlib.patches import StepPatch
 from mlflow import MlflowClient
 
 import register
@@ -262,18 +261,6 @@ def test_the_cost_of_each_threshold_is_logged_out_of_fold_and_on_the_test_set(
     assert table["columns"] == ["threshold", "out-of-fold cost", "test cost"]
     assert table["data"][0] == pytest.approx([0.0, 1 - rate, 1 - rate], abs=0.002)
     assert table["data"][-1] == pytest.approx([1.0, 4 * rate, 4 * rate], abs=0.008)
-
-
-def test_the_cost_curve_that_is_drawn_is_the_out_of_fold_one_with_the_test_set_s_beside_it(
-    findings: experiment.Findings,
-) -> None:
-    figure = figures.of_candidate(findings, findings.champion)["cost"]
-
-    (panel,) = figure.axes
-    steps = {curve.get_label(): curve for curve in panel.patches if isinstance(curve, StepPatch)}
-    assert len(steps["out of fold"].get_data()[0]) > 900  # 1,200 clients, 300 in the test set
-    assert len(steps["test set"].get_data()[0]) <= 301
-    assert steps["test set"].get_alpha() == 0.3
 
 
 def test_version_training_and_data_are_linked(registry_of: MlflowClient, delivered: Path) -> None:
