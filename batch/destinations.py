@@ -34,6 +34,10 @@ def check(output: str, files: Iterable[tuple[str, Path | None]]) -> None:
             _check(option, path, "name a file", {**_KINDS, stat.S_IFDIR: "a folder"})
 
 
+def is_folder(output: str) -> bool:
+    return output.endswith(os.sep) or os.path.isdir(output)  # noqa: PTH112 - also of a name too long
+
+
 def _check(option: str, path: Path, way_out: str, kinds: Mapping[int, str]) -> None:
     """`kinds`: those of which none may be there."""
     try:

@@ -88,9 +88,12 @@ def _files_in(folder: Path, form: str | None) -> list[Path]:
     return visible
 
 
-def opened(path: Path | None, form: str | None, features: Sequence[str]) -> tuple[Source, RawInput]:
-    """Raises Refused."""
+def opened(
+    path: Path | None, form: str | None, features: Sequence[str], called: str | None = None
+) -> tuple[Source, RawInput]:
+    """`called`: what a sentence names it, if not by its path. Raises Refused."""
     raw = raw_input.opened(path)
+    raw.name = called or raw.name
     try:
         return _source(raw, path, form, features), raw
     except BaseException:

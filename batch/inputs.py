@@ -20,13 +20,16 @@ from features.csv_dialect import Dialect
 class Inputs:
     """`schema`: of the columns that are no features, the same in all files. Raises Refused.
 
-    `dialect`: of the first file, if that is CSV. `are_files`: whether they can be read again.
+    `dialect`: of the first file, if that is CSV. `are_files`: whether they can be read again. `called`: what
+    sentences name the one file, if not by its path.
     """
 
-    def __init__(self, given: str, form: str | None, features: Sequence[str]) -> None:
+    def __init__(
+        self, given: str, form: str | None, features: Sequence[str], called: str | None = None
+    ) -> None:
         self.paths = formats.files(given, form)
-        self._form, self._features = form, features
-        first, raw = formats.opened(self.paths[0], form, features)
+        self._how = form, features, called
+        first, raw = formats.opened(self.paths[0], *self._how)
         self.schema: pa.Schema = first.schema
         self.header = [name for name in first.header if name.strip()]
         self.dialect: Dialect = first.dialect if isinstance(first, CsvSource) else PLAIN
@@ -45,7 +48,7 @@ class Inputs:
 
     def _checked(self, path: Path | None, first: Source) -> RawInput:
         """Another file, closed again. Raises Refused."""
-        other, raw = formats.opened(path, self._form, self._features)
+        other, raw = formats.opened(path, *self._how)
         raw.close()
         if not other.schema.equals(first.schema):
             raise Refused(f"{other.name} has not the columns of {first.name}: score them one by one")
@@ -60,7 +63,7 @@ class Inputs:
     def sources(self) -> Iterator[Source]:
         """Each file, opened again for what its beginning and its end tell."""
         for path in self.paths:
-            source, raw = formats.opened(path, self._form, self._features)
+            source, raw = formats.opened(path, *self._how)
             with contextlib.closing(raw):
                 yield source
 
@@ -72,7 +75,7 @@ class Inputs:
         for number, path in enumerate(self.paths):
             raw = self._raws[number]
             if self._first is None:
-                source, raw = formats.opened(path, self._form, self._features)
+                source, raw = formats.opened(path, *self._how)
             else:
                 source, self._first = self._first, None
             self._now, self._open = source, raw

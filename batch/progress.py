@@ -3,6 +3,8 @@
 import sys
 from typing import Any
 
+_UNTIL_SOME = "Deciding, {elapsed}"  # no client is decided on yet: a rate would be of none
+
 
 class Progress:
     """`before`: clients that a former run has decided on."""
@@ -14,7 +16,9 @@ class Progress:
                 from tqdm import tqdm
             except ModuleNotFoundError:  # of an installation for serving alone
                 return
-            self._bar = tqdm(initial=before, unit=" clients", unit_scale=True, leave=False)
+            self._bar = tqdm(
+                initial=before, unit=" clients", unit_scale=True, leave=False, bar_format=_UNTIL_SOME
+            )
 
     def __enter__(self) -> "Progress":
         return self
@@ -29,4 +33,5 @@ class Progress:
             return
         if share:
             self._bar.total = max(self._bar.n + more, int((self._bar.n + more) / share))
+        self._bar.bar_format = None
         self._bar.update(more)

@@ -19,6 +19,7 @@ from batch import (
     deciding,
     destinations,
     explaining,
+    feasible,
     features_file,
     formats,
     receipt,
@@ -65,31 +66,28 @@ _SHOWN = "shown in MLflow"
 def score(options: argparse.Namespace) -> None:
     """Score the input into the output, or raise Refused or ModelUnavailable."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # LightGBM's, which the threads of a run share out
-    spark_needs.check(options)
-    destinations.check(
-        options.output, (("--bad-rows quarantine", options.quarantine), ("--summary", options.summary))
-    )
-    if options.log:
-        tracking.check()
+    feasible.check(options)
     with command.terminable(), receipt.opened() as journal:
         found = version.of(options.model)
         with (
-            _input(options, found.scorer) as (given, form),
-            contextlib.closing(Inputs(given, form, found.scorer.features)) as inputs,
+            _inputs(options, found.scorer) as inputs,
         ):
             _Scoring(options, found, inputs).run(journal)
 
 
 @contextlib.contextmanager
-def _input(options: argparse.Namespace, scorer: Scorer) -> Iterator[tuple[str, str | None]]:
-    """What is read, and its format: with --features-from a file that lasts as long as the run."""
+def _inputs(options: argparse.Namespace, scorer: Scorer) -> Iterator[Inputs]:
+    """What is read: with --features-from a file that lasts as long as the run."""
     if options.features_from is None:
-        yield options.input, options.input_format
+        with contextlib.closing(Inputs(options.input, options.input_format, scorer.features)) as inputs:
+            yield inputs
         return
     with temporary.folder("features-") as place:
         file = place / "features.arrow"
         features_file.make(options.features_from, file, scorer.features)
-        yield str(file), formats.ARROW
+        called = f"the features of {options.features_from}"
+        with contextlib.closing(Inputs(str(file), formats.ARROW, scorer.features, called)) as inputs:
+            yield inputs
 
 
 class _Scoring:
@@ -227,7 +225,9 @@ class _Scoring:
     def _show(self, told: Mapping[str, Any]) -> None:
         """In MLflow, and note in the folder that it is shown, so that a repetition does not show it again."""
         try:
-            tracking.log(told, self._version.scorer.policy)
+            if sys.stderr.isatty():
+                say("Showing the run in MLflow: this takes some seconds")
+            say(f"its run in MLflow: {tracking.log(told, self._version.scorer.policy)}")
         except KeyboardInterrupt:
             say(f"Interrupted: {self._options.output} is whole, but the run is not shown in MLflow")
             raise
@@ -268,20 +268,16 @@ class _Scoring:
     def _opened_output(self) -> tuple[Output, Callable[[], None]]:
         """The output, and what decides on the clients and fills it."""
         options = self._options
-        is_folder = options.output.endswith(os.sep) or os.path.isdir(options.output)  # noqa: PTH112 - also of a name too long
-        if options.resume and not is_folder:
-            raise Refused(
-                "--resume needs a folder as output, whose parts it goes on from: end its name with /"
-            )
         if options.engine == spark_needs.SPARK:
             of = self._identity(formats.PARQUET)
             parts = SparkFolder(Path(options.output), of, resume=options.resume)
             return parts, functools.partial(self._have_spark_decide, parts)
-        output = self._opened_here(is_folder=is_folder)
+        output = self._opened_here()
         return output, functools.partial(self._decide, output)
 
-    def _opened_here(self, *, is_folder: bool) -> WrittenHere:
+    def _opened_here(self) -> WrittenHere:
         options = self._options
+        is_folder = destinations.is_folder(options.output)
         default = formats.PARQUET if is_folder else None
         if options.output == STANDARD and not options.output_format:
             default = _of_stream(options)

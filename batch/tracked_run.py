@@ -1,6 +1,6 @@
 """Shows a run in MLflow: a process of its own, which is told what the run has done.
 
-It answers what is wrong with MLflow, or null.
+It answers the run's ID, or what is wrong with MLflow.
 """
 
 import json
@@ -15,23 +15,23 @@ from mlflow_model.registry import lean_import
 def main() -> None:
     processes.end_with_parent()
     lean_import.prepare()
-    processes.answer(_problem)
+    processes.answer(_shown)
 
 
-def _problem(summary: dict[str, Any], zones: dict[str, str]) -> str | None:
+def _shown(summary: dict[str, Any], zones: dict[str, str]) -> dict[str, str]:
     from mlflow_model.registry import runs
 
     text = json.dumps(summary, ensure_ascii=False, indent=1)
     try:
-        runs.show(
+        run = runs.show(
             f"batch score by {summary['model']['name']}",
             _parameters(summary),
             _metrics(summary, zones),
             {"summary.json": text},
         )
     except ModelUnavailable as problem:
-        return str(problem)
-    return None
+        return {"problem": str(problem)}
+    return {"run": run}
 
 
 def _parameters(summary: Mapping[str, Any]) -> dict[str, str]:

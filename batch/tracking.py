@@ -16,8 +16,8 @@ def check() -> None:
         raise Refused("--log needs mlflow, which is not installed: leave it out")
 
 
-def log(summary: Mapping[str, Any], policy: DecisionPolicy) -> None:
-    """What a run has done, which has ended. Raises Refused."""
+def log(summary: Mapping[str, Any], policy: DecisionPolicy) -> str:
+    """What a run has done, which has ended. Returns the ID of the run in MLflow. Raises Refused."""
     question = {
         "summary": summary,
         "zones": {
@@ -27,11 +27,12 @@ def log(summary: Mapping[str, Any], policy: DecisionPolicy) -> None:
         },
     }
     try:
-        problem: str | None = processes.ask("batch.tracked_run", question, _LOGGING_SECONDS, None)
+        found: dict[str, str] = processes.ask("batch.tracked_run", question, _LOGGING_SECONDS, None)
     except TimeoutError:
-        problem = f"it did not answer within {_LOGGING_SECONDS:.0f} s"
+        found = {"problem": f"it did not answer within {_LOGGING_SECONDS:.0f} s"}
     except processes.NoAnswer:
-        problem = "the process that asks it has ended"
-    if problem is not None:
+        found = {"problem": "the process that asks it has ended"}
+    if "problem" in found:
         output = summary["output"]["name"]
-        raise Refused(f"{output} is whole, but the run is not shown in MLflow: {problem}")
+        raise Refused(f"{output} is whole, but the run is not shown in MLflow: {found['problem']}")
+    return found["run"]

@@ -46,7 +46,7 @@ def of(uri: str) -> Version:
         bundle = bundles.read(folder)
         return Version(folder.name, None, bundle, bundle.scorer())
     if sys.stderr.isatty():
-        sys.stderr.write("Fetching the model\n")
+        sys.stderr.write(f"{'Reading' if folder.is_file() else 'Fetching'} the model\n")
     with temporary.folder("arriving-") as place:
         fetched = _fetched(uri, place)
         bundle = bundles.read(place / "bundle", fetched["digest"])

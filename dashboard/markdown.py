@@ -2,7 +2,8 @@
 
 import re
 
-_SIGNS = re.compile(r"[\\`*_\[\]<>|~$#]|:(?=\w)")
+# A colon begins a name of a colour, a sign or a picture. In an address it stands before a number.
+_SIGNS = re.compile(r"[\\`*_\[\]<>|~$#]|:(?=\w+:|[^\W\d])|(?<![\d\]]):(?=\d)")
 
 
 def escaped(text: str) -> str:

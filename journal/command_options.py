@@ -137,7 +137,9 @@ def _id(text: str) -> bytes:
     try:
         return ids.read(text)
     except ValueError:
-        raise argparse.ArgumentTypeError("an ID has the form of the header X-Decision-Id") from None
+        raise argparse.ArgumentTypeError(
+            "an ID is that of the header X-Decision-Id, such as 01a21cae-259b-7000-8000-000000000000"
+        ) from None
 
 
 def _time(text: str) -> int:

@@ -70,8 +70,8 @@ class Held(Refused):
     def __init__(self, decision: bytes, erased: int = 0) -> None:
         done = counted(erased, "other was", "others were") if erased else "nothing was"
         super().__init__(
-            f"decision {ids.written(decision)} is held and {done} erased: "
-            "python -m journal release lets it go"
+            f"decision {ids.written(decision)} is held and {done} erased: python -m journal release "
+            f'--decision {ids.written(decision)} --why "…" lets it go'
         )
 
 

@@ -25,7 +25,7 @@ from mlflow_model import machine
 INTERRUPTED, UNHEARD = 130, 141  # as a shell tells of SIGINT and SIGPIPE
 ROOT = Path(__file__).resolve().parents[1]
 
-_NAMED = re.compile(r"\bpython (register\.py\b|journal/check_proof\.py\b|-m )")
+_NAMED = re.compile(r"(?<![\w/])python (register\.py\b|journal/check_proof\.py\b|-m )")
 
 _FRENCH_SPACES = "\u00a0\u202f"
 _interruptions = []  # type: list[int]

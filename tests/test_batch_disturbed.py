@@ -40,6 +40,7 @@ def test_where_no_folder_takes_temporary_files_that_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    (tmp_path / "in.csv").write_text("a")
 
     done = batch("--input", tmp_path / "in.csv", "--output", tmp_path / "o.csv", "--model", "a.pkl")
 

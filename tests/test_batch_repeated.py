@@ -80,11 +80,11 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[Mapping[str, Any]]:
     found: list[Mapping[str, Any]] = []
     problems = iter(["the registry is gone"])
 
-    def show(_: str, question: Mapping[str, Any], *__: object) -> str | None:
+    def show(_: str, question: Mapping[str, Any], *__: object) -> dict[str, str]:
         if problem := next(problems, None):
-            return problem
+            return {"problem": problem}
         found.append(question["summary"])
-        return None
+        return {"run": "its ID"}
 
     monkeypatch.setattr("batch.tracking.processes.ask", show)
     return found

@@ -233,6 +233,7 @@ def test_raw_tables_become_decisions_in_one_command(
     )
 
     assert done.returncode == 0, done.stderr
+    assert f"(the features of {tmp_path / 'raw'}, row " in done.stderr
     features = aggregate.client_features(raw_tables.read(tmp_path / "raw").by_name).to_pyarrow().to_pandas()
     decided = pq.read_table(tmp_path / "o.parquet").to_pandas()
     assert decided[ID].tolist() == features[ID].tolist()

@@ -98,6 +98,7 @@ def test_a_run_is_shown_in_mlflow(places: tuple[object, ...], store: Path, tmp_p
     assert run.info.status == "FINISHED"
     assert run.data.params["input_sha256"] == summary["input"]["sha256"]
     assert run.data.params["output_sha256"] == summary["output"]["sha256"]
+    assert f"its run in MLflow: {run.info.run_id}\n" in done.stderr
     assert (run.data.params["model"], run.data.params["version"]) == ("sealed", "")
     labels, metrics = pq.read_table(tmp_path / "o.parquet")["prediction"].to_pylist(), run.data.metrics
     assert (metrics["clients"], metrics["seconds"]) == (len(TABLE), summary["seconds"])

@@ -94,7 +94,7 @@ def test_init_makes_a_journal_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ("arguments", "sentence"),
     [
         ([], "the following arguments are required: COMMAND"),
-        (["show", "7"], "an ID has the form of the header X-Decision-Id"),
+        (["show", "7"], "an ID is that of the header X-Decision-Id, such as 01a21cae-259b-"),
         (["list", "--since", "hier"], "a time is 2026-11-26 or 2026-11-26T17:30:00, not 'hier'"),
         (["list", "--limit", "0"], "must be a whole number from 1 to 10,000"),
         (
@@ -489,7 +489,7 @@ def test_an_export_that_cannot_be_written_leaves_nothing(
 
     assert main(["export", "--output", str(tmp_path / "full" / "x.parquet")]) == 2
 
-    assert "Refused: x.parquet cannot be written: no room" in capsys.readouterr().err
+    assert "Refused: x.parquet cannot be written: the disk is full" in capsys.readouterr().err
     assert list((tmp_path / "full").iterdir()) == []
 
 

@@ -278,7 +278,7 @@ def test_a_hold_and_a_release_say_what_they_allow_and_a_held_decision_is_named(
         2,
         "",
         f"Refused: decision {id_of(one)} is held and nothing was erased: "
-        "python -m journal release lets it go\n",
+        f'python -m journal release --decision {id_of(one)} --why "…" lets it go\n',
     )
     assert typed(f"release {named}", capsys) == (0, "", "1 decision released: it can be erased\n")
     assert rows(journal, "SELECT sum(is_erased) FROM record") == [(0,)]

@@ -334,6 +334,13 @@ def test_in_another_folder_a_sentence_names_whole_paths(clone: Path, monkeypatch
     assert command.named_here("python register.py") == f"{clone}/.venv/bin/python {clone}/register.py"
 
 
+def test_what_is_named_already_is_not_named_again(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    activate(clone, monkeypatch)
+    monkeypatch.setenv("MAKELEVEL", "1")
+
+    assert command.named_here(command.named_here("python -m pip")) == ".venv/bin/python -m pip"
+
+
 def test_a_word_that_begins_as_a_command_does_is_left_as_it_is(clone: Path) -> None:
     assert command.named_here("a python register") == "a python register"
 

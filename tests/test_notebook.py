@@ -3,11 +3,13 @@
 import base64
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
 from mlflow_model.registry.command_options import DEFAULT_PICKLE
 from tests import servers
@@ -36,10 +38,14 @@ def executed(api: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("API_URL", api[0])
         patch.setenv("API_TOKEN", api[1])
-        for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "MPLCONFIGDIR"):
-            patch.setenv(variable, str(folder / variable))
-        NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(folder)}}).execute()
+        _execute(notebook, folder, patch)
     return notebook
+
+
+def _execute(notebook: nbformat.NotebookNode, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "MPLCONFIGDIR"):
+        patch.setenv(variable, str(folder / variable))
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(folder)}}).execute()
 
 
 def _shown(notebook: nbformat.NotebookNode, kind: str) -> list[Any]:
@@ -109,3 +115,17 @@ def test_the_notebook_holds_no_address_but_the_documented_one() -> None:
     addresses = set(re.findall(r"https?://[^\s\"\\]+", NOTEBOOK.read_text(encoding="utf-8")))
 
     assert {address.rstrip(".,)") for address in addresses} == {"http://127.0.0.1:5000"}
+
+
+@pytest.mark.slow
+def test_without_an_api_one_sentence_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    address = f"http://127.0.0.1:{servers.free_port()}"
+
+    monkeypatch.setenv("API_URL", address)
+    with pytest.raises(CellExecutionError) as ended:
+        _execute(notebook, tmp_path, monkeypatch)
+
+    said = f"L’API ne répond pas à {address}\u00a0: lancez «\u00a0make serve\u00a0» d’abord."
+    assert said in str(ended.value)
+    assert "urllib3" not in str(ended.value)

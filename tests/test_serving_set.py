@@ -141,6 +141,15 @@ def test_every_process_of_the_service_can_be_imported(python: str, module: str) 
     succeeds([python, "-c", f"import {module}"])
 
 
+def test_the_journal_is_read_and_verified_there(
+    python: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOURNAL_URL", f"sqlite:///{tmp_path}/journal.db")
+
+    for arguments in (["init"], ["list"], ["verify"]):
+        succeeds([python, "-m", "journal", *arguments])
+
+
 def test_what_only_other_commands_need_is_left_out(python: str) -> None:
     code = f"import importlib.util as u; print([name for name in {LEFT_OUT} if u.find_spec(name)])"
 

@@ -1,5 +1,6 @@
 """Every documented way to start, and to end: each says what it does, and none shows a traceback."""
 
+import fcntl
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -313,6 +315,36 @@ def test_a_serving_api_ends_cleanly(
 
     assert code == ENDS[number]
     assert "Traceback" not in door.said
+
+
+@pytest.mark.slow
+def test_who_closes_the_terminal_ends_the_service_that_was_started_there(
+    documented_pickle: Path, tmp_path: Path
+) -> None:
+    ours, theirs = os.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "api/app.py", "--port", "0"],
+        cwd=ROOT,
+        env=servers.alone(documented_pickle, tmp_path),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    try:
+        servers.eventually(lambda: b"serving" in os.read(ours, 4096) or None, "a service")
+        os.kill(child.pid, signal.SIGHUP)  # it goes on: the terminal is there
+        servers.eventually(lambda: b"exchanging" in os.read(ours, 4096) or None, "new workers")
+        assert child.poll() is None
+
+        os.close(ours)
+
+        assert child.wait(timeout=servers.PATIENCE) == 0
+    finally:
+        child.kill()
+        child.wait()
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,8 @@ def main(given: Sequence[str] | None = None) -> int:
         tracking.CannotOpen,
         OSError,
     ) as error:
-        _say(f"Refused: {error}")
+        is_small = isinstance(error, raw_tables.BadTable | experiment.TooFewClients)
+        _say(f"Refused: {error}{'; draw more clients' if options.clients and is_small else ''}")
         return 2
     except tracking.NotShown as error:
         _say(f"The files are written. {error}")

@@ -28,7 +28,7 @@ from api.server.bounds import Bounds
 from api.server.clock import Clock
 from api.server.generations import NONE, Generation, Generations
 from api.server.shared_number import SharedNumber
-from api.server.signals import Signals
+from api.server.signals import Signals, has_terminal
 from api.server.worker_process import Handed, Worker
 from api.settings import JOURNAL_URL, Settings
 from mlflow_model import command, machine
@@ -47,7 +47,9 @@ _log = logging.getLogger("scoring_client")
 
 
 def serve(host: str, port: int, workers: int, bounds: Bounds | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, after which it exits with 130; SIGHUP exchanges the workers."""
+    """Serve until SIGTERM or SIGINT, after which it exits with 130; SIGHUP exchanges the workers,
+    or ends the service if it is because the terminal was closed in which the service was started.
+    """
     with listening.listener(host, port) as listener:
         supervisor = Supervisor(listener, workers, bounds or Bounds())
         supervisor.run()
@@ -68,6 +70,7 @@ class Supervisor:
         self._news = News()
         self._told: queue.SimpleQueue[News] = queue.SimpleQueue()
         self._is_ending = self._is_announced = False
+        self._is_of_a_terminal = has_terminal()
         self.exit_code = self._failed_attempts = 0
         self._exchange_until: float | None = None
         self._pause, self._start_at, self._kill_at = _FIRST_PAUSE, 0.0, 0.0
@@ -141,9 +144,10 @@ class Supervisor:
     def _obey(self) -> None:
         """Obey signals. SIGCHLD only begins a turn."""
         for number in self._signals.take():
-            if number == signal.SIGHUP:
+            was_closed = self._is_of_a_terminal and not has_terminal()
+            if number == signal.SIGHUP and not was_closed:
                 self._exchange_workers()
-            elif number in (signal.SIGTERM, signal.SIGINT):
+            elif number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 if not self._is_ending:
                     _log.info("ending after %s", number.name)
                 self._is_ending = True

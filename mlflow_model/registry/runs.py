@@ -12,17 +12,21 @@ def show(
     parameters: Mapping[str, str],
     metrics: Mapping[str, float],
     texts: Mapping[str, str],
-) -> None:
-    """A run that has ended, in the experiment of this project. `texts`: its artifacts, by their names.
+) -> str:
+    """A run that has ended, in the experiment of this project. Returns its ID.
 
-    Raises LoadingFailed.
+    `texts`: its artifacts, by their names. Raises LoadingFailed.
     """
     with sqlite.alone():
         client = connection.connect(create=True)
         with failures.in_words("ouverture de MLflow"):
             experiment = connection.experiment(client)
-    with failures.in_words("écriture dans MLflow"), mlflow.start_run(experiment_id=experiment, run_name=name):
+    with (
+        failures.in_words("écriture dans MLflow"),
+        mlflow.start_run(experiment_id=experiment, run_name=name) as run,
+    ):
         mlflow.log_params({**parameters})
         mlflow.log_metrics({**metrics})
         for file, text in texts.items():
             mlflow.log_text(text, file)
+    return str(run.info.run_id)
