@@ -79,17 +79,17 @@ ui: $(RUNTIME) ## MLflow's tracking UI on http://127.0.0.1:5001 (UI_PORT=)
 
 invocations: $(RUNTIME) ## `mlflow models serve` of the champion on http://127.0.0.1:5002/invocations (INVOCATIONS_PORT=)
 	@$(BIN)/python -m mlflow_model.free_port INVOCATIONS_PORT $(INVOCATIONS_PORT)
-	MLFLOW_TRACKING_URI="$(or $(MLFLOW_TRACKING_URI),$(STORE))" exec $(BIN)/mlflow models serve \
+	@MLFLOW_TRACKING_URI="$(or $(MLFLOW_TRACKING_URI),$(STORE))" exec $(BIN)/mlflow models serve \
 	  --model-uri models:/scoring-client@champion --env-manager local --host 127.0.0.1 --port $(INVOCATIONS_PORT)
 
 notebook: $(RUNTIME) ## api/test_api.ipynb in Jupyter, which is installed first, asking API_URL
-	@$(BIN)/python -c "import notebook" 2>/dev/null || echo "Installing Jupyter into .venv (half a minute, once)" >&2
+	@$(BIN)/python -c "import notebook" 2>/dev/null || echo "Installing Jupyter into .venv (a minute or two, once)" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check notebook==$(NOTEBOOK_VERSION)
 	@exec $(BIN)/jupyter notebook --ip 127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) api/test_api.ipynb
 
 dashboard: $(RUNTIME) ## the loan officer's page on http://127.0.0.1:8501 (DASHBOARD_PORT=), asking API_URL (API_TOKEN=)
 	@$(BIN)/python -m mlflow_model.free_port DASHBOARD_PORT $(DASHBOARD_PORT)
-	exec $(BIN)/streamlit run dashboard/app.py --server.address 127.0.0.1 --server.port $(DASHBOARD_PORT) \
+	@exec $(BIN)/streamlit run dashboard/app.py --server.address 127.0.0.1 --server.port $(DASHBOARD_PORT) \
 	  --server.headless true --browser.gatherUsageStats false --client.toolbarMode minimal
 
 bench: $(DEVELOPMENT) ## compare with others and write benchmarks/RESULTS.md (BENCH=server: that part alone)

@@ -28,7 +28,7 @@ Exit codes: 0 scored, 2 refused with one sentence, 130 interrupted.
 
 def parser() -> argparse.ArgumentParser:
     made = arguments.Parser(prog="python -m batch", description="Score files of clients, however large.")
-    commands = made.add_subparsers(metavar="score", required=True)
+    commands = made.add_subparsers(metavar="COMMAND", title="commands", required=True)
     added = commands.add_parser(
         "score",
         help="decide on every client of a file",
