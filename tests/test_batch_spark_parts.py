@@ -4,23 +4,27 @@ import contextlib
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import pytest
 
+from batch.csv_source import CsvReader
 from batch.errors import Refused
 from features.csv_dialect import Dialect
 from features.csv_table import Table
 
-if importlib.util.find_spec("pyspark") is None:
-    pytest.skip("pyspark (requirements-spark.txt) is not installed", allow_module_level=True)
+_IS_THERE = importlib.util.find_spec("pyspark") is not None
+if TYPE_CHECKING or _IS_THERE:
+    from py4j.protocol import Py4JNetworkError
+    from pyspark.errors import PySparkException
 
-from py4j.protocol import Py4JNetworkError
-from pyspark.errors import PySparkException
+    from batch import spark, spark_csv, spark_needs, spark_session, spark_task
 
-from batch import spark, spark_csv, spark_needs, spark_session, spark_task
-from batch.csv_source import CsvReader
+pytestmark = [  # `make test` installs no Spark
+    pytest.mark.slow,
+    pytest.mark.skipif(not _IS_THERE, reason="pyspark (requirements-spark.txt) is not installed"),
+]
 
 Block = dict[str, Any]
 

@@ -151,14 +151,17 @@ def offered_loans(door: FlaskDoor, client: Client) -> list[Any]:
 
 @pytest.mark.parametrize("content", ["", "[]", "nonsense"])
 def test_a_service_does_not_start_with_what_is_no_tariff(
-    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "tariff.json"
     file.write_text(content)
     monkeypatch.setenv("TARIFF_FILE", str(file))
 
-    with pytest.raises(SystemExit, match="TARIFF_FILE holds no tariff: it is not"):
+    with pytest.raises(SystemExit) as ended:
         app.main(["--port", "0"])
+
+    assert ended.value.code == 2
+    assert "TARIFF_FILE holds no tariff: it is not" in capfd.readouterr().err
 
 
 def is_repaid(credit: float, annuity: float, instalments: int) -> bool:
