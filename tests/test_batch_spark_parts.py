@@ -2,7 +2,7 @@
 
 import contextlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -143,18 +143,20 @@ def test_a_task_that_is_tried_again_counts_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "why"),
+    ("raised", "why"),
     [
-        (ConnectionRefusedError(111, "Connection refused"), "Spark did not finish"),
-        (Py4JNetworkError("Answer from Java side is empty"), "Spark did not finish"),
+        (lambda: ConnectionRefusedError(111, "Connection refused"), "Spark did not finish"),
+        (lambda: Py4JNetworkError("Answer from Java side is empty"), "Spark did not finish"),
         (
-            PySparkException("java.io.IOException: No space left on device"),
+            lambda: PySparkException("java.io.IOException: No space left on device"),
             "the disk is full: free some space",
         ),
-        (PySparkException("java.io.IOException: File too large"), "a file may not become larger"),
+        (lambda: PySparkException("java.io.IOException: File too large"), "a file may not become larger"),
     ],
 )
-def test_what_spark_says_stays_in_a_file_that_is_named(error: Exception, why: str, tmp_path: Path) -> None:
+def test_what_spark_says_stays_in_a_file_that_is_named(
+    raised: Callable[[], Exception], why: str, tmp_path: Path
+) -> None:
     log = tmp_path / "o.spark.log"
     log.write_text("of yesterday")
 
@@ -162,7 +164,7 @@ def test_what_spark_says_stays_in_a_file_that_is_named(error: Exception, why: st
         where = spark_session._failures_in_words(f"its own words are in {log}")
         with spark_session._kept_if_spark_fails(log), where:
             log.write_text("Spark's")
-            raise error
+            raise raised()
 
     with pytest.raises(Refused, match=f"{why}.*; its own words are in {log}"):
         fail()

@@ -54,11 +54,11 @@ def test_the_serving_lock_holds_nothing_but_pins_of_the_whole_lock() -> None:
     assert pins("requirements-serve.txt").items() <= pins("requirements.txt").items()
 
 
-_OF_COMMANDS_ALONE = ("pyfunc.py", "registration.py", "commands.py")
+_OF_COMMANDS_ALONE = ("pyfunc.py", "registration.py")
 
 
-def test_the_serving_set_names_what_the_api_imports_and_the_package_with_lightgbms_library() -> None:
-    """Except what registering and the journal's commands import, types, and Flask's own Werkzeug."""
+def test_the_serving_set_names_what_api_and_journal_import_and_the_package_with_lightgbms_library() -> None:
+    """Except what registering imports, types, and Flask's own Werkzeug."""
     rooms = ("api", "journal", "mlflow_model")
     files = [path for folder in rooms for path in (ROOT / folder).rglob("*.py")]
     imported = {name for path in files if path.name not in _OF_COMMANDS_ALONE for name in packages(path)}
