@@ -36,12 +36,12 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test proofs endurance check register train ui invocations notebook dashboard bench lock
-.PHONY: is-a-number the-python-that-was-named
+.PHONY: is-a-number is-a-port the-python-that-was-named
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-serve: $(RUNTIME) ## register the shipped model if there is no champion, then serve it on http://127.0.0.1:5000 (PORT=, WORKERS=)
+serve: is-a-port $(RUNTIME) ## register the shipped model if there is no champion, then serve it on http://127.0.0.1:5000 (PORT=, WORKERS=)
 	@$(BIN)/python register.py --unless-champion
 	@exec $(BIN)/python api/app.py
 
@@ -66,6 +66,9 @@ register: $(RUNTIME) ## make models/lgbm_final_model.pkl a version: the champion
 train: is-a-number $(RUNTIME) ## draw CLIENTS (50000) or read DATA_DIR, train, register the result as a candidate
 	$(BIN)/python -m training $(if $(DATA_DIR),--data-dir "$(DATA_DIR)",--clients $(CLIENTS)) --out $(TRAINED)
 	$(BIN)/python register.py --pickle $(TRAINED)/lgbm_final_model.pkl --alias candidate
+
+is-a-port:
+	@case "$(PORT)" in ''|*[!0-9]*) echo "PORT=$(PORT) is not a port: name a number from 1 to 65535" >&2; exit 2;; esac
 
 is-a-number:
 	@case "$(CLIENTS)" in ''|*[!0-9]*) echo "CLIENTS=$(CLIENTS) is not a number of clients" >&2; exit 2;; esac

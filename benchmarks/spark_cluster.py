@@ -42,11 +42,11 @@ spark.sql.files.maxPartitionBytes 4m
 
 def main() -> int:
     options = _options()
-    with tempfile.TemporaryDirectory(prefix="cluster-") as place:
+    with command.terminable(), tempfile.TemporaryDirectory(prefix="cluster-") as place:
         found = []
         for one in _Scenarios(Path(place), options).all():
             found.append(one)
-            print(one, file=sys.stderr)
+            print(f"{one.scenario}: {one.outcome}, {one.seconds:.1f} s", file=sys.stderr)
     rows = [[one.scenario, one.outcome, f"{one.seconds:.1f}"] for one in found]
     print(table([f"{options.clients:,} clients", "outcome", "s"], rows))
     return int(not all(one.is_right for one in found))

@@ -440,12 +440,19 @@ def test_a_registry_that_is_read_only_is_said_to_be(has_registry: bool, store: P
     assert "est en lecture seule ; vérifiez ses droits" in told.stderr.splitlines()[-1]
 
 
-def test_a_number_of_clients_that_is_none_is_refused_at_once() -> None:
+@pytest.mark.parametrize(
+    ("target", "given", "sentence"),
+    [
+        ("train", "CLIENTS=abc", "CLIENTS=abc is not a number of clients"),
+        ("serve", "PORT=abc", "PORT=abc is not a port: name a number from 1 to 65535"),
+    ],
+)
+def test_a_number_that_is_none_is_refused_at_once(target: str, given: str, sentence: str) -> None:
     started = time.monotonic()
 
-    told = ended_with("make", "train", "CLIENTS=abc")
+    told = ended_with("make", target, given)
 
-    assert told.stderr.splitlines()[0] == "CLIENTS=abc is not a number of clients"
+    assert told.stderr.splitlines()[0] == sentence
     assert time.monotonic() - started < 2
 
 
