@@ -60,7 +60,7 @@ def write(path: Path, content: bytes) -> None:
 
 def settle(place: Path) -> None:
     """Force a file's content, or a folder's list of entries, to the disk. Raises OSError."""
-    descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

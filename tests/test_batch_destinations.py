@@ -95,3 +95,20 @@ def test_a_regular_file_and_an_empty_folder_are_replaced(bundle_folder: Path, tm
     assert done.returncode == 0, done.stderr
     assert "of yesterday" not in (tmp_path / "s.json").read_text()
     assert files_in(tmp_path / "o") == ["_run.json", "part-00000.parquet"]
+
+
+@pytest.mark.parametrize("output", ["o.parquet", "o/"])
+def test_an_output_may_lie_in_a_folder_that_a_link_leads_to(
+    bundle_folder: Path, tmp_path: Path, output: str
+) -> None:
+    batch_support.write_parquet(TABLE, tmp_path / "in.parquet")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "book").symlink_to("disk")
+
+    done = batch(
+        *("--input", tmp_path / "in.parquet", "--output", f"{tmp_path}/book/{output}"),
+        *("--model", bundle_folder, "--summary", tmp_path / "book" / "s.json"),
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert {"s.json", output.rstrip("/")} <= {*files_in(tmp_path / "disk")}
