@@ -116,8 +116,9 @@ class _Scoring:
                 raise Refused(f"{self._options.features_from or self._options.input} holds no client")
             self._finish(self._output, journal)
         except BaseException as error:
+            is_published = self._output is None
             self._abandon(isinstance(error, KeyboardInterrupt))
-            if isinstance(error, Refused):
+            if isinstance(error, Refused) and not is_published:
                 self._inputs.check_unchanged()  # which would be the true reason
             raise
 

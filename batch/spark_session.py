@@ -63,7 +63,7 @@ def opened(master: str | None, log: Path) -> Iterator[SparkSession]:
     if active is not None:
         if master is not None:
             raise Refused("--master is not for the session of Spark that is there: leave it out")
-        with _settings_of_ours(active), _failures_in_words("the log of its driver has its own words"):
+        with _failures_in_words("the log of its driver has its own words"), _settings_of_ours(active):
             yield active
         return
     with _kept_if_spark_fails(log), _failures_in_words(f"its own words are in {log}"):

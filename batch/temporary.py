@@ -27,4 +27,4 @@ def making() -> Iterator[None]:
         raise Refused("no folder takes temporary files: set TMPDIR to one that does") from error
     except OSError as error:
         why = machine.why_not_written(error)
-        raise Refused(f"temporary files cannot be written: {why}, or set TMPDIR to another folder") from error
+        raise Refused(f"temporary files cannot be written ({why}): set TMPDIR to another folder") from error

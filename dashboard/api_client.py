@@ -23,6 +23,7 @@ _SLOW_SECONDS = 80.0  # batches, versions brought to explain, the reference: the
 _MOST_BYTES = 32 * 1024 * 1024  # of an answer: twice what the API gives
 _DIGEST = "x-model-digest"
 _NOT_IMPLEMENTED = 501
+_USER = re.compile(r"//[^/@]*@")  # a name and password in an address, which no page shows
 _SENDABLE = re.compile(r"[ -~]{1,4096}")  # printable ASCII, as HTTP's headers carry it
 _OTHER_VERSION = (
     "Une autre version du modèle est servie depuis cette décision\u00a0: demandez la décision de nouveau."
@@ -100,6 +101,7 @@ class ScoringApi:
 
     def __init__(self, url: str, token: str | None = None, digest: str | None = None) -> None:
         self._url, self._token, self._digest = url.rstrip("/"), token, digest
+        self._shown = _USER.sub("//", self._url)
 
     def specification(self) -> dict[str, Any]:
         """The OpenAPI document of the served model."""
@@ -217,9 +219,9 @@ class ScoringApi:
 
     def _unanswered(self, error: NoAnswer) -> ApiError:
         if isinstance(error, TooSlow):
-            sentence, failure = f"L’API ({self._url}) n’a pas répondu à temps.", Failure.SLOW
+            sentence, failure = f"L’API ({self._shown}) n’a pas répondu à temps.", Failure.SLOW
         elif isinstance(error, NobodyThere):
-            sentence = f"L’API est injoignable à l’adresse {self._url}. Est-elle démarrée\u00a0?"
+            sentence = f"L’API est injoignable à l’adresse {self._shown}. Est-elle démarrée\u00a0?"
             failure = Failure.ABSENT
         else:
             return self._other_service(0)
@@ -229,12 +231,12 @@ class ScoringApi:
         sentence, status = answers.sentence_of(answer.body), answer.status
         if sentence is None and status < 400:
             return self._other_service(status)
-        told = sentence or f"L’API ({self._url}) a refusé la demande (statut {status})."
+        told = sentence or f"L’API ({self._shown}) a refusé la demande (statut {status})."
         failure = _FAILURES.get(status, Failure.REFUSED)
         return ApiError(told, failure, status, may_have_acted=status >= 500)
 
     def _other_service(self, status: int) -> ApiError:
-        sentence = f"Ce qui répond à l’adresse {self._url} ne répond pas comme l’API."
+        sentence = f"Ce qui répond à l’adresse {self._shown} ne répond pas comme l’API."
         return ApiError(sentence, Failure.OTHER_SERVICE, status, may_have_acted=True)
 
 

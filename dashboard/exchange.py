@@ -61,7 +61,7 @@ def exchange(url: str, question: Question, seconds: float, most_bytes: int) -> A
         connected = _connected(connection, until)
     except TimeoutError as error:
         raise TooSlow(may_have_arrived=False) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.InvalidURL) as error:
         raise NobodyThere(may_have_arrived=False) from error
     with closing(connected), _ended_after(connected, until - time.monotonic()) as is_late:
         try:
@@ -133,7 +133,7 @@ def _answered(
     connection: http.client.HTTPConnection, prefix: str, question: Question, most_bytes: int
 ) -> Answer:
     # Whoever refuses a long body may say so and hang up before the end of it.
-    with suppress(BrokenPipeError, ConnectionResetError):
+    with suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
         connection.request(question.method, prefix + question.path, question.body, dict(question.headers))
     with closing(connection.getresponse()) as response:
         body = response.read(most_bytes + 1)
@@ -148,7 +148,6 @@ def _answered(
 def _reason(error: Exception, *, is_late: bool) -> NoAnswer:
     if is_late or isinstance(error, TimeoutError):
         return TooSlow(may_have_arrived=True)
-    is_broken = isinstance(error, OSError | http.client.IncompleteRead) and not isinstance(
-        error, ssl.SSLError
-    )
+    is_of_tls = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
+    is_broken = isinstance(error, OSError | http.client.IncompleteRead) and not is_of_tls
     return (NobodyThere if is_broken else NoHttp)(may_have_arrived=True)

@@ -2,8 +2,9 @@
 
 import re
 
-# A colon begins a name of a colour, a sign or a picture. In an address it stands before a number.
-_SIGNS = re.compile(r"[\\`*_\[\]<>|~$#]|:(?=\w+:|[^\W\d])|(?<![\d\]]):(?=\d)")
+# Between colons stands the name of a picture; before a letter a colon may begin that of a colour. The colon
+# of an address's port is left: a backslash would become a part of the address.
+_SIGNS = re.compile(r"[\\`*_\[\]<>|~$#]|:(?=[\w+-]+:|[^\W\d])")
 
 
 def escaped(text: str) -> str:

@@ -41,13 +41,15 @@ BY_COMMAND = {
     ),
     "erase": More(
         'erase --client-reference REF --why "asked for on 2026-11-26"',
-        "Says on standard error how many decisions were erased, all of them or none.",
-        f"0 erased, {_REFUSED}, or nothing was there to erase, 3 erased, but for damaged ones",
+        "Says on standard error how many decisions were erased: all, or all but damaged ones, or none.",
+        f"0 erased, {_REFUSED}, or nothing was there to erase, 3 all but damaged ones are, or something\n"
+        "beside the journal may keep a copy, or the journal is damaged",
     ),
     "retain": More(
         "retain --days 3650",
         "Says on standard error how many decisions were erased, and how many were held and kept.",
-        f"0 done, also where nothing was old enough, {_REFUSED}, 3 done, but for damaged ones",
+        f"0 done, also where nothing was old enough, {_REFUSED}, 3 done but for damaged ones, or something\n"
+        "beside the journal may keep a copy, or the journal is damaged",
     ),
     "hold": More(
         'hold --decision 01890a5d-ac96-774b-bcce-b302099a8057 --why "a complaint is before a court"',
@@ -64,7 +66,8 @@ BY_COMMAND = {
         "Prints a heading and a line for each decision: aligned columns in a terminal, otherwise columns\n"
         "with a tab between them. No value of a client is among them. Damaged records are named on standard\n"
         "error, and the others are listed.",
-        f"0 listed, {_REFUSED}, or no decision has this reference, 3 listed, but for damaged ones",
+        f"0 listed, {_REFUSED}, or no decision has this reference, 3 listed but for damaged ones, or the\n"
+        "journal is damaged",
     ),
     "show": More(
         "show 01890a5d-ac96-774b-bcce-b302099a8057 --explain",
@@ -79,7 +82,7 @@ BY_COMMAND = {
         "Says on standard error how many receipts the file holds. It is Parquet, a row for each decision:\n"
         "decision_id, time, model_version, the last review and others, then the features and the outputs.\n"
         "Damaged receipts are named on standard error, and the others are in the file.",
-        f"0 the file is whole, {_REFUSED}, 3 it is, but for damaged ones",
+        f"0 the file is whole, {_REFUSED}, 3 it is but for damaged ones, or the journal is damaged",
     ),
     "replay": More(
         "replay --since 2026-11-01 --sample 1000",

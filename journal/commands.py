@@ -152,8 +152,13 @@ def erase(options: Namespace) -> int:
                 erasing.leave_no_trace(journal)
                 raise
         with _progress(len(decisions), "decisions") as bar:
-            count = erasing.erase(journal, decisions, operator(), options.why, _process(options), bar.update)
-        exit_code = _copies_said(journal)
+            count, left = erasing.erase(
+                journal, decisions, operator(), options.why, _process(options), bar.update
+            )
+        damaged += left
+        exit_code = _copies_said(journal) if count else DONE
+    if damaged and not count:
+        return _damages_said([Unread.at(position) for position in damaged])
     if not count:
         erased = counted(len(decisions), "decision was", "decisions were")
         raise Refused(f"nothing to erase: {erased} erased before, and no log holds anything of it")
@@ -170,7 +175,7 @@ def retain(options: Namespace) -> int:
             taken = erasing.erase_before(
                 journal, moment, operator(), options.why, _process(options), bar.update
             )
-        exit_code = _copies_said(journal)
+        exit_code = _copies_said(journal) if taken.erased else DONE
     say(sentences.erased_by_age(taken, options.days))
     return _damages_said([Unread.at(position) for position in taken.damaged]) or exit_code
 
@@ -352,7 +357,7 @@ def _of_client(
 def _copies_said(journal: Journal) -> int:
     """Name what may still hold what was erased. Returns the exit code."""
     with journal.reading() as connection:
-        found = structure.foreign(connection)
+        found = structure.copies(connection)
     for sentence in found:
         say(f"Found: {sentence}")
     return FOUND if found else DONE

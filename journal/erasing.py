@@ -38,7 +38,7 @@ _ERASABLE = (
 class ByAge(NamedTuple):
     """How many decisions were erased, and how many were old enough and held.
 
-    `damaged`: the positions of records that were old enough, and hold nothing that could be erased.
+    `damaged`: the positions of records that were old enough, and that could not be erased.
     """
 
     erased: int
@@ -82,8 +82,10 @@ def erase(
     why: str,
     process: str,
     progress: Callable[[int], object] = lambda decisions: None,
-) -> int:
-    """Erase these decisions with their reviews, some in each transaction. Returns how many were not before.
+) -> tuple[int, list[int]]:
+    """Erase these decisions with their reviews, some in each transaction.
+
+    Returns how many were not erased before, and the positions of damaged records that could not be erased.
 
     Whoever breaks off has erased the first of them, and erases the others by asking again. Raises
     JournalError, among them Held: then none is erased, unless somebody holds one meanwhile.
@@ -92,14 +94,14 @@ def erase(
     with journal.reading() as connection:
         for page in pages:
             _require_free(connection, page, 0)
-    count = 0
+    count, damaged = 0, list[int]()
     try:
         with Writer(journal, process, code_version()) as writer:
             for page in pages:
                 began = time.monotonic()
                 with writer.group() as group:
                     _require_free(group.connection, page, count)
-                    told = _erased_of(group.connection, page, by, why)
+                    told = _erased_of(group.connection, page, by, why, damaged)
                     if told:
                         group.append([one.entry() for one in told])
                 count += len(told)
@@ -111,7 +113,7 @@ def erase(
                 leave_no_trace(journal)
         raise
     leave_no_trace(journal)
-    return count
+    return count, damaged
 
 
 def _require_free(connection: sa.Connection, decisions: Sequence[bytes], erased: int) -> None:
@@ -124,15 +126,19 @@ def _require_free(connection: sa.Connection, decisions: Sequence[bytes], erased:
 
 
 def _erased_of(
-    connection: sa.Connection, decisions: Sequence[bytes], by: str, why: str
+    connection: sa.Connection, decisions: Sequence[bytes], by: str, why: str, damaged: list[int]
 ) -> list[events.Erasure]:
-    """Overwrite what is left of these. Return what is to be told of it."""
+    """Overwrite what is left of these. Return what is to be told of it.
+
+    `damaged`: gets the positions of those that could not be.
+    """
     found: dict[bytes | None, list[_Erasable]] = {}
     of_them = sa.or_(_columns.id.in_(decisions), _columns.subject.in_(decisions))
     for one in _erasable_records(connection, of_them):
-        if not one.is_erasable:
-            raise reading.damaged(one.position)
-        found.setdefault(one.decision, []).append(one)
+        if one.is_erasable:
+            found.setdefault(one.decision, []).append(one)
+        else:
+            damaged.append(one.position)
     told = []
     for decision, records in found.items():
         _overwrite(connection, records)
@@ -160,15 +166,15 @@ def erase_before(
             with writer.group() as group:
                 held = held_decisions(group.connection)
                 page = [*_erasable_records(group.connection, _columns.position.in_(places))]
-                damaged += [one.position for one in page if not one.is_erasable]
-                free = [one for one in page if one.is_erasable and one.decision not in held]
-                reviews = [one for one in _reviews_of(group.connection, free) if one.is_erasable]
-                found = {one.position: one for one in (*free, *reviews)}
+                free = [one for one in page if one.decision not in held]
+                old = {one.position: one for one in (*free, *_reviews_of(group.connection, free))}
+                damaged += [position for position, one in old.items() if not one.is_erasable]
+                found = {position: one for position, one in old.items() if one.is_erasable}
                 if found:
                     _overwrite(group.connection, found.values())
                     _tell(group, events.Erasure(by=by, why=why, ranges=ranges.of(sorted(found))))
             after = places[-1]
-            count += sum(one.kind == Kind.RECEIPT for one in free)
+            count += sum(one.kind == Kind.RECEIPT for one in free if one.is_erasable)
             kept += sum(one.kind == Kind.RECEIPT for one in page if one.id in held)
             progress(len(places))
             _let_others_write(began)
@@ -183,7 +189,7 @@ def count_before(connection: sa.Connection, moment: int) -> int:
 
 
 def held_decisions(connection: sa.Connection) -> set[bytes]:
-    """Also by a hold of which nothing can be read but that it is one, and of which decision."""
+    """A damaged hold still holds: only its kind and its decision are read."""
     about = (_columns.position, _columns.kind, _columns.subject)
     is_about_holds = _columns.kind.in_([int(Kind.HOLD), int(Kind.RELEASE)])
     held: set[bytes] = set()

@@ -53,10 +53,16 @@ def _fault_of_the_end(connection: sa.Connection) -> str | None:
 
 def foreign(connection: sa.Connection) -> list[str]:
     """What is not the journal's own, each as a sentence."""
-    return [
-        f"the {kind} {name!r} is not the journal's own: it may change or keep what is written"
-        for kind, name in _foreign(connection)
-    ]
+    return [_said(kind, name) for kind, name in _foreign(connection)]
+
+
+def copies(connection: sa.Connection) -> list[str]:
+    """What of it may keep what was erased. An index does not: its entry goes with what it is of."""
+    return [_said(kind, name) for kind, name in _foreign(connection) if kind != "index"]
+
+
+def _said(kind: str, name: str) -> str:
+    return f"the {kind} {name!r} is not the journal's own: it may change or keep what is written"
 
 
 def _foreign(connection: sa.Connection) -> list[tuple[str, str]]:

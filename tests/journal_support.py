@@ -94,7 +94,7 @@ def typed(line: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]
 
 def erased(*decisions: bytes) -> int:
     with closing(store.opened()) as opened:
-        return erasing.erase(opened, decisions, "test", "a test", "test")
+        return erasing.erase(opened, decisions, "test", "a test", "test")[0]
 
 
 @contextmanager

@@ -1,16 +1,28 @@
 """How the dashboard asks the API, and what it says of answers that are late, endless or another service's."""
 
 import functools
+import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from streamlit.testing.v1 import AppTest
 
-from dashboard import api_client
+from dashboard import answers, api_client
 from dashboard.api_client import ApiError, Failure, ScoringApi
+from dashboard.forms.model import ModelHistory
+from dashboard.forms.service import Ready
 from tests.dashboard_support import page, plain, press, told, unbroken
 from tests.other_services import Road, by_version, road_to, says, service
 from tests.servers import SocketDoor
@@ -97,13 +109,40 @@ def test_a_handshake_that_drips_is_ended_in_time(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:9", "ftp://127.0.0.1", "127.0.0.1:5000", "http://[::1", ""]
+    "url",
+    [
+        *("http://127.0.0.1:9", "http://ana:secret@127.0.0.1:9", "ftp://127.0.0.1", "127.0.0.1:5000"),
+        *("http://[::1", "http://a b", ""),
+    ],
 )
 def test_where_nobody_answers_nothing_has_been_done(url: str) -> None:
     with pytest.raises(ApiError, match="L’API est injoignable") as caught:
         ScoringApi(url).ready()
 
     assert not caught.value.may_have_acted
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"doubt": "half a character: \\uD800", "journal": "off"}',
+        b'{"doubt": null, "journal": "off", "more": 1' + b"0" * 400 + b"}",
+    ],
+    ids=["half a character", "400 digits"],
+)
+def test_what_no_page_could_show_is_of_another_service(body: bytes) -> None:
+    with pytest.raises(answers.OtherForm):
+        answers.read(body, Ready)
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_moment_beyond_the_calendar_is_of_another_service(text: str) -> None:
+    champion = {"version": "1", "how": "x", "since": text, "until": None, "why": None, "overridden": None}
+    body = json.dumps({"card": None, "champions": [champion], "examination": None}).encode()
+
+    with pytest.raises(answers.OtherForm):
+        answers.read(body, ModelHistory)
 
 
 def test_a_client_s_values_follow_no_redirect() -> None:
@@ -287,3 +326,55 @@ def test_a_decision_by_a_version_that_has_just_come_is_shown_in_its_words(
     shown = decided(road, monkeypatch)
 
     assert headings(shown) == ["## ● Fiable"]
+
+
+HERE = IPv4Address("127.0.0.1")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of 127.0.0.1 with its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "here")]), datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path_factory.mktemp("tls") / "here.pem"
+    own = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file.write_bytes(own + made.public_bytes(Encoding.PEM))
+    return file
+
+
+def test_a_refusal_before_the_end_of_a_body_is_heard_through_tls_too(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    sentence = b'{"error": "trop"}'
+
+    def refuse_the_first() -> None:
+        with context.wrap_socket(listener.accept()[0], server_side=True) as encrypted:
+            encrypted.recv(100)
+            head = b"HTTP/1.1 503 X\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            encrypted.sendall(head % len(sentence) + sentence)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        refusing = threading.Thread(target=refuse_the_first)
+        refusing.start()
+        api = ScoringApi(f"https://127.0.0.1:{listener.getsockname()[1]}")
+        with pytest.raises(ApiError, match="trop") as caught:
+            api.predict_many(bytes(30_000_000), "text/csv", [], with_ids=False)
+        refusing.join()
+
+    assert caught.value.failure is Failure.UNAVAILABLE

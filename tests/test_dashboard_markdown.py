@@ -9,9 +9,9 @@ from dashboard.markdown import escaped
     ("text", "written"),
     [
         ("a_b_c *d*", r"a\_b\_c \*d\*"),
-        (":red[x] :+1: :100: 1:100:5", r"\:red\[x\] :+1: \:100: 1\:100:5"),
+        (":red[x] :+1: :100: 1:100:5", r"\:red\[x\] \:+1: \:100: 1\:100:5"),
         ("http://127.0.0.1:5999. Est-elle", "http://127.0.0.1:5999. Est-elle"),
-        ("http://[::1]:5999", r"http://\[:\:1\]:5999"),
+        ("http://localhost:5999 et http://h:80/", "http://localhost:5999 et http://h:80/"),
         ("à 12:30", "à 12:30"),
         ("x:red", r"x\:red"),
     ],

@@ -20,7 +20,7 @@ from tests.journal_support import (
 
 Capture = pytest.CaptureFixture[str]
 MANY = "[" * 100_000
-BOUND_FOR_A_DATE = 2**62
+BEYOND_ALL_DATES = 2**62
 
 
 class Kept:
@@ -62,7 +62,7 @@ def journal(kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 @pytest.mark.parametrize(
     "change",
     [
-        f"time = {BOUND_FOR_A_DATE}",
+        f"time = {BEYOND_ALL_DATES}",
         "erasable = 5",
         "subject = 'x'",
         "id = 'x'",
@@ -117,6 +117,33 @@ def test_a_receipt_that_cannot_be_read_takes_no_other_away(
     assert alone[:2] in ((3, ""), (2, ""))  # by an id that is damaged nothing is found
     assert ready[0] == 0
     assert rows(journal, "SELECT count(*) FROM record WHERE is_erased = 1 AND position IN (1, 3)") == [(2,)]
+
+
+@pytest.mark.parametrize("line", ["erase --decision {} --why asked", "retain --days 1"])
+def test_a_damaged_review_is_named_and_keeps_its_client_from_no_erasure(
+    kept: Kept, journal: Path, line: str, capsys: Capture
+) -> None:
+    own = id_of(kept.receipts[3])
+    typed(f"release --decision {own} --why settled", capsys)
+    ((review,),) = rows(journal, "SELECT position FROM record WHERE kind = 3")
+    changed(journal, "UPDATE record SET erasable = 5 WHERE kind = 3")
+    changed(journal, "UPDATE record SET time = 1000000")  # long ago
+
+    code, _, said = typed(line.format(own), capsys)
+
+    assert (code, f"record {review} " in said) == (3, True)
+    assert rows(journal, "SELECT is_erased FROM record WHERE kind = 1 AND position = 4") == [(1,)]
+
+
+def test_an_index_of_a_bank_s_own_keeps_no_copy_and_is_no_fault_of_an_erasure(
+    kept: Kept, journal: Path, capsys: Capture
+) -> None:
+    changed(journal, "CREATE INDEX of_the_bank ON record (label)")
+
+    code, _, said = typed("erase --client-reference ana --why asked", capsys)
+
+    assert (code, "of_the_bank" in said) == (0, False)
+    assert "the index 'of_the_bank' is not the journal's own" in typed("verify", capsys)[2]
 
 
 @pytest.mark.parametrize("change", [f"lasting = CAST('{MANY}' AS blob)", "lasting = x'7b7d'", "time = 'abc'"])

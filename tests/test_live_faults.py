@@ -89,7 +89,7 @@ def test_a_full_disk_leaves_no_half_copy(live: Registry, tmp_path: Path) -> None
 
     news = json.loads(shown.stdout.splitlines()[-1])  # a slow registry is told of before
     assert news["copy"] is None
-    assert "plein" in news["problem"]
+    assert "ulimit -f" in news["problem"]
     assert [path for path in folder.rglob("*") if path.is_file()] == []
 
 
@@ -102,7 +102,7 @@ def test_a_disk_that_fills_up_while_serving_costs_the_new_version_and_no_answer(
         (loader,) = children_of(door, "api.delivery.loader")
         resource.prlimit(loader, resource.RLIMIT_FSIZE, (8192, resource.RLIM_INFINITY))
         live.point("2")
-        doubt(door, "plein")
+        doubt(door, "ulimit -f")
         during = door.predict(documented_request)
         refusals = metric(door, "scoring_model_refusals_total")
         resource.prlimit(loader, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

@@ -246,7 +246,7 @@ def test_a_registry_that_cannot_grow_says_so_in_one_sentence(registered: Path) -
     assert refused.returncode == 2
     assert refused.stderr.splitlines()[2:] == [
         "Erreur lors du chargement du modèle : enregistrement du modèle : "
-        "le disque refuse d’écrire le registre ; libérez de la place, ou vérifiez-le"
+        "le disque refuse d’écrire le registre ; libérez de la place, relevez « ulimit -f », ou vérifiez-le"
     ]
 
 

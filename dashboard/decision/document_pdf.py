@@ -56,5 +56,5 @@ def _paragraph(text: str, style: ParagraphStyle) -> Paragraph:
 
 
 def _text(text: str) -> str:
-    """As ReportLab's markup."""
-    return escape(text, quote=False)
+    """As ReportLab's markup. It would break a line at a narrow no-break space."""
+    return escape(text.replace("\u202f", "\u00a0"), quote=False)

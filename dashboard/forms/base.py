@@ -13,7 +13,10 @@ class Form(BaseModel):
 
 
 def _moment(text: str) -> str:
-    datetime.fromisoformat(text).astimezone()
+    try:
+        datetime.fromisoformat(text).astimezone()
+    except OverflowError as error:  # in another zone it would be beyond the calendar
+        raise ValueError(text) from error
     return text
 
 
@@ -21,4 +24,5 @@ Moment = Annotated[str, AfterValidator(_moment)]
 Label = Literal["reliable", "grey", "risky"]
 Outcome = Literal["accept", "refuse"]
 Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
+Bound = Annotated[FiniteFloat, Field(ge=-1, le=2)]  # of a zone around any threshold
 Numbers = dict[str, FiniteFloat | None]

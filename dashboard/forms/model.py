@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import FiniteFloat
 
-from dashboard.forms.base import Form, Moment
+from dashboard.forms.base import Bound, Form, Moment, Share
 
 
 class Provenance(Form):
@@ -12,10 +12,10 @@ class Provenance(Form):
 
 
 class Policy(Form):
-    optimal_threshold: FiniteFloat
+    optimal_threshold: Share
     margin: FiniteFloat
-    lower_bound: FiniteFloat
-    upper_bound: FiniteFloat
+    lower_bound: Bound
+    upper_bound: Bound
     provenance: Provenance | None
 
 

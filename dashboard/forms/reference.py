@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from dashboard.forms.base import Form, Label, Numbers
+from dashboard.forms.base import Bound, Form, Label, Numbers, Share
 from dashboard.labels import KEYS
 
 
@@ -67,9 +67,9 @@ class Comparison(Form):
 
 
 class Threshold(Form):
-    threshold: FiniteFloat
-    lower_bound: FiniteFloat
-    upper_bound: FiniteFloat
+    threshold: Share
+    lower_bound: Bound
+    upper_bound: Bound
     reliable: int
     grey: int
     risky: int
