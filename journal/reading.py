@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from journal import events, ids, models, receipt, record, schema
+from journal import events, models, receipt, record, schema
 from journal.errors import Damaged
 from journal.models import LABELS, NO_MODEL, Model
 from journal.record import HASH_BYTES, SALT_BYTES, Entry, Kind
@@ -205,9 +205,8 @@ def _record(row: sa.Row[Any], known: Models) -> Record:
 def _check_form(row: sa.Row[Any]) -> None:
     """Raises ValueError or TypeError, where a column holds what no writer puts there."""
     head = record.head(row.kind, row.label, row.writer, row.sequence, row.time, row.id, row.subject)
-    own_ids = [row.id] if row.subject is None else [row.id, row.subject]
-    if any(len(one) != ids.LENGTH for one in own_ids) or len(row.commitment) != HASH_BYTES:
-        raise ValueError("an id or a hash is of another length")
+    if len(row.commitment) != HASH_BYTES:
+        raise ValueError("a hash is of another length")
     if not 0 <= row.time < _FIRST_TIME_WITHOUT_A_DATE:
         raise ValueError("there is no such date")
     if row.label is not None and row.label >= len(LABELS):

@@ -14,12 +14,13 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import NamedTuple
 
+from journal import ids
 from journal.models import Model
 
 SALT_BYTES = HASH_BYTES = 32
 FORM = 1  # to be increased when any part of a commitment changes its meaning
 NO_LABEL = 255
-NO_SUBJECT = bytes(16)
+NO_SUBJECT = bytes(ids.LENGTH)
 
 # form, kind, label, writer, sequence, time, id, subject
 _HEAD = struct.Struct(">BBBIQq16s16s")
@@ -69,7 +70,15 @@ def head(
     own_id: bytes,
     subject: bytes | None,
 ) -> bytes:
-    """The part of a record that has one form for all kinds. Raises struct.error for what does not fit."""
+    """The part of a record that has one form for all kinds.
+
+    Two records with one head are the same: an id of another length would be cut or filled up without a word.
+    Raises struct.error or ValueError for what does not fit.
+    """
+    if len(own_id) != ids.LENGTH or (subject is not None and len(subject) != ids.LENGTH):
+        raise ValueError("an id is of another length")
+    if label == NO_LABEL or subject == NO_SUBJECT:
+        raise ValueError("what stands for nothing is written as something")
     shown = NO_LABEL if label is None else label
     return _HEAD.pack(FORM, kind, shown, writer, sequence, moment, own_id, subject or NO_SUBJECT)
 

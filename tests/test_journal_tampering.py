@@ -14,12 +14,24 @@ from typing import Any
 
 import pytest
 
-from journal import record
+from journal import ids, record
 from journal.checkpoints import Checkpoint
 from journal.errors import Damaged, NoJournal, OtherSchema
+from journal.events import Hold, Review, Unanswered
 from journal.models import digest_of
+from journal.record import Kind
 from journal.tree import Frontier
-from tests.journal_support import MODEL, Filled, filled_at, rows, verified
+from tests.journal_support import (
+    MODEL,
+    Filled,
+    changed,
+    filled_at,
+    journal_at,
+    receipt_of,
+    rows,
+    verified,
+    writer,
+)
 
 # Tampers with the journal, and returns what a finding must say.
 Change = Callable[[sqlite3.Connection, random.Random], str]
@@ -444,3 +456,43 @@ def test_what_came_after_the_checkpoint_is_vouched_for_by_the_journal_alone(fill
     forger.write()
 
     assert verified(filled.checkpoint).findings == []
+
+
+@pytest.fixture(scope="module")
+def of_each_kind(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A journal of two receipts, one of a call, and of events about them."""
+    single, of_a_call = receipt_of(0.25), replace(receipt_of(0.25), call_id=ids.new())
+    with pytest.MonkeyPatch.context() as patch:
+        file = journal_at(tmp_path_factory.mktemp("kinds"), patch)
+        with writer() as one:
+            one.append([single, of_a_call])
+            one.append([Review(decision=single.id, outcome="accept", reviewer="léa", reason="revenus")])
+            one.append([Hold(decision=single.id, by="léa", why="litige"), Unanswered(subject=of_a_call.id)])
+    return file.read_bytes()
+
+
+@pytest.mark.parametrize("kind", [Kind.HOLD, Kind.UNANSWERED, Kind.REVIEW, Kind.RECEIPT])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "subject = CAST(subject || x'00' AS blob)",
+        "subject = CAST(subject || x'ff' AS blob)",
+        "id = CAST(id || x'00' AS blob)",
+        "subject = coalesce(subject, x'')",
+        f"subject = coalesce(subject, x'{bytes(16).hex()}')",
+        "label = coalesce(label, 255)",
+    ],
+)
+def test_what_a_head_would_cut_or_take_for_nothing_is_found(
+    of_each_kind: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind, change: str
+) -> None:
+    """None of it changes the commitment of the record, if only the bytes that fit are looked at."""
+    monkeypatch.setenv("JOURNAL_URL", f"sqlite:///{tmp_path}/journal.db")
+    file = tmp_path / "journal.db"
+    file.write_bytes(of_each_kind)
+    before = rows(file, "SELECT id, subject, label FROM record")
+
+    changed(file, f"UPDATE record SET {change} WHERE kind = {int(kind)}")  # noqa: S608 - our own text
+
+    is_changed = rows(file, "SELECT id, subject, label FROM record") != before
+    assert bool(verified().findings) == is_changed

@@ -1,14 +1,18 @@
 """Every documented way to start, and to end: each says what it does, and none shows a traceback."""
 
+import contextlib
 import fcntl
 import json
 import os
 import re
+import select
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import termios
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -318,14 +322,18 @@ def test_a_serving_api_ends_cleanly(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("leader", ["itself", "make"])
 def test_who_closes_the_terminal_ends_the_service_that_was_started_there(
-    documented_pickle: Path, tmp_path: Path
+    documented_pickle: Path, tmp_path: Path, leader: str
 ) -> None:
+    """GNU make waits for its child, and passes no SIGHUP on."""
+    command = [sys.executable, "api/app.py", "--port", "0"]
+    (tmp_path / "Makefile").write_text(f"serve:\n\t@exec {shlex.join(command)}\n")
     ours, theirs = os.openpty()
     child = subprocess.Popen(
-        [sys.executable, "api/app.py", "--port", "0"],
+        ["make", "-f", str(tmp_path / "Makefile")] if leader == "make" else command,
         cwd=ROOT,
-        env=servers.alone(documented_pickle, tmp_path),
+        env=servers.alone(documented_pickle, tmp_path) | {"LOG_FORMAT": "text"},
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -333,18 +341,38 @@ def test_who_closes_the_terminal_ends_the_service_that_was_started_there(
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(theirs)
+    said = bytearray()
+    enough = threading.Event()
+    reader = threading.Thread(target=_gather, args=[ours, said, enough], daemon=True)
+    reader.start()
     try:
-        servers.eventually(lambda: b"serving" in os.read(ours, 4096) or None, "a service")
-        os.kill(child.pid, signal.SIGHUP)  # it goes on: the terminal is there
-        servers.eventually(lambda: b"exchanging" in os.read(ours, 4096) or None, "new workers")
-        assert child.poll() is None
+        named = servers.eventually(lambda: re.search(rb"\(process (\d+)\)", said), "a service")
+        service = int(named[1])
+        servers.eventually(lambda: b"serving" in said or None, "a model")
+        os.kill(service, signal.SIGHUP)
+        servers.eventually(
+            lambda: b"new workers answer" in said or None, "new workers: the terminal is there"
+        )
 
+        enough.set()
+        reader.join()
         os.close(ours)
 
-        assert child.wait(timeout=servers.PATIENCE) == 0
+        servers.eventually(lambda: child.poll() is not None or not _runs(service) or None, "its end")
     finally:
         child.kill()
         child.wait()
+
+
+def _runs(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def _gather(stream: int, said: bytearray, enough: threading.Event) -> None:
+    with contextlib.suppress(OSError):  # the other side has ended
+        while not enough.is_set():
+            if select.select([stream], [], [], 0.1)[0]:
+                said += os.read(stream, 4096)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,15 @@ def has_terminal() -> bool:
     return any(map(os.isatty, range(3)))
 
 
+def is_in_the_foreground() -> bool:
+    """Whether somebody has started this process in a terminal, and waits for its end there."""
+    for stream in range(3):
+        with contextlib.suppress(OSError):
+            if os.tcgetpgrp(stream) == os.getpgrp():
+                return True
+    return False
+
+
 class Signals:
     """Those of these numbers that come to this process from now on. To be made in its main thread."""
 

@@ -28,7 +28,7 @@ from api.server.bounds import Bounds
 from api.server.clock import Clock
 from api.server.generations import NONE, Generation, Generations
 from api.server.shared_number import SharedNumber
-from api.server.signals import Signals, has_terminal
+from api.server.signals import Signals, has_terminal, is_in_the_foreground
 from api.server.worker_process import Handed, Worker
 from api.settings import JOURNAL_URL, Settings
 from mlflow_model import command, machine
@@ -47,8 +47,9 @@ _log = logging.getLogger("scoring_client")
 
 
 def serve(host: str, port: int, workers: int, bounds: Bounds | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, after which it exits with 130; SIGHUP exchanges the workers,
-    or ends the service if it is because the terminal was closed in which the service was started.
+    """Serve until SIGTERM or SIGINT, after which it exits with 130; SIGHUP exchanges the workers.
+
+    It ends, too, when the terminal is closed in whose foreground it was started.
     """
     with listening.listener(host, port) as listener:
         supervisor = Supervisor(listener, workers, bounds or Bounds())
@@ -70,7 +71,7 @@ class Supervisor:
         self._news = News()
         self._told: queue.SimpleQueue[News] = queue.SimpleQueue()
         self._is_ending = self._is_announced = False
-        self._is_of_a_terminal = has_terminal()
+        self._is_of_a_terminal = is_in_the_foreground()
         self.exit_code = self._failed_attempts = 0
         self._exchange_until: float | None = None
         self._pause, self._start_at, self._kill_at = _FIRST_PAUSE, 0.0, 0.0
@@ -116,6 +117,7 @@ class Supervisor:
         for key, _ in events:
             self._safely(key.data)
         self._safely(self._hear_the_finder)
+        self._safely(self._end_with_the_terminal)
         self._clock.account(0.0)
         self._safely(self._settle)
 
@@ -144,14 +146,24 @@ class Supervisor:
     def _obey(self) -> None:
         """Obey signals. SIGCHLD only begins a turn."""
         for number in self._signals.take():
-            was_closed = self._is_of_a_terminal and not has_terminal()
-            if number == signal.SIGHUP and not was_closed:
+            if number == signal.SIGHUP and not self._has_lost_its_terminal():
                 self._exchange_workers()
-            elif number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                if not self._is_ending:
-                    _log.info("ending after %s", number.name)
-                self._is_ending = True
+            elif number in (signal.SIGTERM, signal.SIGINT):
+                self._end(f"after {number.name}")
                 self.exit_code = command.INTERRUPTED if number == signal.SIGINT else 0
+
+    def _end_with_the_terminal(self) -> None:
+        """Where the service was started in one: a make between the two passes no SIGHUP on."""
+        if self._has_lost_its_terminal():
+            self._end("with its terminal")
+
+    def _has_lost_its_terminal(self) -> bool:
+        return self._is_of_a_terminal and not has_terminal()
+
+    def _end(self, why: str) -> None:
+        if not self._is_ending:
+            _log.info("ending %s", why)
+        self._is_ending = True
 
     def _post(self, news: News) -> bool:
         """Take news from any thread. Return True: whether workers can use the copy they say themselves."""

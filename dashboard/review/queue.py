@@ -131,6 +131,11 @@ class Queue:
         self._waiting.pop(0)
 
     @property
+    def has_case(self) -> bool:
+        """Whether a case is at hand."""
+        return self._case is not None
+
+    @property
     def waiting(self) -> str:
         """How many wait, the case at hand included, as far as it has been counted."""
         return f"{len(self._waiting)}{' ou plus' if self._has_more else ''}"

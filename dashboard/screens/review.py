@@ -175,8 +175,10 @@ def _review(outcome: str) -> None:
 
 
 def _pass() -> None:
-    st.session_state[_QUEUE].skip("Dossier laissé dans la file.")
-    _clear()
+    queue: Queue = st.session_state[_QUEUE]
+    if queue.has_case:  # a second click before the next one is shown passes nothing
+        queue.skip("Dossier laissé dans la file.")
+        _clear()
 
 
 def _clear() -> None:
