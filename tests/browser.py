@@ -17,7 +17,7 @@ from tests.neighbours import program
 WIDTHS = DESKTOP, LAPTOP, TELEPHONE = (1400, 1024, 400)
 _HEIGHT = 800
 _SECONDS = 60.0
-_FADING_MILLISECONDS = 700  # until what is new on a page has its full colour
+_FADING_MILLISECONDS = 1_200  # until what is new on a page has its full colour, also on a busy machine
 # A process that runs as root can have no sandbox of its own. Nothing is asked of the world outside.
 _OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 

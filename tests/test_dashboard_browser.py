@@ -52,6 +52,7 @@ def test_a_decision_is_asked_for_by_keyboard_alone(address: str, chromium: Brows
         go_to(page, EXAMPLE)
         page.keyboard.press("Enter")
         page.get_by_text("il n’existe pas").wait_for()
+        browser.settled(page)
         go_to(page, DECIDE)
         page.keyboard.press("Enter")
         page.get_by_role("heading", name="● Fiable").wait_for()
