@@ -1,26 +1,11 @@
 """Signals as bytes in a socket, so that a selector takes them up in a turn."""
 
 import contextlib
-import os
 import signal
 import socket
 
 _PIECE = 64 * 1024
 _A_TURN = b"\0"
-
-
-def has_terminal() -> bool:
-    """Whether this process still reads from a terminal, or writes to one. One that was closed is none."""
-    return any(map(os.isatty, range(3)))
-
-
-def is_in_the_foreground() -> bool:
-    """Whether somebody has started this process in a terminal, and waits for its end there."""
-    for stream in range(3):
-        with contextlib.suppress(OSError):
-            if os.tcgetpgrp(stream) == os.getpgrp():
-                return True
-    return False
 
 
 class Signals:

@@ -28,7 +28,8 @@ from api.server.bounds import Bounds
 from api.server.clock import Clock
 from api.server.generations import NONE, Generation, Generations
 from api.server.shared_number import SharedNumber
-from api.server.signals import Signals, has_terminal, is_in_the_foreground
+from api.server.signals import Signals
+from api.server.terminal import Terminal
 from api.server.worker_process import Handed, Worker
 from api.settings import JOURNAL_URL, Settings
 from mlflow_model import command, machine
@@ -71,7 +72,7 @@ class Supervisor:
         self._news = News()
         self._told: queue.SimpleQueue[News] = queue.SimpleQueue()
         self._is_ending = self._is_announced = False
-        self._is_of_a_terminal = is_in_the_foreground()
+        self._terminal = Terminal()
         self.exit_code = self._failed_attempts = 0
         self._exchange_until: float | None = None
         self._pause, self._start_at, self._kill_at = _FIRST_PAUSE, 0.0, 0.0
@@ -146,7 +147,7 @@ class Supervisor:
     def _obey(self) -> None:
         """Obey signals. SIGCHLD only begins a turn."""
         for number in self._signals.take():
-            if number == signal.SIGHUP and not self._has_lost_its_terminal():
+            if number == signal.SIGHUP and not self._terminal.was_closed:
                 self._exchange_workers()
             elif number in (signal.SIGTERM, signal.SIGINT):
                 self._end(f"after {number.name}")
@@ -154,11 +155,8 @@ class Supervisor:
 
     def _end_with_the_terminal(self) -> None:
         """Where the service was started in one: a make between the two passes no SIGHUP on."""
-        if self._has_lost_its_terminal():
+        if self._terminal.was_closed:
             self._end("with its terminal")
-
-    def _has_lost_its_terminal(self) -> bool:
-        return self._is_of_a_terminal and not has_terminal()
 
     def _end(self, why: str) -> None:
         if not self._is_ending:
