@@ -192,7 +192,7 @@ def _record(row: sa.Row[Any], known: Models) -> Record:
     model = content.pop("model")
     del content["is_reviewed"]  # its reviews tell it
     with readable(row.position):
-        _check_form(row)
+        checked_head(row)
         content |= {
             "kind": Kind(row.kind),
             "is_erased": bool(row.is_erased),
@@ -202,8 +202,8 @@ def _record(row: sa.Row[Any], known: Models) -> Record:
     return Record(**content)
 
 
-def _check_form(row: sa.Row[Any]) -> None:
-    """Raises ValueError or TypeError, where a column holds what no writer puts there."""
+def checked_head(row: sa.Row[Any]) -> bytes:
+    """The head of a row. Raises one of OF_A_DAMAGED_ROW, where a column holds what no writer puts there."""
     head = record.head(row.kind, row.label, row.writer, row.sequence, row.time, row.id, row.subject)
     if len(row.commitment) != HASH_BYTES:
         raise ValueError("a hash is of another length")
@@ -214,6 +214,7 @@ def _check_form(row: sa.Row[Any]) -> None:
     if row.is_erased not in (0, 1) or len(row.erasable) < SALT_BYTES:
         raise ValueError("an erasable part is none")
     b"".join((head, row.id, row.subject or b"", row.commitment, row.lasting, row.erasable))  # only bytes fit
+    return head
 
 
 @contextmanager

@@ -93,6 +93,9 @@ def erased(salted_part: bytes) -> bytes:
 
 
 def commitment(record_head: bytes, model_digest: bytes, record_seal: bytes, lasting: bytes) -> bytes:
+    """Raises ValueError for a part of another length than its own: two records could have one commitment."""
+    if (len(record_head), len(model_digest), len(record_seal)) != (_HEAD.size, HASH_BYTES, HASH_BYTES):
+        raise ValueError("a part of a commitment is of another length")
     return hashlib.sha256(record_head + model_digest + record_seal + lasting).digest()
 
 

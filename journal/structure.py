@@ -3,6 +3,7 @@
 A trigger, or a column more, could keep elsewhere what an erasure takes, and no record would show it.
 """
 
+import re
 from collections.abc import Callable, Iterator
 
 import sqlalchemy as sa
@@ -12,7 +13,9 @@ from journal.errors import Damaged
 from journal.plural import counted
 from journal.store import Journal
 
-_OF_SQLITE = sa.text("SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!'")
+_OF_SQLITE = sa.text("SELECT type, name FROM sqlite_master")
+# What SQLite itself makes. Any other object may be given such a name by who writes into its schema.
+_SQLITES_OWN = re.compile(r"table sqlite_(sequence|stat[1-4])|index sqlite_autoindex_\w+_[0-9]+")
 _OF_POSTGRESQL = sa.text(
     "SELECT 'trigger', tgname FROM pg_trigger WHERE NOT tgisinternal AND tgrelid = ANY("
     "SELECT to_regclass(one) FROM unnest(CAST(:tables AS text[])) AS one)"
@@ -80,8 +83,8 @@ def _foreign(connection: sa.Connection) -> list[tuple[str, str]]:
         return sorted([(str(kind), str(name)) for kind, name in found] + columns)
     indexes = {str(index.name) for table in schema.metadata.tables.values() for index in table.indexes}
     own = {("table", name) for name in _COLUMNS} | {("index", name) for name in indexes}
-    found = connection.execute(_OF_SQLITE)
-    return sorted([*({(str(kind), str(name)) for kind, name in found} - own), *columns])
+    there = {(str(kind), str(name)) for kind, name in connection.execute(_OF_SQLITE)}
+    return sorted([*(one for one in there - own if not _SQLITES_OWN.fullmatch(" ".join(one))), *columns])
 
 
 def _columns(connection: sa.Connection) -> dict[str, set[str]]:

@@ -129,6 +129,7 @@ class _Walk:
     def __init__(self, connection: sa.Connection, report: Report, sizes: set[int]) -> None:
         self._connection, self._report = connection, report
         self._digests = _model_digests(connection, report)
+        self._unnamed: set[int | None] = {*self._digests}
         self._erased = Union(_erased_ranges(connection))
         self._sizes = sorted(sizes)
         self._next_position = 0
@@ -145,47 +146,34 @@ class _Walk:
             yield len(rows)
         self._report.size, self._report.writers = self.frontier.size, len(self._sequences)
         self._report.unended = sorted(number for number, is_ended in self._ended.items() if not is_ended)
+        for number in self._unnamed:
+            self._report.add(f"model {number} is described, and no record names it")
 
     def _look(self, row: Any) -> bytes:
         """Check one record by itself, and its place. Returns its commitment."""
         try:
-            self._check(*row)
+            self._check(row)
         except reading.OF_A_DAMAGED_ROW:
             self._report.add(f"record {row.position} cannot be read")
         return row.commitment if isinstance(row.commitment, bytes) else b""
 
-    def _check(
-        self,
-        position: int,
-        kind: int,
-        label: int | None,
-        writer: int,
-        sequence: int,
-        time: int,
-        own_id: bytes,
-        subject: bytes | None,
-        model: int | None,
-        is_erased: int,
-        commitment: bytes,
-        lasting: bytes,
-        erasable: bytes,
-        is_reviewed: int,
-    ) -> None:
+    def _check(self, row: Any) -> None:
         """Raises one of reading.OF_A_DAMAGED_ROW for a row that no writer can have written."""
-        head = record.head(kind, label, writer, sequence, time, own_id, subject)
-        self._check_place(position, own_id, writer, sequence)
-        if is_reviewed not in (0, kind == Kind.RECEIPT):
+        head, position, kind, own_id = reading.checked_head(row), row.position, row.kind, row.id
+        self._check_place(position, own_id, row.writer, row.sequence)
+        if row.is_reviewed not in (0, kind == Kind.RECEIPT):
             self._report.add(f"{_named(position, own_id)} has a mark that no review makes")
-        self._ended[writer] = kind == Kind.END
+        self._ended[row.writer] = kind == Kind.END
         self._report.receipts += kind == Kind.RECEIPT
-        if subject is not None:
-            self._check_call(position, kind, own_id, subject, lasting)
-        digest = NO_MODEL if model is None else self._digests.get(model, b"")
-        seal = erasable[:SALT_BYTES] if is_erased else record.seal(erasable)
-        if record.commitment(head, digest, seal, lasting) != commitment:
+        if row.subject is not None:
+            self._check_call(position, kind, own_id, row.subject, row.lasting)
+        self._unnamed.discard(row.model)
+        digest = NO_MODEL if row.model is None else self._digests.get(row.model)
+        seal = row.erasable[:SALT_BYTES] if row.is_erased else record.seal(row.erasable)
+        if digest is None or record.commitment(head, digest, seal, row.lasting) != row.commitment:
             self._report.add(f"{_named(position, own_id)} was changed")
-        if is_erased or position in self._erased:
-            self._check_erasure(position, kind, own_id, is_erased, erasable)
+        if row.is_erased or position in self._erased:
+            self._check_erasure(position, kind, own_id, row.is_erased, row.erasable)
 
     def _check_call(self, position: int, kind: int, own_id: bytes, call: bytes, lasting: bytes) -> None:
         """Count the receipts of a call up to the event that tells how many they are."""
@@ -248,10 +236,12 @@ def _named(position: int, own_id: bytes) -> str:
 
 def _model_digests(connection: sa.Connection, report: Report) -> dict[int, bytes]:
     """Computed from the descriptions: a description that was changed fits none of its receipts."""
-    found = {}
+    found: dict[int, bytes] = {}
     for number, description, digest in connection.execute(sa.select(schema.model)):
-        found[number] = models.digest_of(description) if isinstance(description, bytes) else b""
-        if found[number] != digest:
+        with suppress(*reading.OF_A_DAMAGED_ROW):
+            models.read(description)
+            found[number] = models.digest_of(description)
+        if found.get(number) != digest:
             report.add(f"the description of model {number} was changed")
     return found
 

@@ -22,6 +22,7 @@ from journal.__main__ import main
 from journal.events import Answered, Unanswered
 from tests.journal_support import (
     INTO_FORM_0003,
+    MODEL,
     changed,
     id_of,
     journal_at,
@@ -478,6 +479,20 @@ def test_receipts_are_exported_with_every_bit(journal: Path, tmp_path: Path, cap
     assert stat.S_IMODE(output.stat().st_mode) == 0o600
     assert sorted(file.name for file in tmp_path.iterdir() if "parquet" in file.name) == ["receipts.parquet"]
     assert main(["export", "--output", str(output)]) == 2
+
+
+def test_a_feature_that_is_called_as_another_column_has_its_own(
+    journal: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    model = replace(MODEL, features=("time", "margin", "DAYS_BIRTH"))
+    write([receipt_of(model=model, inputs=(1.5, 2.5, 3.5)), receipt_of()])
+
+    typed(f"export --output {tmp_path}/all.parquet", capsys)
+
+    found = parquet.read_table(tmp_path / "all.parquet").to_pylist()
+    assert [one["feature time"] for one in found] == [1.5, None]
+    assert [one["feature margin"] for one in found] == [2.5, None]
+    assert [(one["margin"], one["time"].year > 2000) for one in found] == [(0.05, True)] * 2
 
 
 def test_an_export_that_cannot_be_written_leaves_nothing(

@@ -18,18 +18,20 @@ from journal import ids, record
 from journal.checkpoints import Checkpoint
 from journal.errors import Damaged, NoJournal, OtherSchema
 from journal.events import Hold, Review, Unanswered
-from journal.models import digest_of
-from journal.record import Kind
+from journal.models import NO_MODEL, digest_of
+from journal.record import SALT_BYTES, Kind
 from journal.tree import Frontier
 from tests.journal_support import (
     MODEL,
     Filled,
     changed,
+    erased,
     filled_at,
     journal_at,
     receipt_of,
     rows,
     verified,
+    write,
     writer,
 )
 
@@ -496,3 +498,57 @@ def test_what_a_head_would_cut_or_take_for_nothing_is_found(
 
     is_changed = rows(file, "SELECT id, subject, label FROM record") != before
     assert bool(verified().findings) == is_changed
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["UPDATE record SET is_erased = '' WHERE kind = 1"],
+        ["UPDATE record SET is_erased = 2 WHERE kind = 5"],
+        ["UPDATE record SET is_reviewed = '' WHERE kind = 1"],
+        ["INSERT INTO model VALUES (99, x'', X'{nothing}')", "UPDATE record SET model = 99 WHERE kind = 5"],
+        ["INSERT INTO model SELECT 99, replace(description, 'a', 'a'), x'00' FROM model"],
+        ["INSERT INTO model SELECT 99, CAST(replace(description, 'v', 'w') AS blob), x'00' FROM model"],
+        [
+            "PRAGMA writable_schema = ON",
+            "CREATE TRIGGER t AFTER INSERT ON record BEGIN SELECT 1; END",
+            "UPDATE sqlite_master SET name = 'sqlite_t', sql = replace(sql, 'TRIGGER t', 'TRIGGER sqlite_t')"
+            " WHERE name = 't'",
+        ],
+    ],
+    ids=lambda changes: changes[-1][:40],
+)
+def test_what_no_commitment_holds_is_looked_at_by_itself(
+    of_each_kind: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: list[str]
+) -> None:
+    monkeypatch.setenv("JOURNAL_URL", f"sqlite:///{tmp_path}/journal.db")
+    file = tmp_path / "journal.db"
+    file.write_bytes(of_each_kind)
+    assert verified().findings == []
+
+    with closing(sqlite3.connect(file)) as database:
+        for change in changes:
+            database.execute(change.format(nothing=NO_MODEL.hex()))
+        database.commit()
+
+    assert verified().findings
+
+
+def test_an_erased_receipt_is_not_told_by_another_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hash takes the seal, the digest and what lasts as one text: none may lend bytes to another."""
+    file, receipt = journal_at(tmp_path, monkeypatch), receipt_of(0.25)
+    write([receipt])
+    erased(receipt.id)
+    (digest,), (seal_and_zeros, lasting) = (
+        rows(file, query)[0]
+        for query in ("SELECT digest FROM model", "SELECT erasable, lasting FROM record WHERE kind = 1")
+    )
+
+    with closing(sqlite3.connect(file)) as database, database:
+        shifted = digest + seal_and_zeros[SALT_BYTES:], seal_and_zeros[:SALT_BYTES] + lasting
+        database.execute("UPDATE record SET model = 77, erasable = ?, lasting = ? WHERE kind = 1", shifted)
+        database.execute("INSERT INTO model SELECT 77, CAST(description AS text), x'' FROM model")
+
+    assert any("record 1 " in one or "record 0 " in one for one in verified().findings)
